@@ -1,0 +1,136 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// Cache remembers whole pages of a dead host's memory: what no program can change any more needs to be fetched once.
+// Do not use it for a machine that runs.
+//
+// It reads in whole pages, so it belongs in front of the [Guard], which cuts what reaches beyond RAM.
+type Cache struct {
+	Memory
+	mu    sync.Mutex
+	pages *simplelru.LRU[PhysAddr, []byte] // a page, or as much of its start as is readable
+}
+
+// NewCache caches up to size bytes of mem.
+func NewCache(mem Memory, size int) *Cache {
+	// NewLRU fails for sizes below one only.
+	pages, _ := simplelru.NewLRU[PhysAddr, []byte](max(1, size/PageSize), nil)
+	return &Cache{Memory: mem, pages: pages}
+}
+
+func (c *Cache) ReadPhys(ctx context.Context, ops []Op) error {
+	missing := c.missing(ops)
+	if len(missing) > 0 {
+		if err := c.Memory.ReadPhys(ctx, missing); err != nil {
+			return err
+		}
+		c.keep(missing)
+	} else if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.finish(ctx, ops, missing)
+}
+
+// finish fills ops from the pages at hand. Where the page around a piece could not be read, the piece itself is tried:
+// RAM may end in the middle of a page. What got no answer is not asked again.
+func (c *Cache) finish(ctx context.Context, ops, read []Op) error {
+	var again []Op
+	var from []int
+	for i := range ops {
+		op := &ops[i]
+		n, err := c.fill(op, read)
+		rest := Op{Addr: op.Addr + PhysAddr(n), Buf: op.Buf[n:], Named: op.Named}
+		switch {
+		case len(rest.Buf) == 0:
+			op.Err = nil
+		case errors.Is(err, ErrTimeout) || errors.Is(err, ErrMalformed):
+			op.Err = &AccessError{rest.Addr, len(rest.Buf), cause(err)}
+		default:
+			again, from = append(again, rest), append(from, i)
+		}
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	if err := c.Memory.ReadPhys(ctx, again); err != nil {
+		return err
+	}
+	for k := range again {
+		ops[from[k]].Err = again[k].Err
+	}
+	return nil
+}
+
+// cause returns why an access failed, without the address of that access.
+func cause(err error) error {
+	var ae *AccessError
+	if errors.As(err, &ae) {
+		return ae.Err
+	}
+	return err
+}
+
+// missing lists the pages that ops touch and that are not in the cache, each once.
+func (c *Cache) missing(ops []Op) (pages []Op) {
+	seen := map[PhysAddr]bool{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range ops {
+		op := &ops[i]
+		for page := op.Addr &^ (PageSize - 1); page < op.Addr+PhysAddr(len(op.Buf)); page += PageSize {
+			if seen[page] || c.pages.Contains(page) {
+				continue
+			}
+			seen[page] = true
+			pages = append(pages, Op{Addr: page, Buf: make([]byte, PageSize), Named: op.Named})
+		}
+	}
+	return pages
+}
+
+// keep remembers what was read. What was not read is asked for again next time: its turn may come.
+func (c *Cache) keep(read []Op) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range read {
+		if n := read[i].Good(); n > 0 {
+			c.pages.Add(read[i].Addr, read[i].Buf[:n])
+		}
+	}
+}
+
+// fill copies to op what the cache or the pages just read hold, and returns how much of its start that was, and why no
+// more.
+func (c *Cache) fill(op *Op, read []Op) (n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n < len(op.Buf) {
+		at := op.Addr + PhysAddr(n)
+		page, off := at&^(PageSize-1), int(at&(PageSize-1))
+		data, ok := c.pages.Get(page)
+		if len(data) < PageSize {
+			if i := slices.IndexFunc(read, func(r Op) bool { return r.Addr == page }); i >= 0 {
+				err = read[i].Err
+				if !ok { // thrown out again by a batch larger than the cache
+					data = read[i].Buf[:read[i].Good()]
+				}
+			}
+		}
+		if off >= len(data) {
+			return n, err
+		}
+		n += copy(op.Buf[n:], data[off:])
+		if len(data) < PageSize {
+			return n, err
+		}
+	}
+	return n, nil
+}

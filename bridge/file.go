@@ -1,0 +1,167 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// segment is a stretch of physical memory and the bytes that back it.
+type segment struct {
+	Range
+	data []byte
+}
+
+// file is a raw image of a machine's RAM, mapped into memory: nothing but a fault is paid for a read.
+type file struct {
+	name     string
+	live     bool
+	segments []segment // sorted, not overlapping
+
+	close   sync.Once
+	mapping []byte
+}
+
+// openFile opens file:PATH, where the byte at offset A holds physical address A, or
+// file:PATH?map=PA:SIZE:OFFSET,… for a file whose parts lie elsewhere (RAM split around the PCI hole). The numbers are
+// hexadecimal with 0x or decimal.
+func openFile(_ context.Context, u *url.URL, o *Options) (Memory, error) {
+	q, err := NewQuery(u)
+	if err != nil {
+		return nil, err
+	}
+	layout := q.Text("map", "")
+	if err := q.Done(); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(u.Opaque)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !st.Mode().IsRegular():
+		return nil, fmt.Errorf("not a regular file")
+	case st.Size() == 0:
+		return nil, fmt.Errorf("the file is empty")
+	}
+	mapping, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map into memory: %w", err)
+	}
+	m := &file{name: "file:" + u.Opaque, live: o.Live, mapping: mapping}
+	if m.segments, err = layFile(layout, mapping); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// layFile places the bytes of a file in physical memory as the map= key of its URL says.
+func layFile(layout string, data []byte) ([]segment, error) {
+	if layout == "" {
+		return []segment{{Range{0, PhysAddr(len(data))}, data}}, nil
+	}
+	var segs []segment
+	var sum uint64
+	for part := range strings.SplitSeq(layout, ",") {
+		fields := strings.Split(part, ":")
+		var v [3]uint64
+		if len(fields) != len(v) {
+			return nil, fmt.Errorf("map=%s: want PA:SIZE:OFFSET", part)
+		}
+		for i, s := range fields {
+			n, err := strconv.ParseUint(s, 0, 64)
+			if err != nil {
+				return nil, fmt.Errorf("map=%s: %q is not a number", part, s)
+			}
+			v[i] = n
+		}
+		pa, size, off := v[0], v[1], v[2]
+		switch {
+		case size == 0 || pa+size < pa:
+			return nil, fmt.Errorf("map=%s: the range is empty or does not fit 64 bits", part)
+		case off > uint64(len(data)) || size > uint64(len(data))-off:
+			return nil, fmt.Errorf("map=%s: reaches past the end of the file (%d bytes)", part, len(data))
+		}
+		sum += size
+		segs = append(segs, segment{Range{PhysAddr(pa), PhysAddr(pa + size)}, data[off : off+size]})
+	}
+	if ramOf(segs).Size() != sum {
+		return nil, fmt.Errorf("map=%s: parts overlap", layout)
+	}
+	return segs, nil
+}
+
+func ramOf(segs []segment) RAMMap {
+	ranges := make([]Range, len(segs))
+	for i, s := range segs {
+		ranges[i] = s.Range
+	}
+	return NewRAMMap(ranges)
+}
+
+func (m *file) View(addr PhysAddr, n int) ([]byte, bool) {
+	for i := range m.segments {
+		s := &m.segments[i]
+		if addr >= s.Start && addr < s.End {
+			if uint64(n) > uint64(s.End-addr) {
+				return nil, false
+			}
+			off := addr - s.Start
+			return s.data[off : off+PhysAddr(n) : off+PhysAddr(n)], true
+		}
+	}
+	return nil, false
+}
+
+func (m *file) ReadPhys(ctx context.Context, ops []Op) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for i := range ops {
+		op := &ops[i]
+		n := m.read(op.Addr, op.Buf)
+		op.Err = nil
+		if n < len(op.Buf) {
+			op.Err = &AccessError{op.Addr + PhysAddr(n), len(op.Buf) - n, ErrNotRAM}
+		}
+	}
+	return nil
+}
+
+// read copies what lies at addr, across segments that touch, and returns how much that was.
+func (m *file) read(addr PhysAddr, p []byte) (n int) {
+	for n < len(p) {
+		at := addr + PhysAddr(n)
+		moved := 0
+		for i := range m.segments {
+			if s := &m.segments[i]; at >= s.Start && at < s.End {
+				moved = copy(p[n:], s.data[at-s.Start:])
+				break
+			}
+		}
+		if moved == 0 {
+			return n
+		}
+		n += moved
+	}
+	return n
+}
+
+func (m *file) Info() Info { return Info{Name: m.name, RAM: ramOf(m.segments), Live: m.live} }
+
+func (m *file) Close() error {
+	var err error
+	m.close.Do(func() { err = unix.Munmap(m.mapping) })
+	return err
+}

@@ -1,0 +1,109 @@
+package bridge
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// legacyHole is where a PC has video memory and ROMs instead of RAM, whatever a page table says of it: the kernel maps
+// it as ordinary memory all the same (arch/x86/mm/init.c, init_mem_mapping).
+var legacyHole = Range{0xa0000, 0x100000}
+
+// Guard lets nothing but RAM be touched. A read of a device's registers by DMA can hang the device or the host, so
+// every read of a bridge passes one Guard, and what it refuses is never sent.
+//
+// Once a RAM map is known, it refuses all that lies outside. Before that it refuses what no page table names as
+// cacheable memory (see [Op.Named]) and the PC's legacy hole. A Guard can only be tightened.
+type Guard struct {
+	mem    Memory
+	viewer Viewer // nil if mem cannot show memory in place
+	ram    atomic.Pointer[RAMMap]
+}
+
+// NewGuard stands a guard before mem. It starts from the RAM that mem itself knows of, narrowed to ram, which may be
+// unknown.
+func NewGuard(mem Memory, ram RAMMap) *Guard {
+	g := &Guard{mem: mem}
+	g.viewer, _ = mem.(Viewer)
+	ram = mem.Info().RAM.Intersect(ram)
+	g.ram.Store(&ram)
+	return g
+}
+
+func (g *Guard) ReadPhys(ctx context.Context, ops []Op) error {
+	ram := *g.ram.Load()
+	for i := range ops {
+		if g.allowed(ram, &ops[i]) < len(ops[i].Buf) {
+			return g.readAllowed(ctx, ram, ops)
+		}
+	}
+	return g.mem.ReadPhys(ctx, ops)
+}
+
+// readAllowed reads of each piece what may be read, and marks the rest as refused.
+func (g *Guard) readAllowed(ctx context.Context, ram RAMMap, ops []Op) error {
+	var pass []Op
+	var from []int // pass[k] is the allowed start of ops[from[k]]
+	for i := range ops {
+		op := &ops[i]
+		n := g.allowed(ram, op)
+		op.Err = nil
+		if n < len(op.Buf) {
+			why := ErrNotRAM
+			if !ram.Known() && !legacyHole.overlaps(op.Addr, len(op.Buf)) {
+				why = ErrUnknownRAM
+			}
+			op.Err = &AccessError{op.Addr + PhysAddr(n), len(op.Buf) - n, why}
+		}
+		if n > 0 {
+			pass = append(pass, Op{Addr: op.Addr, Buf: op.Buf[:n], Named: op.Named})
+			from = append(from, i)
+		}
+	}
+	if len(pass) == 0 {
+		return ctx.Err()
+	}
+	if err := g.mem.ReadPhys(ctx, pass); err != nil {
+		return err
+	}
+	for k := range pass {
+		if pass[k].Err != nil {
+			ops[from[k]].Err = pass[k].Err
+		}
+	}
+	return nil
+}
+
+// allowed returns how many bytes at the start of op may be read.
+func (g *Guard) allowed(ram RAMMap, op *Op) int {
+	n := uint64(len(op.Buf))
+	switch {
+	case op.Addr+PhysAddr(n) < op.Addr:
+		return 0
+	case ram.Known():
+		return int(ram.Prefix(op.Addr, n))
+	case !op.Named || legacyHole.overlaps(op.Addr, len(op.Buf)):
+		return 0
+	}
+	return len(op.Buf)
+}
+
+func (r Range) overlaps(addr PhysAddr, n int) bool { return addr < r.End && r.Start < addr+PhysAddr(n) }
+
+// View shows RAM in place where the memory behind the guard can.
+func (g *Guard) View(addr PhysAddr, n int) ([]byte, bool) {
+	if g.viewer == nil || !g.ram.Load().Contains(addr, uint64(n)) {
+		return nil, false
+	}
+	return g.viewer.View(addr, n)
+}
+
+// Info describes the memory with the RAM map in force.
+func (g *Guard) Info() Info {
+	info := g.mem.Info()
+	info.RAM = *g.ram.Load()
+	return info
+}
+
+// Close closes the memory behind the guard.
+func (g *Guard) Close() error { return g.mem.Close() }
