@@ -1,0 +1,180 @@
+package mmu
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+
+	"physgdb/bridge"
+)
+
+// Range is a stretch of virtual addresses, both ends included, so that it can reach the top of the address space.
+type Range struct{ First, Last uint64 }
+
+// All is every virtual address.
+var All = Range{0, ^uint64(0)}
+
+// Lower and Upper are the halves of the address space: user space and the kernel's, by every system's custom.
+var (
+	Lower = Range{0, 1<<63 - 1}
+	Upper = Range{1 << 63, ^uint64(0)}
+)
+
+// Mappings enumerates every page mapped in r, in the order of addresses, each with the index path to it. Mapped pages
+// are named, not read, so it does not matter whether there is RAM behind them.
+//
+// A part of the tables that cannot be read or makes no sense gives an error, and the enumeration goes on behind it;
+// after [ErrTooMany], or when ctx is done, it ends.
+func (s *Space) Mappings(ctx context.Context, r Range) iter.Seq2[Mapping, error] {
+	return func(yield func(Mapping, error) bool) {
+		w := &wander{s: s, ctx: ctx, r: r, e: s.m.epoch.Load(), budget: s.m.maxTables, yield: yield}
+		key := s.topKey()
+		found, failed, err := s.m.load(ctx, w.e, []tableKey{key})
+		if err == nil {
+			err = failed[key]
+		}
+		if err != nil {
+			yield(Mapping{}, (&missingTable{key: key}).fault(r.First, err))
+			return
+		}
+		w.visit(found[0], 0, Mapping{}, bitRW|bitUS, 0)
+	}
+}
+
+// wander is an enumeration under way.
+type wander struct {
+	s      *Space
+	ctx    context.Context
+	r      Range
+	e      *epoch
+	budget int // tables that may still be visited
+	above  []bridge.PhysAddr
+	yield  func(Mapping, error) bool
+}
+
+// visit enumerates what t maps; base is the first address it maps, and and or are the rights so far. It returns false
+// when the enumeration is over.
+func (w *wander) visit(t *table, base uint64, mp Mapping, and, or uint64) bool {
+	if w.budget--; w.budget < 0 {
+		w.yield(Mapping{}, &Fault{VA: base, Err: ErrTooMany})
+		return false
+	}
+	w.above = append(w.above, t.addr)
+	defer func() { w.above = w.above[:len(w.above)-1] }()
+
+	children, failed, err := w.prefetch(t, base)
+	if err != nil {
+		w.yield(Mapping{}, err)
+		return false
+	}
+	depth := mp.depth
+	mp.depth++
+	for i := range entries {
+		entry := t.entry(i)
+		va := w.s.root.extend(base + uint64(i)*pageSize(t.level))
+		if entry == 0 || !w.wanted(va, t.level) {
+			continue
+		}
+		mp.path[depth] = uint16(i)
+		if entry&bitP == 0 || t.level == 1 || entry&bitPS != 0 {
+			if !w.leaf(mp, t, i, and&entry, or|entry, va) {
+				return false
+			}
+			continue
+		}
+		key := w.s.childKey(t, entry)
+		why := failed[key]
+		if slices.Contains(w.above, key.addr) {
+			why = ErrLoop
+		}
+		if why != nil {
+			if !w.yield(Mapping{}, &Fault{VA: va, Level: t.level, Index: i, Addr: t.at(i), Entry: entry, Err: why}) {
+				return false
+			}
+			continue
+		}
+		if !w.visit(children[key], va, mp, and&entry, or|w.s.rights(t, i, entry)&bitNX) {
+			return false
+		}
+	}
+	return true
+}
+
+// leaf yields the page of entry i of t, if there is one.
+func (w *wander) leaf(mp Mapping, t *table, i int, and, or, va uint64) bool {
+	mp, _, err := w.s.leaf(mp, t, i, and, or, va)
+	if errors.Is(err, ErrNotPresent) {
+		return true
+	}
+	return w.yield(mp, err)
+}
+
+// prefetch brings every table that entries of t lead to, those not known yet in one scatter read.
+func (w *wander) prefetch(t *table, base uint64) (children map[tableKey]*table, failed map[tableKey]error, err error) {
+	if t.level == 1 {
+		return nil, nil, w.ctx.Err()
+	}
+	var keys []tableKey
+	children = map[tableKey]*table{}
+	for i := range entries {
+		entry := t.entry(i)
+		va := w.s.root.extend(base + uint64(i)*pageSize(t.level))
+		if entry&bitP == 0 || entry&bitPS != 0 || !w.wanted(va, t.level) {
+			continue
+		}
+		key := w.s.childKey(t, entry)
+		if _, ok := children[key]; !ok {
+			if children[key] = w.e.known(key); children[key] == nil {
+				keys = append(keys, key)
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return children, nil, w.ctx.Err()
+	}
+	found, failed, err := w.s.m.load(w.ctx, w.e, keys)
+	for _, t := range found {
+		children[t.tableKey] = t
+	}
+	return children, failed, err
+}
+
+// wanted reports whether what an entry of the given level maps at va touches the range asked for.
+func (w *wander) wanted(va uint64, level int) bool {
+	return va <= w.r.Last && va+(pageSize(level)-1) >= w.r.First
+}
+
+// extend makes an address of the bits that were translated: those above them are copies of the highest.
+func (r Root) extend(va uint64) uint64 {
+	shift := 64 - r.bits()
+	return uint64(int64(va<<shift) >> shift)
+}
+
+// Merge joins adjacent pages of an enumeration: those that follow each other in virtual and in physical memory, of equal
+// size and rights. The path is that of the first page.
+func Merge(pages iter.Seq2[Mapping, error]) iter.Seq2[Mapping, error] {
+	return func(yield func(Mapping, error) bool) {
+		var run Mapping
+		flush := func() bool { return run.Size == 0 || yield(run, nil) }
+		for mp, err := range pages {
+			if err != nil {
+				if !flush() || !yield(mp, err) {
+					return
+				}
+				run = Mapping{}
+				continue
+			}
+			if run.Size > 0 && run.VA+run.Size == mp.VA && run.PA+bridge.PhysAddr(run.Size) == mp.PA &&
+				run.Page == mp.Page && run.Flags == mp.Flags {
+				run.Size += mp.Size
+				continue
+			}
+			if !flush() {
+				return
+			}
+			run = mp
+		}
+		flush()
+	}
+}

@@ -1,0 +1,123 @@
+package mmu
+
+import (
+	"context"
+	"fmt"
+
+	"physgdb/bridge"
+)
+
+// readChunk bounds how much of a read is translated and fetched in one go, in bytes.
+const readChunk = 1 << 20
+
+// ReadMemory reads len(p) bytes at the virtual address va. It returns how many bytes at the start of p are good, and if
+// that is not all, why the next could not be read.
+func (s *Space) ReadMemory(ctx context.Context, va uint64, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		chunk := p[n:]
+		if len(chunk) > readChunk {
+			chunk = chunk[:readChunk]
+		}
+		at := va + uint64(n)
+		if uint64(n) > ^va { // ran over the top of the address space
+			return n, &ReadError{0, len(p) - n, &Fault{Err: ErrNonCanonical}}
+		}
+		var got int
+		if s.m.viewer != nil {
+			got, err = s.copyViews(ctx, at, chunk)
+		} else {
+			got, err = s.fetch(ctx, at, chunk)
+		}
+		n += got
+	}
+	if err != nil && contextError(err) == nil {
+		err = &ReadError{va + uint64(n), len(p) - n, err}
+	}
+	return n, err
+}
+
+// ReadError says which bytes of virtual memory could not be read.
+type ReadError struct {
+	VA  uint64 // first byte that was not read
+	Len int    // bytes that were wanted from there on
+	Err error  // why: a *Fault or a *bridge.AccessError
+}
+
+func (e *ReadError) Error() string {
+	return fmt.Sprintf("read %d bytes at %#x: %v", e.Len, e.VA, e.Err)
+}
+
+func (e *ReadError) Unwrap() error { return e.Err }
+
+// copyViews reads from memory that can be seen in place, page by page.
+func (s *Space) copyViews(ctx context.Context, va uint64, p []byte) (n int, err error) {
+	for n < len(p) {
+		at := va + uint64(n)
+		mp, err := s.Translate(ctx, at)
+		if err != nil {
+			return n, err
+		}
+		piece := p[n:]
+		if rest := mp.Size - (at - mp.VA); uint64(len(piece)) > rest {
+			piece = piece[:rest]
+		}
+		if data, ok := s.m.viewer.View(mp.Phys(at), len(piece)); ok {
+			n += copy(piece, data)
+			continue
+		}
+		got, err := bridge.Read(ctx, s.m.mem, mp.Phys(at), piece, mp.Flags&Uncached == 0)
+		n += got
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// fetch reads from memory that costs round trips: all translations together, then all pieces together.
+func (s *Space) fetch(ctx context.Context, va uint64, p []byte) (n int, err error) {
+	first := va &^ (PageSize - 1)
+	last := (va + uint64(len(p)) - 1) &^ (PageSize - 1)
+	vas := make([]uint64, 0, (last-first)/PageSize+1)
+	for at := va; len(vas) < cap(vas); at = at&^(PageSize-1) + PageSize {
+		vas = append(vas, at)
+	}
+	found := make([]Translation, len(vas))
+	if err := s.TranslateAll(ctx, vas, found); err != nil {
+		return 0, err
+	}
+	ops, hole := pieces(va, p, vas, found)
+	if len(ops) > 0 {
+		if err := s.m.mem.ReadPhys(ctx, ops); err != nil {
+			return 0, err
+		}
+	}
+	for i := range ops {
+		n += ops[i].Good()
+		if ops[i].Err != nil {
+			return n, ops[i].Err
+		}
+	}
+	return n, hole
+}
+
+// pieces turns translated pages into reads, joining what lies together in physical memory, up to the first page that is
+// not there; hole is why that is not.
+func pieces(va uint64, p []byte, vas []uint64, found []Translation) (ops []bridge.Op, hole error) {
+	done := 0
+	for i, at := range vas {
+		if found[i].Err != nil {
+			return ops, found[i].Err
+		}
+		n := int(min(uint64(len(p)-done), PageSize-at&(PageSize-1)))
+		pa := found[i].Phys(at)
+		named := found[i].Flags&Uncached == 0
+		if k := len(ops) - 1; k >= 0 && ops[k].Named == named && ops[k].Addr+bridge.PhysAddr(len(ops[k].Buf)) == pa {
+			ops[k].Buf = p[done-len(ops[k].Buf) : done+n]
+		} else {
+			ops = append(ops, bridge.Op{Addr: pa, Buf: p[done : done+n], Named: named})
+		}
+		done += n
+	}
+	return ops, nil
+}
