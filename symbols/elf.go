@@ -1,0 +1,58 @@
+package symbols
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+)
+
+// ReadELF reads the symbol table and the build-id of an ELF file, such as a vmlinux. It reads nothing else of the file.
+func ReadELF(path string) (*Table, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	defer f.Close()
+	if f.Machine != elf.EM_X86_64 {
+		return nil, fmt.Errorf("%s: built for %v, want x86-64", path, f.Machine)
+	}
+	all, err := f.Symbols()
+	if errors.Is(err, elf.ErrNoSymbols) {
+		return nil, fmt.Errorf("%s: has no symbol table (stripped?): a vmlinux with debug information has one", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: symbol table: %w", path, err)
+	}
+	syms := make([]Symbol, 0, len(all))
+	for i := range all {
+		s := &all[i]
+		switch elf.ST_TYPE(s.Info) {
+		case elf.STT_SECTION, elf.STT_FILE:
+			continue
+		}
+		if s.Section != elf.SHN_UNDEF && s.Name != "" {
+			syms = append(syms, Symbol{s.Name, s.Value, s.Size, elf.ST_TYPE(s.Info) == elf.STT_FUNC})
+		}
+	}
+	id, err := elfBuildID(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return newTable(syms, id), nil
+}
+
+func elfBuildID(f *elf.File) ([]byte, error) {
+	for _, s := range f.Sections {
+		if s.Type != elf.SHT_NOTE {
+			continue
+		}
+		notes, err := s.Data()
+		if err != nil {
+			return nil, fmt.Errorf("section %s: %w", s.Name, err)
+		}
+		if id := BuildID(notes); id != nil {
+			return id, nil
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,175 @@
+// Package linux explains the Linux kernel that lies in the memory of a dead x86-64 machine: where it is, which one it is,
+// and what it knew.
+package linux
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"physgdb/mmu"
+	"physgdb/symbols"
+)
+
+// ErrOtherKernel says that a vmlinux is not that of the kernel in memory.
+var ErrOtherKernel = errors.New("the vmlinux is of another kernel")
+
+// Options say how to attach to a kernel.
+type Options struct {
+	CR3     uint64         // of any task of the machine
+	Levels  int            // of its page tables, 4 or 5; 0 if not known
+	Symbols *symbols.Table // of its vmlinux, or nil
+}
+
+// Kernel is the kernel of a dead machine.
+type Kernel struct {
+	Location
+	// Space is the address space under the CR3 that the kernel was found by.
+	Space *mmu.Space
+	// Slide is how far KASLR moved the kernel from its link address, in bytes.
+	Slide uint64
+	// Symbols are the names of the kernel's vmlinux, or nil.
+	Symbols *symbols.Table
+
+	m *mmu.MMU
+}
+
+// Attach finds the kernel under a CR3. If there is a vmlinux, its build-id must equal that in memory: the error is then
+// [ErrOtherKernel].
+func Attach(ctx context.Context, m *mmu.MMU, o *Options) (*Kernel, error) {
+	l, err := Locate(ctx, m, o.CR3, o.Levels)
+	if err != nil {
+		return nil, err
+	}
+	k := &Kernel{Location: *l, Symbols: o.Symbols, Slide: l.Text - defaultText, m: m}
+	if k.Space, err = m.Space(l.Root); err != nil {
+		return nil, err
+	}
+	if o.Symbols == nil {
+		return k, nil
+	}
+	text, ok := o.Symbols.Lookup("_text")
+	if !ok {
+		return nil, fmt.Errorf("%w: it has no symbol _text", ErrOtherKernel)
+	}
+	k.Slide = l.Text - text.Addr
+	return k, k.checkBuildID(ctx)
+}
+
+// checkBuildID compares the build-id in memory with that of the vmlinux. Only the notes can tell: the kernel patches its
+// text and relocates its data as it boots.
+func (k *Kernel) checkBuildID(ctx context.Context) error {
+	const most = 64 << 10 // bytes of notes; kernels have some 500
+	start, ok1 := k.Addr("__start_notes")
+	stop, ok2 := k.Addr("__stop_notes")
+	if !ok1 || !ok2 || stop < start || stop-start > most || len(k.Symbols.BuildID) == 0 {
+		return fmt.Errorf("%w, or not a vmlinux at all: it has no build-id", ErrOtherKernel)
+	}
+	notes := make([]byte, stop-start)
+	if _, err := k.Space.ReadMemory(ctx, start, notes); err != nil {
+		return fmt.Errorf("%w, or memory is damaged: read the build-id: %v", ErrOtherKernel, err)
+	}
+	id := symbols.BuildID(notes)
+	if bytes.Equal(id, k.Symbols.BuildID) {
+		return nil
+	}
+	inRAM := fmt.Sprintf("%x", id)
+	if id == nil {
+		inRAM = "none at its place"
+	}
+	return fmt.Errorf("%w: build-id %x, in memory %s; get the vmlinux of the kernel that ran",
+		ErrOtherKernel, k.Symbols.BuildID, inRAM)
+}
+
+// Addr returns the address that a symbol has in the running kernel. Per-CPU symbols are offsets, not addresses, and do
+// not move.
+func (k *Kernel) Addr(name string) (uint64, bool) {
+	if k.Symbols == nil {
+		return 0, false
+	}
+	s, ok := k.Symbols.Lookup(name)
+	if ok && s.Addr >= imageBase {
+		s.Addr += k.Slide
+	}
+	return s.Addr, ok
+}
+
+// Name writes an address of the running kernel as symbol+0xoffset/0xsize, as the kernel's own log does, or returns "".
+func (k *Kernel) Name(addr uint64) string {
+	if k.Symbols == nil || addr < imageBase {
+		return ""
+	}
+	s, off, ok := k.Symbols.At(addr - k.Slide)
+	if !ok || s.Addr < imageBase {
+		return ""
+	}
+	return fmt.Sprintf("%s+%#x/%#x", s.Name, off, s.Size)
+}
+
+// SpaceOf returns the address space under the CR3 of another task. It refuses one that does not map this kernel at its
+// place.
+func (k *Kernel) SpaceOf(ctx context.Context, cr3 uint64) (*mmu.Space, error) {
+	l, err := Locate(ctx, k.m, cr3, k.Root.Levels)
+	if err != nil {
+		return nil, err
+	}
+	if l.Text != k.Text || l.TextPhys != k.TextPhys {
+		return nil, fmt.Errorf("CR3 %#x maps another kernel, at %#x", cr3, l.Text)
+	}
+	return k.m.Space(l.Root)
+}
+
+// Banner returns the first line that the kernel logged, "Linux version …", or "" if it cannot be read.
+func (k *Kernel) Banner(ctx context.Context) string {
+	addr, ok := k.Addr("linux_banner")
+	if !ok {
+		return ""
+	}
+	p := make([]byte, 512)
+	n, _ := k.Space.ReadMemory(ctx, addr, p)
+	line, _, _ := bytes.Cut(p[:n], []byte{'\n'})
+	return string(bytes.TrimRight(line, "\x00"))
+}
+
+// CPUs lists the CPUs that the machine could have, online or not: when a kernel has panicked, only the panicking CPU
+// still counts as online.
+func (k *Kernel) CPUs(ctx context.Context) ([]int, error) {
+	n, err := k.readSymbol(ctx, "nr_cpu_ids", 4)
+	if err != nil {
+		return nil, err
+	}
+	const most = 8192 // the largest NR_CPUS of x86-64
+	if n == 0 || n > most {
+		return nil, fmt.Errorf("nr_cpu_ids is %d: damaged memory", n)
+	}
+	addr, ok := k.Addr("__cpu_possible_mask")
+	if !ok {
+		return nil, fmt.Errorf("the vmlinux has no symbol __cpu_possible_mask")
+	}
+	mask := make([]byte, (n+63)/64*8)
+	if _, err := k.Space.ReadMemory(ctx, addr, mask); err != nil {
+		return nil, fmt.Errorf("__cpu_possible_mask: %w", err)
+	}
+	var cpus []int
+	for i := range int(n) {
+		if mask[i/8]>>(i%8)&1 != 0 {
+			cpus = append(cpus, i)
+		}
+	}
+	return cpus, nil
+}
+
+// readSymbol reads a little-endian number of size bytes, at most 8, at a symbol.
+func (k *Kernel) readSymbol(ctx context.Context, name string, size int) (uint64, error) {
+	addr, ok := k.Addr(name)
+	if !ok {
+		return 0, fmt.Errorf("the vmlinux has no symbol %s", name)
+	}
+	var p [8]byte
+	if _, err := k.Space.ReadMemory(ctx, addr, p[:size]); err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return binary.LittleEndian.Uint64(p[:]), nil
+}

@@ -1,0 +1,130 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"physgdb/bridge"
+	"physgdb/mmu"
+)
+
+// Where an x86-64 kernel lies (Documentation/arch/x86/x86_64/mm.rst, arch/x86/include/asm/page_64_types.h).
+const (
+	imageBase  = 0xffff_ffff_8000_0000 // __START_KERNEL_map
+	imageSpan  = 1 << 30               // the image lies within this much of it, with KASLR
+	imageAlign = 2 << 20               // CONFIG_PHYSICAL_ALIGN: _text is a multiple of this
+	// defaultText is the link address of _text where no vmlinux says otherwise: imageBase + CONFIG_PHYSICAL_START.
+	defaultText = 0xffff_ffff_8100_0000
+	// leastText is how much text every kernel has, in bytes. The user half of a KPTI pair of tables maps only one page
+	// of the image.
+	leastText = 8 * imageAlign
+)
+
+// Location is where a kernel was found.
+type Location struct {
+	Root     mmu.Root        // page tables that map the kernel whole
+	Text     uint64          // virtual address of _text
+	TextPhys bridge.PhysAddr // physical address of _text
+}
+
+// PhysBase returns the kernel's phys_base: what to add to an address of the image, less __START_KERNEL_map, to get the
+// physical one. It is often negative.
+func (l *Location) PhysBase() int64 { return int64(l.TextPhys) - int64(l.Text-imageBase) }
+
+// kptiUserTable is the bit of CR3 that tells the user half of a KPTI pair of top-level tables from the kernel's
+// (PTI_PGTABLE_SWITCH_BIT, arch/x86/include/asm/processor-flags.h). Without KPTI it is part of the address.
+const kptiUserTable = 1 << 12
+
+// Locate finds the kernel that a CR3 maps. levels is how many levels of paging the machine used; if it is 0, 4 and 5 are
+// tried. It costs three or four reads where the first guess is right.
+func Locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location, error) {
+	depths := []int{levels}
+	if levels == 0 {
+		depths = []int{4, 5}
+	}
+	candidates := []uint64{cr3}
+	if cr3&kptiUserTable != 0 {
+		candidates = append(candidates, cr3&^kptiUserTable)
+	}
+	var first error
+	for _, cr3 := range candidates {
+		for _, n := range depths {
+			l, err := locateUnder(ctx, m, mmu.Root{CR3: cr3, Levels: n})
+			if err == nil {
+				return l, nil
+			}
+			if errors.Is(err, bridge.ErrTimeout) || ctx.Err() != nil {
+				return nil, fmt.Errorf("look for a kernel under CR3 %#x: %w", cr3, err)
+			}
+			if first == nil {
+				first = err
+			}
+		}
+	}
+	return nil, fmt.Errorf("CR3 %#x maps no kernel: %w; is it the CR3 of this machine, and of this boot?", cr3, first)
+}
+
+// locateUnder finds the kernel under one guess of a root. The first page of 2 MiB that is present in the image's range
+// begins with _text: what lies around the image was unmapped early (cleanup_highmap, arch/x86/mm/init_64.c).
+func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, error) {
+	space, err := m.Space(root)
+	if err != nil {
+		return nil, err
+	}
+	for off := uint64(0); off < imageSpan; off += imageAlign {
+		mp, err := space.Translate(ctx, imageBase+off)
+		if errors.Is(err, mmu.ErrNotPresent) {
+			if f := (*mmu.Fault)(nil); errors.As(err, &f) && f.Level > 2 {
+				return nil, err // nothing at all is mapped there
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		l := &Location{Root: root, Text: imageBase + off, TextPhys: mp.Phys(imageBase + off)}
+		if err := l.checkText(ctx, space); err != nil {
+			return nil, err
+		}
+		l.Root.LowNX, err = marksUserNX(ctx, space)
+		return l, err
+	}
+	return nil, fmt.Errorf("nothing is mapped from %#x on", uint64(imageBase))
+}
+
+// checkText makes sure that what was found looks like kernel text: executable, for the kernel alone, and all of it in
+// one piece.
+func (l *Location) checkText(ctx context.Context, space *mmu.Space) error {
+	for off := uint64(0); off < leastText; off += imageAlign {
+		mp, err := space.Translate(ctx, l.Text+off)
+		if err != nil {
+			return fmt.Errorf("no kernel text at %#x (the user half of a KPTI pair?): %w", l.Text+off, err)
+		}
+		if mp.Flags&mmu.Executable == 0 || mp.Flags&mmu.User != 0 || mp.Phys(l.Text+off) != l.TextPhys+bridge.PhysAddr(off) {
+			return fmt.Errorf("what is mapped at %#x is not kernel text (%v)", l.Text+off, mp.Flags)
+		}
+	}
+	return nil
+}
+
+// marksUserNX reports whether the kernel marks the top-level entries of user space NX, as it does in the kernel's half of
+// a KPTI pair (__pti_set_user_pgtbl, arch/x86/mm/pti.c).
+func marksUserNX(ctx context.Context, space *mmu.Space) (bool, error) {
+	const present, user, noExec = 1 << 0, 1 << 2, 1 << 63
+	top, err := space.Top(ctx)
+	if err != nil {
+		return false, err
+	}
+	marked := false
+	for _, e := range top[:len(top)/2] {
+		if e&present == 0 || e&user == 0 {
+			continue
+		}
+		if e&noExec == 0 {
+			return false, nil
+		}
+		marked = true
+	}
+	return marked, nil
+}
