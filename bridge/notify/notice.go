@@ -1,0 +1,106 @@
+// Package notify hears what a host says of itself: the notice that its kernel sends as it panics, and the greetings that
+// programs on it may send before. Either names a CR3, from which the host's memory can be explained.
+//
+// A notice is one JSON object in one UDP datagram. The kernel module in the folder module sends the panic's.
+package notify
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+)
+
+// MaxSize is the largest notice a sender may send, in bytes: netpoll does not send larger ones. What is heard may be
+// larger.
+const MaxSize = 1460
+
+// The events a notice tells of.
+const (
+	EventPanic = "panic" // the kernel has panicked; CR3 is that of the task that panicked
+	EventHello = "hello" // a program tells its own CR3
+)
+
+// Notice is what a host said. Only CR3 is always there: a nil field was not told.
+type Notice struct {
+	Version    int    `json:"physgdb"`
+	Event      string `json:"event,omitempty"`
+	Host       string `json:"host,omitempty"`
+	CPU        *int   `json:"cpu,omitempty"`
+	PID        *int   `json:"pid,omitempty"`
+	Comm       string `json:"comm,omitempty"` // name of the task, at most 15 bytes
+	CR3        Hex    `json:"cr3"`
+	CR4        *Hex   `json:"cr4,omitempty"`
+	EFER       *Hex   `json:"efer,omitempty"`
+	GSBase     *Hex   `json:"gs_base,omitempty"` // of the kernel: the CPU's per-CPU offset
+	RIP        *Hex   `json:"rip,omitempty"`     // of panic()'s own frame: the instruction that called the notifiers
+	RSP        *Hex   `json:"rsp,omitempty"`
+	RBP        *Hex   `json:"rbp,omitempty"`
+	RBX        *Hex   `json:"rbx,omitempty"`
+	R12        *Hex   `json:"r12,omitempty"`
+	R13        *Hex   `json:"r13,omitempty"`
+	R14        *Hex   `json:"r14,omitempty"`
+	R15        *Hex   `json:"r15,omitempty"`
+	VMCOREINFO *Hex   `json:"vmcoreinfo,omitempty"` // physical address of the VMCOREINFO note
+	Message    string `json:"message,omitempty"`
+}
+
+// Hex is a number that stands in JSON as a string such as "0x1f".
+type Hex uint64
+
+// UnmarshalJSON takes a string of hexadecimal digits, with or without 0x.
+func (h *Hex) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("want a string such as \"0x1f\": %w", err)
+	}
+	v, err := strconv.ParseUint(string(bytes.TrimPrefix([]byte(s), []byte("0x"))), 16, 64)
+	if err != nil {
+		return fmt.Errorf("%q is not a hexadecimal number", s)
+	}
+	*h = Hex(v)
+	return nil
+}
+
+// MarshalJSON writes a string of hexadecimal digits with 0x.
+func (h Hex) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `"%#x"`, uint64(h)), nil }
+
+// Parse reads a notice. Keys it does not know are passed over.
+func Parse(datagram []byte) (*Notice, error) {
+	var n struct {
+		Notice
+		CR3 *Hex `json:"cr3"`
+	}
+	if err := json.Unmarshal(bytes.TrimRight(datagram, "\x00\r\n "), &n); err != nil {
+		return nil, fmt.Errorf("not a notice: %w", err)
+	}
+	switch {
+	case n.Version == 0:
+		return nil, fmt.Errorf("not a notice: no key \"physgdb\"")
+	case n.Version != 1:
+		return nil, fmt.Errorf("a notice of version %d: this physgdb knows version 1", n.Version)
+	case n.CR3 == nil:
+		return nil, fmt.Errorf("a notice without \"cr3\"")
+	}
+	n.Notice.CR3 = *n.CR3
+	return &n.Notice, nil
+}
+
+// Text says in a line what the notice tells.
+func (n *Notice) Text() string {
+	who := "a host"
+	if n.Host != "" {
+		who = n.Host
+	}
+	task := fmt.Sprintf("CR3 %#x", uint64(n.CR3))
+	if n.Comm != "" {
+		task = fmt.Sprintf("task %s, %s", n.Comm, task)
+	}
+	if n.PID != nil {
+		task += fmt.Sprintf(", pid %d", *n.PID)
+	}
+	if n.Event != EventPanic {
+		return fmt.Sprintf("%s says %s (%s)", who, n.Event, task)
+	}
+	return fmt.Sprintf("%s panicked: %s (%s)", who, n.Message, task)
+}
