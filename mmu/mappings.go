@@ -38,7 +38,7 @@ func (s *Space) Mappings(ctx context.Context, r Range) iter.Seq2[Mapping, error]
 			yield(Mapping{}, (&missingTable{key: key}).fault(r.First, err))
 			return
 		}
-		w.visit(found[0], 0, Mapping{}, bitRW|bitUS, 0)
+		w.visit(found[0], 0, bitRW|bitUS, 0)
 	}
 }
 
@@ -55,7 +55,7 @@ type wander struct {
 
 // visit enumerates what t maps; base is the first address it maps, and and or are the rights so far. It returns false
 // when the enumeration is over.
-func (w *wander) visit(t *table, base uint64, mp Mapping, and, or uint64) bool {
+func (w *wander) visit(t *table, base, and, or uint64) bool {
 	if w.budget--; w.budget < 0 {
 		w.yield(Mapping{}, &Fault{VA: base, Err: ErrTooMany})
 		return false
@@ -68,17 +68,14 @@ func (w *wander) visit(t *table, base uint64, mp Mapping, and, or uint64) bool {
 		w.yield(Mapping{}, err)
 		return false
 	}
-	depth := mp.depth
-	mp.depth++
 	for i := range entries {
 		entry := t.entry(i)
 		va := w.s.root.extend(base + uint64(i)*pageSize(t.level))
 		if entry == 0 || !w.wanted(va, t.level) {
 			continue
 		}
-		mp.path[depth] = uint16(i)
 		if entry&bitP == 0 || t.level == 1 || entry&bitPS != 0 {
-			if !w.leaf(mp, t, i, and&entry, or|entry, va) {
+			if !w.leaf(t, i, and&entry, or|entry, va) {
 				return false
 			}
 			continue
@@ -94,7 +91,7 @@ func (w *wander) visit(t *table, base uint64, mp Mapping, and, or uint64) bool {
 			}
 			continue
 		}
-		if !w.visit(children[key], va, mp, and&entry, or|w.s.rights(t, i, entry)&bitNX) {
+		if !w.visit(children[key], va, and&entry, or|w.s.rights(t, i, entry)&bitNX) {
 			return false
 		}
 	}
@@ -102,8 +99,9 @@ func (w *wander) visit(t *table, base uint64, mp Mapping, and, or uint64) bool {
 }
 
 // leaf yields the page of entry i of t, if there is one.
-func (w *wander) leaf(mp Mapping, t *table, i int, and, or, va uint64) bool {
-	mp, _, err := w.s.leaf(mp, t, i, and, or, va)
+func (w *wander) leaf(t *table, i int, and, or, va uint64) bool {
+	var mp Mapping
+	err := w.s.leaf(t, i, and, or, va, &mp)
 	if errors.Is(err, ErrNotPresent) {
 		return true
 	}

@@ -59,12 +59,17 @@ type Mapping struct {
 	Size  uint64          // bytes mapped; the size of the page unless pages were merged
 	Page  uint64          // size of one page: 4 KiB, 2 MiB or 1 GiB
 	Flags Flags
-	path  [5]uint16
-	depth int8
+	top   uint8 // level of the top-level table
 }
 
 // Path returns the index taken through each table, from the top, to the first page.
-func (m *Mapping) Path() []uint16 { return m.path[:m.depth] }
+func (m *Mapping) Path() []uint16 {
+	var path []uint16
+	for level := int(m.top); level > 0 && pageSize(level) >= m.Page; level-- {
+		path = append(path, uint16(m.VA>>(3+9*level)&(entries-1)))
+	}
+	return path
+}
 
 // Phys returns where va, an address within the mapping, lies in physical memory.
 func (m *Mapping) Phys(va uint64) bridge.PhysAddr { return m.PA + bridge.PhysAddr(va-m.VA) }
@@ -84,8 +89,9 @@ type missingTable struct {
 
 // Translate finds the page that va lies in. The error is a [*Fault] unless a table could not be read.
 func (s *Space) Translate(ctx context.Context, va uint64) (Mapping, error) {
+	var mp Mapping
 	for e := s.m.epoch.Load(); ; {
-		mp, need, err := s.walk(e, va)
+		need, err := s.walk(e, va, &mp)
 		if need == nil {
 			return mp, err
 		}
@@ -115,9 +121,9 @@ func (s *Space) TranslateAll(ctx context.Context, vas []uint64, out []Translatio
 		var keys []tableKey
 		waiting := map[tableKey][]waiter{}
 		for _, i := range open {
-			mp, need, err := s.walk(e, vas[i])
+			need, err := s.walk(e, vas[i], &out[i].Mapping)
 			if need == nil {
-				out[i] = Translation{mp, err}
+				out[i].Err = err
 				continue
 			}
 			if waiting[need.key] == nil {
@@ -145,30 +151,29 @@ func (s *Space) TranslateAll(ctx context.Context, vas []uint64, out []Translatio
 	}
 }
 
-// walk goes from the top-level table to the page of va through tables at hand. If one is missing it says which.
-func (s *Space) walk(e *epoch, va uint64) (mp Mapping, need *missingTable, err error) {
+// walk goes from the top-level table to the page of va through tables at hand. If one is missing it says which. The page
+// is written to mp rather than returned, which would copy it at every step.
+func (s *Space) walk(e *epoch, va uint64, mp *Mapping) (need *missingTable, err error) {
 	if !s.root.Canonical(va) {
-		return mp, nil, &Fault{VA: va, Err: ErrNonCanonical}
+		return nil, &Fault{VA: va, Err: ErrNonCanonical}
 	}
 	t := s.topTable(e)
 	if t == nil {
-		return mp, &missingTable{key: s.topKey()}, nil
+		return &missingTable{key: s.topKey()}, nil
 	}
 	and, or := uint64(bitRW|bitUS), uint64(0)
 	shift := uint(3 + 9*t.level)
 	for {
 		i := int(va>>shift) & (entries - 1)
 		entry := t.entry(i)
-		mp.path[mp.depth] = uint16(i)
-		mp.depth++
 		if entry&bitP == 0 || t.level == 1 || entry&bitPS != 0 {
-			return s.leaf(mp, t, i, and&entry, or|entry, va)
+			return nil, s.leaf(t, i, and&entry, or|entry, va, mp)
 		}
 		and, or = and&entry, or|s.rights(t, i, entry)&bitNX
 		next := t.next[i].Load()
 		if next == nil {
 			if next = e.link(t, i, s.childKey(t, entry)); next == nil {
-				return Mapping{}, &missingTable{s.childKey(t, entry), t, i}, nil
+				return &missingTable{s.childKey(t, entry), t, i}, nil
 			}
 		}
 		t, shift = next, shift-9
@@ -176,11 +181,11 @@ func (s *Space) walk(e *epoch, va uint64) (mp Mapping, need *missingTable, err e
 }
 
 // leaf ends a walk at entry i of t. and and or are the rights of all levels together.
-func (s *Space) leaf(mp Mapping, t *table, i int, and, or, va uint64) (Mapping, *missingTable, error) {
+func (s *Space) leaf(t *table, i int, and, or, va uint64, mp *Mapping) error {
 	entry := t.entry(i)
 	base, flags, why := s.decode(t.level, entry)
 	if why != nil {
-		return Mapping{}, nil, &Fault{VA: va, Level: t.level, Index: i, Addr: t.at(i), Entry: entry, Err: why}
+		return &Fault{VA: va, Level: t.level, Index: i, Addr: t.at(i), Entry: entry, Err: why}
 	}
 	if and&bitRW != 0 {
 		flags |= Writable
@@ -191,11 +196,10 @@ func (s *Space) leaf(mp Mapping, t *table, i int, and, or, va uint64) (Mapping, 
 	if or&bitNX == 0 {
 		flags |= Executable
 	}
-	mp.Page = pageSize(t.level)
-	mp.Size = mp.Page
-	mp.VA = va &^ (mp.Page - 1)
-	mp.PA, mp.Flags = base, flags
-	return mp, nil, nil
+	page := pageSize(t.level)
+	mp.VA, mp.PA, mp.Size, mp.Page = va&^(page-1), base, page, page
+	mp.Flags, mp.top = flags, uint8(s.root.Levels)
+	return nil
 }
 
 // decode reads an entry that leads to a page, or to nothing: the page's physical address and what is special about it.
