@@ -3,6 +3,8 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -15,8 +17,9 @@ import (
 // It reads in whole pages, so it belongs in front of the [Guard], which cuts what reaches beyond RAM.
 type Cache struct {
 	Memory
-	mu    sync.Mutex
-	pages *simplelru.LRU[PhysAddr, []byte] // a page, or as much of its start as is readable
+	mu     sync.Mutex
+	closed bool
+	pages  *simplelru.LRU[PhysAddr, []byte] // a page, or as much of its start as is readable
 }
 
 // NewCache caches up to size bytes of mem.
@@ -27,7 +30,10 @@ func NewCache(mem Memory, size int) *Cache {
 }
 
 func (c *Cache) ReadPhys(ctx context.Context, ops []Op) error {
-	missing := c.missing(ops)
+	missing, err := c.missing(ops)
+	if err != nil {
+		return err
+	}
 	if len(missing) > 0 {
 		if err := c.Memory.ReadPhys(ctx, missing); err != nil {
 			return err
@@ -79,10 +85,13 @@ func cause(err error) error {
 }
 
 // missing lists the pages that ops touch and that are not in the cache, each once.
-func (c *Cache) missing(ops []Op) (pages []Op) {
+func (c *Cache) missing(ops []Op) (pages []Op, err error) {
 	seen := map[PhysAddr]bool{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return nil, fmt.Errorf("%s: %w", c.Info().Name, os.ErrClosed)
+	}
 	for i := range ops {
 		op := &ops[i]
 		for page := op.Addr &^ (PageSize - 1); page < op.Addr+PhysAddr(len(op.Buf)); page += PageSize {
@@ -93,7 +102,15 @@ func (c *Cache) missing(ops []Op) (pages []Op) {
 			pages = append(pages, Op{Addr: page, Buf: make([]byte, PageSize), Named: op.Named})
 		}
 	}
-	return pages
+	return pages, nil
+}
+
+// Close closes the memory behind the cache.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	return c.Memory.Close()
 }
 
 // keep remembers what was read. What was not read is asked for again next time: its turn may come.

@@ -24,8 +24,8 @@ type file struct {
 	live     bool
 	segments []segment // sorted, not overlapping
 
-	close   sync.Once
-	mapping []byte
+	mu      sync.RWMutex // held to read, so that Close does not take the mapping away meanwhile
+	mapping []byte       // nil after Close
 }
 
 // openFile opens file:PATH, where the byte at offset A holds physical address A, or
@@ -128,6 +128,11 @@ func (m *file) ReadPhys(ctx context.Context, ops []Op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.mapping == nil {
+		return fmt.Errorf("%s: %w", m.name, os.ErrClosed)
+	}
 	for i := range ops {
 		op := &ops[i]
 		n := m.read(op.Addr, op.Buf)
@@ -161,7 +166,12 @@ func (m *file) read(addr PhysAddr, p []byte) (n int) {
 func (m *file) Info() Info { return Info{Name: m.name, RAM: ramOf(m.segments), Live: m.live} }
 
 func (m *file) Close() error {
-	var err error
-	m.close.Do(func() { err = unix.Munmap(m.mapping) })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mapping == nil {
+		return nil
+	}
+	err := unix.Munmap(m.mapping)
+	m.mapping = nil
 	return err
 }
