@@ -1,0 +1,222 @@
+// Package host puts the pieces together: it opens a bridge to a dead machine's memory, hears what the machine said, finds
+// its kernel, and shows all that to people (text) and to debuggers (a [gdbstub.Target]).
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"physgdb/bridge"
+	"physgdb/bridge/nettlp"
+	"physgdb/bridge/notify"
+	"physgdb/mmu"
+	"physgdb/symbols"
+	"physgdb/symbols/linux"
+)
+
+// cacheSize is how much of a dead host's memory is remembered where each read costs a round trip, in bytes.
+const cacheSize = 64 << 20
+
+// Options are what the user said about a machine. See the flags of the command for their meaning.
+type Options struct {
+	Source  string        // URL of the memory, or a path
+	CR3     string        // hexadecimal, hello:NAME, or empty
+	Notify  string        // where notices come from, or empty
+	Vmlinux string        // path, or empty
+	RAM     string        // path of a RAM map, or empty
+	Timeout time.Duration // for one request to the bridge; 0 for the bridge's own
+	Log     hclog.Logger  // nil for silence
+	Notes   io.Writer     // where to say what is being waited for; nil for silence
+}
+
+// Memory is the physical memory of a machine, safely wrapped: [bridge.Cache], where it pays, around [bridge.Guard] around
+// [bridge.Meter] around the bridge.
+type Memory struct {
+	bridge.Memory
+	meter *bridge.Meter
+}
+
+// Counts returns what the memory cost so far.
+func (m *Memory) Counts() bridge.Counts { return m.meter.Counts() }
+
+// View shows memory in place where the bridge can.
+func (m *Memory) View(addr bridge.PhysAddr, n int) ([]byte, bool) {
+	if v, ok := m.Memory.(bridge.Viewer); ok {
+		return v.View(addr, n)
+	}
+	return nil, false
+}
+
+// OpenMemory opens the source and, if there is one, the RAM map.
+func OpenMemory(ctx context.Context, o *Options) (*Memory, error) {
+	var ram bridge.RAMMap
+	if o.RAM != "" {
+		var err error
+		if ram, err = readRAMMap(o.RAM); err != nil {
+			return nil, err
+		}
+	}
+	mem, err := bridge.Open(ctx, o.Source, &bridge.Options{
+		Schemes: map[string]bridge.Opener{"nettlp": nettlp.Open},
+		Timeout: o.Timeout,
+		Logger:  o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if ram.Known() && mem.Info().RAM.Known() && !mem.Info().RAM.Intersect(ram).Known() {
+		mem.Close()
+		return nil, fmt.Errorf("RAM map %s: none of it is in %s", o.RAM, o.Source)
+	}
+	meter := bridge.NewMeter(mem)
+	guard := bridge.NewGuard(meter, ram)
+	if _, ok := mem.(bridge.Viewer); ok {
+		return &Memory{guard, meter}, nil
+	}
+	return &Memory{bridge.NewCache(guard, cacheSize), meter}, nil
+}
+
+func readRAMMap(path string) (bridge.RAMMap, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("RAM map: %w", err)
+	}
+	defer f.Close()
+	ram, err := bridge.ParseRAMMap(f)
+	if err != nil {
+		return nil, fmt.Errorf("RAM map %s: %w", path, err)
+	}
+	return ram, nil
+}
+
+// Machine is a dead machine whose kernel was found.
+type Machine struct {
+	Memory *Memory
+	Kernel *linux.Kernel
+	// Notice is what the machine said as it panicked, or nil.
+	Notice *notify.Notice
+	// Hellos are what programs of the machine said before, by the name of the task, or by its pid if it told no name.
+	Hellos map[string]*notify.Notice
+	// Space is the address space that the user asked for: that of a process (see Process), or the kernel's.
+	Space *mmu.Space
+	// Process names the process whose address space Space is, or is empty.
+	Process string
+
+	cpus []int
+}
+
+// helloPrefix before a name stands for the CR3 that the program of this name told.
+const helloPrefix = "hello:"
+
+// Attach opens the memory of a machine and finds its kernel. It waits for the machine's notice if it is told to.
+func Attach(ctx context.Context, o *Options) (*Machine, error) {
+	if o.CR3 == "" && o.Notify == "" {
+		return nil, errors.New("no CR3 to start from: give --cr3 HEX, or --notify udp://ADDRESS:PORT to wait for the " +
+			"host's own notice")
+	}
+	if strings.HasPrefix(o.CR3, helloPrefix) && o.Notify == "" {
+		return nil, fmt.Errorf("--cr3 %s needs --notify: the name is known from the host's notices", o.CR3)
+	}
+	var table *symbols.Table
+	if o.Vmlinux != "" {
+		var err error
+		if table, err = symbols.ReadELF(o.Vmlinux); err != nil {
+			return nil, fmt.Errorf("vmlinux: %w", err)
+		}
+	}
+	mem, err := OpenMemory(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{Memory: mem, Hellos: map[string]*notify.Notice{}}
+	if err := m.attach(ctx, o, table); err != nil {
+		mem.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Machine) attach(ctx context.Context, o *Options, table *symbols.Table) error {
+	if o.Notify != "" {
+		if err := m.hear(ctx, o); err != nil {
+			return err
+		}
+	}
+	cr3, err := m.chooseCR3(o.CR3)
+	if err != nil {
+		return err
+	}
+	memory := mmu.New(m.Memory, &mmu.Options{Resident: linux.Resident})
+	m.Kernel, err = linux.Attach(ctx, memory, &linux.Options{CR3: cr3, Levels: m.levels(), Symbols: table})
+	if err != nil {
+		return err
+	}
+	m.Space = m.Kernel.Space
+	m.findCPUs(ctx, o.Log)
+	return nil
+}
+
+// chooseCR3 finds the CR3 that the user meant: a number, a name, or that of the panic.
+func (m *Machine) chooseCR3(what string) (uint64, error) {
+	if name, ok := strings.CutPrefix(what, helloPrefix); ok {
+		n, err := m.hello(name)
+		if err != nil {
+			return 0, err
+		}
+		m.Process = name
+		return uint64(n.CR3), nil
+	}
+	if what == "" {
+		return uint64(m.Notice.CR3), nil
+	}
+	cr3, err := bridge.ParseAddr(what)
+	if err != nil {
+		return 0, fmt.Errorf("--cr3 %s: neither a hexadecimal number nor %sNAME", what, helloPrefix)
+	}
+	return uint64(cr3), nil
+}
+
+// cr4LA57 is the bit of CR4 that turns 5-level paging on (Intel SDM vol. 3A, 2.5).
+const cr4LA57 = 1 << 12
+
+// levels returns how many levels the page tables have by what the machine said, or 0.
+func (m *Machine) levels() int {
+	switch {
+	case m.Notice == nil || m.Notice.CR4 == nil:
+		return 0
+	case *m.Notice.CR4&cr4LA57 != 0:
+		return 5
+	}
+	return 4
+}
+
+// findCPUs learns which CPUs the machine has, as far as that can be known; it has at least the one that panicked.
+func (m *Machine) findCPUs(ctx context.Context, log hclog.Logger) {
+	first := 0
+	if m.Notice != nil && m.Notice.CPU != nil {
+		first = *m.Notice.CPU
+	}
+	m.cpus = []int{first}
+	if m.Kernel.Symbols == nil {
+		return
+	}
+	cpus, err := m.Kernel.CPUs(ctx)
+	if err != nil && log != nil {
+		log.Warn("the list of CPUs cannot be read; only one is shown", "why", err)
+	}
+	for _, cpu := range cpus {
+		if cpu != first {
+			m.cpus = append(m.cpus, cpu)
+		}
+	}
+}
+
+// Close closes the bridge.
+func (m *Machine) Close() error { return m.Memory.Close() }

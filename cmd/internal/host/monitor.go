@@ -1,0 +1,120 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// command is one word of `monitor`.
+type command struct {
+	name, args, help string
+	run              func(s *session, ctx context.Context, w io.Writer, args []string) error
+}
+
+// commands are what `monitor` knows, in the order of its help.
+func commands() []command {
+	return []command{
+		{"info", "", "what this machine is, what it died of, where its kernel lies", (*session).monitorInfo},
+		{"cr3", "[HEX|NAME|kernel]", "show or select the address space; NAME is of a program that said hello",
+			(*session).monitorCR3},
+		{"vtop", "ADDRESS...", "explain how a virtual address is translated, entry by entry", (*session).monitorVtop},
+		{"stats", "", "what this session has cost the bridge", func(s *session, _ context.Context, w io.Writer, _ []string) error {
+			return s.WriteStats(w)
+		}},
+		{"help", "", "this list", (*session).monitorHelp},
+	}
+}
+
+// Monitor answers `monitor LINE`.
+func (s *session) Monitor(ctx context.Context, w io.Writer, line string) error {
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		words = []string{"help"}
+	}
+	for _, c := range commands() {
+		if c.name != words[0] {
+			continue
+		}
+		if c.args == "" && len(words) > 1 {
+			return fmt.Errorf("monitor %s takes no arguments", c.name)
+		}
+		return c.run(s, ctx, w, words[1:])
+	}
+	return fmt.Errorf("unknown command %q; try: monitor help", words[0])
+}
+
+func (s *session) monitorHelp(_ context.Context, w io.Writer, _ []string) error {
+	for _, c := range commands() {
+		fmt.Fprintf(w, "monitor %-24s %s\n", strings.TrimSpace(c.name+" "+c.args), c.help)
+	}
+	return nil
+}
+
+func (s *session) monitorInfo(ctx context.Context, w io.Writer, _ []string) error {
+	if s.distrust != nil {
+		fmt.Fprintf(w, "Memory is not shown: %v.\n", s.distrust)
+	}
+	return s.WriteInfo(ctx, w)
+}
+
+func (s *session) monitorVtop(ctx context.Context, w io.Writer, args []string) error {
+	if len(args) == 0 {
+		return errors.New("monitor vtop ADDRESS...: an address (0x...) or a symbol is missing")
+	}
+	for _, arg := range args {
+		va, err := s.Address(arg)
+		if err != nil {
+			return err
+		}
+		if err := s.WriteVtop(ctx, w, s.space, va); err != nil {
+			fmt.Fprintln(w, " ", err)
+		}
+	}
+	return nil
+}
+
+func (s *session) monitorCR3(ctx context.Context, w io.Writer, args []string) error {
+	switch len(args) {
+	case 0:
+		fmt.Fprintf(w, "cr3 %#x\n", s.space.Root().CR3)
+		fmt.Fprintf(w, "kernel %#x\n", s.Kernel.Root.CR3)
+		for _, name := range slices.Sorted(maps.Keys(s.Hellos)) {
+			fmt.Fprintf(w, "%s %#x\n", name, uint64(s.Hellos[name].CR3))
+		}
+		return nil
+	case 1:
+	default:
+		return errors.New("monitor cr3 takes one argument: a hexadecimal CR3, the name of a program, or kernel")
+	}
+	cr3, err := s.namedCR3(args[0])
+	if err != nil {
+		return err
+	}
+	if err := s.setCR3(ctx, cr3); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "cr3 %#x; now drop what gdb remembers: maint flush dcache, flushregs\n", s.space.Root().CR3)
+	return nil
+}
+
+// namedCR3 finds the CR3 that a user means by a word.
+func (s *session) namedCR3(word string) (uint64, error) {
+	if word == "kernel" {
+		return s.Kernel.Root.CR3, nil
+	}
+	n, err := s.hello(strings.TrimPrefix(word, helloPrefix))
+	if err == nil {
+		return uint64(n.CR3), nil
+	}
+	v, numErr := strconv.ParseUint(strings.TrimPrefix(word, "0x"), 16, 64)
+	if numErr != nil {
+		return 0, err
+	}
+	return v, nil
+}

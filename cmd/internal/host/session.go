@@ -1,0 +1,170 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"physgdb/bridge/notify"
+	"physgdb/gdbstub"
+	"physgdb/mmu"
+)
+
+// session is the machine as one debugger's connection sees it: a [gdbstub.Target] whose threads are the CPUs. What the
+// client changes, the address space alone, is the session's own.
+type session struct {
+	*Machine
+	space *mmu.Space // what memory is read through
+	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
+	distrust error
+}
+
+// NewSession opens the machine for one connection.
+func (m *Machine) NewSession(context.Context) (gdbstub.Target, error) {
+	return &session{Machine: m, space: m.Space}, nil
+}
+
+// threadOf numbers CPUs from 1, as thread 0 means "any" to gdb.
+func threadOf(cpu int) gdbstub.ThreadID { return gdbstub.ThreadID(cpu + 1) }
+
+func (s *session) panicked(id gdbstub.ThreadID) bool {
+	return s.Notice != nil && id == threadOf(s.cpus[0])
+}
+
+func (s *session) Threads(context.Context) ([]gdbstub.Thread, error) {
+	threads := make([]gdbstub.Thread, len(s.cpus))
+	for i, cpu := range s.cpus {
+		t := gdbstub.Thread{ID: threadOf(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu}
+		if s.panicked(t.ID) {
+			t.Text = s.obituary()
+		}
+		if s.distrust != nil && i == 0 {
+			t.Text = "MEMORY IS NOT SHOWN, see: monitor info"
+		}
+		threads[i] = t
+	}
+	return threads, nil
+}
+
+// obituary says in a line what the machine died of.
+func (m *Machine) obituary() string {
+	n := m.Notice
+	text := "panicked"
+	if n.Message != "" {
+		text += ": " + n.Message
+	}
+	if n.Comm == "" {
+		return text
+	}
+	text += "; task " + n.Comm
+	if n.PID != nil {
+		text += fmt.Sprintf(", pid %d", *n.PID)
+	}
+	return text
+}
+
+// Segment selectors of kernel code and data (arch/x86/include/asm/segment.h). panic() runs in the kernel.
+const kernelCS, kernelDS = 0x10, 0x18
+
+// Registers returns what is known: the registers of panic()'s frame on the CPU that panicked, by the notice, and on
+// every CPU the root of the address space that this connection reads.
+func (s *session) Registers(_ context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
+	regs := gdbstub.Registers{"cr3": s.space.Root().CR3}
+	if id == threadOf(s.cpus[0]) {
+		regs["rip"] = 0 // unless more is known: gdb does not connect to a thread that has no PC at all
+	}
+	if !s.panicked(id) {
+		return regs, nil
+	}
+	n := s.Notice
+	for name, v := range map[string]*notify.Hex{
+		"rip": n.RIP, "rsp": n.RSP, "rbp": n.RBP, "rbx": n.RBX, "r12": n.R12, "r13": n.R13, "r14": n.R14, "r15": n.R15,
+		"cr4": n.CR4, "efer": n.EFER, "gs_base": n.GSBase,
+	} {
+		if v != nil {
+			regs[name] = uint64(*v)
+		}
+	}
+	if n.RIP != nil {
+		regs["cs"], regs["ss"] = kernelCS, kernelDS
+	}
+	return regs, nil
+}
+
+func (s *session) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint64, p []byte) (int, error) {
+	if s.distrust != nil {
+		return 0, s.distrust
+	}
+	return s.space.ReadMemory(ctx, addr, p)
+}
+
+// WriteRegister takes cr3 alone: it selects the address space that this connection reads.
+func (s *session) WriteRegister(ctx context.Context, _ gdbstub.ThreadID, name string, value uint64) error {
+	if name != "cr3" {
+		return errors.New("the machine is dead and physgdb only reads; of the registers only cr3 may be set, " +
+			"to select an address space")
+	}
+	return s.setCR3(ctx, value)
+}
+
+func (s *session) setCR3(ctx context.Context, cr3 uint64) error {
+	space, err := s.Kernel.SpaceOf(ctx, cr3)
+	if err != nil {
+		return err
+	}
+	s.space = space
+	return nil
+}
+
+// Relocation tells gdb how far KASLR moved the kernel, so that vmlinux fits. A connection rooted at a process says
+// nothing: its main file is a program that lies where it was linked, and gdb would move that.
+func (s *session) Relocation(context.Context) (text, slide uint64, ok bool) {
+	if s.Process != "" {
+		return 0, 0, false
+	}
+	return s.Kernel.Text, s.Kernel.Slide, true
+}
+
+// bannerSymbol names a string that every kernel has, and bannerStart is how it starts (init/version.c).
+const (
+	bannerSymbol = "linux_banner"
+	bannerStart  = "Linux version "
+)
+
+// WantedSymbols asks gdb where it believes the kernel's banner to be: that tells which file the user has loaded.
+func (s *session) WantedSymbols() []string { return []string{bannerSymbol} }
+
+// BorrowSymbols learns which file gdb holds. Where its addresses cannot be right for this connection, no memory is shown
+// from then on: a value from the wrong address looks just like a right one.
+func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) error {
+	addr, isKernel := found[bannerSymbol]
+	s.distrust = nil
+	switch {
+	case !isKernel && s.Process == "":
+		s.distrust = errors.New("gdb's main file is no kernel, and gdb has moved it as if it were; load vmlinux as the " +
+			"main file, connect again, then load the program with add-symbol-file; or serve with --cr3 hello:NAME")
+	case isKernel && !s.hasBanner(ctx, addr):
+		s.distrust = errors.New("gdb's vmlinux does not fit: it is of another kernel, or was loaded after connecting; " +
+			"load the right one, then connect again")
+		if s.Process != "" {
+			s.distrust = fmt.Errorf("this connection is for the program %s, and gdb's main file is a kernel, which "+
+				"is not moved here; serve without --cr3 %s%s for it", s.Process, helloPrefix, s.Process)
+		}
+	}
+	return nil
+}
+
+func (s *session) hasBanner(ctx context.Context, addr uint64) bool {
+	p := make([]byte, len(bannerStart))
+	_, err := s.Kernel.Space.ReadMemory(ctx, addr, p)
+	return err == nil && bytes.Equal(p, []byte(bannerStart))
+}
+
+// WhyHalted is what a user reads who tries to run the machine.
+func (s *session) WhyHalted() string {
+	if s.Notice == nil {
+		return "This machine is dead: it can be looked at, but it cannot run."
+	}
+	return fmt.Sprintf("This machine is dead (%s): it can be looked at, but it cannot run.", s.obituary())
+}

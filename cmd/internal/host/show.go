@@ -1,0 +1,226 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"physgdb/bridge"
+	"physgdb/mmu"
+)
+
+// WriteInfo says what this machine is and how that is known.
+func (m *Machine) WriteInfo(ctx context.Context, w io.Writer) error {
+	k := m.Kernel
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
+	row("source", "%s", m.Memory.Info().Name)
+	row("RAM map", "%v", m.Memory.Info().RAM)
+	if n := m.Notice; n != nil {
+		row("host", "%s", n.Host)
+		row("died of", "%s", m.obituary())
+	}
+	if banner := k.Banner(ctx); banner != "" {
+		row("kernel", "%s", banner)
+	}
+	if k.Symbols != nil {
+		row("build-id", "%x, in memory and in vmlinux", k.Symbols.BuildID)
+	} else {
+		row("symbols", "none: give --vmlinux FILE for names")
+	}
+	row("CR3", "%#x, %d-level paging", m.Space.Root().CR3, k.Root.Levels)
+	if m.Process != "" {
+		row("process", "%s", m.Process)
+	}
+	row("_text", "%#x, at phys %#x", k.Text, uint64(k.TextPhys))
+	row("slide", "%#x", k.Slide)
+	row("phys_base", "%#x", k.PhysBase())
+	row("CPUs", "%s", m.cpuList())
+	return t.Flush()
+}
+
+func (m *Machine) cpuList() string {
+	var names []string
+	for i, cpu := range m.cpus {
+		name := strconv.Itoa(cpu)
+		if i == 0 && m.Notice != nil {
+			name += " (panicked)"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// WriteStats says what the session cost the bridge.
+func (m *Machine) WriteStats(w io.Writer) error { return writeCounts(w, m.Memory.Counts()) }
+
+func writeCounts(w io.Writer, c bridge.Counts) error {
+	_, err := fmt.Fprintf(w, "bridge: %d reads in %d batches, %s", c.Reads, c.Batches, sizeText(c.Bytes))
+	if err == nil && c.Packets > 0 {
+		_, err = fmt.Fprintf(w, "; %d TLPs sent, %d of them again", c.Packets, c.Retries)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(w)
+	}
+	return err
+}
+
+// sizeText writes a number of bytes with its unit, exactly where it is a whole number of a larger one.
+func sizeText(n uint64) string {
+	for _, u := range []struct {
+		size uint64
+		name string
+	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
+		if n >= u.size {
+			if n%u.size == 0 {
+				return fmt.Sprintf("%d %s", n/u.size, u.name)
+			}
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(u.size), u.name)
+		}
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// Address reads what a user typed for a virtual address: a number as C writes it, or a symbol of the vmlinux, with or
+// without +offset.
+func (m *Machine) Address(text string) (uint64, error) {
+	if v, err := strconv.ParseUint(text, 0, 64); err == nil {
+		return v, nil
+	}
+	name, offset, plus := strings.Cut(text, "+")
+	var off uint64
+	if plus {
+		var err error
+		if off, err = strconv.ParseUint(offset, 0, 64); err != nil {
+			return 0, fmt.Errorf("%q: %q is not an offset", text, offset)
+		}
+	}
+	addr, ok := m.Kernel.Addr(name)
+	switch {
+	case ok:
+		return addr + off, nil
+	case m.Kernel.Symbols == nil:
+		return 0, fmt.Errorf("%q is not an address (0x…), and symbols need --vmlinux FILE", text)
+	}
+	return 0, fmt.Errorf("%q is neither an address (0x…) nor a symbol of the vmlinux", text)
+}
+
+// WriteVtop explains how va is translated in space, entry by entry. The error says why it is not.
+func (m *Machine) WriteVtop(ctx context.Context, w io.Writer, space *mmu.Space, va uint64) error {
+	steps, mp, err := space.Explain(ctx, va)
+	fmt.Fprintf(w, "%#x", va)
+	if name := m.Kernel.Name(va); name != "" {
+		fmt.Fprintf(w, " %s", name)
+	}
+	fmt.Fprintf(w, "\n  CR3   %#x\n", space.Root().CR3)
+	for _, s := range steps {
+		fmt.Fprintf(w, "  %-4s  entry %3d at phys %#-12x = %#018x\n", mmu.TableName(s.Level), s.Index, uint64(s.Addr), s.Entry)
+	}
+	if err != nil {
+		return fmt.Errorf("%#x: %w", va, err)
+	}
+	pa := mp.Phys(va)
+	fmt.Fprintf(w, "  phys  %#x, in a page of %s, %v", uint64(pa), sizeText(mp.Page), mp.Flags)
+	switch ram := m.Memory.Info().RAM; {
+	case ram.Known() && !ram.Contains(pa, 1):
+		fmt.Fprint(w, "; not RAM, and never read")
+	case !ram.Known() && mp.Flags&mmu.Uncached != 0:
+		fmt.Fprint(w, "; most likely a device: never read without a RAM map")
+	}
+	_, err = fmt.Fprintln(w)
+	return err
+}
+
+// MapsOptions say which mappings to write, and how.
+type MapsOptions struct {
+	Range mmu.Range
+	All   bool // every page for itself
+	JSON  bool
+}
+
+// mapLine is a range of mappings as JSON shows it.
+type mapLine struct {
+	VA    string   `json:"va"`
+	End   string   `json:"end"` // the first address behind it
+	PA    string   `json:"pa"`
+	Page  uint64   `json:"page"` // bytes
+	Flags string   `json:"flags"`
+	Path  []uint16 `json:"path"`
+	RAM   bool     `json:"ram"` // false: not RAM, or not known to be, and never read
+}
+
+// WriteMaps lists what is mapped in space, and on notes what it cost and where tables were damaged. The error says that
+// the list is not whole.
+func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.Space, o *MapsOptions) error {
+	var pages, lines uint64
+	var damage []error
+	list := space.Mappings(ctx, o.Range)
+	if !o.All {
+		list = mmu.Merge(list)
+	}
+	encoder := json.NewEncoder(w)
+	for mp, err := range list {
+		if err != nil {
+			damage = append(damage, err)
+			if len(damage) <= shownDamage {
+				fmt.Fprintf(notes, "physgdb: maps: %v\n", err)
+			}
+			continue
+		}
+		lines++
+		pages += mp.Size / mp.Page
+		line := m.mapLine(&mp)
+		if o.JSON {
+			err = encoder.Encode(line)
+		} else {
+			err = line.write(w)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(notes, "physgdb: maps: %d pages in %d lines; ", pages, lines)
+	writeCounts(notes, m.Memory.Counts())
+	if len(damage) > 0 {
+		return fmt.Errorf("the list is not whole: %d parts of the page tables cannot be followed, the first: %w",
+			len(damage), damage[0])
+	}
+	return nil
+}
+
+// shownDamage is how many damaged places of the page tables are told one by one.
+const shownDamage = 10
+
+func (m *Machine) mapLine(mp *mmu.Mapping) mapLine {
+	ram := m.Memory.Info().RAM
+	isRAM := mp.Flags&mmu.Uncached == 0
+	if ram.Known() {
+		isRAM = ram.Contains(mp.PA, mp.Size)
+	}
+	end := fmt.Sprintf("%#x", mp.VA+mp.Size)
+	if mp.VA+mp.Size == 0 {
+		end = "0x10000000000000000"
+	}
+	return mapLine{
+		VA: fmt.Sprintf("%#x", mp.VA), End: end, PA: fmt.Sprintf("%#x", uint64(mp.PA)),
+		Page: mp.Page, Flags: mp.Flags.String(), Path: mp.Path(), RAM: isRAM,
+	}
+}
+
+func (l *mapLine) write(w io.Writer) error {
+	path := make([]string, len(l.Path))
+	for i, p := range l.Path {
+		path[i] = strconv.Itoa(int(p))
+	}
+	note := ""
+	if !l.RAM {
+		note = "  not RAM"
+	}
+	_, err := fmt.Fprintf(w, "%18s-%-18s  %12s  %-5s  %s  %s%s\n", l.VA, l.End, l.PA, sizeText(l.Page), l.Flags,
+		strings.Join(path, "/"), note)
+	return err
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/urfave/cli/v2"
+
+	"physgdb/cmd/internal/host"
+)
+
+// Options that several commands have.
+var (
+	cr3Flag = &cli.StringFlag{Name: "cr3", Usage: "the `CR3` to start from: hexadecimal, or hello:NAME for the process " +
+		"that told its own"}
+	notifyFlag = &cli.StringFlag{Name: "notify", Usage: "where the host's notices come from: udp://ADDRESS:PORT, to wait " +
+		"for that of its panic, or a `FILE` that physgdb notify wrote"}
+	vmlinuxFlag = &cli.StringFlag{Name: "vmlinux", Usage: "the kernel's vmlinux `FILE`, with symbols"}
+	ramFlag     = &cli.StringFlag{Name: "ram", Usage: "where the host has RAM: a `FILE` with its /proc/iomem, or with " +
+		"lines start-end"}
+	timeoutFlag = &cli.DurationFlag{Name: "timeout", Usage: "how long the bridge may leave one request unanswered, " +
+		"retries included"}
+	logLevelFlag = &cli.StringFlag{Name: "log-level", Value: "warn", Usage: "`LEVEL` of the log on stderr: error, warn, " +
+		"info, debug, trace"}
+	logJSONFlag = &cli.BoolFlag{Name: "log-json", Usage: "write the log as JSON"}
+)
+
+// logFlags, memoryFlags and machineFlags are what a command takes that logs, reads memory, or finds the kernel.
+func logFlags() []cli.Flag    { return []cli.Flag{logLevelFlag, logJSONFlag} }
+func memoryFlags() []cli.Flag { return append([]cli.Flag{ramFlag, timeoutFlag}, logFlags()...) }
+func machineFlags() []cli.Flag {
+	return append([]cli.Flag{cr3Flag, notifyFlag, vmlinuxFlag}, memoryFlags()...)
+}
+
+// logger makes the log that the user asked for.
+func logger(c *cli.Context) (hclog.Logger, error) {
+	level := hclog.LevelFromString(c.String(logLevelFlag.Name))
+	if level == hclog.NoLevel {
+		return nil, usagef("--log-level %s: want error, warn, info, debug or trace", c.String(logLevelFlag.Name))
+	}
+	var out io.Writer = os.Stderr
+	if c.App.ErrWriter != nil {
+		out = c.App.ErrWriter
+	}
+	return hclog.New(&hclog.LoggerOptions{
+		Name: filepath.Base(c.App.Name), Level: level, JSONFormat: c.Bool(logJSONFlag.Name), Output: out,
+	}), nil
+}
+
+// hostOptions collects what the user said of the machine whose memory is source.
+func hostOptions(c *cli.Context, source string) (*host.Options, error) {
+	log, err := logger(c)
+	if err != nil {
+		return nil, err
+	}
+	if c.IsSet(timeoutFlag.Name) && c.Duration(timeoutFlag.Name) <= 0 {
+		return nil, usagef("--timeout %v: want a time such as 500ms", c.Duration(timeoutFlag.Name))
+	}
+	return &host.Options{
+		Source:  source,
+		CR3:     c.String(cr3Flag.Name),
+		Notify:  c.String(notifyFlag.Name),
+		Vmlinux: c.String(vmlinuxFlag.Name),
+		RAM:     c.String(ramFlag.Name),
+		Timeout: c.Duration(timeoutFlag.Name),
+		Log:     log,
+		Notes:   c.App.ErrWriter,
+	}, nil
+}
+
+// attach finds the kernel of the machine whose memory is source.
+func attach(c *cli.Context, source string) (*host.Machine, error) {
+	o, err := hostOptions(c, source)
+	if err != nil {
+		return nil, err
+	}
+	return host.Attach(c.Context, o)
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bufio"
+
+	"github.com/urfave/cli/v2"
+
+	"physgdb/cmd/internal/host"
+	"physgdb/mmu"
+)
+
+func mapsCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "maps",
+		Usage:     "list every mapping under a CR3",
+		ArgsUsage: "SOURCE",
+		Description: `A line is a virtual range, where it begins in physical memory, the size of its pages, its rights (rwx; u for user, k
+for kernel), and the index taken through each page table to its first page. Adjacent pages of equal rights make one line.
+
+Examples:
+  physgdb maps file:/tmp/ram --cr3 0x2a5c000
+  physgdb maps file:/tmp/ram --notify notices.jsonl --cr3 hello:clock --user --json`,
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "all", Usage: "every page on a line of its own"},
+			&cli.BoolFlag{Name: "json", Usage: "one JSON object a line: va, end, pa, page, flags, path, ram"},
+			&cli.BoolFlag{Name: "user", Usage: "the lower half of the address space alone"},
+			&cli.BoolFlag{Name: "kernel", Usage: "the upper half of the address space alone"},
+		}, machineFlags()...),
+		Action: maps,
+	}
+}
+
+func maps(c *cli.Context) error {
+	args, err := operands(c, 1, 1)
+	if err != nil {
+		return err
+	}
+	o := host.MapsOptions{Range: mmu.All, All: c.Bool("all"), JSON: c.Bool("json")}
+	switch user, kernel := c.Bool("user"), c.Bool("kernel"); {
+	case user && !kernel:
+		o.Range = mmu.Lower
+	case kernel && !user:
+		o.Range = mmu.Upper
+	}
+	m, err := attach(c, args[0])
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	out := bufio.NewWriter(c.App.Writer)
+	if err := m.WriteMaps(c.Context, out, c.App.ErrWriter, m.Space, &o); err != nil {
+		out.Flush()
+		return err
+	}
+	return out.Flush()
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"physgdb/bridge/notify"
+)
+
+func notifyCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "notify",
+		Usage: "print the notices of hosts as they arrive, as JSON lines",
+		Description: `Leave it running on the machine that the kernel module sends to, and keep what it prints: --notify FILE reads it.
+
+Example:
+  physgdb notify --listen udp://192.168.10.3:6666 | tee -a notices.jsonl`,
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{
+				Name: "listen", Value: fmt.Sprintf("udp://127.0.0.1:%d", notify.DefaultPort),
+				Usage: "`URL` of the address to listen on",
+			},
+			&cli.IntFlag{Name: "count", Usage: "end after `N` notices"},
+		}, logFlags()...),
+		Action: printNotices,
+	}
+}
+
+func printNotices(c *cli.Context) error {
+	if _, err := operands(c, 0, 0); err != nil {
+		return err
+	}
+	log, err := logger(c)
+	if err != nil {
+		return err
+	}
+	l, err := notify.Listen(c.String("listen"), log)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	fmt.Fprintf(c.App.ErrWriter, "physgdb: listening for notices on udp://%v\n", l.Addr())
+	out := json.NewEncoder(c.App.Writer)
+	for n := 0; c.Int("count") == 0 || n < c.Int("count"); n++ {
+		notice, from, err := l.Next(c.Context)
+		if err != nil {
+			if errors.Is(err, c.Context.Err()) {
+				return nil // the user ended it
+			}
+			return err
+		}
+		line := struct {
+			*notify.Notice
+			From string `json:"from"`
+		}{notice, from.String()}
+		if err := out.Encode(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"physgdb/bridge"
+	"physgdb/cmd/internal/host"
+)
+
+func readCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "read",
+		Usage:     "read memory: a hex dump, or a file",
+		ArgsUsage: "SOURCE ADDRESS LENGTH",
+		Description: `ADDRESS is virtual, a number (0x...) or, with --vmlinux, a symbol; with --phys it is physical. LENGTH is in bytes.
+If not all can be read, what lies before the hole is written, and the exit status is 1.
+
+Examples:
+  physgdb read file:/tmp/ram --cr3 0x2a5c000 --vmlinux vmlinux linux_banner 64
+  physgdb read file:/tmp/ram --phys 0x2a5c000 4096 -o top-level-table`,
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "phys", Usage: "ADDRESS is physical"},
+			&cli.StringFlag{Name: "o", Usage: "write the bytes to `FILE`"},
+		}, machineFlags()...),
+		Action: read,
+	}
+}
+
+func read(c *cli.Context) error {
+	args, err := operands(c, 3, 3)
+	if err != nil {
+		return err
+	}
+	length, err := strconv.ParseUint(args[2], 0, 63)
+	if err != nil {
+		return usagef("read: length %q: want a number of bytes, such as 256 or 0x100", args[2])
+	}
+	o, err := hostOptions(c, args[0])
+	if err != nil {
+		return err
+	}
+	at, closer, err := openAt(c.Context, o, args[1], c.Bool("phys"))
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	if path := c.String("o"); path != "" {
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		if err := copyMemory(c.Context, f, at, length); err != nil {
+			f.Close()
+			return err
+		}
+		return f.Close()
+	}
+	return dump(c.Context, c.App.Writer, at, length)
+}
+
+// source is a place in memory, physical or virtual.
+type source struct {
+	addr uint64
+	read func(ctx context.Context, addr uint64, p []byte) (int, error)
+}
+
+// openAt finds the place that the user means.
+func openAt(ctx context.Context, o *host.Options, address string, physical bool) (*source, io.Closer, error) {
+	if !physical {
+		m, err := host.Attach(ctx, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		va, err := m.Address(address)
+		if err != nil {
+			m.Close()
+			return nil, nil, usageError{err}
+		}
+		return &source{va, m.Space.ReadMemory}, m, nil
+	}
+	pa, err := bridge.ParseAddr(address)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	mem, err := host.OpenMemory(ctx, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &source{uint64(pa), func(ctx context.Context, addr uint64, p []byte) (int, error) {
+		return bridge.Read(ctx, mem, bridge.PhysAddr(addr), p, false)
+	}}, mem, nil
+}
+
+// copyMemory writes length bytes from s on to w, as far as they can be read.
+func copyMemory(ctx context.Context, w io.Writer, s *source, length uint64) error {
+	buf := make([]byte, min(length, 1<<20))
+	for done := uint64(0); done < length; {
+		n, err := s.read(ctx, s.addr+done, buf[:min(length-done, uint64(len(buf)))])
+		if _, werr := w.Write(buf[:n]); werr != nil {
+			return werr
+		}
+		if err != nil {
+			return err
+		}
+		done += uint64(n)
+	}
+	return nil
+}
+
+// dump writes length bytes from s on to w, sixteen on a line.
+func dump(ctx context.Context, w io.Writer, s *source, length uint64) error {
+	lines := &hexDump{w: w, addr: s.addr}
+	err := copyMemory(ctx, lines, s, length)
+	if ferr := lines.flush(); err == nil {
+		err = ferr
+	}
+	return err
+}
+
+// hexDump writes bytes as lines of address, hexadecimal and text.
+type hexDump struct {
+	w    io.Writer
+	addr uint64 // of the first byte held
+	held []byte
+}
+
+const perLine = 16
+
+func (d *hexDump) Write(p []byte) (int, error) {
+	d.held = append(d.held, p...)
+	for len(d.held) >= perLine {
+		if err := d.line(d.held[:perLine]); err != nil {
+			return 0, err
+		}
+		d.held = d.held[perLine:]
+	}
+	return len(p), nil
+}
+
+func (d *hexDump) flush() error {
+	if len(d.held) == 0 {
+		return nil
+	}
+	return d.line(d.held)
+}
+
+func (d *hexDump) line(b []byte) error {
+	dumped := hex.Dump(b) // "00000000  xx …  |text|\n"
+	_, err := fmt.Fprintf(d.w, "%#018x%s", d.addr, dumped[8:])
+	d.addr += uint64(len(b))
+	return err
+}

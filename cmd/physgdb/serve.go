@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/urfave/cli/v2"
+
+	"physgdb/cmd/internal/host"
+	"physgdb/gdbstub"
+)
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "serve",
+		Usage:     "be the gdbserver of a dead machine",
+		ArgsUsage: "SOURCE",
+		Description: `Finds the kernel in SOURCE and waits for debuggers: gdb -ex 'file vmlinux' -ex 'target remote ADDRESS'.
+Prints one line on stdout when it is ready.
+
+Examples:
+  physgdb serve file:/tmp/ram --cr3 0x2a5c000 --vmlinux vmlinux
+  physgdb serve 'nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00' --notify udp://192.168.10.3:6666 --vmlinux vmlinux`,
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:1234", Usage: "`ADDRESS` for debuggers to connect to"},
+		}, machineFlags()...),
+		Action: serve,
+	}
+}
+
+func serve(c *cli.Context) error {
+	args, err := operands(c, 1, 1)
+	if err != nil {
+		return err
+	}
+	o, err := hostOptions(c, args[0])
+	if err != nil {
+		return err
+	}
+	m, err := host.Attach(c.Context, o)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	listener, err := net.Listen("tcp", c.String("listen"))
+	if err != nil {
+		return fmt.Errorf("listen for debuggers: %w", err)
+	}
+	if ip := listener.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
+		fmt.Fprintf(c.App.ErrWriter, "physgdb: WARNING: WHOEVER REACHES %v READS EVERY SECRET OF THE HOST\n", listener.Addr())
+	}
+	if _, err := fmt.Fprintf(c.App.Writer, "physgdb: listening on %v\n", listener.Addr()); err != nil {
+		return err
+	}
+	server := gdbstub.NewServer(m.NewSession, &gdbstub.Options{Logger: o.Log})
+	return server.ServeListener(c.Context, listener)
+}
