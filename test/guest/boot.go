@@ -1,0 +1,182 @@
+package guest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Config says what kind of guest to boot. The zero value of every member but Release is usual.
+type Config struct {
+	// Release is the kernel series, "6.1" or "6.12".
+	Release string
+	// LA57 gives 5-level paging, else 4-level.
+	LA57 bool
+	// PTI gives every process a second page table for user mode (pti=on), else nopti.
+	PTI bool
+	// MemoryMiB is the size of RAM; 512 if 0.
+	MemoryMiB int
+	// CPUs is how many there are; 2 if 0.
+	CPUs int
+	// Panic is how the guest dies: "sysrq" (the default) by /proc/sysrq-trigger, "exit" by the end of process 1, "none"
+	// not at all: Boot then returns a running guest.
+	Panic string
+	// Cmdline is added to the kernel command line.
+	Cmdline string
+	// Dir is an existing directory for the guest's files, RAM among them; "" for a temporary one.
+	Dir string
+	// NoticePort is the UDP port on 127.0.0.1 where someone else waits for notices. If it is 0 the guest's notices are
+	// collected, see [Guest.Notices].
+	NoticePort int
+	// Logger hears what is going on; nil means silence.
+	Logger hclog.Logger
+}
+
+// patience is how long a guest may take from power-on to its end if the context sets no limit. It takes 15 s on an
+// idle machine.
+const patience = 5 * time.Minute
+
+// Boot boots a guest, waits until it has panicked, and freezes it. The guest must be closed.
+func Boot(ctx context.Context, c Config) (*Guest, error) {
+	c = c.withDefaults()
+	k, err := Prepare(ctx, c.Release, c.Logger)
+	if err != nil {
+		return nil, err
+	}
+	g := &Guest{Kernel: k, config: c, dir: c.Dir}
+	if err := g.boot(ctx); err != nil {
+		err = fmt.Errorf("boot guest %s: %w%s", k.Release, err, g.evidence())
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+func (c Config) withDefaults() Config {
+	c.MemoryMiB = cmp.Or(c.MemoryMiB, 512)
+	c.CPUs = cmp.Or(c.CPUs, 2)
+	c.Panic = cmp.Or(c.Panic, "sysrq")
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	return c
+}
+
+func (g *Guest) boot(ctx context.Context) error {
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, patience, fmt.Errorf("the guest has not come to its end in %v", patience))
+		defer cancel()
+	}
+	if err := g.makeFiles(ctx); err != nil {
+		return err
+	}
+	port := g.config.NoticePort
+	if port == 0 {
+		var err error
+		if g.collector, err = newCollector(); err != nil {
+			return err
+		}
+		port = g.collector.port()
+	}
+	g.config.Logger.Info("booting "+g.Kernel.Release, "panic", g.config.Panic, "notices", port, "dir", g.dir)
+	if err := g.startQEMU(ctx, port); err != nil {
+		return err
+	}
+	if err := g.awaitEnd(ctx); err != nil {
+		return err
+	}
+	if g.config.Panic != "none" {
+		if _, err := g.QMP(ctx, "stop", nil); err != nil {
+			return err
+		}
+	}
+	return g.gatherFacts()
+}
+
+// makeFiles fills the guest's directory with what it boots from.
+func (g *Guest) makeFiles(ctx context.Context) error {
+	if g.dir == "" {
+		dir, err := os.MkdirTemp("", "physgdb-guest-")
+		if err != nil {
+			return fmt.Errorf("make a directory for the guest: %w", err)
+		}
+		g.dir, g.ownsDir = dir, true
+	}
+	var err error
+	if g.dir, err = filepath.Abs(g.dir); err != nil {
+		return fmt.Errorf("find the guest's directory: %w", err)
+	}
+	if err := buildPrograms(ctx, g.dir); err != nil {
+		return err
+	}
+	return writeInitramfs(g.path("initramfs"), g.Kernel, g.dir)
+}
+
+// awaitEnd waits for the guest to panic, or to be up if it shall live.
+func (g *Guest) awaitEnd(ctx context.Context) error {
+	for {
+		done, err := g.ended()
+		if err != nil {
+			return err
+		}
+		if done {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-g.qemuExited:
+			return errors.New("QEMU has ended")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if g.collector != nil && g.config.Panic != "none" {
+		g.collector.await(ctx, "panic", noticeCopies)
+	}
+	return nil
+}
+
+// noticeCopies is how often physgdb.ko sends its notice.
+const noticeCopies = 3
+
+// ended says whether the guest is where it was meant to come to.
+func (g *Guest) ended() (bool, error) {
+	said, err := readWitness(g.path(witnessFile))
+	if err != nil {
+		return false, err
+	}
+	if said.failure != "" {
+		return false, fmt.Errorf("the guest's init: %s", said.failure)
+	}
+	if g.config.Panic == "none" {
+		return said.facts != nil && said.lastClock != 0, nil
+	}
+	log, err := os.ReadFile(g.SerialLog())
+	if err != nil {
+		return false, err
+	}
+	if !panicked(string(log)) {
+		return false, nil
+	}
+	if said.panic == "" {
+		return false, errors.New("the guest panicked before it was told to")
+	}
+	return true, nil
+}
+
+// evidence returns the last words of a guest that failed.
+func (g *Guest) evidence() string {
+	text := ""
+	for _, name := range []string{serialFile, qemuLog} {
+		if data, err := os.ReadFile(g.path(name)); err == nil && len(data) > 0 {
+			text += fmt.Sprintf("\n--- the end of its %s:\n%s", filepath.Base(name), lastLines(string(data), 15))
+		}
+	}
+	return text
+}

@@ -1,0 +1,94 @@
+package guest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+)
+
+// cacheDir is where kernels are kept: physgdb-test in the user's cache directory.
+func cacheDir() (string, error) {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find a place to keep kernels: %w; set XDG_CACHE_HOME or HOME", err)
+	}
+	dir := filepath.Join(base, "physgdb-test")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make a place to keep kernels: %w", err)
+	}
+	return dir, nil
+}
+
+// lock waits until no other process holds the lock file. What it returns gives the lock back.
+func lock(ctx context.Context, path string, log hclog.Logger) (func(), error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	for told := false; ; told = true {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			_ = f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if !told {
+			log.Info("waiting for another process", "lock", path)
+		}
+		select {
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, fmt.Errorf("wait for lock %s: %w", path, context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// create makes a directory appear at path at once and whole: fill works beside it, under another name. What a process
+// left there that was killed while doing so is removed; the caller holds the lock.
+func create(path string, fill func(dir string) error) error {
+	dir := filepath.Join(filepath.Dir(path), ".new-"+filepath.Base(path))
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("make %s: %w", path, err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", path, err)
+	}
+	if err := fill(dir); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, path); err != nil {
+		return fmt.Errorf("make %s: %w", path, err)
+	}
+	return nil
+}
+
+// fingerprint sums up names and contents of files, so that whatever was made of them can be told from what will be.
+func fingerprint(files ...string) (string, error) {
+	sum := sha256.New()
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("sum up %s: %w", file, err)
+		}
+		fmt.Fprintf(sum, "%s %d\n", filepath.Base(file), len(data))
+		sum.Write(data)
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:16], nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,84 @@
+// Command clock is the process that tests look for in a dead guest's memory. Once a second it stores the time in a
+// variable and prints what it stored.
+//
+//	clock HOST:PORT
+//
+// First it reads its own address space's whereabouts from /proc/physgdb and sends them to HOST:PORT as a datagram.
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+// Tick is one moment that the clock has seen.
+type Tick struct {
+	// Unix is the time in seconds since 1970.
+	Unix int64
+	// Number counts ticks from 1.
+	Number uint32
+	// Even says whether Unix is even.
+	Even bool
+	// Label is Unix in decimal, padded with zero bytes.
+	Label [12]byte
+}
+
+// What a debugger is asked to print. Exported variables of package main survive the optimizer, and gdb knows them as
+// main.UnixTimeNow and so on.
+var (
+	// UnixTimeNow is the time in seconds since 1970 as of the last tick.
+	UnixTimeNow int64
+	// Last is the last tick.
+	Last Tick
+	// History holds the last eight ticks; tick n is at index n % 8.
+	History [8]Tick
+	// Name is what this process calls itself.
+	Name = "physgdb test clock"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "clock:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want one argument, HOST:PORT, not %d", len(args))
+	}
+	line, err := hello(args[0])
+	if err != nil {
+		return fmt.Errorf("say hello: %w", err)
+	}
+	fmt.Printf("clock: hello %s", line)
+	for number := uint32(1); ; number++ {
+		store(time.Now().Unix(), number)
+		fmt.Printf("clock: %d\n", UnixTimeNow)
+		time.Sleep(time.Second)
+	}
+}
+
+// hello must run in this process: /proc/physgdb describes whoever reads it.
+func hello(to string) ([]byte, error) {
+	line, err := os.ReadFile("/proc/physgdb")
+	if err != nil {
+		return nil, err
+	}
+	c, err := net.Dial("udp", to)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	_, err = c.Write(line)
+	return line, err
+}
+
+func store(now int64, number uint32) {
+	UnixTimeNow = now
+	Last = Tick{Unix: now, Number: number, Even: now%2 == 0}
+	copy(Last.Label[:], fmt.Sprint(now))
+	History[number%uint32(len(History))] = Last
+}

@@ -1,0 +1,101 @@
+package guest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"physgdb/test/guest/witness"
+)
+
+// Facts are what is true of a guest, from sources that no code under test had a hand in.
+type Facts struct {
+	witness.Facts
+	// ClockCR3 is the page table of the clock process, as it read it from /proc/physgdb.
+	ClockCR3 uint64
+	// LastClock is what the clock last stored in its variable UnixTimeNow.
+	LastClock int64
+	// CallTrace are the functions that the kernel's last "Call Trace" names, innermost first, without those it marks
+	// with "?" as doubtful. Functions of modules have no module here.
+	CallTrace []string
+}
+
+// gatherFacts collects what the guest has said on both of its serial ports.
+func (g *Guest) gatherFacts() error {
+	said, err := readWitness(g.path(witnessFile))
+	if err != nil {
+		return err
+	}
+	if said.facts == nil {
+		return errors.New("the guest has told nothing about itself")
+	}
+	g.Facts = Facts{Facts: *said.facts, LastClock: said.lastClock}
+	if g.Facts.ClockCR3, err = helloCR3(said.facts.ClockHello); err != nil {
+		return err
+	}
+	log, err := os.ReadFile(g.SerialLog())
+	if err != nil {
+		return fmt.Errorf("read the guest's serial log: %w", err)
+	}
+	g.Facts.CallTrace = callTrace(string(log))
+	return nil
+}
+
+// helloCR3 takes the page table out of a line of /proc/physgdb.
+func helloCR3(line string) (uint64, error) {
+	var hello struct {
+		CR3 string `json:"cr3"`
+	}
+	if err := json.Unmarshal([]byte(line), &hello); err != nil {
+		return 0, fmt.Errorf("the clock's hello %q: %w", line, err)
+	}
+	cr3, err := strconv.ParseUint(strings.TrimPrefix(hello.CR3, "0x"), 16, 64)
+	if err != nil {
+		return 0, fmt.Errorf("the clock's hello %q: cr3: %w", line, err)
+	}
+	return cr3, nil
+}
+
+// testimony is everything that came over the second serial port so far.
+type testimony struct {
+	facts     *witness.Facts
+	lastClock int64
+	panic     string
+	failure   string
+}
+
+func readWitness(file string) (*testimony, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read what the guest says: %w", err)
+	}
+	said := new(testimony)
+	for line := range bytes.Lines(data) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break // still on its way
+		}
+		var r witness.Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			return nil, fmt.Errorf("read what the guest says: %.80q: %w", line, err)
+		}
+		said.add(&r)
+	}
+	return said, nil
+}
+
+func (t *testimony) add(r *witness.Record) {
+	switch {
+	case r.Facts != nil:
+		t.facts = r.Facts
+	case r.Clock != 0:
+		t.lastClock = r.Clock
+	case r.Panic != "":
+		t.panic = r.Panic
+	case r.Error != "":
+		t.failure = r.Error
+	}
+}

@@ -1,0 +1,375 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
+)
+
+func TestGuestDies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots kernels")
+	}
+	for _, c := range []Config{
+		{Release: "6.1", Cmdline: "physgdb.check=module"},
+		{Release: "6.12", LA57: true, PTI: true},
+	} {
+		t.Run(c.Release, func(t *testing.T) {
+			// The host name needs every kind of JSON escape.
+			c.Cmdline += " physgdb.host=de%22ad%5chost%0a%ff"
+			v := boot(t, c)
+			t.Run("facts", v.testFacts)
+			t.Run("kallsyms fits vmlinux", v.testKallsyms)
+			t.Run("RAM file is physical memory", v.testRAM)
+			t.Run("hello", v.testHello)
+			t.Run("clock", v.testClock)
+			t.Run("panic notice", func(t *testing.T) { v.testPanicNotice(t, "de\"ad\\host\n\u00ff") })
+		})
+	}
+}
+
+func TestGuestOfInitsEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a kernel")
+	}
+	v := boot(t, Config{Release: "6.12", Panic: "exit", CPUs: 1})
+	var n notice
+	v.decode(t, v.Notices("panic")[0], &n)
+	if want := "Attempted to kill init! exitcode=0x00000000"; n.Message != want {
+		t.Errorf("message %q, want %q", n.Message, want)
+	}
+}
+
+func TestGuestLives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a kernel")
+	}
+	v := boot(t, Config{Release: "6.12", Panic: "none"})
+	if notices := v.Notices("panic"); len(notices) != 0 {
+		t.Errorf("panic notices of a living guest: %q", notices)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		now, err := v.Clock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now > v.Facts.LastClock {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the clock stands still")
+		}
+	}
+}
+
+func TestBootSaysWhatWentWrong(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a kernel")
+	}
+	_, err := Boot(t.Context(), Config{Release: "6.12", Panic: "laughing", Dir: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "physgdb.panic=laughing: known are sysrq") {
+		t.Errorf("got error %v, want one that names the wrong option", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = Boot(ctx, Config{Release: "6.12"})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got error %v, want %v", err, context.DeadlineExceeded)
+	}
+}
+
+// victim is a guest under test and the symbols of its kernel.
+type victim struct {
+	*Guest
+	symbols map[string]elf.Symbol // those with a unique name
+	slide   uint64
+}
+
+func boot(t *testing.T, c Config) *victim {
+	t.Helper()
+	c.Dir = t.TempDir()
+	c.Logger = hclog.New(&hclog.LoggerOptions{Output: t.Output()})
+	g, err := Boot(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	v := &victim{Guest: g, symbols: symbols(t, g.Kernel.Vmlinux)}
+	v.slide = g.Facts.Kallsyms["_text"] - v.symbols["_text"].Value
+	return v
+}
+
+func symbols(t *testing.T, file string) map[string]elf.Symbol {
+	t.Helper()
+	f, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unique := map[string]elf.Symbol{}
+	count := map[string]int{}
+	for _, s := range all {
+		unique[s.Name] = s
+		count[s.Name]++
+	}
+	for name, n := range count {
+		if n > 1 {
+			delete(unique, name)
+		}
+	}
+	return unique
+}
+
+func (v *victim) testFacts(t *testing.T) {
+	f := &v.Facts
+	if f.Release != v.Kernel.Release {
+		t.Errorf("release %q, want %q", f.Release, v.Kernel.Release)
+	}
+	for _, part := range []string{"System RAM", "Kernel code"} {
+		if !regexp.MustCompile(`(?m)^ *[0-9a-f]*[1-9a-f][0-9a-f]*-[0-9a-f]+ : ` + part).MatchString(f.IOMem) {
+			t.Errorf("no %s with an address in iomem:\n%s", part, f.IOMem)
+		}
+	}
+	if !strings.Contains(f.ClockMaps, "/bin/clock\n") {
+		t.Errorf("no /bin/clock in the clock's maps:\n%s", f.ClockMaps)
+	}
+	if f.CPUs != 2 {
+		t.Errorf("%d CPUs, want 2", f.CPUs)
+	}
+	if age := time.Since(time.Unix(f.LastClock, 0)); age < 0 || age > 10*time.Minute {
+		t.Errorf("the clock's last time is %v ago", age)
+	}
+	v.testProcesses(t)
+	v.testCallTrace(t)
+}
+
+func (v *victim) testProcesses(t *testing.T) {
+	count := map[string]int{}
+	for _, p := range v.Facts.Processes {
+		count[p.Comm]++
+		if !slices.Contains(p.Threads, p.PID) {
+			t.Errorf("process %+v lacks its own thread", p)
+		}
+	}
+	for comm, want := range map[string]int{"init": 1, "clock": 1, "sleeper": 2, "kthreadd": 1} {
+		if count[comm] != want {
+			t.Errorf("%d processes %s, want %d", count[comm], comm, want)
+		}
+	}
+}
+
+func (v *victim) testCallTrace(t *testing.T) {
+	rest := v.Facts.CallTrace
+	for _, name := range []string{
+		"panic", "sysrq_handle_crash", "write_sysrq_trigger", "vfs_write", "entry_SYSCALL_64_after_hwframe",
+	} {
+		i := slices.Index(rest, name)
+		if i < 0 {
+			t.Fatalf("call trace %q lacks %s, or has it too early", v.Facts.CallTrace, name)
+		}
+		rest = rest[i+1:]
+	}
+}
+
+func (v *victim) testKallsyms(t *testing.T) {
+	if len(v.Facts.Kallsyms) < 100 {
+		t.Errorf("only %d symbols", len(v.Facts.Kallsyms))
+	}
+	for _, name := range []string{"_text", "init_task", "linux_banner", "panic", "modules", "init_top_pgt", "vfs_read"} {
+		if v.Facts.Kallsyms[name] == 0 {
+			t.Errorf("no symbol %s", name)
+		}
+	}
+	for name, value := range v.Facts.Kallsyms {
+		if s, ok := v.symbols[name]; ok && s.Value+v.slide != value {
+			t.Errorf("%s is %#x, want %#x + slide %#x", name, value, s.Value, v.slide)
+		}
+	}
+}
+
+func (v *victim) testRAM(t *testing.T) {
+	answer, err := v.HMP(t.Context(), fmt.Sprintf("gva2gpa %#x", v.Facts.Kallsyms["linux_banner"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, hex, _ := strings.Cut(strings.TrimSpace(answer), "gpa: ")
+	f, err := os.Open(v.RAMFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	want := "Linux version " + v.Kernel.Release
+	got := make([]byte, len(want))
+	if _, err := f.ReadAt(got, int64(number(t, hex))); err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("at linux_banner (%s) RAM holds %q, want %q", hex, got, want)
+	}
+}
+
+func (v *victim) testHello(t *testing.T) {
+	hellos := v.Notices("hello")
+	if len(hellos) != 1 || string(bytes.TrimSpace(hellos[0])) != v.Facts.ClockHello {
+		t.Fatalf("hellos %q, want one: %q", hellos, v.Facts.ClockHello)
+	}
+	var n notice
+	v.decode(t, hellos[0], &n)
+	if n.PID != v.Facts.ClockPID || n.Comm != "clock" {
+		t.Errorf("hello of process %d (%s), want %d (clock)", n.PID, n.Comm, v.Facts.ClockPID)
+	}
+	if v.Facts.ClockCR3 == 0 || v.Facts.ClockCR3&0xfff != 0 || v.config.PTI && v.Facts.ClockCR3&0x1000 != 0 {
+		t.Errorf("clock's cr3 %#x is no page table of the kernel", v.Facts.ClockCR3)
+	}
+}
+
+// testClock reads the clock's variable through the page table that the clock named.
+func (v *victim) testClock(t *testing.T) {
+	f, err := os.Open(v.RAMFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	word := func(physical uint64) uint64 {
+		var b [8]byte
+		if _, err := f.ReadAt(b[:], int64(physical)); err != nil {
+			t.Fatal(err)
+		}
+		return binary.LittleEndian.Uint64(b[:])
+	}
+	levels := 4
+	if v.config.LA57 {
+		levels = 5
+	}
+	address := symbols(t, v.ClockELF())["main.UnixTimeNow"].Value
+	table := v.Facts.ClockCR3
+	for level := levels; level > 0; level-- {
+		entry := word(table + address>>(3+9*level)&0x1ff*8)
+		if entry&1 == 0 {
+			t.Fatalf("no page for %#x at level %d", address, level)
+		}
+		table = entry & 0x000ffffffffff000
+	}
+	if got := int64(word(table + address&0xfff)); got != v.Facts.LastClock {
+		t.Errorf("UnixTimeNow is %d, want %d", got, v.Facts.LastClock)
+	}
+}
+
+// notice is what this test reads of a notice.
+type notice struct {
+	Physgdb                       int
+	Event, Host, Comm, Message    string
+	CPU, PID                      int
+	CR3, CR4, EFER, RIP, RSP, RBP string
+	GSBase                        string `json:"gs_base"`
+	VMCoreInfo                    string
+}
+
+func (v *victim) decode(t *testing.T, datagram []byte, n *notice) {
+	t.Helper()
+	if len(datagram) >= 1460 {
+		t.Errorf("a notice of %d bytes", len(datagram))
+	}
+	d := json.NewDecoder(bytes.NewReader(datagram))
+	d.DisallowUnknownFields()
+	if err := d.Decode(n); err != nil {
+		t.Fatalf("notice %q: %v", datagram, err)
+	}
+}
+
+func (v *victim) testPanicNotice(t *testing.T, host string) {
+	notices := v.Notices("panic")
+	if len(notices) != noticeCopies {
+		t.Fatalf("%d notices, want %d", len(notices), noticeCopies)
+	}
+	for _, again := range notices[1:] {
+		if diff := cmp.Diff(string(notices[0]), string(again)); diff != "" {
+			t.Errorf("copies differ:\n%s", diff)
+		}
+	}
+	t.Logf("%s", notices[0])
+	var n notice
+	v.decode(t, notices[0], &n)
+	if n.Physgdb != 1 || n.Host != host || n.Comm != "init" || n.Message != "sysrq triggered crash" {
+		t.Errorf("got %+v, want version 1, host %q, comm init, message of a sysrq crash", n, host)
+	}
+	note, _, _ := strings.Cut(v.Facts.VMCoreInfo, " ")
+	if number(t, n.VMCoreInfo) != number(t, note) {
+		t.Errorf("vmcoreinfo %s, want %s", n.VMCoreInfo, note)
+	}
+	v.testRegisters(t, &n)
+}
+
+// testRegisters compares a panic notice with what QEMU says of that CPU.
+func (v *victim) testRegisters(t *testing.T, n *notice) {
+	start := v.symbols["panic"].Value + v.slide
+	size := v.symbols["panic"].Size
+	if rip := number(t, n.RIP); rip < start || rip >= start+size {
+		t.Errorf("rip %#x is outside panic(), %#x to %#x", rip, start, start+size)
+	}
+	cpu, err := v.HMPOn(t.Context(), n.CPU, "info registers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := number(t, n.CR3), register(t, cpu, `CR3=(\w+)`)&^0xfff; got != want {
+		t.Errorf("cr3 %#x, want %#x", got, want)
+	}
+	if v.config.PTI && number(t, n.CR3)&0x1000 != 0 {
+		t.Errorf("cr3 %s is the user half of a pair", n.CR3)
+	}
+	if got, want := number(t, n.CR4), register(t, cpu, `CR4=(\w+)`); got != want || got>>12&1 == 1 != v.config.LA57 {
+		t.Errorf("cr4 %#x, want %#x, 5-level paging %v", got, want, v.config.LA57)
+	}
+	if got, want := number(t, n.EFER), register(t, cpu, `EFER=(\w+)`); got != want {
+		t.Errorf("efer %#x, want %#x", got, want)
+	}
+	if got, want := number(t, n.GSBase), register(t, cpu, `GS =\w+ (\w+)`); got != want {
+		t.Errorf("gs_base %#x, want %#x", got, want)
+	}
+	rsp, rbp, now := number(t, n.RSP), number(t, n.RBP), register(t, cpu, `RSP=(\w+)`)
+	if rbp <= rsp || rbp-rsp > 1024 {
+		t.Errorf("rsp %#x and rbp %#x are no frame", rsp, rbp)
+	}
+	// panic() spins for ever in what it calls, on the same stack or, in an interrupt, on another.
+	t.Logf("stack pointer when frozen: rsp - %d", int64(rsp-now))
+}
+
+func register(t *testing.T, text, pattern string) uint64 {
+	t.Helper()
+	m := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("no %s in\n%s", pattern, text)
+	}
+	return number(t, m[1])
+}
+
+func number(t *testing.T, hex string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(strings.TrimPrefix(hex, "0x"), 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

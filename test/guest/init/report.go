@@ -1,0 +1,40 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"physgdb/test/guest/witness"
+)
+
+// reporter writes records to the second serial port, where the kernel's messages do not go.
+type reporter struct{ port *os.File }
+
+func newReporter() (*reporter, error) {
+	port, err := os.OpenFile("/dev/ttyS1", os.O_WRONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the witness's serial port: %w", err)
+	}
+	return &reporter{port: port}, nil
+}
+
+func (w *reporter) facts(f *witness.Facts) error { return w.send(&witness.Record{Facts: f}) }
+func (w *reporter) tick(now int64) error         { return w.send(&witness.Record{Clock: now}) }
+func (w *reporter) panic(how string) error       { return w.send(&witness.Record{Panic: how}) }
+func (w *reporter) failed(err error)             { _ = w.send(&witness.Record{Error: err.Error()}) }
+
+// send returns when the line has left the machine: after a panic nothing would move it.
+func (w *reporter) send(r *witness.Record) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if _, err := w.port.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	const tcdrain = 1
+	return restart(func() error { return unix.IoctlSetInt(int(w.port.Fd()), unix.TCSBRK, tcdrain) })
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Addresses of QEMU's user network.
+const (
+	guestIP = "10.0.2.15"
+	hostIP  = "10.0.2.2"
+	hostMAC = "52:55:0a:00:02:02"
+	device  = "eth0"
+)
+
+// sleeper is the name under which this program only waits, to be a process that is asleep.
+const sleeper = "sleeper"
+
+// setUp makes the file systems that everything else reads.
+func setUp() error {
+	mounts := []struct{ kind, path string }{
+		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"},
+	}
+	for _, m := range mounts {
+		if err := os.MkdirAll(m.path, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(m.kind, m.path, m.kind, 0, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", m.path, err)
+		}
+	}
+	// The witness must see kernel addresses.
+	return os.WriteFile("/proc/sys/kernel/kptr_restrict", []byte("0"), 0)
+}
+
+// loadDrivers loads /drivers/*.ko, whose names sort in the order that they need.
+func loadDrivers() error {
+	files, err := filepath.Glob("/drivers/*.ko")
+	if err != nil {
+		return err
+	}
+	slices.Sort(files)
+	for _, file := range files {
+		if err := load(file, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const physgdb = "/physgdb.ko"
+
+// target is the parameter that makes physgdb.ko send notices to a port on the host.
+func target(port string) string {
+	return fmt.Sprintf("notify=6665@%s/%s,%s@%s/%s", guestIP, device, port, hostIP, hostMAC)
+}
+
+func load(file, parameters string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := restart(func() error { return unix.FinitModule(int(f.Fd()), parameters, 0) }); err != nil {
+		return fmt.Errorf("load %s %s: %w", file, parameters, err)
+	}
+	return nil
+}
+
+// restart makes a system call again that one of the signals ended by which Go switches between goroutines.
+func restart(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// startNetwork gives the network card its address and waits for its link.
+func startNetwork() error {
+	carrier := filepath.Join("/sys/class/net", device, "carrier")
+	if err := wait(device, func() bool { _, err := os.Stat(carrier); return err == nil }); err != nil {
+		return err
+	}
+	if err := configure(); err != nil {
+		return fmt.Errorf("configure %s: %w", device, err)
+	}
+	return wait(device+"'s link", func() bool {
+		state, err := os.ReadFile(carrier)
+		return err == nil && state[0] == '1'
+	})
+}
+
+func configure() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq(device)
+	if err != nil {
+		return err
+	}
+	if err := request.SetInet4Addr([]byte{10, 0, 2, 15}); err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, request); err != nil {
+		return err
+	}
+	if err := request.SetInet4Addr([]byte{255, 255, 255, 0}); err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFNETMASK, request); err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
+}
+
+// wait waits for something that takes the kernel a moment.
+func wait(what string, done func() bool) error {
+	const patience, pause = 60 * time.Second, 20 * time.Millisecond
+	for range patience / pause {
+		if done() {
+			return nil
+		}
+		time.Sleep(pause)
+	}
+	return fmt.Errorf("no %s after %v", what, patience)
+}
+
+// startSleepers starts processes that do nothing, so that there is more than one to be found.
+func startSleepers(n int) error {
+	for range n {
+		attributes := &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}}
+		if _, err := os.StartProcess("/bin/"+sleeper, []string{sleeper}, attributes); err != nil {
+			return fmt.Errorf("start sleeper: %w", err)
+		}
+	}
+	return nil
+}
+
+// sleep never returns. The system call, and not Go's scheduler, is what a backtrace of the process shows.
+func sleep() {
+	for {
+		_ = unix.Pause()
+	}
+}

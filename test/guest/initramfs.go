@@ -1,0 +1,89 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+
+	"github.com/cavaliergopher/cpio"
+)
+
+// programs are what runs in a guest: packages of this repository, by name.
+func programs() []string { return []string{"init", "clock"} }
+
+// buildPrograms builds the guest's programs into dir: static, at fixed addresses, with debug information.
+func buildPrograms(ctx context.Context, dir string) error {
+	root, err := repository(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range programs() {
+		cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=exe", "-o", filepath.Join(dir, name), "./test/guest/"+name)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOEXPERIMENT=")
+		if _, err := output(cmd, root); err != nil {
+			return fmt.Errorf("build the guest's %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// writeInitramfs packs the guest's root file system.
+func writeInitramfs(file string, k *Kernel, programs string) (err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("pack the guest's files: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	a := &archive{w: cpio.NewWriter(f)}
+	for _, dir := range []string{"bin", "dev", "drivers", "proc", "sys"} {
+		a.add(&cpio.Header{Name: dir, Mode: cpio.TypeDir | 0o755}, nil)
+	}
+	// /dev/console, which process 1 starts with, is in the kernel's own initramfs.
+	a.addFile("init", filepath.Join(programs, "init"))
+	a.addFile("bin/clock", filepath.Join(programs, "clock"))
+	a.addLink("bin/sleeper", "/init")
+	a.addFile("physgdb.ko", k.Module)
+	for _, driver := range k.Drivers {
+		a.addFile(path.Join("drivers", filepath.Base(driver)), driver)
+	}
+	if a.err == nil {
+		a.err = a.w.Close()
+	}
+	if a.err != nil {
+		return fmt.Errorf("pack the guest's files: %w", a.err)
+	}
+	return nil
+}
+
+// archive is a cpio writer that keeps the first error.
+type archive struct {
+	w   *cpio.Writer
+	err error
+}
+
+func (a *archive) addFile(name, from string) {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		a.err = errors.Join(a.err, err)
+		return
+	}
+	a.add(&cpio.Header{Name: name, Mode: cpio.TypeReg | 0o755}, data)
+}
+
+func (a *archive) addLink(name, to string) {
+	a.add(&cpio.Header{Name: name, Mode: cpio.TypeSymlink | 0o777}, []byte(to))
+}
+
+func (a *archive) add(h *cpio.Header, data []byte) {
+	if a.err != nil {
+		return
+	}
+	h.Size = int64(len(data))
+	if a.err = a.w.WriteHeader(h); a.err == nil {
+		_, a.err = a.w.Write(data)
+	}
+}

@@ -1,0 +1,93 @@
+package guest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestKernelsAreSortedNewestFirst(t *testing.T) {
+	names := strings.Fields(`linux-image-6.1.0-9-cloud-amd64-dbg linux-image-6.1.0-56-cloud-amd64-dbg
+		linux-image-6.1.0-57-cloud-amd64 linux-image-6.1.0-58-amd64-dbg linux-image-6.1.0-10-cloud-amd64-dbg`)
+	want := []string{"6.1.0-56-cloud-amd64", "6.1.0-10-cloud-amd64", "6.1.0-9-cloud-amd64"}
+	if diff := cmp.Diff(want, kernels(names)); diff != "" {
+		t.Error(diff)
+	}
+	backports := []string{"6.12.9+deb12", "6.12.117+deb12", "6.12.12+deb12.1", "6.12.12+deb12"}
+	slices.SortFunc(backports, compareVersions)
+	want = []string{"6.12.9+deb12", "6.12.12+deb12", "6.12.12+deb12.1", "6.12.117+deb12"}
+	if diff := cmp.Diff(want, backports); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// index is what apt-cache show prints of one kernel, image signed and unsigned.
+const index = `Package: linux-image-6.1.0-56-cloud-amd64
+Version: 6.1.192-1
+
+Package: linux-image-6.1.0-56-cloud-amd64-unsigned
+Version: 6.1.192-2
+Depends: kmod
+
+Package: linux-image-6.1.0-56-cloud-amd64-dbg
+Version: 6.1.192-2
+Size: 283308068
+
+Package: linux-headers-6.1.0-56-cloud-amd64
+Version: 6.1.192-2
+Depends: linux-headers-6.1.0-56-common (= 6.1.192-2), linux-kbuild-6.1 (>= 6.1.192-2), linux-compiler-gcc-12-x86
+`
+
+const build = `Package: linux-headers-6.1.0-56-common
+Version: 6.1.192-2
+
+Package: linux-kbuild-6.1
+Version: 6.1.192-2
+`
+
+func TestAssembleTakesWhatBelongsTogether(t *testing.T) {
+	const kernel = "6.1.0-56-cloud-amd64"
+	known := parseIndex(index)
+	needed := dependencies(known["linux-headers-"+kernel].depends)
+	p, ok := assemble(kernel, known, needed, parseIndex(build))
+	if !ok {
+		t.Fatal("not complete")
+	}
+	var names []string
+	for _, d := range p.all() {
+		names = append(names, d.Name)
+	}
+	// The signed image is of another build than the debug information.
+	want := []string{
+		"linux-image-" + kernel + "-unsigned", "linux-image-" + kernel + "-dbg", "linux-headers-" + kernel,
+		"linux-headers-6.1.0-56-common", "linux-kbuild-6.1",
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
+	if p.Version != "6.1.192-2" || p.Debug.Size != 283308068 {
+		t.Errorf("got version %s, size %d", p.Version, p.Debug.Size)
+	}
+}
+
+func TestAssembleRefusesWhatIsIncomplete(t *testing.T) {
+	const kernel = "6.1.0-56-cloud-amd64"
+	for _, gone := range []string{"-unsigned", "-dbg", "linux-headers-6.1.0-56-cloud", "linux-kbuild", "-common"} {
+		t.Run(gone, func(t *testing.T) {
+			known, more := parseIndex(index), parseIndex(build)
+			needed := dependencies(known["linux-headers-"+kernel].depends)
+			for _, packages := range []map[string]deb{known, more} {
+				for name := range packages {
+					if strings.Contains(name, gone) {
+						delete(packages, name)
+					}
+				}
+			}
+			if p, ok := assemble(kernel, known, needed, more); ok {
+				t.Errorf("got %+v", p)
+			}
+		})
+	}
+}

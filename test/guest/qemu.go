@@ -1,0 +1,98 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Files in a guest's directory.
+const (
+	ramFile     = "ram"
+	serialFile  = "serial.log"
+	witnessFile = "witness.jsonl"
+	qemuLog     = "qemu.log"
+	qmpSocket   = "qmp" // for whoever wants it: a socket takes one client at a time
+	rigSocket   = "rig" // ours
+)
+
+const qemu = "qemu-system-x86_64"
+
+// startQEMU starts the machine and connects to its monitor. It runs until Close.
+func (g *Guest) startQEMU(ctx context.Context, port int) error {
+	for _, name := range []string{serialFile, witnessFile} {
+		if err := os.WriteFile(g.path(name), nil, 0o644); err != nil {
+			return fmt.Errorf("make the guest's log: %w", err)
+		}
+	}
+	log, err := os.Create(g.path(qemuLog))
+	if err != nil {
+		return fmt.Errorf("make QEMU's log: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(qemu, g.qemuArgs(port)...)
+	// Unix socket names are short, so QEMU is told one relative to its own directory.
+	cmd.Dir, cmd.Stdout, cmd.Stderr = g.dir, log, log
+	// A test that is killed takes its guest along.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start QEMU: %w; test/guest/setup.sh installs it", err)
+	}
+	g.qemu, g.qemuExited = cmd.Process, make(chan struct{})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		defer close(g.qemuExited)
+		cancel(fmt.Errorf("QEMU has ended: %w", exitError(cmd.Wait())))
+	}()
+	g.monitor, err = dialMonitor(ctx, g.path(rigSocket))
+	return err
+}
+
+func (g *Guest) qemuArgs(port int) []string {
+	c := g.config
+	size := strconv.Itoa(c.MemoryMiB) + "M"
+	cpu := "max"
+	if !c.LA57 {
+		cpu += ",la57=off"
+	}
+	return []string{
+		"-machine", "q35,accel=tcg,memory-backend=m",
+		"-object", "memory-backend-file,id=m,share=on,size=" + size + ",mem-path=" + ramFile,
+		"-m", size, "-cpu", cpu, "-smp", strconv.Itoa(c.CPUs),
+		"-nodefaults", "-display", "none", "-no-reboot",
+		"-qmp", "unix:" + qmpSocket + ",server=on,wait=off", "-qmp", "unix:" + rigSocket + ",server=on,wait=off",
+		"-serial", "file:" + serialFile, "-serial", "file:" + witnessFile,
+		"-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile=",
+		"-kernel", g.Kernel.Vmlinuz, "-initrd", "initramfs", "-append", g.cmdline(port),
+	}
+}
+
+func (g *Guest) cmdline(port int) string {
+	words := []string{
+		"console=ttyS0", "ignore_loglevel", "panic=0",
+		"physgdb.port=" + strconv.Itoa(port), "physgdb.panic=" + g.config.Panic,
+	}
+	if g.config.PTI {
+		words = append(words, "pti=on")
+	} else {
+		words = append(words, "nopti")
+	}
+	if g.config.Cmdline != "" {
+		words = append(words, g.config.Cmdline)
+	}
+	return strings.Join(words, " ")
+}
+
+// exitError makes an error of every end of a process.
+func exitError(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}

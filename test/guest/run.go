@@ -1,0 +1,31 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// run runs a command in a directory ("" for this one) and returns what it printed; an error ends in what it complained.
+func run(ctx context.Context, dir, name string, args ...string) (string, error) {
+	return output(exec.CommandContext(ctx, name, args...), dir)
+}
+
+func output(cmd *exec.Cmd, dir string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, lastLines(stderr.String(), 5))
+	}
+	return stdout.String(), nil
+}
+
+// lastLines returns the last n lines of a text.
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

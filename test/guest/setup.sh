@@ -1,0 +1,36 @@
+#!/bin/sh
+# Installs the Debian packages that the test rig calls, as far as they are missing. Safe to run again and again.
+set -eu
+
+# qemu: the guest. gdb: the client under test. gcc, libc6-dev, make, libelf1, libssl3: kernel modules and the programs
+# of Debian's kbuild. xz: 6.12's drivers.
+packages="qemu-system-x86 gdb xz-utils gcc-12 libc6-dev make libelf1 libssl3"
+
+missing=
+for package in $packages; do
+	status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+	[ "$status" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+	if ! command -v sudo >/dev/null; then
+		echo "setup: not root and no sudo; as root run: apt-get install --no-install-recommends$missing" >&2
+		exit 1
+	fi
+	as_root=sudo
+fi
+
+install_missing() {
+	# Word splitting is meant: one argument per package.
+	# shellcheck disable=SC2086
+	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >&2
+}
+
+echo "setup: installing$missing" >&2
+if ! install_missing; then
+	echo "setup: once more, with new package lists" >&2
+	$as_root apt-get update -qq >&2
+	install_missing
+fi

@@ -1,0 +1,54 @@
+// Package witness is what a guest says about itself while it is alive: the truth that tests compare with what they read
+// out of its dead memory. The guest writes it to its second serial port, where no kernel message can get in between.
+package witness
+
+// Record is one line of JSON on the second serial port. Exactly one member is set.
+type Record struct {
+	// Facts come once, after everything is set up.
+	Facts *Facts `json:"facts,omitempty"`
+	// Clock is what the clock process has just stored in its variable UnixTimeNow.
+	Clock int64 `json:"clock,omitempty"`
+	// Panic announces that the guest is about to panic, and in which way.
+	Panic string `json:"panic,omitempty"`
+	// Error says what went wrong in the guest; nothing follows.
+	Error string `json:"error,omitempty"`
+}
+
+// Facts are what a living guest knows of itself.
+type Facts struct {
+	// Release is what uname -r says.
+	Release string `json:"release"`
+	// Cmdline is /proc/cmdline, without the newline.
+	Cmdline string `json:"cmdline"`
+	// IOMem is /proc/iomem, with addresses.
+	IOMem string `json:"iomem"`
+	// Modules is /proc/modules, with addresses.
+	Modules string `json:"modules"`
+	// VMCoreInfo is /sys/kernel/vmcoreinfo: the physical address and the size of the note, both in hex.
+	VMCoreInfo string `json:"vmcoreinfo"`
+	// CPUs is how many CPUs are online.
+	CPUs int `json:"cpus"`
+	// Kallsyms is a sample of /proc/kallsyms: well-known symbols, and every few hundredth of the others. Names that
+	// occur twice are left out.
+	Kallsyms map[string]uint64 `json:"kallsyms"`
+	// Processes are all processes there were, in the order of their ids. Kernel threads come and go.
+	Processes []Process `json:"processes"`
+	// ClockPID is the process id of the clock.
+	ClockPID int `json:"clock_pid"`
+	// ClockHello is the line that the clock read from /proc/physgdb and sent as a datagram.
+	ClockHello string `json:"clock_hello"`
+	// ClockMaps is /proc/PID/maps of the clock.
+	ClockMaps string `json:"clock_maps"`
+}
+
+// Process is one process of a guest.
+type Process struct {
+	// PID is the process id.
+	PID int `json:"pid"`
+	// PPID is the process id of the parent.
+	PPID int `json:"ppid"`
+	// Comm is the kernel's name for it, of at most 15 bytes.
+	Comm string `json:"comm"`
+	// Threads are the ids of its threads, PID among them.
+	Threads []int `json:"threads"`
+}
