@@ -1,0 +1,381 @@
+package nettlp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"physgdb/bridge"
+)
+
+const (
+	never = time.Duration(math.MaxInt64)
+	// burst is how many datagrams are taken off one socket before the others have their turn: the completions of a 4 KiB
+	// read at an RCB of 64 bytes.
+	burst = 64
+)
+
+// batch drives one ReadPhys from its first request to its last completion. It belongs to whoever has the client's turn,
+// and lives as long as the client, so that tags still at rest and the newest stamp outlast a call.
+type batch struct {
+	c     *Client
+	ports *ports
+	epoch time.Time // what times are counted from
+	out   []byte
+	in    []byte
+
+	tags    tagPool
+	flights []flight // by tag
+	active  int      // how many of them are in the air
+	newest  reference
+
+	now     time.Duration // taken once per round of events
+	heard   time.Duration // when an answer last came, or the batch began
+	expires time.Duration // no flight expires before this
+	cutter  cutter
+	again   []piece // to be sent again, before new ones
+}
+
+func newBatch(c *Client, p *ports) *batch {
+	return &batch{
+		c:       c,
+		ports:   p,
+		epoch:   time.Now(),
+		out:     make([]byte, 0, stampSize+header4DW),
+		in:      make([]byte, maxDatagram),
+		tags:    newTagPool(c.opts.pool),
+		flights: make([]flight, c.opts.pool),
+		expires: never,
+	}
+}
+
+// read fills ops, or sets their errors. It fails only when it is interrupted.
+func (b *batch) read(ctx context.Context, ops []bridge.Op) error {
+	b.begin(ops)
+	defer b.end()
+	for {
+		b.fill()
+		if b.active == 0 && !b.pending() {
+			return nil
+		}
+		ready, err := b.ports.wait(b.patience())
+		if err != nil {
+			return err
+		}
+		b.tick()
+		for i := range ready {
+			if ready[i].Fd != wakeEvent {
+				b.receive(uint8(ready[i].Fd))
+				b.fill()
+				continue
+			}
+			b.ports.awake()
+			if err := b.c.turn.interrupted(ctx); err != nil {
+				return err
+			}
+		}
+		b.expire()
+	}
+}
+
+func (b *batch) begin(ops []bridge.Op) {
+	for i := range ops {
+		op := &ops[i]
+		op.Err = nil
+		if n := len(op.Buf); n > 0 && op.Addr+bridge.PhysAddr(n-1) < op.Addr {
+			op.Err = &bridge.AccessError{Addr: op.Addr, Len: n,
+				Err: fmt.Errorf("%w: it runs past the end of the address space", bridge.ErrNotRAM)}
+		}
+	}
+	b.cutter = cutter{ops: ops, mrrs: b.c.opts.MRRS}
+	b.tick()
+	b.heard = b.now
+	b.newest.expire(b.now)
+}
+
+// end lets go of what belongs to the caller. Requests still in the air are given up, and their tags rest.
+func (b *batch) end() {
+	for tag := range b.flights {
+		if b.flights[tag].active {
+			b.ground(uint8(tag))
+		}
+	}
+	clear(b.again)
+	b.again = b.again[:0]
+	b.cutter = cutter{}
+	b.expires = never
+}
+
+func (b *batch) tick() { b.now = time.Since(b.epoch) }
+
+// patience returns how long to wait for events: until something times out, or until a tag is free for what must be sent,
+// or until it is clear that none will be in time.
+func (b *batch) patience() time.Duration {
+	until := b.expires
+	if b.active < b.c.opts.Tags && b.pending() {
+		until = min(until, b.tags.next())
+	}
+	if b.active == 0 {
+		until = min(until, b.heard+b.c.opts.Budget)
+	}
+	return max(until-b.now, 0)
+}
+
+// pending reports whether there is anything left to send.
+func (b *batch) pending() bool { return len(b.again) > 0 || b.cutter.more() }
+
+// fill sends as much as may be in the air and there are tags for.
+func (b *batch) fill() {
+	for b.active < b.c.opts.Tags && b.pending() {
+		tag, ok := b.tags.take(b.now)
+		if !ok {
+			return
+		}
+		b.send(tag, b.next())
+	}
+}
+
+func (b *batch) next() piece {
+	if len(b.again) == 0 {
+		return b.cutter.next()
+	}
+	p := b.again[0]
+	b.again = slices.Delete(b.again, 0, 1)
+	return p
+}
+
+func (b *batch) send(tag uint8, p piece) {
+	if p.giveUp == 0 {
+		p.giveUp = b.now + b.c.opts.Budget
+	}
+	if p.tries++; p.tries > 1 {
+		b.c.retries.Add(1)
+	}
+	b.c.packets.Add(1)
+	if !b.newest.known {
+		b.drain(tag)
+	}
+	expires := b.now + b.c.opts.Timeout
+	b.expires = min(b.expires, expires)
+	b.flights[tag].begin(p, b.newest, b.now, expires)
+	b.active++
+
+	req := Request{Requester: b.c.opts.Requester, Tag: tag, Addr: p.addr, Len: len(p.buf)}
+	b.out = req.AppendMRd(Stamp{}.AppendTo(b.out[:0]))
+	err := b.ports.send(tag, b.out)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		err = b.ports.send(tag, b.out) // the first only delivered the news about an earlier datagram
+	}
+	if err != nil {
+		b.bounce(tag, err)
+	}
+}
+
+// drain throws away what lies in a tag's socket: leftovers of an earlier request.
+func (b *batch) drain(tag uint8) {
+	for range burst {
+		if _, err := b.ports.recv(tag, b.in); err == unix.EAGAIN {
+			return
+		}
+	}
+}
+
+// receive takes the datagrams of one port, until there are no more or the flight is over.
+func (b *batch) receive(tag uint8) {
+	f := &b.flights[tag]
+	for range burst {
+		n, err := b.ports.recv(tag, b.in)
+		switch {
+		case err == unix.EAGAIN:
+			return
+		case err != nil && f.active:
+			b.bounce(tag, err)
+			return
+		case err == nil && f.active:
+			b.take(tag, b.in[:n])
+		case err == nil:
+			b.late(tag, b.in[:n])
+		}
+		if !f.active {
+			return
+		}
+	}
+}
+
+// late looks at one datagram on the port of a tag with nothing in the air. Its data are of no use any more, but if it
+// answers the last request there, the adapter is alive and has come that far.
+func (b *batch) late(tag uint8, datagram []byte) {
+	stamp, tlp, _ := DecodeStamp(datagram)
+	c, err := DecodeCompletion(tlp)
+	f := &b.flights[tag]
+	if err == nil && c.Tag == tag && c.Requester == b.c.opts.Requester && f.sent.fresh(stamp) {
+		b.hear(tag)
+	}
+}
+
+// take looks at one datagram on the port of a tag with a request in the air.
+func (b *batch) take(tag uint8, datagram []byte) {
+	done, err := b.match(tag, datagram)
+	switch {
+	case err != nil:
+		b.reject(tag, err)
+	case done:
+		b.hear(tag)
+		b.land(tag)
+		b.tags.give(tag)
+	default:
+		b.hear(tag)
+	}
+}
+
+// reject handles an answer that brings no data: a refusal, which is final, or something not to be believed.
+func (b *batch) reject(tag uint8, err error) {
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused):
+		b.hear(tag)
+		p := b.ground(tag)
+		p.fail(b.cutter.ops, refused)
+	case err != errDuplicate:
+		b.flights[tag].why = err
+	}
+}
+
+// hear notes that the adapter answered the request in the air under tag.
+func (b *batch) hear(tag uint8) {
+	b.heard = b.now
+	b.tags.answered(b.flights[tag].at)
+}
+
+// match decides whether a datagram answers the request in the air under tag, and takes its data if so.
+func (b *batch) match(tag uint8, datagram []byte) (done bool, err error) {
+	f := &b.flights[tag]
+	stamp, tlp, ok := DecodeStamp(datagram)
+	if !ok {
+		return false, fmt.Errorf("%w: datagram of %d bytes", bridge.ErrMalformed, len(datagram))
+	}
+	c, err := DecodeCompletion(tlp)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("%w: %w", bridge.ErrMalformed, err)
+	case c.Tag != tag:
+		return false, errTag
+	case c.Requester != b.c.opts.Requester:
+		return false, errRequester
+	case !f.sent.fresh(stamp):
+		return false, errStale
+	}
+	if done, err = f.accept(&c); err == nil {
+		b.newest.note(stamp, b.now)
+	}
+	return done, err
+}
+
+// expire tries again what was not answered in time.
+func (b *batch) expire() {
+	if b.active == 0 && b.pending() && b.now-b.heard >= b.c.opts.Budget {
+		b.giveUp(b.next()) // every tag is at rest
+	}
+	if b.now < b.expires {
+		return
+	}
+	b.expires = never
+	for tag := range b.flights {
+		f := &b.flights[tag]
+		switch {
+		case !f.active:
+		case b.now < f.expires:
+			b.expires = min(b.expires, f.expires)
+		default:
+			b.retry(b.ground(uint8(tag)))
+		}
+	}
+}
+
+// bounce handles a request that the network would not carry: most often a port where nobody listens.
+func (b *batch) bounce(tag uint8, err error) {
+	p := b.land(tag)
+	b.tags.rest(restingTag{tag, b.now, b.c.opts.Timeout, b.c.opts.Timeout}) // nobody there, nobody answers
+	p.why = b.unreachable(err)
+	p.tries = min(p.tries, b.c.opts.Retries) // it costs no time, so only the budget ends this
+	b.retry(p)
+}
+
+func (b *batch) unreachable(err error) error {
+	o := &b.c.opts
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("%w: send to %s: %w", bridge.ErrTimeout, o.Remote, err)
+	}
+	return fmt.Errorf("%w: nothing listens at %s, UDP ports %d to %d: is the adapter up? %w",
+		bridge.ErrTimeout, o.Remote, o.BasePort, int(o.BasePort)+o.pool-1, err)
+}
+
+// land takes a request out of the air, and returns what is missing of it.
+func (b *batch) land(tag uint8) piece {
+	b.active--
+	return b.flights[tag].end()
+}
+
+// ground lands a request whose completions may still come, so its tag must rest.
+func (b *batch) ground(tag uint8) piece {
+	least, most := b.c.opts.rests()
+	b.tags.rest(restingTag{tag, b.now, least, most})
+	return b.land(tag)
+}
+
+// retry sends a piece again later, unless its time is over or nobody wants it any more.
+func (b *batch) retry(p piece) {
+	switch {
+	case !p.wanted(b.cutter.ops):
+	case p.tries > b.c.opts.Retries || b.now >= p.giveUp:
+		b.giveUp(p)
+	default:
+		b.again = append(b.again, p)
+	}
+}
+
+// giveUp fails a piece. If nothing was heard for as long as a request may take, there is no hope for the rest either.
+func (b *batch) giveUp(p piece) {
+	err := p.why
+	switch {
+	case err != nil:
+	case p.tries == 0:
+		err = fmt.Errorf("%w to earlier requests from adapter %s, so no tag is free: is it up?",
+			bridge.ErrTimeout, b.c.opts.Remote)
+	default:
+		o := &b.c.opts
+		err = fmt.Errorf("%w from adapter %s to requester %s after %d tries of %v: is it up, and is that its ID?",
+			bridge.ErrTimeout, o.Remote, o.Requester, p.tries, o.Timeout)
+	}
+	if errors.Is(err, errStale) {
+		b.newest = reference{} // the adapter's clock must have been set back
+	}
+	p.fail(b.cutter.ops, err)
+	if b.now-b.heard >= b.c.opts.Budget {
+		b.abandon(err)
+	}
+}
+
+// abandon fails all that is left of the batch.
+func (b *batch) abandon(err error) {
+	b.c.opts.Logger.Warn("NetTLP adapter is silent", "adapter", b.c.opts.Remote, "error", err)
+	for tag := range b.flights {
+		if b.flights[tag].active {
+			p := b.ground(uint8(tag))
+			p.fail(b.cutter.ops, err)
+		}
+	}
+	for i := range b.again {
+		b.again[i].fail(b.cutter.ops, err)
+	}
+	b.again = b.again[:0]
+	for b.cutter.more() {
+		p := b.cutter.next()
+		p.fail(b.cutter.ops, err)
+	}
+}
