@@ -1,0 +1,107 @@
+package gdbstub
+
+import (
+	"bytes"
+	"context"
+)
+
+// dispatch finds the handler of a packet (gdb manual, appendix E.2 "Packets" and E.4 "General Query Packets").
+// What is not listed gets an empty reply: the client knows then that it must do without.
+func (s *session) dispatch(ctx context.Context, packet []byte) reply {
+	name, args := splitName(packet)
+	switch name {
+	case "?":
+		return s.stopReason(ctx)
+	case "!":
+		return s.extend()
+	case "H":
+		return s.selectThread(ctx, args)
+	case "T":
+		return s.isThreadAlive(ctx, args)
+
+	case "g":
+		return s.readRegisters(ctx)
+	case "p":
+		return s.readRegister(ctx, args)
+	case "P":
+		return s.writeRegister(ctx, args)
+	case "G":
+		return sentence("Registers are written one by one.")
+
+	case "m":
+		return s.readMemory(ctx, args)
+	case "x":
+		return s.readMemoryBinary(ctx, args)
+	case "M", "X":
+		return s.fail(codeMemory, "The machine's memory is read-only.")
+	case "z", "Z":
+		return s.fail(codeRefused, "A machine that cannot run takes no breakpoints.")
+
+	case "c", "C", "s", "S":
+		return s.refuseResume(s.current)
+	case "D":
+		return s.detach()
+	case "k":
+		return reply{payload: []byte("X09"), end: true} // gdb does not wait for it, lldb does
+	case "R":
+		return silence()
+	}
+	return s.dispatchNamed(ctx, name, args)
+}
+
+// dispatchNamed finds the handler of a packet whose name is a word.
+func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) reply {
+	switch name {
+	case "qSupported":
+		return s.supported(args)
+	case "QStartNoAckMode":
+		return s.startNoAck()
+	case "qXfer":
+		return s.transfer(ctx, args)
+
+	case "qC":
+		return s.currentThread(ctx)
+	case "qAttached":
+		return text("1") // makes gdb detach when it quits; 0 would make it kill
+	case "qfThreadInfo":
+		return s.firstThreads(ctx)
+	case "qsThreadInfo":
+		return s.moreThreads()
+	case "qThreadExtraInfo":
+		return s.threadExtraInfo(ctx, args)
+
+	case "qOffsets":
+		return s.offsets(ctx)
+	case "qSymbol":
+		return s.lendSymbol(ctx, args)
+	case "qRcmd":
+		return s.runMonitor(ctx, args)
+
+	case "vCont":
+		return s.vCont(args)
+	case "vAttach":
+		return s.attach(ctx, args)
+	case "vKill":
+		return s.kill()
+	case "vRun":
+		return s.fail(codeRefused, s.can.whyHalted)
+	}
+	return unsupported()
+}
+
+// splitName splits a packet into its name and what follows. A packet that starts with q, Q or v has a word for a
+// name; all others have one character.
+func splitName(packet []byte) (name string, args []byte) {
+	if len(packet) == 0 {
+		return "", nil
+	}
+	end := 1
+	if bytes.IndexByte([]byte("qQv"), packet[0]) >= 0 {
+		for end < len(packet) && isLetter(packet[end]) {
+			end++
+		}
+	}
+	return string(packet[:end]), packet[end:]
+}
+
+func isLetter(b byte) bool { return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' }

@@ -1,0 +1,161 @@
+package gdbstub_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"physgdb/gdbstub/rsp"
+)
+
+var update = flag.Bool("update", false, "record the transcripts of gdb in testdata anew")
+
+// The transcripts in testdata: `-> ` what the client sends, `<- ` what it gets, both as the inside of a Go string.
+// Those of gdb 13 are recorded with gdb; the others follow what was measured of those clients.
+
+func TestTranscripts(t *testing.T) {
+	if *update {
+		record(t, "testdata/gdb13-remote.txt", "target remote ", "info threads", "x/2gx 0xffffffff9d001ff8",
+			"continue", "stepi", "set $rax=1", "set $cr3=0x5000", "monitor hello", "detach")
+		record(t, "testdata/gdb13-extended.txt", "target extended-remote ", "attach 1", "info threads", "kill")
+	}
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := play(t, requests(t, want)); got != string(want) {
+				t.Errorf("%s: the transcript is now:\n%s", file, got)
+			}
+		})
+	}
+}
+
+// record lets gdb talk to a machine with every ability and writes down what they say.
+func record(t *testing.T, file, connect string, commands ...string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tap := &tapListener{Listener: ln}
+	serveOn(t, tap, open(newAble()), nil)
+	gdb(t, append([]string{"file " + buildKernel(t), connect + ln.Addr().String()}, commands...)...)
+	if err := os.WriteFile(file, []byte(tap.transcript()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// play sends the requests to a machine with every ability and returns the transcript.
+func play(t *testing.T, requests []string) string {
+	t.Helper()
+	c := connect(t, newAble())
+	var said strings.Builder
+	for _, request := range requests {
+		c.send(request)
+		said.WriteString(line("-> ", request))
+		for printed := true; printed; { // what is printed comes before the reply
+			reply := c.receive()
+			said.WriteString(line("<- ", reply))
+			printed = strings.HasPrefix(reply, "O") && reply != "OK"
+		}
+		if request == "QStartNoAckMode" {
+			c.wire.StartNoAck()
+		}
+	}
+	return said.String()
+}
+
+// line is one line of a transcript.
+func line(direction, packet string) string {
+	quoted := strconv.QuoteToASCII(packet)
+	return direction + strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`) + "\n"
+}
+
+// requests returns what the client sends in a transcript.
+func requests(t *testing.T, transcript []byte) []string {
+	t.Helper()
+	var all []string
+	for line := range strings.Lines(string(transcript)) {
+		quoted, ok := strings.CutPrefix(strings.TrimRight(line, "\n"), "-> ")
+		if !ok {
+			continue
+		}
+		request, err := strconv.Unquote(`"` + strings.ReplaceAll(quoted, `"`, `\"`) + `"`)
+		if err != nil {
+			t.Fatalf("line %q: %v", line, err)
+		}
+		all = append(all, request)
+	}
+	return all
+}
+
+// tapListener hears what its one client and the server say.
+type tapListener struct {
+	net.Listener
+	mu   sync.Mutex // protects all below
+	said strings.Builder
+	sent bytes.Buffer // by the client, not yet written down
+}
+
+// Accept returns a connection that is heard.
+func (l *tapListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return tapConn{conn, l}, err
+}
+
+func (l *tapListener) transcript() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.String()
+}
+
+// note writes the packets in a stream down.
+func (l *tapListener) note(direction string, stream []byte) {
+	in := rsp.NewReader(bytes.NewReader(stream), 0)
+	for {
+		kind, payload, err := in.Next()
+		if err != nil {
+			return
+		}
+		if kind == rsp.Packet {
+			fmt.Fprint(&l.said, line(direction, string(payload)))
+		}
+	}
+}
+
+type tapConn struct {
+	net.Conn
+	tap *tapListener
+}
+
+func (c tapConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.tap.mu.Lock()
+	defer c.tap.mu.Unlock()
+	c.tap.sent.Write(p[:n])
+	return n, err
+}
+
+func (c tapConn) Write(p []byte) (int, error) {
+	c.tap.mu.Lock()
+	if p[0] == '$' { // a reply: the request is complete
+		c.tap.note("-> ", c.tap.sent.Bytes())
+		c.tap.sent.Reset()
+		c.tap.note("<- ", p)
+	}
+	c.tap.mu.Unlock()
+	return c.Conn.Write(p)
+}

@@ -1,0 +1,130 @@
+package gdbstub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// ServeListener serves each client that ln accepts, several at once, until ctx is done; then it closes ln, ends all
+// sessions, waits for them and returns nil. It returns an error only if ln fails.
+func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var sessions sync.WaitGroup
+	defer sessions.Wait()
+	defer cancel()
+	defer ln.Close()
+	unblock := context.AfterFunc(ctx, func() { ln.Close() })
+	defer unblock()
+
+	d := door{server: s, inside: newSlots(s.opt.MaxClients), waiting: newSlots(s.opt.MaxClients)}
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case isTemporary(err):
+			s.opt.Logger.Warn("accept", "error", err)
+			sleep(ctx, 100*time.Millisecond)
+		case err != nil:
+			return fmt.Errorf("accept: %w", err)
+		case !d.waiting.take(0):
+			conn.Close() // a flood: not even a refusal
+		default:
+			tuneTCP(conn)
+			sessions.Go(func() { d.enter(ctx, conn) })
+		}
+	}
+}
+
+// door lets a limited number of clients in, and as many wait or be refused.
+type door struct {
+	server          *Server
+	inside, waiting slots
+}
+
+// enter serves a client or refuses it. It gives a session that is just ending the time to make room, since a user
+// who detaches and connects again is quicker than that.
+func (d door) enter(ctx context.Context, conn net.Conn) {
+	if d.inside.take(d.server.opt.Deadline / 4) {
+		defer d.inside.release()
+		d.waiting.release()
+		d.server.serveAndLog(ctx, conn)
+		return
+	}
+	defer d.waiting.release()
+	d.server.refuseSurplus(ctx, conn)
+}
+
+// serveAndLog is one session with its two lines of log.
+func (s *Server) serveAndLog(ctx context.Context, conn net.Conn) {
+	log := s.opt.Logger.With("client", peer(conn))
+	log.Info("client connected")
+	if err := s.Serve(ctx, conn); err != nil {
+		log.Warn("session failed", "error", err)
+		return
+	}
+	log.Info("client gone")
+}
+
+// refuseSurplus tells a client that there are too many.
+func (s *Server) refuseSurplus(ctx context.Context, conn net.Conn) {
+	unblock := context.AfterFunc(ctx, func() { conn.Close() })
+	defer unblock()
+	s.opt.Logger.Warn("client refused: too many", "client", peer(conn), "max", s.opt.MaxClients)
+	refuse(conn, s.opt.Deadline, fmt.Sprintf("%d clients are connected, and more are not served", s.opt.MaxClients))
+}
+
+// slots counts who may come in.
+type slots chan struct{}
+
+func newSlots(n int) slots { return make(slots, n) }
+
+// take takes a slot, and waits for one for a while.
+func (s slots) take(patience time.Duration) bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
+	}
+	if patience <= 0 {
+		return false
+	}
+	select {
+	case s <- struct{}{}:
+		return true
+	case <-time.After(patience):
+		return false
+	}
+}
+
+func (s slots) release() { <-s }
+
+// tuneTCP makes small replies leave at once and a client that vanished be noticed within about a minute.
+func tuneTCP(conn net.Conn) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	_ = tcp.SetNoDelay(true) // a failure here leaves a slower connection, not a wrong one
+	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
+	})
+}
+
+// isTemporary says whether accepting may work again, as when the process is out of file descriptors for a moment.
+func isTemporary(err error) bool {
+	var temporary interface{ Temporary() bool }
+	return err != nil && errors.As(err, &temporary) && temporary.Temporary()
+}
+
+// sleep waits for d or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

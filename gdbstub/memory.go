@@ -1,0 +1,76 @@
+package gdbstub
+
+import (
+	"bytes"
+	"context"
+
+	"physgdb/gdbstub/rsp"
+)
+
+// maxRead is how many bytes one request gets at most: as many as fit a packet in hex. Clients go on at the next
+// address after a short answer.
+const maxRead = packetSize / 2
+
+// readMemory answers m<address>,<length> in hex digits.
+func (s *session) readMemory(ctx context.Context, args []byte) reply {
+	data := s.askMemory(ctx, args)
+	if len(data) == 0 {
+		return text(codeMemory) // gdb 13 takes words for data here
+	}
+	s.out = rsp.AppendHex(s.out[:0], data)
+	return reply{payload: s.out}
+}
+
+// readMemoryBinary answers gdb's x<address>,<length> (gdb 16 on, binary-upload+): b and the escaped bytes. lldb has
+// an x of its own, without the b; it tries x0,0 first and uses m after any answer but OK.
+func (s *session) readMemoryBinary(ctx context.Context, args []byte) reply {
+	data := s.askMemory(ctx, args)
+	if len(data) == 0 {
+		return text(codeMemory)
+	}
+	s.out = rsp.AppendEscaped(append(s.out[:0], 'b'), data)
+	return reply{payload: s.out}
+}
+
+// askMemory reads what a request asks for and returns the bytes up to the first hole: none if there is an error at
+// the first. They are valid until the next request.
+func (s *session) askMemory(ctx context.Context, args []byte) []byte {
+	addr, length, valid := parseRange(args)
+	if !valid {
+		return nil
+	}
+	id, err := s.selected(ctx)
+	if err != nil {
+		return nil
+	}
+	if s.memory == nil {
+		s.memory = make([]byte, maxRead)
+	}
+	p := s.memory[:length]
+	n, err := ask(ctx, s.worker, func(ctx context.Context, t Target) (int, error) {
+		return t.ReadMemory(ctx, id, addr, p)
+	})
+	if err != nil {
+		s.log.log.Debug("memory read", "address", hexAddress(addr), "length", length, "good", n, "error", err)
+	}
+	if isNoAnswer(err) {
+		s.memory = nil // the call that is still running may write to it
+		return nil
+	}
+	return p[:max(0, min(n, length))]
+}
+
+// parseRange reads <address>,<length> and cuts the length to what one reply holds and what the address space has.
+func parseRange(args []byte) (addr uint64, length int, valid bool) {
+	first, second, _ := bytes.Cut(args, []byte(","))
+	addr, okAddr := rsp.ParseHex(first)
+	n, okLength := rsp.ParseHex(second)
+	if !okAddr || !okLength || n == 0 {
+		return 0, 0, false
+	}
+	n = min(n, maxRead)
+	if room := -addr; room != 0 { // bytes from addr to the end of the address space
+		n = min(n, room)
+	}
+	return addr, int(n), true
+}

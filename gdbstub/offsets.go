@@ -1,0 +1,35 @@
+package gdbstub
+
+import (
+	"context"
+	"fmt"
+)
+
+// place is what a Relocator says.
+type place struct {
+	text, slide uint64
+	known       bool
+}
+
+// offsets answers qOffsets (gdb manual, appendix E.4). gdb wants the address of the first segment as it runs: its
+// other form leaves .rodata of a vmlinux where it was linked. lldb understands only the other form.
+func (s *session) offsets(ctx context.Context) reply {
+	relocator := s.can.relocator
+	if relocator == nil {
+		return unsupported()
+	}
+	at, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) (place, error) {
+		text, slide, known := relocator.Relocation(ctx)
+		return place{text, slide, known}, nil
+	})
+	switch {
+	case err != nil || !at.known:
+		return unsupported() // nothing is moved
+	case s.client.lldb:
+		return text(fmt.Sprintf("Text=%x;Data=%[1]x;Bss=%[1]x", at.slide))
+	}
+	return text(fmt.Sprintf("TextSeg=%x", at.text))
+}
+
+// hexAddress writes an address for people.
+func hexAddress(addr uint64) string { return fmt.Sprintf("%#x", addr) }

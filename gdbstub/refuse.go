@@ -1,0 +1,49 @@
+package gdbstub
+
+import (
+	"bytes"
+	"net"
+	"time"
+
+	"physgdb/gdbstub/rsp"
+)
+
+// refuse answers a client only to tell it why it is not served, and closes conn after patience at the latest.
+//
+// The protocol has no words for that. But gdb checks early on that vMustReplyEmpty gets an empty reply, and gives
+// up the connect with a message that quotes any other.
+func refuse(conn net.Conn, patience time.Duration, why string) {
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(patience)) != nil {
+		return
+	}
+	wire := rsp.NewConn(conn, packetSize)
+	for {
+		kind, packet, err := wire.Read()
+		if err != nil {
+			return
+		}
+		if kind != rsp.Packet {
+			continue
+		}
+		if wire.Write(refusal(packet, why).payload) != nil {
+			return
+		}
+		if bytes.HasPrefix(packet, []byte("QStartNoAckMode")) {
+			wire.StartNoAck()
+		}
+	}
+}
+
+// refusal is the reply to one packet of a client that is not served.
+func refusal(packet []byte, why string) reply {
+	switch name, _ := splitName(packet); name {
+	case "vMustReplyEmpty":
+		return sentence(why)
+	case "QStartNoAckMode": // lldb's first packet
+		return ok()
+	case "?":
+		return text(codeRefused)
+	}
+	return unsupported()
+}

@@ -1,0 +1,115 @@
+package gdbstub
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"physgdb/gdbstub/rsp"
+)
+
+// readRegisters answers g: every register in the order of the Description, unavailable ones as x digits.
+func (s *session) readRegisters(ctx context.Context) reply {
+	known, err := s.askRegisters(ctx)
+	if err != nil {
+		return sentence(err.Error())
+	}
+	s.out = s.out[:0]
+	for _, r := range s.registers {
+		s.out = appendRegister(s.out, r, known)
+	}
+	return reply{payload: s.out}
+}
+
+// readRegister answers p, with the register's number in hex.
+func (s *session) readRegister(ctx context.Context, args []byte) reply {
+	r, found := s.registerByNumber(args)
+	if !found {
+		return text(codeRefused)
+	}
+	known, err := s.askRegisters(ctx)
+	if err != nil {
+		return s.fail(codeRefused, err.Error())
+	}
+	if _, available := known[r.Name]; !available && s.client.lldb {
+		return text(codeRefused) // lldb does not know x digits
+	}
+	s.out = appendRegister(s.out[:0], r, known)
+	return reply{payload: s.out}
+}
+
+// writeRegister answers P, as in P2d=0010000000000000. gdb shows the words of a refusal in every version.
+func (s *session) writeRegister(ctx context.Context, args []byte) reply {
+	number, digits, _ := bytes.Cut(args, []byte("="))
+	r, found := s.registerByNumber(number)
+	if !found {
+		return sentence("There is no such register.")
+	}
+	value, err := parseRegister(r, digits)
+	if err != nil {
+		return sentence(err.Error())
+	}
+	writer := s.can.registerWriter
+	if writer == nil {
+		return sentence("Registers are read-only. " + s.can.whyHalted)
+	}
+	id, err := s.selected(ctx)
+	if err != nil {
+		return sentence(err.Error())
+	}
+	_, err = ask(ctx, s.worker, func(ctx context.Context, _ Target) (struct{}, error) {
+		return struct{}{}, writer.WriteRegister(ctx, id, r.Name, value)
+	})
+	if err != nil {
+		return sentence(err.Error())
+	}
+	return ok()
+}
+
+func (s *session) askRegisters(ctx context.Context) (Registers, error) {
+	id, err := s.selected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, s.worker, func(ctx context.Context, t Target) (Registers, error) { return t.Registers(ctx, id) })
+}
+
+// selected returns the thread that the client last selected, or the first.
+func (s *session) selected(ctx context.Context) (ThreadID, error) {
+	err := s.needThreads(ctx)
+	return s.current, err
+}
+
+// registerByNumber reads a register number in hex.
+func (s *session) registerByNumber(digits []byte) (Register, bool) {
+	n, valid := rsp.ParseHex(digits)
+	if !valid || n >= uint64(len(s.registers)) {
+		return Register{}, false
+	}
+	return s.registers[n], true
+}
+
+// appendRegister appends the bytes of a register in hex, little-endian, or xx for each byte if it is unavailable.
+// A register of more than 64 bits is always unavailable.
+func appendRegister(dst []byte, r Register, known Registers) []byte {
+	value, available := known[r.Name]
+	if !available || r.Bits > 64 {
+		return append(dst, bytes.Repeat([]byte("xx"), r.Bits/8)...)
+	}
+	var raw [8]byte
+	binary.LittleEndian.PutUint64(raw[:], value)
+	return rsp.AppendHex(dst, raw[:r.Bits/8])
+}
+
+// parseRegister reads the value of a register as gdb writes it.
+func parseRegister(r Register, digits []byte) (uint64, error) {
+	var raw [8]byte
+	if r.Bits > 64 || len(digits) != r.Bits/4 {
+		return 0, fmt.Errorf("a value of %d digits does not fit %s", len(digits), r.Name)
+	}
+	if _, err := rsp.AppendUnhex(raw[:0], digits); err != nil {
+		return 0, fmt.Errorf("value of %s: %w", r.Name, err)
+	}
+	return binary.LittleEndian.Uint64(raw[:]), nil
+}

@@ -1,0 +1,79 @@
+package gdbstub
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/hashicorp/go-hclog"
+
+	"physgdb/gdbstub/rsp"
+)
+
+// Server serves one machine to any number of clients.
+type Server struct {
+	open Opener
+	opt  Options
+}
+
+// NewServer returns a Server that calls open for each connection, so that what a client changes (`set $cr3`) is its
+// own affair. open runs concurrently with itself when several clients come at once.
+func NewServer(open Opener, o *Options) *Server {
+	return &Server{open: open, opt: o.withDefaults()}
+}
+
+// Serve speaks with one client until it detaches, kills or goes away, which is no error, or until ctx is done. It
+// closes conn and the connection's Target. The first words are the client's.
+//
+// If no Target can be opened the client is told why, and Serve returns that error.
+func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	unblock := context.AfterFunc(ctx, func() { conn.Close() }) // ends a Read or Write that is under way
+	defer unblock()
+	defer conn.Close()
+
+	log := s.opt.Logger.With("client", peer(conn))
+	w, can, err := startWorker(ctx, s.open, s.opt.Deadline)
+	if err != nil {
+		refuse(conn, s.opt.Deadline, err.Error())
+		return err
+	}
+	err = newSession(s.opt, conn, w, can, log).run(ctx)
+	cancel() // of a call that is still running
+	return errors.Join(withoutFarewell(ctx, err), w.stop())
+}
+
+// peer names the client in the log. A conn made of pipes may have no address.
+func peer(conn net.Conn) string {
+	if addr := conn.RemoteAddr(); addr != nil {
+		return addr.String()
+	}
+	return "unnamed"
+}
+
+// withoutFarewell drops the errors by which a connection ends as it should.
+func withoutFarewell(ctx context.Context, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// packetLog writes one line per packet at debug level, and costs nothing at other levels.
+type packetLog struct{ log hclog.Logger }
+
+// maxLogged is how much of a packet goes to the log, in bytes.
+const maxLogged = 256
+
+func (l packetLog) packet(direction string, payload []byte) {
+	if !l.log.IsDebug() {
+		return
+	}
+	start := hclog.Quote(payload[:min(len(payload), maxLogged)]) // quoted, as it may hold line ends
+	l.log.Debug(direction, "packet", start, "bytes", len(payload))
+}
+
+// packetSize is the largest payload in bytes that a client may send, and bounds what it asks for at once.
+const packetSize = rsp.DefaultLimit

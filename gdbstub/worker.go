@@ -1,0 +1,132 @@
+package gdbstub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Opener makes the Target of one connection.
+type Opener func(ctx context.Context) (Target, error)
+
+// worker is the goroutine that owns a Target: it opens it, makes every call and closes it. A call that does not end
+// in time keeps only the worker, not the connection.
+type worker struct {
+	deadline time.Duration
+	jobs     chan func(Target)
+	done     chan error // receives the result of closing, then is closed
+}
+
+// noAnswer is the error of a request whose deadline has passed.
+type noAnswer struct{ after time.Duration }
+
+// Error says how long was waited, as in "no answer within 4s".
+func (e noAnswer) Error() string { return fmt.Sprintf("no answer within %v", e.after) }
+
+// errNoTarget guards against an Opener that returns nothing.
+var errNoTarget = errors.New("no target")
+
+// startWorker opens a Target and reports what it can do. If that fails, or takes longer than deadline, it returns an
+// error; the worker has then ended or will end as soon as open returns.
+func startWorker(ctx context.Context, open Opener, deadline time.Duration) (*worker, abilities, error) {
+	w := &worker{deadline: deadline, jobs: make(chan func(Target)), done: make(chan error, 1)}
+	openCtx, cancel := context.WithTimeout(ctx, softDeadline(deadline))
+	defer cancel()
+	opened := make(chan outcome[abilities], 1)
+	go w.run(openCtx, open, opened)
+
+	timer := time.NewTimer(deadline)
+	defer timer.Stop()
+	var err error
+	select {
+	case o := <-opened:
+		if err = o.err; err == nil {
+			return w, o.value, nil
+		}
+	case <-timer.C:
+		err = noAnswer{deadline}
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	close(w.jobs)
+	return nil, abilities{}, fmt.Errorf("open target: %w", err)
+}
+
+// run is the worker's goroutine. It ends when jobs is closed and the call at hand has returned.
+func (w *worker) run(ctx context.Context, open Opener, opened chan<- outcome[abilities]) {
+	defer close(w.done)
+	target, err := open(ctx)
+	if err == nil && target == nil {
+		err = errNoTarget
+	}
+	if err != nil {
+		opened <- outcome[abilities]{err: err}
+		return
+	}
+	opened <- outcome[abilities]{value: abilitiesOf(target)}
+	for job := range w.jobs {
+		job(target)
+	}
+	if c, ok := target.(io.Closer); ok {
+		w.done <- c.Close()
+	}
+}
+
+// stop closes the Target and waits until that is done, but not longer than the deadline. Nobody may ask any more.
+func (w *worker) stop() error {
+	close(w.jobs)
+	select {
+	case err := <-w.done:
+		if err != nil {
+			return fmt.Errorf("close target: %w", err)
+		}
+		return nil
+	case <-time.After(w.deadline):
+		return fmt.Errorf("close target: a call is still running: %w", noAnswer{w.deadline})
+	}
+}
+
+// outcome is what a call returned.
+type outcome[T any] struct {
+	value T
+	err   error
+}
+
+// ask makes the worker call the Target and returns the result if it comes within the deadline.
+//
+// call must not touch what belongs to the connection: it may still be running when ask has returned. That is why
+// its result travels in a channel, where a late one is forgotten.
+func ask[T any](ctx context.Context, w *worker, call func(context.Context, Target) (T, error)) (T, error) {
+	var none T
+	callCtx, cancel := context.WithTimeout(ctx, softDeadline(w.deadline))
+	defer cancel()
+	timer := time.NewTimer(w.deadline)
+	defer timer.Stop()
+
+	result := make(chan outcome[T], 1)
+	job := func(target Target) {
+		value, err := call(callCtx, target)
+		result <- outcome[T]{value, err}
+	}
+	select {
+	case w.jobs <- job:
+	case <-timer.C: // an earlier call is still running
+		return none, noAnswer{w.deadline}
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+	select {
+	case o := <-result:
+		return o.value, o.err
+	case <-timer.C:
+		return none, noAnswer{w.deadline}
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+// softDeadline is when a call should end by itself. It lies a little before the deadline, so that a call which
+// minds its ctx can still hand over what it has, such as the first part of a memory read.
+func softDeadline(deadline time.Duration) time.Duration { return deadline * 7 / 8 }
