@@ -15,6 +15,7 @@ import (
 // Facts are what is true of a guest, from sources that no code under test had a hand in.
 type Facts struct {
 	witness.Facts
+	witness.Still // empty if the guest lives
 	// ClockCR3 is the page table of the clock process, as it read it from /proc/physgdb.
 	ClockCR3 uint64
 	// LastClock is what the clock last stored in its variable UnixTimeNow.
@@ -34,6 +35,9 @@ func (g *Guest) gatherFacts() error {
 		return errors.New("the guest has told nothing about itself")
 	}
 	g.Facts = Facts{Facts: *said.facts, LastClock: said.lastClock}
+	if said.still != nil {
+		g.Facts.Still = *said.still
+	}
 	if g.Facts.ClockCR3, err = helloCR3(said.facts.ClockHello); err != nil {
 		return err
 	}
@@ -64,6 +68,7 @@ func helloCR3(line string) (uint64, error) {
 type testimony struct {
 	facts     *witness.Facts
 	lastClock int64
+	still     *witness.Still
 	panic     string
 	failure   string
 }
@@ -93,6 +98,8 @@ func (t *testimony) add(r *witness.Record) {
 		t.facts = r.Facts
 	case r.Clock != 0:
 		t.lastClock = r.Clock
+	case r.Still != nil:
+		t.still = r.Still
 	case r.Panic != "":
 		t.panic = r.Panic
 	case r.Error != "":

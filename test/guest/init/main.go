@@ -100,6 +100,13 @@ func untilPanic(c *clock, w *reporter, how string) error {
 		if len(c.ticks) > 0 {
 			continue // on a busy host the sleep took so long that the clock has ticked again
 		}
+		still, err := holdStill(c)
+		if err != nil {
+			return err
+		}
+		if err := w.still(still); err != nil {
+			return err
+		}
 		if err := w.panic(how); err != nil {
 			return err
 		}

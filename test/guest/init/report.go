@@ -23,6 +23,7 @@ func newReporter() (*reporter, error) {
 
 func (w *reporter) facts(f *witness.Facts) error { return w.send(&witness.Record{Facts: f}) }
 func (w *reporter) tick(now int64) error         { return w.send(&witness.Record{Clock: now}) }
+func (w *reporter) still(s *witness.Still) error { return w.send(&witness.Record{Still: s}) }
 func (w *reporter) panic(how string) error       { return w.send(&witness.Record{Panic: how}) }
 func (w *reporter) failed(err error)             { _ = w.send(&witness.Record{Error: err.Error()}) }
 

@@ -8,6 +8,8 @@ type Record struct {
 	Facts *Facts `json:"facts,omitempty"`
 	// Clock is what the clock process has just stored in its variable UnixTimeNow.
 	Clock int64 `json:"clock,omitempty"`
+	// Still comes once, when the clock has been stopped, if the guest is to panic.
+	Still *Still `json:"still,omitempty"`
 	// Panic announces that the guest is about to panic, and in which way.
 	Panic string `json:"panic,omitempty"`
 	// Error says what went wrong in the guest; nothing follows.
@@ -37,8 +39,14 @@ type Facts struct {
 	ClockPID int `json:"clock_pid"`
 	// ClockHello is the line that the clock read from /proc/physgdb and sent as a datagram.
 	ClockHello string `json:"clock_hello"`
+}
+
+// Still is what the clock looked like at the end: it is stopped a moment before the panic.
+type Still struct {
 	// ClockMaps is /proc/PID/maps of the clock.
 	ClockMaps string `json:"clock_maps"`
+	// ClockPages are the virtual addresses of its pages that are in RAM, by /proc/PID/pagemap.
+	ClockPages []uint64 `json:"clock_pages"`
 }
 
 // Process is one process of a guest.
