@@ -1,0 +1,121 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Step is a command typed into gdb, and what came of it.
+type Step struct {
+	Command string
+	Output  string
+	Took    time.Duration
+}
+
+// marker comes between steps in gdb's output, followed by the time. No program prints it by chance.
+const marker = "@@physgdb-step@@"
+
+// GDB runs gdb with the file to debug, or "" for none, and types commands into it. An error of one command does not keep
+// it from the next.
+func GDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
+	args := []string{"-nx", "-batch", "-iex", "set auto-load no"}
+	for _, c := range []string{
+		"set confirm off", "set pagination off", "set width 0", "set style enabled off",
+	} {
+		args = append(args, "-ex", c)
+	}
+	if file != "" {
+		commands = append([]string{"file " + file}, commands...)
+	}
+	mark := "shell echo; date +" + marker + "%s.%N"
+	for _, c := range commands {
+		args = append(args, "-ex", mark, "-ex", c)
+	}
+	out, err := exec.CommandContext(ctx, "gdb", append(args, "-ex", mark)...).CombinedOutput()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("gdb: %w\n%s", context.Cause(ctx), out)
+	}
+	steps, perr := parseSteps(commands, string(out))
+	if perr != nil {
+		return nil, fmt.Errorf("gdb: %w (%v)\n%s", perr, err, out)
+	}
+	return steps, nil
+}
+
+// parseSteps cuts gdb's output at the markers.
+func parseSteps(commands []string, out string) ([]Step, error) {
+	parts := strings.Split(out, marker)
+	if len(parts) != len(commands)+2 {
+		return nil, fmt.Errorf("%d of %d commands were done", len(parts)-2, len(commands))
+	}
+	steps := make([]Step, len(commands))
+	var before float64
+	for i, part := range parts[1:] {
+		stamp, text, _ := strings.Cut(part, "\n")
+		now, err := strconv.ParseFloat(stamp, 64)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			steps[i-1].Took = time.Duration((now - before) * float64(time.Second))
+		}
+		if i < len(steps) {
+			steps[i] = Step{Command: commands[i], Output: strings.TrimSpace(text)}
+		}
+		before = now
+	}
+	return steps, nil
+}
+
+// Find returns what the first step with that command put out.
+func Find(steps []Step, command string) string {
+	for _, s := range steps {
+		if s.Command == command {
+			return s.Output
+		}
+	}
+	return ""
+}
+
+// Transcript writes steps as a person would have seen them.
+func Transcript(steps []Step) string {
+	var b strings.Builder
+	for _, s := range steps {
+		fmt.Fprintf(&b, "(gdb) %s\n", s.Command)
+		if s.Output != "" {
+			fmt.Fprintln(&b, s.Output)
+		}
+	}
+	return b.String()
+}
+
+// frame is a line of gdb's bt. Of functions inlined into one another, only the innermost has an address.
+var frame = regexp.MustCompile(`(?m)^#\d+\s+0x([0-9a-f]+) in `)
+
+// Frames returns the addresses of a backtrace, innermost first, without those of inlined functions.
+func Frames(bt string) []uint64 {
+	var addrs []uint64
+	for _, m := range frame.FindAllStringSubmatch(bt, -1) {
+		if a, err := strconv.ParseUint(m[1], 16, 64); err == nil {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
+}
+
+// Value returns the value that a print showed: what follows "$N = ".
+func Value(output string) string {
+	for line := range strings.Lines(output) {
+		if rest, ok := strings.CutPrefix(line, "$"); ok {
+			if _, v, ok := strings.Cut(rest, " = "); ok {
+				return strings.TrimSpace(v)
+			}
+		}
+	}
+	return ""
+}

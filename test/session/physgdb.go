@@ -1,0 +1,134 @@
+// Package session runs physgdb's commands and the debuggers that people use on them, for tests and for the demo.
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Physgdb is the physgdb command: the path of its binary.
+type Physgdb string
+
+// Build builds the command into dir.
+func Build(ctx context.Context, dir string) (Physgdb, error) {
+	bin := filepath.Join(dir, "physgdb")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", bin, "physgdb/cmd/physgdb").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build physgdb: %w\n%s", err, out)
+	}
+	return Physgdb(bin), nil
+}
+
+// Result is what a command that has ended left.
+type Result struct {
+	Stdout, Stderr string
+	Status         int // of exit
+	Elapsed        time.Duration
+}
+
+// Run runs a command to its end. The error is for what is no exit status.
+func (p Physgdb) Run(ctx context.Context, args ...string) (*Result, error) {
+	cmd := exec.CommandContext(ctx, string(p), args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	begin := time.Now()
+	err := cmd.Run()
+	r := &Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), time.Since(begin)}
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		return r, err
+	}
+	return r, ctx.Err()
+}
+
+// Service is a command that goes on: a stub, an adapter, a listener for notices.
+type Service struct {
+	// Ready is the line by which it said that it is ready.
+	Ready string
+
+	cmd            *exec.Cmd
+	stdout, stderr output
+	exited         chan struct{}
+	err            error // of the exit; read it when exited is closed
+}
+
+// output keeps what a process writes.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// Start starts a command and waits until it says, on stdout or stderr, that it is ready: for a line with the given
+// words.
+func (p Physgdb) Start(ctx context.Context, ready string, args ...string) (*Service, error) {
+	s := &Service{cmd: exec.Command(string(p), args...), exited: make(chan struct{})}
+	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(s.exited)
+		s.err = s.cmd.Wait()
+	}()
+	for {
+		for line := range strings.Lines(s.Stdout() + s.Stderr()) {
+			if strings.Contains(line, ready) && strings.HasSuffix(line, "\n") {
+				s.Ready = strings.TrimSpace(line)
+				return s, nil
+			}
+		}
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-s.exited:
+			return nil, fmt.Errorf("physgdb %s ended (%v): %s", args[0], s.err, s.Stderr())
+		case <-ctx.Done():
+			s.cmd.Process.Kill()
+			<-s.exited
+			return nil, fmt.Errorf("physgdb %s did not get ready: %w: %s", args[0], context.Cause(ctx), s.Stderr())
+		}
+	}
+}
+
+// Serve starts a stub on a free port and returns its address, HOST:PORT.
+func (p Physgdb) Serve(ctx context.Context, args ...string) (*Service, string, error) {
+	s, err := p.Start(ctx, "listening on ", append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+	if err != nil {
+		return nil, "", err
+	}
+	_, address, _ := strings.Cut(s.Ready, "listening on ")
+	return s, address, nil
+}
+
+// Stdout is what the command has written there so far.
+func (s *Service) Stdout() string { return s.stdout.String() }
+
+// Stderr is what the command has written there so far.
+func (s *Service) Stderr() string { return s.stderr.String() }
+
+// Stop ends the command as Ctrl-C does and waits for it. The error is for an exit status other than 0.
+func (s *Service) Stop() error {
+	_ = s.cmd.Process.Signal(os.Interrupt) // it may have ended by itself
+	<-s.exited
+	return s.err
+}
+
+// Usage tells what the process took; call it after Stop.
+func (s *Service) Usage() *os.ProcessState { return s.cmd.ProcessState }

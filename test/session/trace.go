@@ -1,0 +1,36 @@
+package session
+
+import (
+	"slices"
+	"strings"
+
+	"physgdb/symbols"
+)
+
+// Trace names the function of each frame of a gdb backtrace by the kernel's symbol table, as the kernel's own Call Trace
+// does, up to the entry from user space: what gdb shows beyond that it made up from saved registers.
+func Trace(bt string, vmlinux *symbols.Table, slide uint64) []string {
+	var names []string
+	for i, addr := range Frames(bt) {
+		if i > 0 {
+			addr-- // a return address may lie behind a function that ends in a call
+		}
+		s, _, ok := vmlinux.At(addr - slide)
+		if !ok || !s.Func && !strings.HasPrefix(s.Name, "entry_") {
+			break
+		}
+		names = append(names, s.Name)
+		if strings.HasPrefix(s.Name, "entry_") {
+			break
+		}
+	}
+	return names
+}
+
+// TrimTrace returns a Call Trace from panic on: some kernels list what printed it first.
+func TrimTrace(calls []string) []string {
+	if i := slices.Index(calls, "panic"); i >= 0 {
+		return calls[i:]
+	}
+	return calls
+}
