@@ -363,7 +363,7 @@ func (b *batch) giveUp(p piece) {
 
 // abandon fails all that is left of the batch.
 func (b *batch) abandon(err error) {
-	b.c.opts.Logger.Warn("NetTLP adapter is silent", "adapter", b.c.opts.Remote, "error", err)
+	b.c.opts.Logger.Info("NetTLP adapter is silent", "adapter", b.c.opts.Remote, "error", err)
 	for tag := range b.flights {
 		if b.flights[tag].active {
 			p := b.ground(uint8(tag))

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -54,9 +56,11 @@ func adapter(c *cli.Context) error {
 		return usagef("adapter: want either SOURCE or --memory FILE")
 	}
 	ip, err := netip.ParseAddr(c.String("listen"))
-	if err != nil || c.Int("port") < 1 || c.Int("port") > 1<<16-nettlp.MaxTags {
-		return usagef("adapter: listen at %s port %d: want an IPv4 address and a port below %d", c.String("listen"),
-			c.Int("port"), 1<<16-nettlp.MaxTags)
+	if err != nil || !ip.Is4() {
+		return usagef("adapter: --listen %s: want an IPv4 address of this machine, such as 127.0.0.2", c.String("listen"))
+	}
+	if port, most := c.Int("port"), 1<<16-nettlp.MaxTags; port < 1 || port > most {
+		return usagef("adapter: --port %d: want 1 to %d, as tags take %d ports from there on", port, most, nettlp.MaxTags)
 	}
 	o, err := hostOptions(c, source)
 	if err != nil {
@@ -71,6 +75,9 @@ func adapter(c *cli.Context) error {
 		Listen: ip, BasePort: uint16(c.Int("port")), MPS: c.Int("mps"), RCB: c.Int("rcb"), Logger: o.Log,
 		Link: nettlp.Link{Delay: c.Duration("delay"), Loss: c.Float64("loss"), Reorder: c.Float64("reorder"), Dup: c.Float64("dup")},
 	})
+	if errno := syscall.Errno(0); err != nil && !errors.As(err, &errno) {
+		return usagef("adapter: %w", err) // not the machine, so an option
+	}
 	if err != nil {
 		return err
 	}

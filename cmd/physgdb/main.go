@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"physgdb/cmd/internal/host"
 )
 
 // Exit statuses.
@@ -20,10 +22,10 @@ const (
 	exitUsage  = 2
 )
 
-// usageError is an error in the words of the user.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+// usagef makes an error that is the user's own.
+func usagef(format string, args ...any) error {
+	return &host.UsageError{Err: fmt.Errorf(format, args...)}
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -34,16 +36,21 @@ func main() {
 // run is the whole command: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(stdout, stderr)
-	err := app.RunContext(ctx, permute(app, args))
-	var usage usageError
-	switch {
-	case err == nil:
+	args, err := permute(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	}
+	if err == nil {
 		return exitDone
-	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "physgdb: %v\n", err)
-		return exitUsage
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = errors.New("interrupted")
 	}
 	fmt.Fprintf(stderr, "physgdb: %v\n", err)
+	var usage *host.UsageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
 	return exitFailed
 }
 
@@ -64,8 +71,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			if c.NArg() > 0 {
 				return usagef("unknown command %q; physgdb --help lists them", c.Args().First())
 			}
-			cli.ShowAppHelp(c)
-			return usagef("no command given")
+			return usagef("no command given; physgdb --help lists them")
 		},
 		OnUsageError: onUsageError,
 	}
@@ -80,7 +86,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	if c.Command != nil && c.Command.Name != "physgdb" && c.Command.Name != "" {
 		return usagef("%s: %w; see physgdb %s --help", c.Command.Name, err, c.Command.Name)
 	}
-	return usagef("%w; see physgdb --help", err)
+	return usagef("%w; options stand behind a command, see physgdb --help", err)
 }
 
 // operands returns the words behind the options. Too few or too many are an error; most may be -1 for any number.

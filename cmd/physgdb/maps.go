@@ -37,9 +37,11 @@ func maps(c *cli.Context) error {
 	}
 	o := host.MapsOptions{Range: mmu.All, All: c.Bool("all"), JSON: c.Bool("json")}
 	switch user, kernel := c.Bool("user"), c.Bool("kernel"); {
-	case user && !kernel:
+	case user && kernel:
+		return usagef("maps: --user and --kernel exclude each other; without either, both halves are listed")
+	case user:
 		o.Range = mmu.Lower
-	case kernel && !user:
+	case kernel:
 		o.Range = mmu.Upper
 	}
 	m, err := attach(c, args[0])

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"physgdb/bridge/notify"
+	"physgdb/cmd/internal/host"
 )
 
 func notifyCommand() *cli.Command {
@@ -33,11 +34,14 @@ func printNotices(c *cli.Context) error {
 	if _, err := operands(c, 0, 0); err != nil {
 		return err
 	}
+	if c.Int("count") < 0 {
+		return usagef("notify: --count %d: want how many notices to wait for, or 0 for no end", c.Int("count"))
+	}
 	log, err := logger(c)
 	if err != nil {
 		return err
 	}
-	l, err := notify.Listen(c.String("listen"), log)
+	l, err := host.ListenNotices(c.String("listen"), log)
 	if err != nil {
 		return err
 	}

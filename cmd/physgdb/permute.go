@@ -9,45 +9,81 @@ import (
 
 // permute moves the options of a command before its other arguments, so that they may stand on either side of SOURCE:
 // the cli package silently takes what follows the first argument for arguments, too. Behind "--" nothing is an option.
-func permute(app *cli.App, args []string) []string {
+//
+// What the cli package would let pass is an error: an option without its value takes the next word, whatever it is, and
+// one that is given twice has the last value.
+func permute(app *cli.App, args []string) ([]string, error) {
+	args = helpFirst(args)
 	if len(args) < 2 {
-		return args
+		return args, nil
 	}
 	cmd := app.Command(args[1])
 	if cmd == nil {
-		return args
+		return args, nil
 	}
 	options, rest := slices.Clone(args[:2]), []string{"--"}
+	seen := map[string]bool{}
 	for i := 2; i < len(args); i++ {
 		arg := args[i]
-		switch {
-		case arg == "--":
+		if arg == "--" {
 			rest = append(rest, args[i+1:]...)
-			i = len(args)
-		case len(arg) < 2 || arg[0] != '-':
-			rest = append(rest, arg)
-		default:
-			options = append(options, arg)
-			if takesValue(cmd, arg) && i+1 < len(args) {
-				i++
-				options = append(options, args[i])
-			}
+			break
 		}
+		if !isOption(arg) {
+			rest = append(rest, arg)
+			continue
+		}
+		options = append(options, arg)
+		name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		known, wantsValue := lookUp(cmd, name)
+		switch {
+		case isHelp(name):
+			return append(args[:2:2], arg), nil // alone: the cli package takes an operand for a topic
+		case !known:
+			return nil, usagef("%s: unknown option %s; see physgdb %[1]s --help", cmd.Name, dashed(name))
+		case seen[name]:
+			return nil, usagef("%s: %s is given twice", cmd.Name, dashed(name))
+		case wantsValue && !hasValue:
+			if i++; i == len(args) || strings.HasPrefix(args[i], "--") {
+				return nil, usagef("%s: %s needs a value; see physgdb %[1]s --help", cmd.Name, dashed(name))
+			}
+			options = append(options, args[i])
+		}
+		seen[name] = true
 	}
-	return append(options, rest...)
+	return append(options, rest...), nil
 }
 
-// takesValue reports whether the word after option arg is its value.
-func takesValue(cmd *cli.Command, arg string) bool {
-	name := strings.TrimLeft(arg, "-")
-	if strings.Contains(name, "=") {
-		return false
+// helpFirst makes `physgdb COMMAND --help` of `physgdb help COMMAND`.
+func helpFirst(args []string) []string {
+	if len(args) < 2 || args[1] != "help" {
+		return args
 	}
+	return append(append(slices.Clone(args[:1]), args[2:]...), "--help")
+}
+
+// isOption tells an option from an operand, which may be "-" or a negative number: that is wrong in its own way.
+func isOption(arg string) bool {
+	return len(arg) > 1 && arg[0] == '-' && (arg[1] < '0' || arg[1] > '9')
+}
+
+// dashed writes an option as its help does.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+func isHelp(name string) bool { return slices.Contains(cli.HelpFlag.Names(), name) }
+
+// lookUp finds an option of a command and reports whether a value belongs to it.
+func lookUp(cmd *cli.Command, name string) (known, wantsValue bool) {
 	for _, f := range cmd.Flags {
 		if slices.Contains(f.Names(), name) {
 			_, isBool := f.(*cli.BoolFlag)
-			return !isBool
+			return true, !isBool
 		}
 	}
-	return false
+	return false, false
 }

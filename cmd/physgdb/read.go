@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -51,6 +54,9 @@ func read(c *cli.Context) error {
 		return err
 	}
 	defer closer.Close()
+	if length > 0 && at.addr+(length-1) < at.addr {
+		return usagef("read: %d bytes from %#x on reach beyond the last address", length, at.addr)
+	}
 	if path := c.String("o"); path != "" {
 		f, err := os.Create(path)
 		if err != nil {
@@ -73,28 +79,39 @@ type source struct {
 
 // openAt finds the place that the user means.
 func openAt(ctx context.Context, o *host.Options, address string, physical bool) (*source, io.Closer, error) {
-	if !physical {
-		m, err := host.Attach(ctx, o)
-		if err != nil {
-			return nil, nil, err
-		}
-		va, err := m.Address(address)
-		if err != nil {
-			m.Close()
-			return nil, nil, usageError{err}
-		}
-		return &source{va, m.Space.ReadMemory}, m, nil
+	if physical {
+		return openPhys(ctx, o, address)
 	}
-	pa, err := bridge.ParseAddr(address)
+	if err := checkAddresses(o, []string{address}); err != nil {
+		return nil, nil, err
+	}
+	m, err := host.Attach(ctx, o)
 	if err != nil {
-		return nil, nil, usageError{err}
+		return nil, nil, err
+	}
+	vas, err := m.Addresses([]string{address})
+	if err != nil {
+		m.Close()
+		return nil, nil, err
+	}
+	return &source{vas[0], m.Space.ReadMemory}, m, nil
+}
+
+func openPhys(ctx context.Context, o *host.Options, address string) (*source, io.Closer, error) {
+	pa, err := host.ParseAddress(address)
+	if err != nil {
+		return nil, nil, usagef("read: physical address %q: want a number such as 0x1000", address)
 	}
 	mem, err := host.OpenMemory(ctx, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &source{uint64(pa), func(ctx context.Context, addr uint64, p []byte) (int, error) {
-		return bridge.Read(ctx, mem, bridge.PhysAddr(addr), p, false)
+	return &source{pa, func(ctx context.Context, addr uint64, p []byte) (int, error) {
+		n, err := bridge.Read(ctx, mem, bridge.PhysAddr(addr), p, false)
+		if errors.Is(err, bridge.ErrUnknownRAM) {
+			err = fmt.Errorf("%w; give --ram FILE, the host's /proc/iomem", err)
+		}
+		return n, err
 	}}, mem, nil
 }
 
@@ -106,22 +123,19 @@ func copyMemory(ctx context.Context, w io.Writer, s *source, length uint64) erro
 		if _, werr := w.Write(buf[:n]); werr != nil {
 			return werr
 		}
-		if err != nil {
-			return err
-		}
 		done += uint64(n)
+		if err != nil {
+			return fmt.Errorf("%d of %d bytes: %w", done, length, err)
+		}
 	}
 	return nil
 }
 
 // dump writes length bytes from s on to w, sixteen on a line.
 func dump(ctx context.Context, w io.Writer, s *source, length uint64) error {
-	lines := &hexDump{w: w, addr: s.addr}
-	err := copyMemory(ctx, lines, s, length)
-	if ferr := lines.flush(); err == nil {
-		err = ferr
-	}
-	return err
+	out := bufio.NewWriter(w)
+	lines := &hexDump{w: out, addr: s.addr}
+	return cmp.Or(copyMemory(ctx, lines, s, length), lines.flush(), out.Flush())
 }
 
 // hexDump writes bytes as lines of address, hexadecimal and text.
@@ -153,7 +167,7 @@ func (d *hexDump) flush() error {
 
 func (d *hexDump) line(b []byte) error {
 	dumped := hex.Dump(b) // "00000000  xx …  |text|\n"
-	_, err := fmt.Fprintf(d.w, "%#018x%s", d.addr, dumped[8:])
+	_, err := fmt.Fprintf(d.w, "%#016x%s", d.addr, dumped[8:])
 	d.addr += uint64(len(b))
 	return err
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,15 +40,23 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	// What is wrong with the address shows now rather than when the machine has died and its notice is used up. Nobody is
+	// let in before there is something to serve.
+	early, err := listen(c.String("listen"))
+	if err != nil {
+		return err
+	}
+	early.Close()
 	m, err := host.Attach(c.Context, o)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	listener, err := net.Listen("tcp", c.String("listen"))
+	listener, err := listen(c.String("listen"))
 	if err != nil {
-		return fmt.Errorf("listen for debuggers: %w", err)
+		return err
 	}
+	defer listener.Close()
 	if ip := listener.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
 		fmt.Fprintf(c.App.ErrWriter, "physgdb: WARNING: WHOEVER REACHES %v READS EVERY SECRET OF THE HOST\n", listener.Addr())
 	}
@@ -54,4 +65,20 @@ func serve(c *cli.Context) error {
 	}
 	server := gdbstub.NewServer(m.NewSession, &gdbstub.Options{Logger: o.Log})
 	return server.ServeListener(c.Context, listener)
+}
+
+// listen opens the address that debuggers connect to.
+func listen(address string) (net.Listener, error) {
+	_, port, err := net.SplitHostPort(address)
+	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
+		return nil, usagef("serve: --listen %s: want ADDRESS:PORT, such as 127.0.0.1:1234", address)
+	}
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("another program listens on %s; choose another address with --listen", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for debuggers: %w; choose another address with --listen", err)
+	}
+	return l, nil
 }

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+
+	"physgdb/cmd/internal/host"
 )
 
 func vtopCommand() *cli.Command {
@@ -26,27 +27,45 @@ func vtop(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := attach(c, args[0])
+	o, err := hostOptions(c, args[0])
+	if err != nil {
+		return err
+	}
+	if err := checkAddresses(o, args[1:]); err != nil {
+		return err
+	}
+	m, err := host.Attach(c.Context, o)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	vas, err := m.Addresses(args[1:])
+	if err != nil {
+		return err
+	}
 	failed := 0
-	for _, arg := range args[1:] {
-		va, err := m.Address(arg)
-		if err != nil {
-			return usageError{err}
-		}
+	for _, va := range vas {
 		if err := m.WriteVtop(c.Context, c.App.Writer, m.Space, va); err != nil {
 			failed++
 			fmt.Fprintf(c.App.Writer, "  %v\n", err)
 		}
 	}
-	switch {
-	case failed == 1:
-		return errors.New("one address is not mapped")
-	case failed > 0:
-		return fmt.Errorf("%d addresses are not mapped", failed)
+	if failed > 0 {
+		return fmt.Errorf("not translated: %d of %d, for the reasons above", failed, len(vas))
+	}
+	return nil
+}
+
+// checkAddresses complains of what cannot be an address before a host is waited for. Whether a symbol exists is known
+// only later.
+func checkAddresses(o *host.Options, texts []string) error {
+	if o.Vmlinux != "" {
+		return nil
+	}
+	for _, text := range texts {
+		if _, err := host.ParseAddress(text); err != nil {
+			return &host.UsageError{Err: err}
+		}
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package linux_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
@@ -19,75 +18,41 @@ import (
 var ctx = context.Background()
 
 const (
-	linkText = 0xffffffff81000000
+	linkText = memimage.LinkText
 	slide    = 0x1c000000
 	textPhys = bridge.PhysAddr(0x400000)
-	buildID  = "\xca\xfe\xba\xbe"
 )
 
-// deadKernel is a memory with a KPTI pair of tables that map a kernel of nine 2 MiB pages of text and one of data, as
-// Linux does, and a user page.
-type deadKernel struct {
-	*memimage.Image
-	levels int
-	cr3    uint64 // of the kernel's half; the user's follows it
+// newKernel makes a memory with a KPTI pair of tables that map a kernel, and a user page.
+func newKernel(levels int) *memimage.Kernel {
+	return memimage.NewKernel(&memimage.KernelOptions{Levels: levels, Slide: slide, TextPhys: textPhys})
 }
 
-func newKernel(levels int) *deadKernel {
-	k := &deadKernel{Image: memimage.New(64 << 20), levels: levels}
-	top := k.Page()
-	for top&0x1fff != 0 { // the pair is aligned to its size
-		top = k.Page()
-	}
-	user := k.Page()
-	k.cr3 = uint64(top)
-	for i := range uint64(9) {
-		k.Map(top, levels, 2, linkText+slide+i<<21, textPhys+bridge.PhysAddr(i<<21), 0)
-	}
-	k.Map(top, levels, 2, linkText+slide+9<<21, textPhys+9<<21, memimage.Writable|memimage.NX)
-	k.Map(user, levels, 2, linkText+slide+6<<21, textPhys+6<<21, 0) // the entry text
-	for _, table := range []bridge.PhysAddr{top, user} {
-		k.Map(table, levels, 1, 0x400000, 0x3000, memimage.User)
-	}
-	entry := k.Entry(top, levels, levels, 0x400000)
-	k.Put64(entry, k.Get64(entry)|memimage.NX)
+func mmuOf(k *memimage.Kernel) *mmu.MMU { return mmu.New(bridgetest.NewFake(k.RAM), nil) }
 
-	notes := append([]byte{4, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0}, "GNU\x00"+buildID...)
-	copy(k.RAM[textPhys+9<<21:], notes)
-	copy(k.RAM[textPhys+8<<21:], "Linux version 6.1 (test)\n")
-	binary.LittleEndian.PutUint32(k.RAM[textPhys+9<<21+0x100:], 70)
-	copy(k.RAM[textPhys+9<<21+0x200:], []byte{0b101, 0, 0, 0, 0, 0, 0, 0, 0b100000}) // CPUs 0, 2, 69
-	return k
-}
-
-func (k *deadKernel) mmu() *mmu.MMU { return mmu.New(bridgetest.NewFake(k.RAM), nil) }
-
-func vmlinux(id string) *symbols.Table {
-	const data = linkText + 9<<21
-	return symbols.NewTable([]symbols.Symbol{
-		{Name: "_text", Addr: linkText},
-		{Name: "panic", Addr: linkText + 0x1000, Size: 0x200, Func: true},
-		{Name: "linux_banner", Addr: linkText + 8<<21},
-		{Name: "__start_notes", Addr: data}, {Name: "__stop_notes", Addr: data + 20},
-		{Name: "nr_cpu_ids", Addr: data + 0x100}, {Name: "__cpu_possible_mask", Addr: data + 0x200},
-		{Name: "runqueues", Addr: 0x35e80},
-	}, []byte(id))
+// vmlinux is the symbol table of k, with a build-id.
+func vmlinux(k *memimage.Kernel, id string) *symbols.Table {
+	var syms []symbols.Symbol
+	for _, s := range k.Symbols() {
+		syms = append(syms, symbols.Symbol{Name: s.Name, Addr: s.Link, Size: s.Size, Func: s.Func})
+	}
+	return symbols.NewTable(syms, []byte(id))
 }
 
 func TestLocate(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
 		real, told int // levels
-		cr3        func(k *deadKernel) uint64
+		cr3        func(k *memimage.Kernel) uint64
 	}{
-		{"4 levels", 4, 4, func(k *deadKernel) uint64 { return k.cr3 }},
-		{"5 levels", 5, 5, func(k *deadKernel) uint64 { return k.cr3 }},
-		{"4 levels, not told", 4, 0, func(k *deadKernel) uint64 { return k.cr3 }},
-		{"5 levels, not told", 5, 0, func(k *deadKernel) uint64 { return k.cr3 }},
-		{"a PCID in CR3", 4, 4, func(k *deadKernel) uint64 { return k.cr3 | 0x123 }},
-		{"the user half of a pair", 4, 4, func(k *deadKernel) uint64 { return k.cr3 + 0x1000 }},
-		{"the user half with its PCID", 4, 4, func(k *deadKernel) uint64 { return k.cr3 + 0x1806 }},
-		{"the user half, 5 levels, not told", 5, 0, func(k *deadKernel) uint64 { return k.cr3 + 0x1000 }},
+		{"4 levels", 4, 4, func(k *memimage.Kernel) uint64 { return k.CR3 }},
+		{"5 levels", 5, 5, func(k *memimage.Kernel) uint64 { return k.CR3 }},
+		{"4 levels, not told", 4, 0, func(k *memimage.Kernel) uint64 { return k.CR3 }},
+		{"5 levels, not told", 5, 0, func(k *memimage.Kernel) uint64 { return k.CR3 }},
+		{"a PCID in CR3", 4, 4, func(k *memimage.Kernel) uint64 { return k.CR3 | 0x123 }},
+		{"the user half of a pair", 4, 4, func(k *memimage.Kernel) uint64 { return k.CR3 + 0x1000 }},
+		{"the user half with its PCID", 4, 4, func(k *memimage.Kernel) uint64 { return k.CR3 + 0x1806 }},
+		{"the user half, 5 levels, not told", 5, 0, func(k *memimage.Kernel) uint64 { return k.CR3 + 0x1000 }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			k := newKernel(tc.real)
@@ -99,8 +64,8 @@ func TestLocate(t *testing.T) {
 			if l.Text != linkText+slide || l.TextPhys != textPhys || l.Root.Levels != tc.real || !l.Root.LowNX {
 				t.Errorf("found %+v", l)
 			}
-			if uint64(l.Root.Table()) != k.cr3 {
-				t.Errorf("root %#x, want that of the kernel, %#x", uint64(l.Root.Table()), k.cr3)
+			if uint64(l.Root.Table()) != k.CR3 {
+				t.Errorf("root %#x, want that of the kernel, %#x", uint64(l.Root.Table()), k.CR3)
 			}
 			if want := int64(textPhys) - (slide + 0x1000000); l.PhysBase() != want || want >= 0 {
 				t.Errorf("phys_base %#x, want %#x, a negative number", l.PhysBase(), want)
@@ -117,7 +82,7 @@ func TestLocateRefuses(t *testing.T) {
 	for name, cr3 := range map[string]uint64{
 		"an empty page": 0x5000, "no RAM": 0x7fff0000, "text": uint64(textPhys), "zero": 0,
 	} {
-		if l, err := linux.Locate(ctx, k.mmu(), cr3, 0); err == nil || !strings.Contains(err.Error(), "maps no kernel") {
+		if l, err := linux.Locate(ctx, mmuOf(k), cr3, 0); err == nil || !strings.Contains(err.Error(), "maps no kernel") {
 			t.Errorf("%s: %+v, %v", name, l, err)
 		}
 	}
@@ -125,7 +90,7 @@ func TestLocateRefuses(t *testing.T) {
 
 func TestAttach(t *testing.T) {
 	d := newKernel(4)
-	k, err := linux.Attach(ctx, d.mmu(), &linux.Options{CR3: d.cr3, Symbols: vmlinux(buildID)})
+	k, err := linux.Attach(ctx, mmuOf(d), &linux.Options{CR3: d.CR3, Symbols: vmlinux(d, memimage.BuildID)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +112,7 @@ func TestAttach(t *testing.T) {
 	if cpus, err := k.CPUs(ctx); err != nil || len(cpus) != 3 || cpus[1] != 2 || cpus[2] != 69 {
 		t.Errorf("CPUs %v, %v; want 0, 2, 69", cpus, err)
 	}
-	if s, err := k.SpaceOf(ctx, d.cr3+0x1000); err != nil || uint64(s.Root().Table()) != d.cr3 {
+	if s, err := k.SpaceOf(ctx, d.CR3+0x1000); err != nil || uint64(s.Root().Table()) != d.CR3 {
 		t.Errorf("space of the user half: %+v, %v", s, err)
 	}
 	if _, err := k.SpaceOf(ctx, 0x5000); err == nil {
@@ -162,14 +127,14 @@ func TestAttach(t *testing.T) {
 func TestAttachRefusesAnotherVmlinux(t *testing.T) {
 	d := newKernel(4)
 	for name, table := range map[string]*symbols.Table{
-		"another build": vmlinux("\xde\xad"), "no build-id": vmlinux(""), "no kernel": symbols.NewTable(nil, nil),
+		"another build": vmlinux(d, "\xde\xad"), "no build-id": vmlinux(d, ""), "no kernel": symbols.NewTable(nil, nil),
 	} {
-		_, err := linux.Attach(ctx, d.mmu(), &linux.Options{CR3: d.cr3, Symbols: table})
+		_, err := linux.Attach(ctx, mmuOf(d), &linux.Options{CR3: d.CR3, Symbols: table})
 		if !errors.Is(err, linux.ErrOtherKernel) {
 			t.Errorf("%s: %v, want %v", name, err, linux.ErrOtherKernel)
 		}
 	}
-	k, err := linux.Attach(ctx, d.mmu(), &linux.Options{CR3: d.cr3})
+	k, err := linux.Attach(ctx, mmuOf(d), &linux.Options{CR3: d.CR3})
 	if err != nil || k.Slide != slide {
 		t.Errorf("without a vmlinux: %v", err)
 	}

@@ -4,9 +4,11 @@ package host
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -63,17 +65,14 @@ func OpenMemory(ctx context.Context, o *Options) (*Memory, error) {
 			return nil, err
 		}
 	}
-	mem, err := bridge.Open(ctx, o.Source, &bridge.Options{
-		Schemes: map[string]bridge.Opener{"nettlp": nettlp.Open},
-		Timeout: o.Timeout,
-		Logger:  o.Log,
-	})
+	mem, err := openSource(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	if ram.Known() && mem.Info().RAM.Known() && !mem.Info().RAM.Intersect(ram).Known() {
 		mem.Close()
-		return nil, fmt.Errorf("RAM map %s: none of it is in %s", o.RAM, o.Source)
+		return nil, fmt.Errorf("--ram %s: none of it is in %s, which has %v; is it the map of this machine?", o.RAM, o.Source,
+			mem.Info().RAM)
 	}
 	meter := bridge.NewMeter(mem)
 	guard := bridge.NewGuard(meter, ram)
@@ -83,15 +82,46 @@ func OpenMemory(ctx context.Context, o *Options) (*Memory, error) {
 	return &Memory{bridge.NewCache(guard, cacheSize), meter}, nil
 }
 
+func openSource(ctx context.Context, o *Options) (bridge.Memory, error) {
+	if o.Source == "" {
+		return nil, usagef("SOURCE is empty: %s", sourceForms)
+	}
+	mem, err := bridge.Open(ctx, o.Source, &bridge.Options{
+		Schemes: map[string]bridge.Opener{"nettlp": nettlp.Open},
+		Timeout: o.Timeout,
+		Logger:  o.Log,
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("source %s: no such file; %s", o.Source, sourceForms)
+	}
+	if why := reason(err); why != err {
+		return nil, fmt.Errorf("source %s: %w", o.Source, why)
+	}
+	return mem, err
+}
+
+// sourceForms reminds of what a source may be.
+const sourceForms = "want a path, or a URL such as nettlp://ADDRESS?local=ADDRESS&requester=BUS:DEV"
+
+// reason returns why a file could not be read, without its name, which whoever reports it tells. Any other error it
+// returns as it is.
+func reason(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
 func readRAMMap(path string) (bridge.RAMMap, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("RAM map: %w", err)
+		return nil, fmt.Errorf("--ram %s: %w", path, reason(err))
 	}
 	defer f.Close()
 	ram, err := bridge.ParseRAMMap(f)
 	if err != nil {
-		return nil, fmt.Errorf("RAM map %s: %w", path, err)
+		return nil, fmt.Errorf("--ram %s: %w", path, reason(err))
 	}
 	return ram, nil
 }
@@ -117,30 +147,61 @@ const helloPrefix = "hello:"
 
 // Attach opens the memory of a machine and finds its kernel. It waits for the machine's notice if it is told to.
 func Attach(ctx context.Context, o *Options) (*Machine, error) {
-	if o.CR3 == "" && o.Notify == "" {
-		return nil, errors.New("no CR3 to start from: give --cr3 HEX, or --notify udp://ADDRESS:PORT to wait for the " +
-			"host's own notice")
+	if err := o.checkCR3(); err != nil {
+		return nil, err
 	}
-	if strings.HasPrefix(o.CR3, helloPrefix) && o.Notify == "" {
-		return nil, fmt.Errorf("--cr3 %s needs --notify: the name is known from the host's notices", o.CR3)
-	}
-	var table *symbols.Table
-	if o.Vmlinux != "" {
-		var err error
-		if table, err = symbols.ReadELF(o.Vmlinux); err != nil {
-			return nil, fmt.Errorf("vmlinux: %w", err)
-		}
+	table, err := o.readVmlinux()
+	if err != nil {
+		return nil, err
 	}
 	mem, err := OpenMemory(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{Memory: mem, Hellos: map[string]*notify.Notice{}}
+	m := &Machine{Memory: mem}
 	if err := m.attach(ctx, o, table); err != nil {
 		mem.Close()
 		return nil, err
 	}
 	return m, nil
+}
+
+// readVmlinux returns nil if the user gave no vmlinux.
+func (o *Options) readVmlinux() (*symbols.Table, error) {
+	if o.Vmlinux == "" {
+		return nil, nil
+	}
+	table, err := symbols.ReadELF(o.Vmlinux)
+	var format *elf.FormatError
+	switch {
+	case err == nil:
+		return table, nil
+	case errors.As(err, &format):
+		return nil, fmt.Errorf("--vmlinux %s: not an ELF file (a vmlinuz is none; the kernel's debug package has the vmlinux)",
+			o.Vmlinux)
+	case reason(err) != err:
+		return nil, fmt.Errorf("--vmlinux %s: %w", o.Vmlinux, reason(err))
+	}
+	return nil, fmt.Errorf("--vmlinux %w", err)
+}
+
+// checkCR3 says early what is wrong with the CR3: it may take days until the notice comes that it is wanted for.
+func (o *Options) checkCR3() error {
+	name, isHello := strings.CutPrefix(o.CR3, helloPrefix)
+	switch {
+	case o.CR3 == "" && o.Notify == "":
+		return usagef("no CR3 to start from: give --cr3 HEX, or --notify udp://ADDRESS:PORT to wait for the host's own notice")
+	case isHello && name == "":
+		return usagef("--cr3 %s: the name of a program is missing", o.CR3)
+	case isHello && o.Notify == "":
+		return usagef("--cr3 %s needs --notify: the name is known from the host's notices", o.CR3)
+	case isHello || o.CR3 == "":
+		return nil
+	}
+	if _, err := bridge.ParseAddr(o.CR3); err != nil {
+		return usagef("--cr3 %s: neither a hexadecimal number nor %sNAME", o.CR3, helloPrefix)
+	}
+	return nil
 }
 
 func (m *Machine) attach(ctx context.Context, o *Options, table *symbols.Table) error {
@@ -177,10 +238,7 @@ func (m *Machine) chooseCR3(what string) (uint64, error) {
 		return uint64(m.Notice.CR3), nil
 	}
 	cr3, err := bridge.ParseAddr(what)
-	if err != nil {
-		return 0, fmt.Errorf("--cr3 %s: neither a hexadecimal number nor %sNAME", what, helloPrefix)
-	}
-	return uint64(cr3), nil
+	return uint64(cr3), err
 }
 
 // cr4LA57 is the bit of CR4 that turns 5-level paging on (Intel SDM vol. 3A, 2.5).
@@ -199,8 +257,9 @@ func (m *Machine) levels() int {
 
 // findCPUs learns which CPUs the machine has, as far as that can be known; it has at least the one that panicked.
 func (m *Machine) findCPUs(ctx context.Context, log hclog.Logger) {
+	const most = 8192 // the largest NR_CPUS of x86-64; a notice from the network may claim any number
 	first := 0
-	if m.Notice != nil && m.Notice.CPU != nil {
+	if m.Notice != nil && m.Notice.CPU != nil && *m.Notice.CPU >= 0 && *m.Notice.CPU < most {
 		first = *m.Notice.CPU
 	}
 	m.cpus = []int{first}

@@ -7,8 +7,9 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
+
+	"physgdb/bridge"
 )
 
 // command is one word of `monitor`.
@@ -25,7 +26,7 @@ func commands() []command {
 			(*session).monitorCR3},
 		{"vtop", "ADDRESS...", "explain how a virtual address is translated, entry by entry", (*session).monitorVtop},
 		{"stats", "", "what this session has cost the bridge", func(s *session, _ context.Context, w io.Writer, _ []string) error {
-			return s.WriteStats(w)
+			return s.m.WriteStats(w)
 		}},
 		{"help", "", "this list", (*session).monitorHelp},
 	}
@@ -60,19 +61,19 @@ func (s *session) monitorInfo(ctx context.Context, w io.Writer, _ []string) erro
 	if s.distrust != nil {
 		fmt.Fprintf(w, "Memory is not shown: %v.\n", s.distrust)
 	}
-	return s.WriteInfo(ctx, w)
+	return s.m.writeInfo(ctx, w, s.space)
 }
 
 func (s *session) monitorVtop(ctx context.Context, w io.Writer, args []string) error {
 	if len(args) == 0 {
 		return errors.New("monitor vtop ADDRESS...: an address (0x...) or a symbol is missing")
 	}
-	for _, arg := range args {
-		va, err := s.Address(arg)
-		if err != nil {
-			return err
-		}
-		if err := s.WriteVtop(ctx, w, s.space, va); err != nil {
+	vas, err := s.m.Addresses(args)
+	if err != nil {
+		return err
+	}
+	for _, va := range vas {
+		if err := s.m.WriteVtop(ctx, w, s.space, va); err != nil {
 			fmt.Fprintln(w, " ", err)
 		}
 	}
@@ -83,9 +84,9 @@ func (s *session) monitorCR3(ctx context.Context, w io.Writer, args []string) er
 	switch len(args) {
 	case 0:
 		fmt.Fprintf(w, "cr3 %#x\n", s.space.Root().CR3)
-		fmt.Fprintf(w, "kernel %#x\n", s.Kernel.Root.CR3)
-		for _, name := range slices.Sorted(maps.Keys(s.Hellos)) {
-			fmt.Fprintf(w, "%s %#x\n", name, uint64(s.Hellos[name].CR3))
+		fmt.Fprintf(w, "kernel %#x\n", s.m.Kernel.Root.CR3)
+		for _, name := range slices.Sorted(maps.Keys(s.m.Hellos)) {
+			fmt.Fprintf(w, "%s %#x\n", name, uint64(s.m.Hellos[name].CR3))
 		}
 		return nil
 	case 1:
@@ -106,15 +107,15 @@ func (s *session) monitorCR3(ctx context.Context, w io.Writer, args []string) er
 // namedCR3 finds the CR3 that a user means by a word.
 func (s *session) namedCR3(word string) (uint64, error) {
 	if word == "kernel" {
-		return s.Kernel.Root.CR3, nil
+		return s.m.Kernel.Root.CR3, nil
 	}
-	n, err := s.hello(strings.TrimPrefix(word, helloPrefix))
+	n, err := s.m.hello(strings.TrimPrefix(word, helloPrefix))
 	if err == nil {
 		return uint64(n.CR3), nil
 	}
-	v, numErr := strconv.ParseUint(strings.TrimPrefix(word, "0x"), 16, 64)
+	v, numErr := bridge.ParseAddr(word)
 	if numErr != nil {
-		return 0, err
+		return 0, fmt.Errorf("%q is neither a hexadecimal CR3 nor kernel, and %w", word, err)
 	}
-	return v, nil
+	return uint64(v), nil
 }

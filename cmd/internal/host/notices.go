@@ -2,7 +2,9 @@ package host
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -10,9 +12,22 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+	"unicode"
+
+	"github.com/hashicorp/go-hclog"
 
 	"physgdb/bridge/notify"
 )
+
+// ListenNotices opens the address of a URL such as udp://127.0.0.1:6666.
+func ListenNotices(address string, log hclog.Logger) (*notify.Listener, error) {
+	l, err := notify.Listen(address, log)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%w; does another physgdb listen there? Its notices can be read from a file", err)
+	}
+	return l, err
+}
 
 // hear takes in the host's notices until that of its panic has come: from the network, or from a file in which
 // `physgdb notify` kept them.
@@ -24,19 +39,20 @@ func (m *Machine) hear(ctx context.Context, o *Options) error {
 	if notes == nil {
 		notes = io.Discard
 	}
-	l, err := notify.Listen(o.Notify, o.Log)
+	l, err := ListenNotices(o.Notify, o.Log)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
 	fmt.Fprintf(notes, "physgdb: waiting for the host's notice of its panic on udp://%v\n", l.Addr())
+	var seen history
 	for m.Notice == nil {
 		n, _, err := l.Next(ctx)
 		if err != nil {
 			return fmt.Errorf("wait for the host's notice: %w", err)
 		}
-		fmt.Fprintf(notes, "physgdb: %s\n", n.Text())
-		m.take(n)
+		fmt.Fprintf(notes, "physgdb: %s\n", oneLine(n.Text()))
+		m.Notice, m.Hellos = seen.take(n)
 	}
 	return nil
 }
@@ -45,36 +61,80 @@ func (m *Machine) hear(ctx context.Context, o *Options) error {
 func (m *Machine) recall(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("notices: %w (to wait for one, give --notify udp://ADDRESS:PORT)", err)
+		return fmt.Errorf("--notify %s: %w (to wait for a notice, give --notify udp://ADDRESS:PORT)", path, reason(err))
 	}
 	defer f.Close()
+	var seen history
 	lines := bufio.NewScanner(f)
 	for i := 1; lines.Scan(); i++ {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
 		n, err := notify.Parse(lines.Bytes())
 		if err != nil {
-			return fmt.Errorf("notices: %s, line %d: %w", path, i, err)
+			return fmt.Errorf("--notify %s: line %d: %w", path, i, err)
 		}
-		m.take(n)
+		if notice, hellos := seen.take(n); notice != nil {
+			m.Notice, m.Hellos = notice, hellos
+		}
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("notices: %s: %w", path, err)
+		return fmt.Errorf("--notify %s: %w", path, reason(err))
 	}
 	if m.Notice == nil {
-		return fmt.Errorf("notices: %s has none of a panic", path)
+		return fmt.Errorf("--notify %s: has no notice of a panic; give --cr3 HEX without --notify to start from another CR3",
+			path)
 	}
 	return nil
 }
 
-func (m *Machine) take(n *notify.Notice) {
-	if n.Event == notify.EventPanic {
-		m.Notice = n
-		return
+// history is what was heard of each host, by its name.
+type history map[string]*boot
+
+// boot is what programs told between a start of a host and its panic, by the name of the task, or by its pid if it told
+// no name.
+type boot struct {
+	hellos map[string]*notify.Notice
+	over   bool
+}
+
+// take adds a notice. If it is of a panic, it is returned with the hellos of the same boot: a root of another boot may
+// well be a root in this one, too, but of another program.
+func (h *history) take(n *notify.Notice) (panicked *notify.Notice, hellos map[string]*notify.Notice) {
+	if *h == nil {
+		*h = history{}
 	}
-	name := n.Comm
-	if name == "" && n.PID != nil {
-		name = strconv.Itoa(*n.PID)
+	b := (*h)[n.Host]
+	if b == nil || b.over && n.Event == notify.EventHello {
+		b = &boot{hellos: map[string]*notify.Notice{}}
+		(*h)[n.Host] = b
 	}
-	m.Hellos[name] = n
+	switch name := taskName(n); {
+	case n.Event == notify.EventPanic:
+		b.over = true
+		return n, b.hellos
+	case n.Event == notify.EventHello && name != "":
+		b.hellos[name] = n
+	}
+	return nil, nil
+}
+
+// taskName is what the sender of a notice is called by, or "" if it told neither name nor pid.
+func taskName(n *notify.Notice) string {
+	if n.Comm == "" && n.PID != nil {
+		return strconv.Itoa(*n.PID)
+	}
+	return oneLine(n.Comm)
+}
+
+// oneLine makes what came from the network fit for a terminal: its control characters become spaces.
+func oneLine(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s))
 }
 
 // hello returns what the program of that name told.

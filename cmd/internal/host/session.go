@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,7 @@ import (
 // session is the machine as one debugger's connection sees it: a [gdbstub.Target] whose threads are the CPUs. What the
 // client changes, the address space alone, is the session's own.
 type session struct {
-	*Machine
+	m     *Machine   // not embedded: the session's end must not close it
 	space *mmu.Space // what memory is read through
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
@@ -22,22 +21,22 @@ type session struct {
 
 // NewSession opens the machine for one connection.
 func (m *Machine) NewSession(context.Context) (gdbstub.Target, error) {
-	return &session{Machine: m, space: m.Space}, nil
+	return &session{m: m, space: m.Space}, nil
 }
 
 // threadOf numbers CPUs from 1, as thread 0 means "any" to gdb.
 func threadOf(cpu int) gdbstub.ThreadID { return gdbstub.ThreadID(cpu + 1) }
 
 func (s *session) panicked(id gdbstub.ThreadID) bool {
-	return s.Notice != nil && id == threadOf(s.cpus[0])
+	return s.m.Notice != nil && id == threadOf(s.m.cpus[0])
 }
 
 func (s *session) Threads(context.Context) ([]gdbstub.Thread, error) {
-	threads := make([]gdbstub.Thread, len(s.cpus))
-	for i, cpu := range s.cpus {
+	threads := make([]gdbstub.Thread, len(s.m.cpus))
+	for i, cpu := range s.m.cpus {
 		t := gdbstub.Thread{ID: threadOf(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu}
 		if s.panicked(t.ID) {
-			t.Text = s.obituary()
+			t.Text = s.m.obituary()
 		}
 		if s.distrust != nil && i == 0 {
 			t.Text = "MEMORY IS NOT SHOWN, see: monitor info"
@@ -52,12 +51,12 @@ func (m *Machine) obituary() string {
 	n := m.Notice
 	text := "panicked"
 	if n.Message != "" {
-		text += ": " + n.Message
+		text += ": " + oneLine(n.Message)
 	}
 	if n.Comm == "" {
 		return text
 	}
-	text += "; task " + n.Comm
+	text += "; task " + oneLine(n.Comm)
 	if n.PID != nil {
 		text += fmt.Sprintf(", pid %d", *n.PID)
 	}
@@ -71,13 +70,13 @@ const kernelCS, kernelDS = 0x10, 0x18
 // every CPU the root of the address space that this connection reads.
 func (s *session) Registers(_ context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
 	regs := gdbstub.Registers{"cr3": s.space.Root().CR3}
-	if id == threadOf(s.cpus[0]) {
+	if id == threadOf(s.m.cpus[0]) {
 		regs["rip"] = 0 // unless more is known: gdb does not connect to a thread that has no PC at all
 	}
 	if !s.panicked(id) {
 		return regs, nil
 	}
-	n := s.Notice
+	n := s.m.Notice
 	for name, v := range map[string]*notify.Hex{
 		"rip": n.RIP, "rsp": n.RSP, "rbp": n.RBP, "rbx": n.RBX, "r12": n.R12, "r13": n.R13, "r14": n.R14, "r15": n.R15,
 		"cr4": n.CR4, "efer": n.EFER, "gs_base": n.GSBase,
@@ -109,7 +108,7 @@ func (s *session) WriteRegister(ctx context.Context, _ gdbstub.ThreadID, name st
 }
 
 func (s *session) setCR3(ctx context.Context, cr3 uint64) error {
-	space, err := s.Kernel.SpaceOf(ctx, cr3)
+	space, err := s.m.Kernel.SpaceOf(ctx, cr3)
 	if err != nil {
 		return err
 	}
@@ -120,51 +119,39 @@ func (s *session) setCR3(ctx context.Context, cr3 uint64) error {
 // Relocation tells gdb how far KASLR moved the kernel, so that vmlinux fits. A connection rooted at a process says
 // nothing: its main file is a program that lies where it was linked, and gdb would move that.
 func (s *session) Relocation(context.Context) (text, slide uint64, ok bool) {
-	if s.Process != "" {
+	if s.m.Process != "" {
 		return 0, 0, false
 	}
-	return s.Kernel.Text, s.Kernel.Slide, true
+	return s.m.Kernel.Text, s.m.Kernel.Slide, true
 }
 
-// bannerSymbol names a string that every kernel has, and bannerStart is how it starts (init/version.c).
-const (
-	bannerSymbol = "linux_banner"
-	bannerStart  = "Linux version "
-)
-
-// WantedSymbols asks gdb where it believes the kernel's banner to be: that tells which file the user has loaded.
-func (s *session) WantedSymbols() []string { return []string{bannerSymbol} }
+// WantedSymbols asks gdb where it believes some parts of the kernel to be: that tells which file the user has loaded.
+func (s *session) WantedSymbols() []string { return landmarks() }
 
 // BorrowSymbols learns which file gdb holds. Where its addresses cannot be right for this connection, no memory is shown
 // from then on: a value from the wrong address looks just like a right one.
 func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) error {
-	addr, isKernel := found[bannerSymbol]
+	_, isKernel := found[bannerSymbol]
 	s.distrust = nil
 	switch {
-	case !isKernel && s.Process == "":
+	case !isKernel && s.m.Process == "":
 		s.distrust = errors.New("gdb's main file is no kernel, and gdb has moved it as if it were; load vmlinux as the " +
 			"main file, connect again, then load the program with add-symbol-file; or serve with --cr3 hello:NAME")
-	case isKernel && !s.hasBanner(ctx, addr):
+	case isKernel && !s.m.fits(ctx, found):
 		s.distrust = errors.New("gdb's vmlinux does not fit: it is of another kernel, or was loaded after connecting; " +
 			"load the right one, then connect again")
-		if s.Process != "" {
+		if s.m.Process != "" {
 			s.distrust = fmt.Errorf("this connection is for the program %s, and gdb's main file is a kernel, which "+
-				"is not moved here; serve without --cr3 %s%s for it", s.Process, helloPrefix, s.Process)
+				"is not moved here; serve without --cr3 %s%s for it", s.m.Process, helloPrefix, s.m.Process)
 		}
 	}
 	return nil
 }
 
-func (s *session) hasBanner(ctx context.Context, addr uint64) bool {
-	p := make([]byte, len(bannerStart))
-	_, err := s.Kernel.Space.ReadMemory(ctx, addr, p)
-	return err == nil && bytes.Equal(p, []byte(bannerStart))
-}
-
 // WhyHalted is what a user reads who tries to run the machine.
 func (s *session) WhyHalted() string {
-	if s.Notice == nil {
+	if s.m.Notice == nil {
 		return "This machine is dead: it can be looked at, but it cannot run."
 	}
-	return fmt.Sprintf("This machine is dead (%s): it can be looked at, but it cannot run.", s.obituary())
+	return fmt.Sprintf("This machine is dead (%s): it can be looked at, but it cannot run.", s.m.obituary())
 }

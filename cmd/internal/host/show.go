@@ -15,29 +15,38 @@ import (
 
 // WriteInfo says what this machine is and how that is known.
 func (m *Machine) WriteInfo(ctx context.Context, w io.Writer) error {
+	return m.writeInfo(ctx, w, m.Space)
+}
+
+// writeInfo is WriteInfo for whoever looks at another address space.
+func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) error {
 	k := m.Kernel
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("source", "%s", m.Memory.Info().Name)
 	row("RAM map", "%v", m.Memory.Info().RAM)
 	if n := m.Notice; n != nil {
-		row("host", "%s", n.Host)
+		row("host", "%s", oneLine(n.Host))
 		row("died of", "%s", m.obituary())
 	}
 	if banner := k.Banner(ctx); banner != "" {
-		row("kernel", "%s", banner)
+		row("kernel", "%s", oneLine(banner))
 	}
 	if k.Symbols != nil {
 		row("build-id", "%x, in memory and in vmlinux", k.Symbols.BuildID)
 	} else {
 		row("symbols", "none: give --vmlinux FILE for names")
 	}
-	row("CR3", "%#x, %d-level paging", m.Space.Root().CR3, k.Root.Levels)
+	row("CR3", "%#x, %d-level paging", space.Root().CR3, k.Root.Levels)
 	if m.Process != "" {
 		row("process", "%s", m.Process)
 	}
 	row("_text", "%#x, at phys %#x", k.Text, uint64(k.TextPhys))
-	row("slide", "%#x", k.Slide)
+	if k.Symbols != nil {
+		row("slide", "%#x", k.Slide)
+	} else {
+		row("slide", "%#x, if the kernel was linked where most are", k.Slide)
+	}
 	row("phys_base", "%#x", k.PhysBase())
 	row("CPUs", "%s", m.cpuList())
 	return t.Flush()
@@ -85,28 +94,50 @@ func sizeText(n uint64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// Address reads what a user typed for a virtual address: a number as C writes it, or a symbol of the vmlinux, with or
-// without +offset.
-func (m *Machine) Address(text string) (uint64, error) {
-	if v, err := strconv.ParseUint(text, 0, 64); err == nil {
-		return v, nil
+// Addresses reads what a user typed for virtual addresses: numbers, see [ParseAddress], or symbols of the vmlinux, with
+// or without +offset.
+func (m *Machine) Addresses(texts []string) ([]uint64, error) {
+	vas := make([]uint64, len(texts))
+	for i, text := range texts {
+		var err error
+		if vas[i], err = m.address(text); err != nil {
+			return nil, &UsageError{err}
+		}
+	}
+	return vas, nil
+}
+
+func (m *Machine) address(text string) (uint64, error) {
+	if v, err := ParseAddress(text); err == nil || m.Kernel.Symbols == nil {
+		return v, err
 	}
 	name, offset, plus := strings.Cut(text, "+")
 	var off uint64
 	if plus {
 		var err error
 		if off, err = strconv.ParseUint(offset, 0, 64); err != nil {
-			return 0, fmt.Errorf("%q: %q is not an offset", text, offset)
+			return 0, fmt.Errorf("%q: %q is not an offset: want one such as 16 or 0x10", text, offset)
 		}
 	}
 	addr, ok := m.Kernel.Addr(name)
-	switch {
-	case ok:
-		return addr + off, nil
-	case m.Kernel.Symbols == nil:
-		return 0, fmt.Errorf("%q is not an address (0x…), and symbols need --vmlinux FILE", text)
+	if !ok {
+		return 0, fmt.Errorf("%q is neither an address such as 0x1000 nor a symbol of the vmlinux", text)
 	}
-	return 0, fmt.Errorf("%q is neither an address (0x…) nor a symbol of the vmlinux", text)
+	return addr + off, nil
+}
+
+// ParseAddress reads an address, virtual or physical. It must have its 0x: without, nobody could tell which base 1000 is
+// in, and a wrong guess would show a wrong place.
+func ParseAddress(text string) (uint64, error) {
+	digits, isHex := strings.CutPrefix(strings.ToLower(text), "0x")
+	v, err := strconv.ParseUint(digits, 16, 64)
+	switch {
+	case err == nil && isHex:
+		return v, nil
+	case err == nil:
+		return 0, fmt.Errorf("%q is not an address: if it is meant in hexadecimal, write 0x%s", text, digits)
+	}
+	return 0, fmt.Errorf("%q is not an address such as 0x1000; symbols need --vmlinux FILE", text)
 }
 
 // WriteVtop explains how va is translated in space, entry by entry. The error says why it is not.
@@ -118,7 +149,7 @@ func (m *Machine) WriteVtop(ctx context.Context, w io.Writer, space *mmu.Space, 
 	}
 	fmt.Fprintf(w, "\n  CR3   %#x\n", space.Root().CR3)
 	for _, s := range steps {
-		fmt.Fprintf(w, "  %-4s  entry %3d at phys %#-12x = %#018x\n", mmu.TableName(s.Level), s.Index, uint64(s.Addr), s.Entry)
+		fmt.Fprintf(w, "  %-4s  entry %3d at phys %#-12x = %#016x\n", mmu.TableName(s.Level), s.Index, uint64(s.Addr), s.Entry)
 	}
 	if err != nil {
 		return fmt.Errorf("%#x: %w", va, err)
@@ -185,8 +216,11 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 	}
 	fmt.Fprintf(notes, "physgdb: maps: %d pages in %d lines; ", pages, lines)
 	writeCounts(notes, m.Memory.Counts())
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if len(damage) > 0 {
-		return fmt.Errorf("the list is not whole: %d parts of the page tables cannot be followed, the first: %w",
+		return fmt.Errorf("the list is not whole: places in the page tables that cannot be followed: %d, the first: %w",
 			len(damage), damage[0])
 	}
 	return nil

@@ -1,0 +1,88 @@
+package host
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// monitor returns what a command says, which must go well.
+func (s *session) monitor(t *testing.T, line string) string {
+	t.Helper()
+	var said strings.Builder
+	must(t, s.Monitor(ctx, &said, line))
+	return said.String()
+}
+
+func TestMonitor(t *testing.T) {
+	r := newRig(t, 4)
+	m := r.attach(t, Options{Vmlinux: r.path("vmlinux"), Notify: r.notices(t, greeted, died)})
+	cr3, clock := fmt.Sprintf("cr3 %#x", r.CR3), fmt.Sprintf("cr3 %#x", r.clock)
+	for _, tc := range []struct {
+		name, line string
+		want       []string // in the answer
+		user       string   // at the user page from then on
+	}{
+		{"nothing is a cry for help", "", []string{"monitor info", "monitor cr3 [HEX|NAME|kernel]", "monitor help"}, "pani"},
+		{"help", "help", []string{"monitor info", "monitor vtop ADDRESS...", "monitor stats"}, "pani"},
+		{"info", "info", []string{"db7", "panicked: tests", "0x1c000000", "2 (panicked), 0, 69"}, "pani"},
+		{"cr3 lists the names", "cr3", []string{cr3, fmt.Sprintf("clock %#x", r.clock), "kernel "}, "pani"},
+		{"cr3 of a program", "cr3 clock", []string{clock, "maint flush dcache"}, "tick"},
+		{"cr3 as --cr3 has it", "cr3 hello:clock", []string{clock}, "tick"},
+		{"cr3 as a number", fmt.Sprintf("  cr3   %#x ", r.clock), []string{clock}, "tick"},
+		{"cr3 as a number without 0x", fmt.Sprintf("cr3 %x", r.clock), []string{clock}, "tick"},
+		{"cr3 of the user half", fmt.Sprintf("cr3 %x", r.clock+0x1000), []string{clock}, "tick"},
+		{"cr3 back to the kernel", "cr3 kernel", []string{cr3}, "pani"},
+		{"vtop", "vtop panic+4 0x401000", []string{"panic+0x4/0x200", "PML4  entry 511", "0x401000: PT entry 1"}, "pani"},
+		{"stats", "stats", []string{"bridge: ", " reads in "}, "pani"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := connect(t, m)
+			said := s.monitor(t, tc.line)
+			for _, want := range tc.want {
+				if !strings.Contains(said, want) {
+					t.Errorf("no %q in\n%s", want, said)
+				}
+			}
+			if got := s.user(t); got != tc.user {
+				t.Errorf("then reads %q, want %q", got, tc.user)
+			}
+		})
+	}
+}
+
+func TestMonitorRefuses(t *testing.T) {
+	r := newRig(t, 4)
+	s := connect(t, r.attach(t, Options{Notify: r.notices(t, greeted, died)}))
+	for line, want := range map[string]string{
+		"reboot":         `unknown command "reboot"; try: monitor help`,
+		"info all":       "monitor info takes no arguments",
+		"stats 1":        "monitor stats takes no arguments",
+		"cr3 a b":        "monitor cr3 takes one argument",
+		"cr3 cron":       `"cron" is neither a hexadecimal CR3 nor kernel, and no program named "cron" told its CR3; known`,
+		"cr3 5000":       "maps no kernel",
+		"vtop":           "is missing",
+		"vtop panic":     "symbols need --vmlinux FILE",
+		"vtop 0x1000 10": "write 0x10",
+	} {
+		var said strings.Builder
+		wantError(t, s.Monitor(ctx, &said, line), want)
+		if said.Len() > 0 {
+			t.Errorf("%s: says %q besides", line, said.String())
+		}
+		if got := s.user(t); got != "pani" {
+			t.Errorf("%s: then reads %q", line, got)
+		}
+	}
+}
+
+func TestMonitorVtopFollowsTheSelectedRoot(t *testing.T) {
+	r := newRig(t, 4)
+	s := connect(t, r.attach(t, Options{}))
+	before := s.monitor(t, "vtop 0x400000")
+	must(t, s.setCR3(ctx, r.clock))
+	after := s.monitor(t, "vtop 0x400000")
+	if after == before || !strings.Contains(after, "CR3   "+hex(r.clock)) {
+		t.Errorf("before\n%safter\n%s", before, after)
+	}
+}

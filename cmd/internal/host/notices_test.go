@@ -1,0 +1,101 @@
+package host
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestNoticesOfAFile(t *testing.T) {
+	const (
+		other     = `{"physgdb":1,"event":"panic","host":"db8","cr3":"CLOCK","message":"other"}`
+		nameless  = `{"physgdb":1,"event":"hello","host":"db7","pid":144,"cr3":"0x7000"}`
+		nobody    = `{"physgdb":1,"event":"hello","host":"db7","cr3":"0x8000"}`
+		again     = `{"physgdb":1,"event":"hello","host":"db7","pid":150,"comm":"clock","cr3":"0x9000"}`
+		cron      = `{"physgdb":1,"event":"hello","host":"db7","pid":9,"comm":"cron","cr3":"0xa000"}`
+		elsewhere = `{"physgdb":1,"event":"hello","host":"db8","pid":9,"comm":"sshd","cr3":"0xb000"}`
+		strange   = `{"physgdb":1,"event":"farewell","host":"db7","comm":"bash","cr3":"0xc000"}`
+	)
+	r := newRig(t, 4)
+	for _, tc := range []struct {
+		name    string
+		lines   []string
+		message string // of the panic
+		hellos  string // NAME=CR3, sorted; CLOCK is the rig's
+	}{
+		{"a panic alone", []string{died}, "tests", ""},
+		{"a hello before it", []string{greeted, died}, "tests", "clock=CLOCK"},
+		{"empty lines", []string{"", greeted, " \t", died, ""}, "tests", "clock=CLOCK"},
+		{"of several panics the last", []string{died, other}, "other", ""},
+		{"of repeated hellos the last", []string{greeted, again, died}, "tests", "clock=0x9000"},
+		{"a hello without a name goes by its pid", []string{nameless, died}, "tests", "144=0x7000"},
+		{"a hello of nobody is no use", []string{nobody, died}, "tests", ""},
+		{"other events name no root", []string{strange, died}, "tests", ""},
+		{"a panic told three times", []string{greeted, died, died, died}, "tests", "clock=CLOCK"},
+		{"hellos of the boot before are void", []string{greeted, died, cron, died}, "tests", "cron=0xa000"},
+		{"hellos of the boot after are void", []string{greeted, died, cron}, "tests", "clock=CLOCK"},
+		{"hellos of another host are void", []string{greeted, elsewhere, died}, "tests", "clock=CLOCK"},
+		{"another host's panic voids nothing", []string{greeted, other, died}, "tests", "clock=CLOCK"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := r.attach(t, Options{Notify: r.notices(t, tc.lines...)})
+			if m.Notice.Message != tc.message {
+				t.Errorf("panic %q, want %q", m.Notice.Message, tc.message)
+			}
+			var hellos []string
+			for _, name := range slices.Sorted(maps.Keys(m.Hellos)) {
+				hellos = append(hellos, name+"="+hex(uint64(m.Hellos[name].CR3)))
+			}
+			if got, want := strings.Join(hellos, " "), strings.ReplaceAll(tc.hellos, "CLOCK", hex(r.clock)); got != want {
+				t.Errorf("hellos %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+func TestNoticesRefused(t *testing.T) {
+	r := newRig(t, 4)
+	for _, tc := range []struct {
+		name, line, cr3, want string
+	}{
+		{"none of a panic", greeted, "", "has no notice of a panic"},
+		{"an empty file", "", "", "has no notice of a panic"},
+		{"a damaged line", died + "\n" + died[:50], "", "line 2: not a notice"},
+		{"a line that is too long", strings.Repeat("x", 1<<17), "", "too long"},
+		{"a name that nobody has", died, "hello:clock", `no program named "clock" told its CR3; none has`},
+		{"a later version", `{"physgdb":2,"event":"panic","cr3":"0x1"}`, "", "line 1: a notice of version 2"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := Attach(ctx, &Options{Source: r.path("ram"), Notify: r.notices(t, tc.line), CR3: tc.cr3})
+			wantError(t, err, tc.want)
+		})
+	}
+}
+
+func TestTheRootThatIsChosen(t *testing.T) {
+	r := newRig(t, 5)
+	la57 := strings.Replace(died, "0xef0", "0x1ef0", 1)
+	for _, tc := range []struct {
+		name, cr3, user, process string
+	}{
+		{"that of the panic", "", "pani", ""},
+		{"a number before that of the panic", hex(r.clock), "tick", ""},
+		{"a program's", "hello:clock", "tick", "clock"},
+	} {
+		m := r.attach(t, Options{Notify: r.notices(t, greeted, la57), CR3: tc.cr3})
+		if got := connect(t, m).user(t); got != tc.user || m.Process != tc.process || m.Kernel.Root.Levels != 5 {
+			t.Errorf("%s: reads %q as %q, %d levels", tc.name, got, m.Process, m.Kernel.Root.Levels)
+		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain": "plain", "two\nlines\n": "two lines", "\x1b[2Jgone": "[2Jgone", "ünï": "ünï", "\xff": "\ufffd", "": "",
+	} {
+		if got := oneLine(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,313 @@
+package host
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"physgdb/bridge"
+	"physgdb/gdbstub"
+	"physgdb/test/memimage"
+)
+
+func TestThreads(t *testing.T) {
+	r := newRig(t, 4)
+	unknown := func(cpu int) gdbstub.Thread {
+		return gdbstub.Thread{
+			ID: gdbstub.ThreadID(cpu + 1), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu,
+		}
+	}
+	dead := unknown(2)
+	dead.Text = "panicked: tests; task init, pid 1"
+	alone := dead
+	alone.Text = "panicked: tests"
+	const anonymous = `{"physgdb":1,"event":"panic","cpu":2,"cr3":"CR3","message":" tests\n"}`
+	negative := unknown(0)
+	negative.Text = "panicked"
+	const liar = `{"physgdb":1,"event":"panic","cpu":-3,"cr3":"CR3"}`
+	for _, tc := range []struct {
+		name, notice, vmlinux string
+		want                  []gdbstub.Thread
+	}{
+		{"the CPU that panicked is first", died, r.path("vmlinux"), []gdbstub.Thread{dead, unknown(0), unknown(69)}},
+		{"without a notice they are in order", "", r.path("vmlinux"), []gdbstub.Thread{unknown(0), unknown(2), unknown(69)}},
+		{"without a vmlinux there is the one that panicked", anonymous, "", []gdbstub.Thread{alone}},
+		{"with neither there is one", "", "", []gdbstub.Thread{unknown(0)}},
+		{"a CPU that cannot be is none", liar, "", []gdbstub.Thread{negative}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := Options{Vmlinux: tc.vmlinux}
+			if tc.notice != "" {
+				o.Notify = r.notices(t, tc.notice)
+			}
+			threads, err := connect(t, r.attach(t, o)).Threads(ctx)
+			must(t, err)
+			if diff := cmp.Diff(tc.want, threads); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRegisters(t *testing.T) {
+	r := newRig(t, 4)
+	root := gdbstub.Registers{"cr3": r.CR3}
+	told := gdbstub.Registers{
+		"cr3": r.CR3, "rip": 0xffffffff9d001010, "cs": kernelCS, "ss": kernelDS, "rsp": 0xffffc900001b3d28, "r12": 0x12,
+		"cr4": 0xef0, "gs_base": 0xffff88801f100000,
+	}
+	for _, tc := range []struct {
+		name   string
+		notice string
+		thread gdbstub.ThreadID
+		want   gdbstub.Registers
+	}{
+		{"those of the notice, and no others", died, 3, told},
+		{"none of a CPU that only stopped", died, 1, root},
+		{"no more than a rip, which gdb needs, without a notice", "", 1, gdbstub.Registers{"cr3": r.CR3, "rip": 0}},
+		{"none of another CPU without a notice", "", 3, root},
+		{"no selectors where no rip was told", `{"physgdb":1,"event":"panic","cpu":2,"cr3":"CR3","rbx":"0x7"}`, 3,
+			gdbstub.Registers{"cr3": r.CR3, "rip": 0, "rbx": 7}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := Options{Vmlinux: r.path("vmlinux")}
+			if tc.notice != "" {
+				o.Notify = r.notices(t, tc.notice)
+			}
+			regs, err := connect(t, r.attach(t, o)).Registers(ctx, tc.thread)
+			must(t, err)
+			if diff := cmp.Diff(tc.want, regs); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSetCR3(t *testing.T) {
+	for _, levels := range []int{4, 5} {
+		r := newRig(t, levels)
+		for _, tc := range []struct {
+			name string
+			cr3  uint64
+			want string // at the user page, or
+			err  string
+		}{
+			{"a root", r.clock, "tick", ""},
+			{"a root with a PCID", r.clock | 0x123, "tick", ""},
+			{"the user half of a KPTI pair", r.clock + 0x1000, "tick", ""},
+			{"the user half with its PCID", r.clock + 0x1806, "tick", ""},
+			{"an empty page", 0x5000, "pani", "maps no kernel"},
+			{"what is not RAM", 0x7fff0000, "pani", "not RAM"},
+			{"zero", 0, "pani", "maps no kernel"},
+		} {
+			t.Run(fmt.Sprintf("%s, %d levels", tc.name, levels), func(t *testing.T) {
+				s := connect(t, r.attach(t, Options{}))
+				err := s.WriteRegister(ctx, 1, "cr3", tc.cr3)
+				if tc.err == "" {
+					must(t, err)
+				} else {
+					wantError(t, err, tc.err)
+				}
+				if got := s.user(t); got != tc.want {
+					t.Errorf("reads %q, want %q", got, tc.want)
+				}
+				regs, _ := s.Registers(ctx, 1)
+				if regs["cr3"] != s.space.Root().CR3 {
+					t.Errorf("shows cr3 %#x", regs["cr3"])
+				}
+			})
+		}
+	}
+}
+
+func TestSetCR3OfAnotherKernel(t *testing.T) {
+	r := newRig(t, 4)
+	top := r.Page()
+	for i := range uint64(9) {
+		r.Map(top, 4, 2, memimage.LinkText+i<<21, r.TextPhys+bridge.PhysAddr(i<<21), 0)
+	}
+	must(t, r.Kernel.WriteFile(r.path("ram")))
+	s := connect(t, r.attach(t, Options{}))
+	wantError(t, s.WriteRegister(ctx, 1, "cr3", uint64(top)), "maps another kernel, at 0xffffffff81000000")
+}
+
+func TestOtherRegistersAreRefused(t *testing.T) {
+	s := connect(t, newRig(t, 4).attach(t, Options{}))
+	for _, name := range []string{"rip", "rax", "cr4", "CR3", ""} {
+		wantError(t, s.WriteRegister(ctx, 1, name, 1), "only cr3 may be set")
+	}
+}
+
+func TestSessionsDoNotShareTheirRoot(t *testing.T) {
+	r := newRig(t, 4)
+	m := r.attach(t, Options{Notify: r.notices(t, greeted, died)})
+	a, b := connect(t, m), connect(t, m)
+	must(t, a.WriteRegister(ctx, 1, "cr3", r.clock))
+	if a.user(t) != "tick" || b.user(t) != "pani" || connect(t, m).user(t) != "pani" {
+		t.Error("one session's cr3 is another's, too")
+	}
+	said := a.monitor(t, "info")
+	if want := fmt.Sprintf("%#x, 4-level", r.clock); !strings.Contains(said, want) {
+		t.Errorf("no %s in\n%s", want, said)
+	}
+}
+
+func TestRelocation(t *testing.T) {
+	r := newRig(t, 4)
+	s := connect(t, r.attachWithVmlinux(t))
+	if text, moved, ok := s.Relocation(ctx); text != r.Text() || moved != slide || !ok {
+		t.Errorf("of the kernel: %#x, %#x, %v", text, moved, ok)
+	}
+	m := r.attach(t, Options{Notify: r.notices(t, greeted, died), CR3: "hello:clock"})
+	if _, _, ok := connect(t, m).Relocation(ctx); ok {
+		t.Error("a program would be moved as if it were the kernel")
+	}
+}
+
+// file is what gdb has loaded.
+type file int
+
+const (
+	program        file = iota
+	vmlinux             // where it runs
+	unmovedVmlinux      // loaded after connecting, or on a connection that does not move it
+	nextBuild           // of a kernel that differs behind the banner
+	otherText           // of a kernel with the same data
+	otherKernel
+)
+
+// lend returns what gdb knows of the wanted symbols when it has a file.
+func (r *rig) lend(f file) map[string]uint64 {
+	found := map[string]uint64{}
+	if f == program {
+		return found
+	}
+	for _, s := range r.Symbols() {
+		if !slices.Contains(landmarks(), s.Name) {
+			continue
+		}
+		found[s.Name] = s.Link + slide
+		switch {
+		case f == unmovedVmlinux:
+			found[s.Name] = s.Link
+		case f == nextBuild && strings.Contains(s.Name, "notes"):
+			found[s.Name] += 0x40
+		case f == otherText && s.Name == "panic":
+			found[s.Name] += 0x40
+		case f == otherKernel:
+			found[s.Name] += 0x1000
+		}
+	}
+	return found
+}
+
+func TestWhichFileTheUserLoaded(t *testing.T) {
+	r := newRig(t, 4)
+	notices := r.notices(t, greeted, died)
+	kernel, process := Options{}, Options{Notify: notices, CR3: "hello:clock"}
+	known := Options{Vmlinux: r.path("vmlinux")}
+	for _, tc := range []struct {
+		name string
+		o    Options
+		file file
+		why  string // of the refusal; empty: memory is shown
+	}{
+		{"a program, at the kernel's root", kernel, program, "gdb's main file is no kernel"},
+		{"the vmlinux, at the kernel's root", kernel, vmlinux, ""},
+		{"the vmlinux, which physgdb knows, too", known, vmlinux, ""},
+		{"the vmlinux, loaded too late", kernel, unmovedVmlinux, "was loaded after connecting"},
+		{"another kernel, at the kernel's root", kernel, otherKernel, "it is of another kernel"},
+		{"the next build, its banner at the same place", kernel, nextBuild, "it is of another kernel"},
+		{"the next build, where physgdb knows the right one", known, nextBuild, "it is of another kernel"},
+		{"a kernel of other text, where physgdb knows the right one", known, otherText, "it is of another kernel"},
+		{"a program, at its root", process, program, ""},
+		{"the vmlinux, at the root of a process", process, unmovedVmlinux, "this connection is for the program clock"},
+		{"the vmlinux moved by hand, at the root of a process", process, vmlinux, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := connect(t, r.attach(t, tc.o))
+			s.user(t) // nothing is known yet
+			must(t, s.BorrowSymbols(ctx, r.lend(tc.file)))
+			s.shows(t, tc.why)
+		})
+	}
+}
+
+// shows checks that memory is shown, or refused for a reason that the user can find.
+func (s *session) shows(t *testing.T, why string) {
+	t.Helper()
+	if why == "" {
+		s.user(t)
+		return
+	}
+	for _, addr := range []uint64{memimage.UserVA, s.m.Kernel.Text, memimage.HoleVA} {
+		p := []byte("????")
+		n, err := s.ReadMemory(ctx, 1, addr, p)
+		wantError(t, err, why)
+		if n != 0 || string(p) != "????" {
+			t.Errorf("%d bytes at %#x are shown all the same", n, addr)
+		}
+	}
+	threads, err := s.Threads(ctx)
+	must(t, err)
+	if !strings.Contains(threads[0].Text, "monitor info") {
+		t.Errorf("thread %+v does not lead to the reason", threads[0])
+	}
+	if said := s.monitor(t, "info"); !strings.Contains(said, why) {
+		t.Errorf("no %q in\n%s", why, said)
+	}
+}
+
+func TestTheFileIsJudgedAgain(t *testing.T) {
+	r := newRig(t, 4)
+	s := connect(t, r.attach(t, Options{}))
+	for i, step := range []struct {
+		file file
+		why  string
+	}{
+		{program, "no kernel"}, {vmlinux, ""}, {otherKernel, "another kernel"}, {program, "no kernel"}, {vmlinux, ""},
+	} {
+		must(t, s.BorrowSymbols(ctx, r.lend(step.file)))
+		s.shows(t, step.why)
+		if t.Failed() {
+			t.Fatalf("at step %d", i)
+		}
+	}
+}
+
+func TestEveryLandmarkIsInAVmlinux(t *testing.T) {
+	s := connect(t, newRig(t, 4).attachWithVmlinux(t))
+	for _, name := range s.WantedSymbols() {
+		if _, ok := s.m.Kernel.Addr(name); !ok {
+			t.Errorf("%s is not in the vmlinux: nothing is checked by it", name)
+		}
+	}
+}
+
+func TestWhyHalted(t *testing.T) {
+	r := newRig(t, 4)
+	for want, o := range map[string]Options{
+		"This machine is dead: it can be looked at, but it cannot run.": {},
+		"This machine is dead (panicked: tests; task init, pid 1): it can be looked at, but it cannot run.": {
+			Notify: r.notices(t, died)},
+	} {
+		if got := connect(t, r.attach(t, o)).WhyHalted(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestASessionLeavesTheMachineOpen because others may still be at it, or come.
+func TestASessionLeavesTheMachineOpen(t *testing.T) {
+	target, err := (&Machine{}).NewSession(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, closes := target.(io.Closer); closes {
+		t.Error("the stub would close it with its connection")
+	}
+}
