@@ -69,7 +69,7 @@ func (w *wander) visit(t *table, base, and, or uint64) bool {
 		return false
 	}
 	for i := range entries {
-		entry := t.entry(i)
+		entry := t.entries[i]
 		va := w.s.root.extend(base + uint64(i)*pageSize(t.level))
 		if entry == 0 || !w.wanted(va, t.level) {
 			continue
@@ -116,7 +116,7 @@ func (w *wander) prefetch(t *table, base uint64) (children map[tableKey]*table, 
 	var keys []tableKey
 	children = map[tableKey]*table{}
 	for i := range entries {
-		entry := t.entry(i)
+		entry := t.entries[i]
 		va := w.s.root.extend(base + uint64(i)*pageSize(t.level))
 		if entry&bitP == 0 || entry&bitPS != 0 || !w.wanted(va, t.level) {
 			continue

@@ -11,6 +11,7 @@ package mmu
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -63,9 +64,9 @@ type tableKey struct {
 
 // table is one page of entries, and the tables that these lead to, as far as they were needed.
 type table struct {
+	entries [entries]uint64
+	next    *[entries]atomic.Pointer[table] // nil in a PT
 	tableKey
-	data []byte // PageSize bytes
-	next *[entries]atomic.Pointer[table]
 }
 
 // New returns an MMU over mem. A mem that is a [bridge.Viewer] is not copied from.
@@ -95,44 +96,32 @@ func (e *epoch) known(key tableKey) *table {
 // load reads tables that are not known yet, all in one scatter read. It returns those that it read, and those that could
 // not be read, each with the reason; the error is for ctx or the whole memory.
 func (m *MMU) load(ctx context.Context, e *epoch, keys []tableKey) (found []*table, failed map[tableKey]error, err error) {
-	var ops []bridge.Op
-	var wanted []tableKey
-	for _, k := range keys {
-		if data, ok := m.view(k.addr); ok {
-			found = append(found, newTable(k, data))
-			continue
-		}
-		ops = append(ops, bridge.Op{Addr: k.addr, Buf: make([]byte, PageSize), Named: true})
-		wanted = append(wanted, k)
+	ops := make([]bridge.Op, len(keys))
+	for i, k := range keys {
+		ops[i] = bridge.Op{Addr: k.addr, Buf: make([]byte, PageSize), Named: true}
 	}
-	if len(ops) > 0 {
-		if err := m.mem.ReadPhys(ctx, ops); err != nil {
-			return nil, nil, err
-		}
+	if err := m.mem.ReadPhys(ctx, ops); err != nil {
+		return nil, nil, err
 	}
-	for i := range ops {
+	for i, k := range keys {
 		if ops[i].Err != nil {
 			if failed == nil {
 				failed = map[tableKey]error{}
 			}
-			failed[wanted[i]] = ops[i].Err
+			failed[k] = ops[i].Err
 			continue
 		}
-		found = append(found, newTable(wanted[i], ops[i].Buf))
+		found = append(found, newTable(k, ops[i].Buf))
 	}
 	m.keep(e, found)
 	return found, failed, nil
 }
 
-func (m *MMU) view(addr bridge.PhysAddr) ([]byte, bool) {
-	if m.viewer == nil {
-		return nil, false
-	}
-	return m.viewer.View(addr, PageSize)
-}
-
 func newTable(k tableKey, data []byte) *table {
-	t := &table{tableKey: k, data: data}
+	t := &table{tableKey: k}
+	for i := range t.entries {
+		t.entries[i] = binary.LittleEndian.Uint64(data[i*entrySize:])
+	}
 	if k.level > 1 {
 		t.next = new([entries]atomic.Pointer[table])
 	}

@@ -2,7 +2,6 @@ package mmu
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -88,21 +87,23 @@ type missingTable struct {
 }
 
 // Translate finds the page that va lies in. The error is a [*Fault] unless a table could not be read.
-func (s *Space) Translate(ctx context.Context, va uint64) (Mapping, error) {
-	var mp Mapping
-	for e := s.m.epoch.Load(); ; {
-		need, err := s.walk(e, va, &mp)
-		if need == nil {
-			return mp, err
-		}
+func (s *Space) Translate(ctx context.Context, va uint64) (mp Mapping, err error) {
+	e := s.m.epoch.Load()
+	need, err := s.walk(e, va, &mp)
+	for need != nil {
 		_, failed, err := s.m.load(ctx, e, []tableKey{need.key})
 		if err == nil {
 			err = failed[need.key]
 		}
 		if err != nil {
-			return Mapping{}, need.fault(va, err)
+			return mp, need.fault(va, err)
+		}
+		need, err = s.walk(e, va, &mp)
+		if need == nil {
+			return mp, err
 		}
 	}
+	return mp, err
 }
 
 // TranslateAll finds the pages of many addresses: out[i] is for vas[i]. It costs one scatter read per level at most. The
@@ -165,7 +166,7 @@ func (s *Space) walk(e *epoch, va uint64, mp *Mapping) (need *missingTable, err 
 	shift := uint(3 + 9*t.level)
 	for {
 		i := int(va>>shift) & (entries - 1)
-		entry := t.entry(i)
+		entry := t.entries[i]
 		if entry&bitP == 0 || t.level == 1 || entry&bitPS != 0 {
 			return nil, s.leaf(t, i, and&entry, or|entry, va, mp)
 		}
@@ -182,7 +183,7 @@ func (s *Space) walk(e *epoch, va uint64, mp *Mapping) (need *missingTable, err 
 
 // leaf ends a walk at entry i of t. and and or are the rights of all levels together.
 func (s *Space) leaf(t *table, i int, and, or, va uint64, mp *Mapping) error {
-	entry := t.entry(i)
+	entry := t.entries[i]
 	base, flags, why := s.decode(t.level, entry)
 	if why != nil {
 		return &Fault{VA: va, Level: t.level, Index: i, Addr: t.at(i), Entry: entry, Err: why}
@@ -269,9 +270,6 @@ func (e *epoch) link(t *table, i int, key tableKey) *table {
 	return next
 }
 
-// entry returns entry i of the table.
-func (t *table) entry(i int) uint64 { return binary.LittleEndian.Uint64(t.data[i*entrySize:]) }
-
 // at returns the physical address of entry i.
 func (t *table) at(i int) bridge.PhysAddr { return t.addr + bridge.PhysAddr(i*entrySize) }
 
@@ -287,7 +285,7 @@ func (n *missingTable) fault(va uint64, err error) error {
 		return &Fault{VA: va, Err: fmt.Errorf("top-level table (CR3): %w", err)}
 	}
 	return &Fault{
-		VA: va, Level: n.parent.level, Index: n.index, Addr: n.parent.at(n.index), Entry: n.parent.entry(n.index),
+		VA: va, Level: n.parent.level, Index: n.index, Addr: n.parent.at(n.index), Entry: n.parent.entries[n.index],
 		Err: fmt.Errorf("leads to a table that cannot be read: %w", err),
 	}
 }
@@ -315,7 +313,7 @@ func (s *Space) Explain(ctx context.Context, va uint64) ([]Step, Mapping, error)
 	e := s.m.epoch.Load()
 	for t := s.topTable(e); t != nil && s.root.Canonical(va); {
 		i := int(va>>(3+9*t.level)) & (entries - 1)
-		entry := t.entry(i)
+		entry := t.entries[i]
 		steps = append(steps, Step{t.level, i, t.at(i), entry})
 		if entry&bitP == 0 || t.level == 1 || entry&bitPS != 0 {
 			break
@@ -338,7 +336,7 @@ func (s *Space) Top(ctx context.Context) ([]uint64, error) {
 	}
 	top := make([]uint64, entries)
 	for i := range top {
-		top[i] = found[0].entry(i)
+		top[i] = found[0].entries[i]
 	}
 	return top, nil
 }
