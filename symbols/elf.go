@@ -38,7 +38,7 @@ func ReadELF(path string) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return newTable(syms, id), nil
+	return NewTable(syms, id), nil
 }
 
 func elfBuildID(f *elf.File) ([]byte, error) {

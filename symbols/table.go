@@ -19,38 +19,53 @@ type Symbol struct {
 	Func bool   // code rather than data
 }
 
-// Table finds symbols by name and by address. It is immutable and safe for concurrent use.
+// Table finds symbols by name and by address. It is immutable and safe for concurrent use. A kernel has more than a
+// hundred thousand symbols, of which most sessions ask for a few: either index is made when it is first needed.
 type Table struct {
 	// BuildID is the GNU build-id of what the names belong to; empty if it has none.
 	BuildID []byte
 
-	symbols []Symbol // by address
-	names   func() map[string]int32
+	symbols []Symbol
+	byName  func() map[string]int32
+	byAddr  func() []int32
 }
 
-// NewTable makes a table of symbols.
-func NewTable(syms []Symbol, buildID []byte) *Table { return newTable(slices.Clone(syms), buildID) }
+// NewTable makes a table of symbols, which it keeps.
+func NewTable(syms []Symbol, buildID []byte) *Table {
+	return &Table{
+		BuildID: buildID,
+		symbols: syms,
+		byName:  sync.OnceValue(func() map[string]int32 { return indexNames(syms) }),
+		byAddr:  sync.OnceValue(func() []int32 { return indexAddrs(syms) }),
+	}
+}
 
-// newTable makes a table of symbols that nobody else holds.
-func newTable(syms []Symbol, buildID []byte) *Table {
-	slices.SortStableFunc(syms, func(a, b Symbol) int { return cmp.Compare(a.Addr, b.Addr) })
-	t := &Table{BuildID: buildID, symbols: syms}
-	t.names = sync.OnceValue(func() map[string]int32 {
-		m := make(map[string]int32, len(syms))
-		for i := len(syms) - 1; i >= 0; i-- { // of equal names the lowest address counts
-			m[syms[i].Name] = int32(i)
+// indexNames finds symbols by name. Of equal names the lowest address counts.
+func indexNames(syms []Symbol) map[string]int32 {
+	names := make(map[string]int32, len(syms))
+	for i := range syms {
+		if j, ok := names[syms[i].Name]; !ok || syms[i].Addr < syms[j].Addr {
+			names[syms[i].Name] = int32(i)
 		}
-		return m
-	})
-	return t
+	}
+	return names
 }
 
-// Len returns the number of symbols.
-func (t *Table) Len() int { return len(t.symbols) }
+// indexAddrs puts symbols in the order of their addresses.
+func indexAddrs(syms []Symbol) []int32 {
+	order := make([]int32, len(syms))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(syms[a].Addr, syms[b].Addr), cmp.Compare(a, b))
+	})
+	return order
+}
 
 // Lookup finds a symbol by its name.
 func (t *Table) Lookup(name string) (Symbol, bool) {
-	i, ok := t.names()[name]
+	i, ok := t.byName()[name]
 	if !ok {
 		return Symbol{}, false
 	}
@@ -60,9 +75,13 @@ func (t *Table) Lookup(name string) (Symbol, bool) {
 // At finds the symbol that a link address lies in, and how far into it, in bytes. A symbol whose size is not known
 // reaches to the next.
 func (t *Table) At(addr uint64) (sym Symbol, off uint64, ok bool) {
-	end := sort.Search(len(t.symbols), func(i int) bool { return t.symbols[i].Addr > addr })
-	for i := end - 1; i >= 0 && t.symbols[i].Addr == t.symbols[end-1].Addr; i-- {
-		s := &t.symbols[i]
+	order := t.byAddr()
+	end := sort.Search(len(order), func(i int) bool { return t.symbols[order[i]].Addr > addr })
+	for i := end - 1; i >= 0; i-- {
+		s := &t.symbols[order[i]]
+		if s.Addr != t.symbols[order[end-1]].Addr {
+			break
+		}
 		if s.Size > 0 && addr-s.Addr >= s.Size {
 			continue
 		}

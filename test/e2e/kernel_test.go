@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"physgdb/test/session"
+)
+
+// TestPanicBacktrace compares gdb's backtrace of the panicking CPU with the Call Trace that the kernel printed.
+func TestPanicBacktrace(t *testing.T) {
+	on(t, func(t *testing.T, h *host) {
+		address := serve(t, adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux)
+		steps := gdb(t, h.guest.Kernel.Vmlinux, address, "bt", "info threads")
+		want := session.TrimTrace(h.guest.Facts.CallTrace)
+		if len(want) < 5 || want[0] != "panic" {
+			t.Fatalf("the witness's Call Trace makes no sense: %q", want)
+		}
+		if diff := cmp.Diff(want, session.Trace(session.Find(steps, "bt"), h.vmlinux, h.slide(t))); diff != "" {
+			t.Errorf("(-log +gdb):\n%s\n%s", diff, session.Find(steps, "bt"))
+		}
+		threads := session.Find(steps, "info threads")
+		if !strings.Contains(threads, "panicked: sysrq triggered crash; task init") {
+			t.Errorf("info threads does not say what the machine died of:\n%s", threads)
+		}
+		if n := strings.Count(threads, "Thread 1."); n != h.guest.Facts.CPUs {
+			t.Errorf("%d threads for %d CPUs:\n%s", n, h.guest.Facts.CPUs, threads)
+		}
+	})
+}
+
+// TestKernelIsRelocated compares what gdb says of the kernel's symbols with the guest's own /proc/kallsyms.
+func TestKernelIsRelocated(t *testing.T) {
+	on(t, func(t *testing.T, h *host) {
+		kallsyms := h.guest.Facts.Kallsyms
+		names := sampleSymbols(h, 40)
+		commands := []string{"x/s linux_banner", "p &init_task", "p init_task.comm", "p/x jiffies", "info line vfs_read"}
+		for _, name := range names {
+			commands = append(commands, fmt.Sprintf("info symbol %#x", kallsyms[name]))
+		}
+		address := serve(t, h.guest.Source(), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux)
+		steps := gdb(t, h.guest.Kernel.Vmlinux, address, commands...)
+		for _, name := range names {
+			out := session.Find(steps, fmt.Sprintf("info symbol %#x", kallsyms[name]))
+			if !sameAddress(h, name, strings.Fields(out + " ?")[0]) || strings.Contains(out, " + ") {
+				t.Errorf("%s at %#x: gdb says %q", name, kallsyms[name], out)
+			}
+		}
+		for command, want := range map[string]string{
+			"x/s linux_banner":   fmt.Sprintf("%#x <linux_banner>:\t\"Linux version %s ", kallsyms["linux_banner"], h.guest.Facts.Release),
+			"p &init_task":       fmt.Sprintf("= (struct task_struct *) %#x <init_task>", kallsyms["init_task"]),
+			"p init_task.comm":   `"swapper/0\000`,
+			"info line vfs_read": fmt.Sprintf("starts at address %#x <vfs_read>", kallsyms["vfs_read"]),
+		} {
+			if out := session.Find(steps, command); !strings.Contains(out, want) {
+				t.Errorf("%s: %q, want %q in it", command, out, want)
+			}
+		}
+		if got, want := session.Value(session.Find(steps, "p/x jiffies")), h.qemuWord(t, kallsyms["jiffies"]); got != want {
+			t.Errorf("jiffies is %s, QEMU says %s", got, want)
+		}
+	})
+}
+
+// sampleSymbols picks symbols that vmlinux has, too, and of which gdb can know: text and data of the image.
+func sampleSymbols(h *host, n int) []string {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(h.guest.Facts.Kallsyms)), func(name string) bool {
+		s, ok := h.vmlinux.Lookup(name)
+		return !ok || !s.Func || strings.Contains(name, ".") || s.Size == 0
+	})
+	rng := rand.New(rand.NewPCG(1, 2))
+	rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	return names[:min(n, len(names))]
+}
+
+// sameAddress reports whether two names are one place in vmlinux: gdb may know it by another name.
+func sameAddress(h *host, a, b string) bool {
+	x, ok1 := h.vmlinux.Lookup(a)
+	y, ok2 := h.vmlinux.Lookup(b)
+	return ok1 && ok2 && x.Addr == y.Addr
+}
+
+// qemuWord is the 64-bit word at a virtual address by QEMU's monitor.
+func (h *host) qemuWord(t *testing.T, va uint64) string {
+	t.Helper()
+	out, err := h.guest.HMP(limited(t, time30s), fmt.Sprintf("x/1gx %#x", va))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, value, _ := strings.Cut(strings.TrimSpace(out), ": ")
+	v, err := strconv.ParseUint(value, 0, 64)
+	if err != nil {
+		t.Fatalf("QEMU says %q", out)
+	}
+	return fmt.Sprintf("%#x", v)
+}
+
+// TestClock prints the variable of a user process in every way there is.
+func TestClock(t *testing.T) {
+	on(t, func(t *testing.T, h *host) {
+		want := fmt.Sprint(h.guest.Facts.LastClock)
+		const clock = "p 'main.UnixTimeNow'"
+		t.Run("its ELF as the main file", func(t *testing.T) {
+			address := serve(t, adapter(t, h), "--notify", h.notices, "--cr3", "hello:clock")
+			steps := gdb(t, h.guest.ClockELF(), address, clock, "p 'main.Last'.Unix", "p 'main.Name'.str")
+			if got := session.Value(session.Find(steps, clock)); got != want {
+				t.Errorf("%q, want %s", got, want)
+			}
+			if got := session.Value(session.Find(steps, "p 'main.Last'.Unix")); got != want {
+				t.Errorf("member of a struct: %q, want %s", got, want)
+			}
+			if got := session.Find(steps, "p 'main.Name'.str"); !strings.Contains(got, "physgdb test clock") {
+				t.Errorf("a string: %q", got)
+			}
+		})
+		t.Run("beside vmlinux, by name and by CR3", func(t *testing.T) {
+			address := serve(t, h.guest.Source(), "--notify", h.notices)
+			setCR3 := fmt.Sprintf("set $cr3 = %#x", h.guest.Facts.ClockCR3)
+			steps := gdb(t, h.guest.Kernel.Vmlinux, address, "add-symbol-file "+h.guest.ClockELF(),
+				"monitor cr3 clock", "maint flush dcache", clock, "monitor cr3 kernel", setCR3, "p/x $cr3", clock+" + 0")
+			for _, command := range []string{clock, clock + " + 0"} {
+				if got := session.Value(session.Find(steps, command)); got != want {
+					t.Errorf("%s: %q, want %s\n%s", command, got, want, session.Transcript(steps))
+				}
+			}
+			if got := session.Value(session.Find(steps, "p/x $cr3")); got != fmt.Sprintf("%#x", h.guest.Facts.ClockCR3) {
+				t.Errorf("$cr3 is %s", got)
+			}
+		})
+		t.Run("never silently wrong", func(t *testing.T) {
+			kernel := serve(t, h.guest.Source(), "--notify", h.notices)
+			steps := gdb(t, h.guest.ClockELF(), kernel, clock, "info threads", "monitor info")
+			if out := session.Find(steps, clock); !strings.Contains(out, "Cannot access memory") {
+				t.Errorf("a program as the main file on the kernel: %q", out)
+			}
+			for _, command := range []string{"info threads", "monitor info"} {
+				if out := session.Find(steps, command); !strings.Contains(strings.ToLower(out), "memory is not shown") {
+					t.Errorf("%s does not say why: %q", command, out)
+				}
+			}
+			process := serve(t, h.guest.Source(), "--notify", h.notices, "--cr3", "hello:clock")
+			steps = gdb(t, h.guest.Kernel.Vmlinux, process, "p jiffies")
+			if out := session.Find(steps, "p jiffies"); !strings.Contains(out, "Cannot access memory") {
+				t.Errorf("a vmlinux that is not moved: %q", out)
+			}
+		})
+	})
+}
+
+// TestWrongVmlinux wants a clear refusal, and no values, where the vmlinux is that of another kernel.
+func TestWrongVmlinux(t *testing.T) {
+	dead, other := hosts[0].ready(t), hosts[3].ready(t)
+	r, err := physgdb.Run(limited(t, time30s), "info", dead.guest.Source(), "--notify", dead.notices,
+		"--vmlinux", other.guest.Kernel.Vmlinux)
+	if err != nil || r.Status != 1 || !strings.Contains(r.Stderr, fmt.Sprintf("%x", other.vmlinux.BuildID)) ||
+		strings.Count(r.Stderr, "\n") != 1 {
+		t.Errorf("status %d, %v, stderr %q", r.Status, err, r.Stderr)
+	}
+	address := serve(t, dead.guest.Source(), "--notify", dead.notices)
+	steps := gdb(t, other.guest.Kernel.Vmlinux, address, "p jiffies")
+	if out := session.Find(steps, "p jiffies"); !strings.Contains(out, "Cannot access memory") {
+		t.Errorf("gdb with another vmlinux printed %q", out)
+	}
+}
+
+// TestInfo compares what the command says of a machine with what it said itself.
+func TestInfo(t *testing.T) {
+	on(t, func(t *testing.T, h *host) {
+		out := run(t, "info", adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux).Stdout
+		levels := "4-level"
+		if h.config.LA57 {
+			levels = "5-level"
+		}
+		log := h.log(t)
+		offset := regexp.MustCompile(`Kernel Offset: (0x[0-9a-f]+) from`).FindStringSubmatch(log)
+		if offset == nil {
+			t.Fatal("the log does not tell the kernel's offset")
+		}
+		for _, want := range []string{
+			"Linux version " + h.guest.Facts.Release, levels, "slide      " + offset[1] + "\n",
+			fmt.Sprintf("_text      %#x, at phys %#x\n", h.guest.Facts.Kallsyms["_text"], h.gva2gpa(t, h.guest.Facts.Kallsyms["_text"])),
+			"panicked: sysrq triggered crash; task init",
+		} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+	})
+}
