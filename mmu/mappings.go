@@ -91,7 +91,11 @@ func (w *wander) visit(t *table, base, and, or uint64) bool {
 			}
 			continue
 		}
-		if !w.visit(children[key], va, and&entry, or|w.s.rights(t, i, entry)&bitNX) {
+		count := ^uint64(0)
+		if t.level == w.s.root.Levels {
+			count = w.s.countedRights(va)
+		}
+		if !w.visit(children[key], va, and&entry, or|entry&count) {
 			return false
 		}
 	}
@@ -101,7 +105,7 @@ func (w *wander) visit(t *table, base, and, or uint64) bool {
 // leaf yields the page of entry i of t, if there is one.
 func (w *wander) leaf(t *table, i int, and, or, va uint64) bool {
 	var mp Mapping
-	err := w.s.leaf(t, i, and, or, va, &mp)
+	err := w.s.leaf(t, t.level, i, and, or, va, &mp)
 	if errors.Is(err, ErrNotPresent) {
 		return true
 	}

@@ -65,7 +65,7 @@ type Mapping struct {
 func (m *Mapping) Path() []uint16 {
 	var path []uint16
 	for level := int(m.top); level > 0 && pageSize(level) >= m.Page; level-- {
-		path = append(path, uint16(m.VA>>(3+9*level)&(entries-1)))
+		path = append(path, uint16(index(level, m.VA)))
 	}
 	return path
 }
@@ -88,9 +88,14 @@ type missingTable struct {
 
 // Translate finds the page that va lies in. The error is a [*Fault] unless a table could not be read.
 func (s *Space) Translate(ctx context.Context, va uint64) (mp Mapping, err error) {
-	e := s.m.epoch.Load()
-	need, err := s.walk(e, va, &mp)
-	for need != nil {
+	if s.lookup(va, &mp) {
+		return mp, nil
+	}
+	for e := s.m.epoch.Load(); ; {
+		need, err := s.walk(e, va, &mp)
+		if need == nil {
+			return mp, err
+		}
 		_, failed, err := s.m.load(ctx, e, []tableKey{need.key})
 		if err == nil {
 			err = failed[need.key]
@@ -98,12 +103,7 @@ func (s *Space) Translate(ctx context.Context, va uint64) (mp Mapping, err error
 		if err != nil {
 			return mp, need.fault(va, err)
 		}
-		need, err = s.walk(e, va, &mp)
-		if need == nil {
-			return mp, err
-		}
 	}
-	return mp, err
 }
 
 // TranslateAll finds the pages of many addresses: out[i] is for vas[i]. It costs one scatter read per level at most. The
@@ -152,6 +152,31 @@ func (s *Space) TranslateAll(ctx context.Context, vas []uint64, out []Translatio
 	}
 }
 
+// lookup is walk for the case that counts, and for no other: all tables are at hand, and the page is one of 4 KiB.
+func (s *Space) lookup(va uint64, mp *Mapping) bool {
+	c := s.top.Load()
+	if c == nil || c.epoch != s.m.epoch.Load() || !s.root.Canonical(va) {
+		return false
+	}
+	t, level, and, or := c.table.descend(s.root.Levels, va, ^uint64(0), 0, s.countedRights(va))
+	entry := t.entries[index(level, va)]
+	if level != 1 || entry&bitP == 0 {
+		return false
+	}
+	mp.VA, mp.PA = va&^(PageSize-1), bridge.PhysAddr(entry&addrMask&^s.root.CBit)
+	mp.Size, mp.Page = PageSize, PageSize
+	mp.Flags, mp.top = rights(and&entry, or|entry), uint8(s.root.Levels)
+	if entry&(bitPCD|bitPWT) != 0 {
+		mp.Flags |= Uncached
+	}
+	return true
+}
+
+// rights sums up what the entries of a walk allow: all of them together, or any of them.
+func rights(and, or uint64) Flags {
+	return Flags(and&bitRW>>1)*Writable | Flags(and&bitUS>>2)*User | Flags(^or>>63)*Executable
+}
+
 // walk goes from the top-level table to the page of va through tables at hand. If one is missing it says which. The page
 // is written to mp rather than returned, which would copy it at every step.
 func (s *Space) walk(e *epoch, va uint64, mp *Mapping) (need *missingTable, err error) {
@@ -162,44 +187,62 @@ func (s *Space) walk(e *epoch, va uint64, mp *Mapping) (need *missingTable, err 
 	if t == nil {
 		return &missingTable{key: s.topKey()}, nil
 	}
-	and, or := uint64(bitRW|bitUS), uint64(0)
-	shift := uint(3 + 9*t.level)
-	for {
-		i := int(va>>shift) & (entries - 1)
+	and, or, count := ^uint64(0), uint64(0), s.countedRights(va)
+	for level := s.root.Levels; ; {
+		t, level, and, or = t.descend(level, va, and, or, count)
+		if level != s.root.Levels {
+			count = ^uint64(0)
+		}
+		i := index(level, va)
 		entry := t.entries[i]
-		if entry&bitP == 0 || t.level == 1 || entry&bitPS != 0 {
-			return nil, s.leaf(t, i, and&entry, or|entry, va, mp)
+		if entry&bitP == 0 || level == 1 || entry&bitPS != 0 {
+			return nil, s.leaf(t, level, i, and&entry, or|entry, va, mp)
 		}
-		and, or = and&entry, or|s.rights(t, i, entry)&bitNX
-		next := t.next[i].Load()
-		if next == nil {
-			if next = e.link(t, i, s.childKey(t, entry)); next == nil {
-				return &missingTable{s.childKey(t, entry), t, i}, nil
-			}
+		if e.link(t, i, s.childKey(t, entry)) == nil {
+			return &missingTable{s.childKey(t, entry), t, i}, nil
 		}
-		t, shift = next, shift-9
 	}
 }
 
-// leaf ends a walk at entry i of t. and and or are the rights of all levels together.
-func (s *Space) leaf(t *table, i int, and, or, va uint64, mp *Mapping) error {
+// descend follows linked tables from t, which is of the given level, as far as they lead. It takes in the rights of the
+// entries it has passed, and and or; of the first entry only the bits in count have a say. It is all of a walk that
+// takes time: it calls nothing, and of the last table it touches nothing at all, which is seldom in the CPU's caches.
+func (t *table) descend(level int, va, and, or, count uint64) (*table, int, uint64, uint64) {
+	for level > 1 {
+		i := index(level, va)
+		next := t.next[i].Load()
+		if next == nil {
+			break
+		}
+		entry := t.entries[i]
+		and &= entry
+		or |= entry & count
+		t, level, count = next, level-1, ^uint64(0)
+	}
+	return t, level, and, or
+}
+
+// index returns which entry of a table of the given level is for va.
+func index(level int, va uint64) int { return int(va >> (uint(3+9*level) & 63) & (entries - 1)) }
+
+// countedRights returns which bits of va's top-level entry count.
+func (s *Space) countedRights(va uint64) uint64 {
+	if s.root.LowNX && int64(va) >= 0 {
+		return ^uint64(bitNX)
+	}
+	return ^uint64(0)
+}
+
+// leaf ends a walk at entry i of t, a table of the given level. and and or are the rights of all levels together.
+func (s *Space) leaf(t *table, level, i int, and, or, va uint64, mp *Mapping) error {
 	entry := t.entries[i]
-	base, flags, why := s.decode(t.level, entry)
+	base, flags, why := s.decode(level, entry)
 	if why != nil {
-		return &Fault{VA: va, Level: t.level, Index: i, Addr: t.at(i), Entry: entry, Err: why}
+		return &Fault{VA: va, Level: level, Index: i, Addr: t.at(i), Entry: entry, Err: why}
 	}
-	if and&bitRW != 0 {
-		flags |= Writable
-	}
-	if and&bitUS != 0 {
-		flags |= User
-	}
-	if or&bitNX == 0 {
-		flags |= Executable
-	}
-	page := pageSize(t.level)
+	page := pageSize(level)
 	mp.VA, mp.PA, mp.Size, mp.Page = va&^(page-1), base, page, page
-	mp.Flags, mp.top = flags, uint8(s.root.Levels)
+	mp.Flags, mp.top = flags|rights(and, or), uint8(s.root.Levels)
 	return nil
 }
 
@@ -232,14 +275,6 @@ func (s *Space) decode(level int, entry uint64) (base bridge.PhysAddr, flags Fla
 		flags = Uncached
 	}
 	return bridge.PhysAddr(addr), flags, nil
-}
-
-// rights returns the entry as far as its rights count.
-func (s *Space) rights(t *table, i int, entry uint64) uint64 {
-	if s.root.LowNX && t.level == s.root.Levels && i < entries/2 {
-		return entry &^ bitNX
-	}
-	return entry
 }
 
 func (s *Space) topKey() tableKey { return tableKey{s.root.Table(), s.root.Levels} }
@@ -312,7 +347,7 @@ func (s *Space) Explain(ctx context.Context, va uint64) ([]Step, Mapping, error)
 	var steps []Step
 	e := s.m.epoch.Load()
 	for t := s.topTable(e); t != nil && s.root.Canonical(va); {
-		i := int(va>>(3+9*t.level)) & (entries - 1)
+		i := index(t.level, va)
 		entry := t.entries[i]
 		steps = append(steps, Step{t.level, i, t.at(i), entry})
 		if entry&bitP == 0 || t.level == 1 || entry&bitPS != 0 {
