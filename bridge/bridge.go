@@ -72,8 +72,6 @@ type Info struct {
 	Name string
 	// RAM lists where RAM is; it is empty when that is not known.
 	RAM RAMMap
-	// Live says that the machine is running, so that what was read may change.
-	Live bool
 }
 
 // Counts is the cost of a session so far.

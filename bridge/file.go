@@ -21,7 +21,6 @@ type segment struct {
 // file is a raw image of a machine's RAM, mapped into memory: nothing but a fault is paid for a read.
 type file struct {
 	name     string
-	live     bool
 	segments []segment // sorted, not overlapping
 
 	mu      sync.RWMutex // held to read, so that Close does not take the mapping away meanwhile
@@ -58,7 +57,7 @@ func openFile(_ context.Context, u *url.URL, o *Options) (Memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map into memory: %w", err)
 	}
-	m := &file{name: "file:" + u.Opaque, live: o.Live, mapping: mapping}
+	m := &file{name: "file:" + u.Opaque, mapping: mapping}
 	if m.segments, err = layFile(layout, mapping); err != nil {
 		m.Close()
 		return nil, err
@@ -163,7 +162,7 @@ func (m *file) read(addr PhysAddr, p []byte) (n int) {
 	return n
 }
 
-func (m *file) Info() Info { return Info{Name: m.name, RAM: ramOf(m.segments), Live: m.live} }
+func (m *file) Info() Info { return Info{Name: m.name, RAM: ramOf(m.segments)} }
 
 func (m *file) Close() error {
 	m.mu.Lock()

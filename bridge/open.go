@@ -21,8 +21,6 @@ type Options struct {
 	Schemes map[string]Opener
 	// Timeout is how long a source may leave one request unanswered, all retries included; 0 means its own default.
 	Timeout time.Duration
-	// Live says that the machine is running.
-	Live bool
 	// Logger takes what a person may want to know; nil means silence.
 	Logger hclog.Logger
 }

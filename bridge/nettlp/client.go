@@ -58,7 +58,7 @@ func (c *Client) wrap(err error) error {
 }
 
 // Info names the source. Where the machine's RAM is, an adapter does not say.
-func (c *Client) Info() bridge.Info { return bridge.Info{Name: c.opts.Name, Live: c.opts.Live} }
+func (c *Client) Info() bridge.Info { return bridge.Info{Name: c.opts.Name} }
 
 // Counts returns how many requests (MRd TLPs) were sent, and how many of them were retries.
 func (c *Client) Counts() bridge.Counts {

@@ -40,9 +40,9 @@ func TestSourceURLs(t *testing.T) {
 	} {
 		t.Run(tc.source, func(t *testing.T) {
 			m, err := bridge.Open(context.Background(), tc.source,
-				&bridge.Options{Schemes: map[string]bridge.Opener{"nettlp": Open}, Live: true})
+				&bridge.Options{Schemes: map[string]bridge.Opener{"nettlp": Open}})
 			if err == nil {
-				if i := m.Info(); i.Name != tc.source || !i.Live || i.RAM.Known() {
+				if i := m.Info(); i.Name != tc.source || i.RAM.Known() {
 					t.Errorf("info is %+v", i)
 				}
 				m.Close()

@@ -42,7 +42,6 @@ type Options struct {
 	// is given and Retries is not, there are as many tries as fit.
 	Budget time.Duration
 	Name   string       // for Info; empty means one made of the addresses
-	Live   bool         // for Info: the machine is running
 	Logger hclog.Logger // nil means silence
 
 	pool int // tags in use

@@ -20,7 +20,7 @@ func Open(ctx context.Context, u *url.URL, o *bridge.Options) (bridge.Memory, er
 		return nil, err
 	}
 	if o != nil {
-		opts.Budget, opts.Live = o.Timeout, o.Live
+		opts.Budget = o.Timeout
 	}
 	opts.Logger = o.Log()
 	c, err := New(&opts)

@@ -1,0 +1,54 @@
+// Package test keeps the house in order: who may import whom.
+package test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowed says which of our packages a package, and what lies below it, may import. Tests may import more.
+var allowed = map[string][]string{
+	"bridge":            {},
+	"bridge/bridgetest": {"bridge"},
+	"bridge/nettlp":     {"bridge"},
+	"bridge/notify":     {},
+	"mmu":               {"bridge"},
+	"symbols":           {},
+	"symbols/linux":     {"symbols", "mmu", "bridge"},
+	"gdbstub":           {"gdbstub/rsp"},
+	"gdbstub/rsp":       {},
+	"cmd/internal/host": {"bridge", "bridge/nettlp", "bridge/notify", "mmu", "symbols", "symbols/linux", "gdbstub"},
+	"cmd/physgdb":       {"cmd/internal/host", "bridge", "bridge/nettlp", "bridge/notify", "mmu", "gdbstub"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	const module = "physgdb/"
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		pkg := strings.TrimPrefix(fields[0], module)
+		if strings.HasPrefix(pkg, "test") {
+			continue
+		}
+		may, known := allowed[pkg]
+		if !known {
+			t.Errorf("%s has no place in the house yet", pkg)
+		}
+		seen++
+		for _, imported := range fields[1:] {
+			ours, ok := strings.CutPrefix(imported, module)
+			if ok && !slices.Contains(may, ours) {
+				t.Errorf("%s imports %s", pkg, ours)
+			}
+		}
+	}
+	if seen != len(allowed) {
+		t.Errorf("%d packages, but places for %d", seen, len(allowed))
+	}
+}
