@@ -29,16 +29,12 @@ var (
 func (s *Space) Mappings(ctx context.Context, r Range) iter.Seq2[Mapping, error] {
 	return func(yield func(Mapping, error) bool) {
 		w := &wander{s: s, ctx: ctx, r: r, e: s.m.epoch.Load(), budget: s.m.maxTables, yield: yield}
-		key := s.topKey()
-		found, failed, err := s.m.load(ctx, w.e, []tableKey{key})
-		if err == nil {
-			err = failed[key]
-		}
+		t, err := s.loadTop(ctx, w.e)
 		if err != nil {
-			yield(Mapping{}, (&missingTable{key: key}).fault(r.First, err))
+			yield(Mapping{}, err)
 			return
 		}
-		w.visit(found[0], 0, bitRW|bitUS, 0)
+		w.visit(t, 0, bitRW|bitUS, 0)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"physgdb/bridge"
 )
@@ -291,6 +292,22 @@ func (s *Space) topTable(e *epoch) *table {
 	return t
 }
 
+// loadTop returns the top-level table, which it reads if it must.
+func (s *Space) loadTop(ctx context.Context, e *epoch) (*table, error) {
+	if t := s.topTable(e); t != nil {
+		return t, nil
+	}
+	key := s.topKey()
+	found, failed, err := s.m.load(ctx, e, []tableKey{key})
+	if err == nil {
+		err = failed[key]
+	}
+	if err != nil {
+		return nil, (&missingTable{key: key}).fault(0, err)
+	}
+	return found[0], nil
+}
+
 // childKey names the table that an entry of t leads to.
 func (s *Space) childKey(t *table, entry uint64) tableKey {
 	return tableKey{bridge.PhysAddr(entry & addrMask &^ s.root.CBit), t.level - 1}
@@ -360,18 +377,9 @@ func (s *Space) Explain(ctx context.Context, va uint64) ([]Step, Mapping, error)
 
 // Top returns the entries of the top-level table.
 func (s *Space) Top(ctx context.Context) ([]uint64, error) {
-	e := s.m.epoch.Load()
-	key := s.topKey()
-	found, failed, err := s.m.load(ctx, e, []tableKey{key})
-	if err == nil {
-		err = failed[key]
-	}
+	t, err := s.loadTop(ctx, s.m.epoch.Load())
 	if err != nil {
-		return nil, (&missingTable{key: key}).fault(0, err)
+		return nil, err
 	}
-	top := make([]uint64, entries)
-	for i := range top {
-		top[i] = found[0].entries[i]
-	}
-	return top, nil
+	return slices.Clone(t.entries[:]), nil
 }

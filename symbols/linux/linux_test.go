@@ -77,6 +77,24 @@ func TestLocate(t *testing.T) {
 	}
 }
 
+// TestLocateOnAnEncryptedMachine has the C-bit of AMD's SME in every entry, and in CR3 or not.
+func TestLocateOnAnEncryptedMachine(t *testing.T) {
+	for _, bit := range []uint{47, 51} {
+		for _, inCR3 := range []uint64{0, 1 << bit} {
+			k := newKernel(4)
+			for pa := bridge.PhysAddr(1 << 20); pa < textPhys; pa += 8 { // where the tables are
+				if e := k.Get64(pa); e&memimage.Present != 0 {
+					k.Put64(pa, e|1<<bit)
+				}
+			}
+			l, err := linux.Locate(ctx, mmuOf(k), k.CR3|inCR3, 0)
+			if err != nil || l.Text != linkText+slide || l.TextPhys != textPhys || l.Root.CBit != 1<<bit {
+				t.Errorf("bit %d: %+v, %v", bit, l, err)
+			}
+		}
+	}
+}
+
 func TestLocateRefuses(t *testing.T) {
 	k := newKernel(4)
 	for name, cr3 := range map[string]uint64{

@@ -68,6 +68,10 @@ func Locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location,
 // locateUnder finds the kernel under one guess of a root. The first page of 2 MiB that is present in the image's range
 // begins with _text: what lies around the image was unmapped early (cleanup_highmap, arch/x86/mm/init_64.c).
 func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, error) {
+	root, err := withCBit(ctx, m, root)
+	if err != nil {
+		return nil, err
+	}
 	space, err := m.Space(root)
 	if err != nil {
 		return nil, err
@@ -91,6 +95,24 @@ func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, err
 		return l, err
 	}
 	return nil, fmt.Errorf("nothing is mapped from %#x on", uint64(imageBase))
+}
+
+// withCBit finds out whether the machine encrypts its memory (AMD's SME), from the top-level entry that leads to the
+// kernel, or from CR3 itself: the encryption bit stands where no machine has that much memory (AMD APM vol. 2, 7.10;
+// bit 47 on family 17h and 19h, bit 51 from Zen 4 on).
+func withCBit(ctx context.Context, m *mmu.MMU, root mmu.Root) (mmu.Root, error) {
+	const possible = 1<<47 | 1<<51
+	root.CBit = root.CR3 & possible
+	space, err := m.Space(root)
+	if err != nil {
+		return root, err
+	}
+	top, err := space.Top(ctx)
+	if err != nil {
+		return root, err
+	}
+	root.CBit |= top[len(top)-1] & possible
+	return root, nil
 }
 
 // checkText makes sure that what was found looks like kernel text: executable, for the kernel alone, and all of it in
