@@ -88,7 +88,8 @@ func (m *Machine) recall(path string) error {
 	return nil
 }
 
-// history is what was heard of each host, by its name.
+// history is what was heard of each host, by its name. What a program told that does not know its host's name stands
+// under "": it counts for whichever host panics next.
 type history map[string]*boot
 
 // boot is what programs told between a start of a host and its panic, by the name of the task, or by its pid if it told
@@ -101,22 +102,39 @@ type boot struct {
 // take adds a notice. If it is of a panic, it is returned with the hellos of the same boot: a root of another boot may
 // well be a root in this one, too, but of another program.
 func (h *history) take(n *notify.Notice) (panicked *notify.Notice, hellos map[string]*notify.Notice) {
-	if *h == nil {
-		*h = history{}
-	}
-	b := (*h)[n.Host]
-	if b == nil || b.over && n.Event == notify.EventHello {
-		b = &boot{hellos: map[string]*notify.Notice{}}
-		(*h)[n.Host] = b
-	}
+	b := h.boot(n)
 	switch name := taskName(n); {
 	case n.Event == notify.EventPanic:
-		b.over = true
-		return n, b.hellos
+		hellos = map[string]*notify.Notice{}
+		for _, b := range []*boot{(*h)[""], b} {
+			if b != nil {
+				maps.Copy(hellos, b.hellos)
+				b.over = true
+			}
+		}
+		return n, hellos
 	case n.Event == notify.EventHello && name != "":
 		b.hellos[name] = n
 	}
 	return nil, nil
+}
+
+// boot finds what was heard of the host in the boot that a notice belongs to: a hello after a panic begins a new one.
+func (h *history) boot(n *notify.Notice) *boot {
+	if *h == nil {
+		*h = history{}
+	}
+	const nameless = "(none)" // what Linux calls a host that has not been given a name yet
+	host := n.Host
+	if host == nameless {
+		host = ""
+	}
+	b := (*h)[host]
+	if b == nil || b.over && n.Event == notify.EventHello {
+		b = &boot{hellos: map[string]*notify.Notice{}}
+		(*h)[host] = b
+	}
+	return b
 }
 
 // taskName is what the sender of a notice is called by, or "" if it told neither name nor pid.

@@ -15,6 +15,8 @@ func TestNoticesOfAFile(t *testing.T) {
 		again     = `{"physgdb":1,"event":"hello","host":"db7","pid":150,"comm":"clock","cr3":"0x9000"}`
 		cron      = `{"physgdb":1,"event":"hello","host":"db7","pid":9,"comm":"cron","cr3":"0xa000"}`
 		elsewhere = `{"physgdb":1,"event":"hello","host":"db8","pid":9,"comm":"sshd","cr3":"0xb000"}`
+		hostless  = `{"physgdb":1,"event":"hello","comm":"cron","cr3":"0xd000"}`
+		unnamed   = `{"physgdb":1,"event":"hello","host":"(none)","comm":"cron","cr3":"0xe000"}`
 		strange   = `{"physgdb":1,"event":"farewell","host":"db7","comm":"bash","cr3":"0xc000"}`
 	)
 	r := newRig(t, 4)
@@ -36,6 +38,9 @@ func TestNoticesOfAFile(t *testing.T) {
 		{"hellos of the boot before are void", []string{greeted, died, cron, died}, "tests", "cron=0xa000"},
 		{"hellos of the boot after are void", []string{greeted, died, cron}, "tests", "clock=CLOCK"},
 		{"hellos of another host are void", []string{greeted, elsewhere, died}, "tests", "clock=CLOCK"},
+		{"a program that does not know its host", []string{hostless, greeted, died}, "tests", "clock=CLOCK cron=0xd000"},
+		{"a program of a host without a name", []string{unnamed, died}, "tests", "cron=0xe000"},
+		{"such a program of the boot before", []string{hostless, died, greeted, died}, "tests", "clock=CLOCK"},
 		{"another host's panic voids nothing", []string{greeted, other, died}, "tests", "clock=CLOCK"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
