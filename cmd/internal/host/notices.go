@@ -105,14 +105,12 @@ func (h *history) take(n *notify.Notice) (panicked *notify.Notice, hellos map[st
 	b := h.boot(n)
 	switch name := taskName(n); {
 	case n.Event == notify.EventPanic:
-		hellos = map[string]*notify.Notice{}
-		for _, b := range []*boot{(*h)[""], b} {
-			if b != nil {
-				maps.Copy(hellos, b.hellos)
-				b.over = true
-			}
+		if hostless := (*h)[""]; hostless != nil && hostless != b {
+			maps.Copy(b.hellos, hostless.hellos)
+			delete(*h, "")
 		}
-		return n, hellos
+		b.over = true
+		return n, b.hellos
 	case n.Event == notify.EventHello && name != "":
 		b.hellos[name] = n
 	}
