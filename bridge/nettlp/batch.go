@@ -132,7 +132,7 @@ func (b *batch) pending() bool { return len(b.again) > 0 || b.cutter.more() }
 // fill sends as much as may be in the air and there are tags for.
 func (b *batch) fill() {
 	for b.active < b.c.opts.Tags && b.pending() {
-		tag, ok := b.tags.take(b.now)
+		tag, ok := b.tags.take(b.now, b.newest.known)
 		if !ok {
 			return
 		}

@@ -16,8 +16,8 @@ const (
 	maxRest = 3 * time.Second
 )
 
-// tagPool hands out tags, the one that was used longest ago first, so that stray completions have the most time to run
-// out before their tag is used again.
+// tagPool hands out tags. Where stray completions cannot be told by their stamps, it is the tag that was used longest ago,
+// so that they have the most time to run out; else it is the one used last, whose socket is still in the CPU's caches.
 type tagPool struct {
 	free    []uint8
 	resting []restingTag
@@ -49,8 +49,8 @@ func newTagPool(n int) tagPool {
 	return p
 }
 
-// take hands out a tag, unless all are in use or at rest.
-func (p *tagPool) take(now time.Duration) (uint8, bool) {
+// take hands out a tag, unless all are in use or at rest: the one used last, or else longest ago.
+func (p *tagPool) take(now time.Duration, last bool) (uint8, bool) {
 	for i := 0; i < len(p.resting); {
 		if r := &p.resting[i]; p.until(r) > now {
 			i++
@@ -62,8 +62,12 @@ func (p *tagPool) take(now time.Duration) (uint8, bool) {
 	if len(p.free) == 0 {
 		return 0, false
 	}
-	tag := p.free[0]
-	p.free = slices.Delete(p.free, 0, 1)
+	i := 0
+	if last {
+		i = len(p.free) - 1
+	}
+	tag := p.free[i]
+	p.free = slices.Delete(p.free, i, i+1)
 	return tag, true
 }
 
