@@ -176,9 +176,10 @@ func (r Root) bits() uint { return uint(12 + 9*r.Levels) }
 
 // Space is one address space: what the machine saw while CR3 was the root's. It is safe for concurrent use.
 type Space struct {
-	m    *MMU
-	root Root
-	top  atomic.Pointer[top]
+	m      *MMU
+	root   Root
+	unused uint8 // how many bits at the top of an address are not translated
+	top    atomic.Pointer[top]
 }
 
 // top is the top-level table as read in one epoch.
@@ -192,7 +193,7 @@ func (m *MMU) Space(root Root) (*Space, error) {
 	if root.Levels != 4 && root.Levels != 5 {
 		return nil, fmt.Errorf("%d levels of page tables: x86-64 has 4 or 5", root.Levels)
 	}
-	return &Space{m: m, root: root}, nil
+	return &Space{m: m, root: root, unused: uint8(64 - root.bits())}, nil
 }
 
 // Root returns what names the space.

@@ -156,11 +156,11 @@ func (s *Space) TranslateAll(ctx context.Context, vas []uint64, out []Translatio
 // lookup is walk for the case that counts, and for no other: all tables are at hand, and the page is one of 4 KiB.
 func (s *Space) lookup(va uint64, mp *Mapping) bool {
 	c := s.top.Load()
-	if c == nil || c.epoch != s.m.epoch.Load() || !s.root.Canonical(va) {
+	if c == nil || c.epoch != s.m.epoch.Load() || uint64(int64(va<<(s.unused&63))>>(s.unused&63)) != va {
 		return false
 	}
 	t, level, and, or := c.table.descend(s.root.Levels, va, ^uint64(0), 0, s.countedRights(va))
-	entry := t.entries[index(level, va)]
+	entry := t.entries[va>>12&(entries-1)]
 	if level != 1 || entry&bitP == 0 {
 		return false
 	}
