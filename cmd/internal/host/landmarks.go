@@ -1,9 +1,11 @@
 package host
 
 import (
-	"bytes"
+	"cmp"
 	"context"
+	"errors"
 
+	"physgdb/bridge"
 	"physgdb/symbols"
 )
 
@@ -21,30 +23,39 @@ const bannerStart = "Linux version "
 
 func landmarks() []string { return []string{bannerSymbol, notesStart, notesStop, "panic", "init_task"} }
 
-// fits reports whether gdb, which found the landmarks at these addresses, has the vmlinux of this kernel, at its place.
-// Where the user gave physgdb the vmlinux, every address must be equal; in any case memory must hold what they promise.
-func (m *Machine) fits(ctx context.Context, found map[string]uint64) bool {
+// errMisfit says that gdb's vmlinux is not that of this kernel, or not where this kernel is.
+var errMisfit = errors.New("does not fit")
+
+// checkFit compares what gdb believes, which found the landmarks at these addresses, with what is there. Where the user
+// gave physgdb the vmlinux, every address must be equal; and in any case memory must hold what they promise. Any error but
+// errMisfit means that it could not be found out.
+func (m *Machine) checkFit(ctx context.Context, found map[string]uint64) error {
 	for name, addr := range found {
 		if want, ok := m.Kernel.Addr(name); ok && addr != want {
-			return false
+			return errMisfit
 		}
 	}
-	return m.hasBanner(ctx, found[bannerSymbol]) && m.hasNotes(ctx, found[notesStart], found[notesStop])
-}
-
-func (m *Machine) hasBanner(ctx context.Context, addr uint64) bool {
-	p := make([]byte, len(bannerStart))
-	_, err := m.Kernel.Space.ReadMemory(ctx, addr, p)
-	return err == nil && bytes.Equal(p, []byte(bannerStart))
-}
-
-// hasNotes reports whether ELF notes with a build-id lie there.
-func (m *Machine) hasNotes(ctx context.Context, start, stop uint64) bool {
-	const most = 64 << 10 // bytes; kernels have some 500
-	if stop <= start || stop-start > most {
-		return false
+	banner, err := m.readLandmark(ctx, found[bannerSymbol], uint64(len(bannerStart)))
+	if err != nil || string(banner) != bannerStart {
+		return cmp.Or(err, errMisfit)
 	}
-	p := make([]byte, stop-start)
-	_, err := m.Kernel.Space.ReadMemory(ctx, start, p)
-	return err == nil && symbols.BuildID(p) != nil
+	notes, err := m.readLandmark(ctx, found[notesStart], found[notesStop]-found[notesStart])
+	if err != nil || symbols.BuildID(notes) == nil {
+		return cmp.Or(err, errMisfit)
+	}
+	return nil
+}
+
+// readLandmark reads what gdb believes to be at addr. If nothing is mapped there, gdb's vmlinux does not fit.
+func (m *Machine) readLandmark(ctx context.Context, addr, size uint64) ([]byte, error) {
+	const most = 64 << 10 // bytes; the notes of a kernel have some 500
+	if size > most {
+		return nil, errMisfit
+	}
+	p := make([]byte, size)
+	_, err := m.Kernel.Space.ReadMemory(ctx, addr, p)
+	if silent := errors.Is(err, bridge.ErrTimeout) || ctx.Err() != nil; err != nil && !silent {
+		return nil, errMisfit
+	}
+	return p, err
 }

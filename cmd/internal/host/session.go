@@ -133,17 +133,22 @@ func (s *session) WantedSymbols() []string { return landmarks() }
 func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) error {
 	_, isKernel := found[bannerSymbol]
 	s.distrust = nil
+	var misfit error
+	if isKernel {
+		misfit = s.m.checkFit(ctx, found)
+	}
 	switch {
 	case !isKernel && s.m.Process == "":
 		s.distrust = errors.New("gdb's main file is no kernel, and gdb has moved it as if it were; load vmlinux as the " +
 			"main file, connect again, then load the program with add-symbol-file; or serve with --cr3 hello:NAME")
-	case isKernel && !s.m.fits(ctx, found):
+	case misfit != nil && s.m.Process != "":
+		s.distrust = fmt.Errorf("this connection is for the program %s, and gdb's main file is a kernel, which "+
+			"is not moved here; serve without --cr3 %s%s for it", s.m.Process, helloPrefix, s.m.Process)
+	case errors.Is(misfit, errMisfit):
 		s.distrust = errors.New("gdb's vmlinux does not fit: it is of another kernel, or was loaded after connecting; " +
 			"load the right one, then connect again")
-		if s.m.Process != "" {
-			s.distrust = fmt.Errorf("this connection is for the program %s, and gdb's main file is a kernel, which "+
-				"is not moved here; serve without --cr3 %s%s for it", s.m.Process, helloPrefix, s.m.Process)
-		}
+	case misfit != nil:
+		s.distrust = fmt.Errorf("whether gdb's vmlinux fits could not be found out: %w; connect again", misfit)
 	}
 	return nil
 }
