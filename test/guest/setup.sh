@@ -2,9 +2,9 @@
 # Installs the Debian packages that the test rig calls, as far as they are missing. Safe to run again and again.
 set -eu
 
-# qemu: the guest. gdb: the client under test. gcc, libc6-dev, make, libelf1, libssl3: kernel modules and the programs
-# of Debian's kbuild. xz: 6.12's drivers.
-packages="qemu-system-x86 gdb xz-utils gcc-12 libc6-dev make libelf1 libssl3"
+# qemu: the guest. gdb: the client under test. gcc, binutils: programs for tests to look at. gcc-12, libc6-dev, make,
+# libelf1, libssl3: kernel modules and the programs of Debian's kbuild. xz: 6.12's drivers.
+packages="qemu-system-x86 gdb xz-utils gcc binutils gcc-12 libc6-dev make libelf1 libssl3"
 
 missing=
 for package in $packages; do
