@@ -78,6 +78,7 @@ func parseSource(source string) (*url.URL, error) {
 // Query holds the keys of a source URL and remembers which were asked for, so that a misspelt one is an error.
 type Query struct {
 	values url.Values
+	known  []string // keys that were asked for
 	errs   []error
 }
 
@@ -92,6 +93,7 @@ func NewQuery(u *url.URL) (*Query, error) {
 
 // Text takes the value of key, or def if it is not there.
 func (q *Query) Text(key, def string) string {
+	q.known = append(q.known, key)
 	vs, ok := q.values[key]
 	delete(q.values, key)
 	if !ok {
@@ -135,7 +137,7 @@ func (q *Query) Done() error {
 		return q.errs[0]
 	}
 	for _, key := range slices.Sorted(maps.Keys(q.values)) {
-		return fmt.Errorf("unknown key %q in the source URL", key)
+		return fmt.Errorf("unknown key %q in the source URL; known are %s", key, strings.Join(q.known, ", "))
 	}
 	return nil
 }

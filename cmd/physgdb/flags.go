@@ -16,12 +16,12 @@ var (
 	cr3Flag = &cli.StringFlag{Name: "cr3", Usage: "the `CR3` to start from: hexadecimal, or hello:NAME for the process " +
 		"that told its own"}
 	notifyFlag = &cli.StringFlag{Name: "notify", Usage: "where the host's notices come from: udp://ADDRESS:PORT, to wait " +
-		"for that of its panic, or a `FILE` that physgdb notify wrote"}
+		"for that of its panic, or `WHERE` physgdb notify kept them: a file"}
 	vmlinuxFlag = &cli.StringFlag{Name: "vmlinux", Usage: "the kernel's vmlinux `FILE`, with symbols"}
 	ramFlag     = &cli.StringFlag{Name: "ram", Usage: "where the host has RAM: a `FILE` with its /proc/iomem, or with " +
 		"lines start-end"}
 	timeoutFlag = &cli.DurationFlag{Name: "timeout", Usage: "how long the bridge may leave one request unanswered, " +
-		"retries included"}
+		"retries included, such as 500ms", DefaultText: "as the source has it"}
 	logLevelFlag = &cli.StringFlag{Name: "log-level", Value: "warn", Usage: "`LEVEL` of the log on stderr: error, warn, " +
 		"info, debug, trace"}
 	logJSONFlag = &cli.BoolFlag{Name: "log-json", Usage: "write the log as JSON"}

@@ -58,7 +58,7 @@ CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000, if the kernel was linked where most are
 phys_base  -0x1cc00000
-CPUs       0
+CPUs       0, others not known: give --vmlinux FILE
 `)
 }
 
@@ -312,8 +312,8 @@ func TestRefusals(t *testing.T) {
 		{"another CR3", "info RAM --cr3 0x5000", "CR3 0x5000 maps no kernel: "},
 		{"a CR3 beyond RAM", "info RAM --cr3 0x7fff0000", "is it the CR3 of this machine, and of this boot?"},
 		{"a vmlinux of another build", "info RAM --cr3 CR3 --vmlinux DIR/other",
-			"build-id dead, in memory cafebabe; get the vmlinux"},
-		{"a program for a vmlinux", "info RAM --cr3 CR3 --vmlinux DIR/program", "of another kernel: it has no symbol _text"},
+			"build-id is dead, memory has cafebabe; get the vmlinux"},
+		{"a program for a vmlinux", "info RAM --cr3 CR3 --vmlinux DIR/program", "of another kernel, or of none: it has no symbol _text"},
 		{"a vmlinux that is not there", "info RAM --cr3 CR3 --vmlinux DIR/none", "--vmlinux DIR/none: no such file"},
 		{"no ELF file", "info RAM --cr3 CR3 --vmlinux DIR/words", "--vmlinux DIR/words: not an ELF file (a vmlinuz is none"},
 		{"a RAM map that lies outside the file", "info RAM --cr3 CR3 --ram DIR/iomem", "is it the map of this machine?"},

@@ -86,7 +86,7 @@ func TestWrongUsage(t *testing.T) {
 		{"no length", "read RAM --cr3 CR3 0x400000", "want SOURCE ADDRESS LENGTH"},
 		{"two sources", "serve RAM RAM --cr3 CR3", "left over"},
 		{"an argument of notify", "notify RAM", "left over"},
-		{"no CR3", "info RAM", "give --cr3 HEX, or --notify udp://ADDRESS:PORT"},
+		{"no CR3", "info RAM", "--notify FILE, or udp://ADDRESS:PORT to wait for it"},
 		{"a CR3 that is no number", "info RAM --cr3 4k", "neither a hexadecimal number nor hello:NAME"},
 		{"a CR3 that is no number, before waiting", "info RAM --cr3 x --notify udp://127.0.0.1:0", "--cr3 x: neither"},
 		{"a hello without notices", "info RAM --cr3 hello:clock", "needs --notify"},

@@ -52,7 +52,7 @@ func Attach(ctx context.Context, m *mmu.MMU, o *Options) (*Kernel, error) {
 	}
 	text, ok := o.Symbols.Lookup("_text")
 	if !ok {
-		return nil, fmt.Errorf("%w: it has no symbol _text", ErrOtherKernel)
+		return nil, fmt.Errorf("%w, or of none: it has no symbol _text", ErrOtherKernel)
 	}
 	k.Slide = l.Text - text.Addr
 	return k, k.checkBuildID(ctx)
@@ -75,11 +75,11 @@ func (k *Kernel) checkBuildID(ctx context.Context) error {
 	if bytes.Equal(id, k.Symbols.BuildID) {
 		return nil
 	}
-	inRAM := fmt.Sprintf("%x", id)
+	inRAM := fmt.Sprintf("memory has %x", id)
 	if id == nil {
-		inRAM = "none at its place"
+		inRAM = "memory has none where that would lie"
 	}
-	return fmt.Errorf("%w: build-id %x, in memory %s; get the vmlinux of the kernel that ran",
+	return fmt.Errorf("%w: its build-id is %x, %s; get the vmlinux of the kernel that ran",
 		ErrOtherKernel, k.Symbols.BuildID, inRAM)
 }
 
@@ -101,8 +101,9 @@ func (k *Kernel) Name(addr uint64) string {
 	if k.Symbols == nil || addr < imageBase {
 		return ""
 	}
+	end, hasEnd := k.Addr("_end")
 	s, off, ok := k.Symbols.At(addr - k.Slide)
-	if !ok || s.Addr < imageBase {
+	if !ok || s.Addr < imageBase || hasEnd && addr >= end {
 		return ""
 	}
 	return fmt.Sprintf("%s+%#x/%#x", s.Name, off, s.Size)

@@ -101,8 +101,7 @@ func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, err
 // kernel, or from CR3 itself: the encryption bit stands where no machine has that much memory (AMD APM vol. 2, 7.10;
 // bit 47 on family 17h and 19h, bit 51 from Zen 4 on).
 func withCBit(ctx context.Context, m *mmu.MMU, root mmu.Root) (mmu.Root, error) {
-	const possible = 1<<47 | 1<<51
-	root.CBit = root.CR3 & possible
+	root.CBit = encryptionBit(root.CR3)
 	space, err := m.Space(root)
 	if err != nil {
 		return root, err
@@ -111,8 +110,17 @@ func withCBit(ctx context.Context, m *mmu.MMU, root mmu.Root) (mmu.Root, error) 
 	if err != nil {
 		return root, err
 	}
-	root.CBit |= top[len(top)-1] & possible
+	root.CBit |= encryptionBit(top[len(top)-1])
 	return root, nil
+}
+
+// encryptionBit returns the bit of v that is the C-bit, or 0. With both, v is no address at all.
+func encryptionBit(v uint64) uint64 {
+	const either = 1<<47 | 1<<51
+	if v&either == either {
+		return 0
+	}
+	return v & either
 }
 
 // checkText makes sure that what was found looks like kernel text: executable, for the kernel alone, and all of it in

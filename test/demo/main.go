@@ -95,7 +95,7 @@ func (d *demo) panicHost(ctx context.Context, c guest.Config) (*guest.Guest, err
 	if _, err := guest.Prepare(ctx, c.Release, c.Logger); err != nil {
 		return nil, err
 	}
-	d.chapter("A Debian kernel boots in QEMU, with physgdb.ko and a clock process, and panics")
+	d.chapter("A Debian kernel boots in QEMU, with physgdb.ko and a clock process, and panics: that takes some 20 s")
 	d.say("$ physgdb notify --listen udp://127.0.0.1:0 > notices.jsonl &")
 	listener, err := d.physgdb.Start(ctx, "listening for notices", "notify", "--listen", "udp://127.0.0.1:0")
 	if err != nil {

@@ -140,6 +140,7 @@ type Machine struct {
 	Process string
 
 	cpus []int
+	log  hclog.Logger
 }
 
 // helloPrefix before a name stands for the CR3 that the program of this name told.
@@ -158,7 +159,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{Memory: mem}
+	m := &Machine{Memory: mem, log: (&bridge.Options{Logger: o.Log}).Log()}
 	if err := m.attach(ctx, o, table); err != nil {
 		mem.Close()
 		return nil, err
@@ -190,7 +191,8 @@ func (o *Options) checkCR3() error {
 	name, isHello := strings.CutPrefix(o.CR3, helloPrefix)
 	switch {
 	case o.CR3 == "" && o.Notify == "":
-		return usagef("no CR3 to start from: give --cr3 HEX, or --notify udp://ADDRESS:PORT to wait for the host's own notice")
+		return usagef("no CR3 to start from: give --cr3 HEX, or the host's own notice: --notify FILE, or udp://ADDRESS:PORT to " +
+			"wait for it")
 	case isHello && name == "":
 		return usagef("--cr3 %s: the name of a program is missing", o.CR3)
 	case isHello && o.Notify == "":
@@ -220,7 +222,7 @@ func (m *Machine) attach(ctx context.Context, o *Options, table *symbols.Table) 
 		return err
 	}
 	m.Space = m.Kernel.Space
-	m.findCPUs(ctx, o.Log)
+	m.findCPUs(ctx)
 	return nil
 }
 
@@ -256,7 +258,7 @@ func (m *Machine) levels() int {
 }
 
 // findCPUs learns which CPUs the machine has, as far as that can be known; it has at least the one that panicked.
-func (m *Machine) findCPUs(ctx context.Context, log hclog.Logger) {
+func (m *Machine) findCPUs(ctx context.Context) {
 	const most = 8192 // the largest NR_CPUS of x86-64; a notice from the network may claim any number
 	first := 0
 	if m.Notice != nil && m.Notice.CPU != nil && *m.Notice.CPU >= 0 && *m.Notice.CPU < most {
@@ -267,8 +269,8 @@ func (m *Machine) findCPUs(ctx context.Context, log hclog.Logger) {
 		return
 	}
 	cpus, err := m.Kernel.CPUs(ctx)
-	if err != nil && log != nil {
-		log.Warn("the list of CPUs cannot be read; only one is shown", "why", err)
+	if err != nil {
+		m.log.Warn("the list of CPUs cannot be read; only one is shown", "why", err)
 	}
 	for _, cpu := range cpus {
 		if cpu != first {

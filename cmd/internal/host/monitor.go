@@ -22,7 +22,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"info", "", "what this machine is, what it died of, where its kernel lies", (*session).monitorInfo},
-		{"cr3", "[HEX|NAME|kernel]", "show or select the address space; NAME is of a program that said hello",
+		{"cr3", "[HEX|NAME|kernel|panic]", "show or select the address space: of a program that said hello, of the task that panicked",
 			(*session).monitorCR3},
 		{"vtop", "ADDRESS...", "explain how a virtual address is translated, entry by entry", (*session).monitorVtop},
 		{"stats", "", "what this session has cost the bridge", func(s *session, _ context.Context, w io.Writer, _ []string) error {
@@ -52,7 +52,7 @@ func (s *session) Monitor(ctx context.Context, w io.Writer, line string) error {
 
 func (s *session) monitorHelp(_ context.Context, w io.Writer, _ []string) error {
 	for _, c := range commands() {
-		fmt.Fprintf(w, "monitor %-24s %s\n", strings.TrimSpace(c.name+" "+c.args), c.help)
+		fmt.Fprintf(w, "monitor %-32s %s\n", strings.TrimSpace(c.name+" "+c.args), c.help)
 	}
 	return nil
 }
@@ -85,13 +85,16 @@ func (s *session) monitorCR3(ctx context.Context, w io.Writer, args []string) er
 	case 0:
 		fmt.Fprintf(w, "cr3 %#x\n", s.space.Root().CR3)
 		fmt.Fprintf(w, "kernel %#x\n", s.m.Kernel.Root.CR3)
+		if s.m.Notice != nil {
+			fmt.Fprintf(w, "panic %#x\n", uint64(s.m.Notice.CR3))
+		}
 		for _, name := range slices.Sorted(maps.Keys(s.m.Hellos)) {
 			fmt.Fprintf(w, "%s %#x\n", name, uint64(s.m.Hellos[name].CR3))
 		}
 		return nil
 	case 1:
 	default:
-		return errors.New("monitor cr3 takes one argument: a hexadecimal CR3, the name of a program, or kernel")
+		return errors.New("monitor cr3 takes one argument: a hexadecimal CR3, the name of a program, kernel, or panic")
 	}
 	cr3, err := s.namedCR3(args[0])
 	if err != nil {
@@ -100,14 +103,17 @@ func (s *session) monitorCR3(ctx context.Context, w io.Writer, args []string) er
 	if err := s.setCR3(ctx, cr3); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "cr3 %#x; now drop what gdb remembers: maint flush dcache, flushregs\n", s.space.Root().CR3)
+	fmt.Fprintf(w, "cr3 %#x; now have gdb drop what it remembers: maint flush dcache\n", s.space.Root().CR3)
 	return nil
 }
 
 // namedCR3 finds the CR3 that a user means by a word.
 func (s *session) namedCR3(word string) (uint64, error) {
-	if word == "kernel" {
+	switch {
+	case word == "kernel":
 		return s.m.Kernel.Root.CR3, nil
+	case word == "panic" && s.m.Notice != nil:
+		return uint64(s.m.Notice.CR3), nil
 	}
 	n, err := s.m.hello(strings.TrimPrefix(word, helloPrefix))
 	if err == nil {

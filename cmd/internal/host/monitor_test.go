@@ -23,7 +23,7 @@ func TestMonitor(t *testing.T) {
 		want       []string // in the answer
 		user       string   // at the user page from then on
 	}{
-		{"nothing is a cry for help", "", []string{"monitor info", "monitor cr3 [HEX|NAME|kernel]", "monitor help"}, "pani"},
+		{"nothing is a cry for help", "", []string{"monitor info", "monitor cr3 [HEX|NAME|kernel|panic]", "monitor help"}, "pani"},
 		{"help", "help", []string{"monitor info", "monitor vtop ADDRESS...", "monitor stats"}, "pani"},
 		{"info", "info", []string{"db7", "panicked: tests", "0x1c000000", "2 (panicked), 0, 69"}, "pani"},
 		{"cr3 lists the names", "cr3", []string{cr3, fmt.Sprintf("clock %#x", r.clock), "kernel "}, "pani"},

@@ -158,7 +158,7 @@ func (m *Machine) hello(name string) (*notify.Notice, error) {
 	if n, ok := m.Hellos[name]; ok {
 		return n, nil
 	}
-	known := "none has"
+	known := "none has; give --cr3 HEX"
 	if len(m.Hellos) > 0 {
 		known = "known are " + strings.Join(slices.Sorted(maps.Keys(m.Hellos)), ", ")
 	}

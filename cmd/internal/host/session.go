@@ -35,8 +35,11 @@ func (s *session) Threads(context.Context) ([]gdbstub.Thread, error) {
 	threads := make([]gdbstub.Thread, len(s.m.cpus))
 	for i, cpu := range s.m.cpus {
 		t := gdbstub.Thread{ID: threadOf(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu}
-		if s.panicked(t.ID) {
+		switch {
+		case s.panicked(t.ID):
 			t.Text = s.m.obituary()
+		case s.m.Notice == nil && i == 0:
+			t.Text += "; the notice of a panic tells some: --notify"
 		}
 		if s.distrust != nil && i == 0 {
 			t.Text = "MEMORY IS NOT SHOWN, see: monitor info"
@@ -149,6 +152,9 @@ func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) er
 			"load the right one, then connect again")
 	case misfit != nil:
 		s.distrust = fmt.Errorf("whether gdb's vmlinux fits could not be found out: %w; connect again", misfit)
+	}
+	if s.distrust != nil {
+		s.m.log.Warn("a debugger is shown no memory: " + s.distrust.Error())
 	}
 	return nil
 }

@@ -28,15 +28,17 @@ func TestThreads(t *testing.T) {
 	const anonymous = `{"physgdb":1,"event":"panic","cpu":2,"cr3":"CR3","message":" tests\n"}`
 	negative := unknown(0)
 	negative.Text = "panicked"
+	first := unknown(0)
+	first.Text += "; the notice of a panic tells some: --notify"
 	const liar = `{"physgdb":1,"event":"panic","cpu":-3,"cr3":"CR3"}`
 	for _, tc := range []struct {
 		name, notice, vmlinux string
 		want                  []gdbstub.Thread
 	}{
 		{"the CPU that panicked is first", died, r.path("vmlinux"), []gdbstub.Thread{dead, unknown(0), unknown(69)}},
-		{"without a notice they are in order", "", r.path("vmlinux"), []gdbstub.Thread{unknown(0), unknown(2), unknown(69)}},
+		{"without a notice they are in order", "", r.path("vmlinux"), []gdbstub.Thread{first, unknown(2), unknown(69)}},
 		{"without a vmlinux there is the one that panicked", anonymous, "", []gdbstub.Thread{alone}},
-		{"with neither there is one", "", "", []gdbstub.Thread{unknown(0)}},
+		{"with neither there is one", "", "", []gdbstub.Thread{first}},
 		{"a CPU that cannot be is none", liar, "", []gdbstub.Thread{negative}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -61,6 +61,9 @@ func (m *Machine) cpuList() string {
 		}
 		names = append(names, name)
 	}
+	if m.Kernel.Symbols == nil {
+		names = append(names, "others not known: give --vmlinux FILE")
+	}
 	return strings.Join(names, ", ")
 }
 
@@ -132,7 +135,7 @@ func ParseAddress(text string) (uint64, error) {
 	digits, isHex := strings.CutPrefix(strings.ToLower(text), "0x")
 	v, err := strconv.ParseUint(digits, 16, 64)
 	switch {
-	case err == nil && isHex:
+	case err == nil && (isHex || v == 0):
 		return v, nil
 	case err == nil:
 		return 0, fmt.Errorf("%q is not an address: if it is meant in hexadecimal, write 0x%s", text, digits)
