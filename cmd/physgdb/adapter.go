@@ -73,7 +73,9 @@ func adapter(c *cli.Context) error {
 	defer mem.Close()
 	a, err := nettlp.NewAdapter(mem, &nettlp.AdapterOptions{
 		Listen: ip, BasePort: uint16(c.Int("port")), MPS: c.Int("mps"), RCB: c.Int("rcb"), Logger: o.Log,
-		Link: nettlp.Link{Delay: c.Duration("delay"), Loss: c.Float64("loss"), Reorder: c.Float64("reorder"), Dup: c.Float64("dup")},
+		Link: nettlp.Link{
+			Delay: c.Duration("delay"), Loss: c.Float64("loss"), Reorder: c.Float64("reorder"), Dup: c.Float64("dup"),
+		},
 	})
 	if errno := syscall.Errno(0); err != nil && !errors.As(err, &errno) {
 		return usagef("adapter: %w", err) // not the machine, so an option

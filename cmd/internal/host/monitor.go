@@ -22,7 +22,8 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"info", "", "what this machine is, what it died of, where its kernel lies", (*session).monitorInfo},
-		{"cr3", "[HEX|NAME|kernel|panic]", "show or select the address space: of a program that said hello, of the task that panicked",
+		{"cr3", "[HEX|NAME|kernel|panic]",
+			"show or select the address space: of a program that said hello, of the task that panicked",
 			(*session).monitorCR3},
 		{"vtop", "ADDRESS...", "explain how a virtual address is translated, entry by entry", (*session).monitorVtop},
 		{"stats", "", "what this session has cost the bridge", func(s *session, _ context.Context, w io.Writer, _ []string) error {
