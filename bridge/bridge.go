@@ -51,7 +51,7 @@ type Memory interface {
 	// ReadPhys fills every piece, or sets its Err. It returns an error only when the source as a whole is gone or ctx
 	// is done; what the pieces hold is then undefined.
 	ReadPhys(ctx context.Context, ops []Op) error
-	// Info describes the memory. It is cheap and may change as more becomes known.
+	// Info describes the memory. It is cheap.
 	Info() Info
 	// Close releases the source. Reads in flight end with an error.
 	Close() error

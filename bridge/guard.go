@@ -1,9 +1,6 @@
 package bridge
 
-import (
-	"context"
-	"sync/atomic"
-)
+import "context"
 
 // legacyHole is where a PC has video memory and ROMs instead of RAM, whatever a page table says of it: the kernel maps
 // it as ordinary memory all the same (arch/x86/mm/init.c, init_mem_mapping).
@@ -13,44 +10,41 @@ var legacyHole = Range{0xa0000, 0x100000}
 // every read of a bridge passes one Guard, and what it refuses is never sent.
 //
 // Once a RAM map is known, it refuses all that lies outside. Before that it refuses what no page table names as
-// cacheable memory (see [Op.Named]) and the PC's legacy hole. A Guard can only be tightened.
+// cacheable memory (see [Op.Named]) and the PC's legacy hole.
 type Guard struct {
 	mem    Memory
 	viewer Viewer // nil if mem cannot show memory in place
-	ram    atomic.Pointer[RAMMap]
+	ram    RAMMap
 }
 
 // NewGuard stands a guard before mem. It starts from the RAM that mem itself knows of, narrowed to ram, which may be
 // unknown.
 func NewGuard(mem Memory, ram RAMMap) *Guard {
-	g := &Guard{mem: mem}
+	g := &Guard{mem: mem, ram: mem.Info().RAM.Intersect(ram)}
 	g.viewer, _ = mem.(Viewer)
-	ram = mem.Info().RAM.Intersect(ram)
-	g.ram.Store(&ram)
 	return g
 }
 
 func (g *Guard) ReadPhys(ctx context.Context, ops []Op) error {
-	ram := *g.ram.Load()
 	for i := range ops {
-		if g.allowed(ram, &ops[i]) < len(ops[i].Buf) {
-			return g.readAllowed(ctx, ram, ops)
+		if g.allowed(&ops[i]) < len(ops[i].Buf) {
+			return g.readAllowed(ctx, ops)
 		}
 	}
 	return g.mem.ReadPhys(ctx, ops)
 }
 
 // readAllowed reads of each piece what may be read, and marks the rest as refused.
-func (g *Guard) readAllowed(ctx context.Context, ram RAMMap, ops []Op) error {
+func (g *Guard) readAllowed(ctx context.Context, ops []Op) error {
 	var pass []Op
 	var from []int // pass[k] is the allowed start of ops[from[k]]
 	for i := range ops {
 		op := &ops[i]
-		n := g.allowed(ram, op)
+		n := g.allowed(op)
 		op.Err = nil
 		if n < len(op.Buf) {
 			why := ErrNotRAM
-			if !ram.Known() && !legacyHole.overlaps(op.Addr, len(op.Buf)) {
+			if !g.ram.Known() && !legacyHole.overlaps(op.Addr, len(op.Buf)) {
 				why = ErrUnknownRAM
 			}
 			op.Err = &AccessError{op.Addr + PhysAddr(n), len(op.Buf) - n, why}
@@ -75,13 +69,13 @@ func (g *Guard) readAllowed(ctx context.Context, ram RAMMap, ops []Op) error {
 }
 
 // allowed returns how many bytes at the start of op may be read.
-func (g *Guard) allowed(ram RAMMap, op *Op) int {
+func (g *Guard) allowed(op *Op) int {
 	n := uint64(len(op.Buf))
 	switch {
 	case op.Addr+PhysAddr(n) < op.Addr:
 		return 0
-	case ram.Known():
-		return int(ram.Prefix(op.Addr, n))
+	case g.ram.Known():
+		return int(g.ram.Prefix(op.Addr, n))
 	case !op.Named || legacyHole.overlaps(op.Addr, len(op.Buf)):
 		return 0
 	}
@@ -92,7 +86,7 @@ func (r Range) overlaps(addr PhysAddr, n int) bool { return addr < r.End && r.St
 
 // View shows RAM in place where the memory behind the guard can.
 func (g *Guard) View(addr PhysAddr, n int) ([]byte, bool) {
-	if g.viewer == nil || !g.ram.Load().Contains(addr, uint64(n)) {
+	if g.viewer == nil || !g.ram.Contains(addr, uint64(n)) {
 		return nil, false
 	}
 	return g.viewer.View(addr, n)
@@ -101,7 +95,7 @@ func (g *Guard) View(addr PhysAddr, n int) ([]byte, bool) {
 // Info describes the memory with the RAM map in force.
 func (g *Guard) Info() Info {
 	info := g.mem.Info()
-	info.RAM = *g.ram.Load()
+	info.RAM = g.ram
 	return info
 }
 

@@ -1,20 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"physgdb/test/memimage"
+	"physgdb/test/session"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -97,28 +96,10 @@ func (r result) want(t *testing.T, status int, text string) {
 	}
 }
 
-// output is a stream that can be watched while it is written.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 const patience = 20 * time.Second
 
 // await returns the line that begins with prefix as soon as it has come, without the prefix.
-func (o *output) await(t *testing.T, prefix string) string {
+func await(t *testing.T, o *session.Output, prefix string) string {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		for line := range strings.Lines(o.String()) {
@@ -133,7 +114,7 @@ func (o *output) await(t *testing.T, prefix string) string {
 
 // process is a command that runs.
 type process struct {
-	out, errors output
+	out, errors session.Output
 	cancel      context.CancelFunc
 	status      chan int
 }

@@ -37,7 +37,7 @@ func greet(t *testing.T, address string) string {
 func TestServe(t *testing.T) {
 	h := newHost(t)
 	p := start(t, h.words("serve RAM --cr3 CR3 --vmlinux VMLINUX --listen 127.0.0.1:0")...)
-	address := p.out.await(t, "physgdb: listening on ")
+	address := await(t, &p.out, "physgdb: listening on ")
 	if answer := greet(t, address); !strings.Contains(answer, "$T05") {
 		t.Errorf("answer %q, want a stop reply", answer)
 	}
@@ -51,7 +51,7 @@ func TestServe(t *testing.T) {
 func TestServeEndsWithAClientConnected(t *testing.T) {
 	h := newHost(t)
 	p := start(t, h.words("serve RAM --cr3 CR3 --listen 127.0.0.1:0")...)
-	conn, err := net.Dial("tcp", p.out.await(t, "physgdb: listening on "))
+	conn, err := net.Dial("tcp", await(t, &p.out, "physgdb: listening on "))
 	must(t, err)
 	defer conn.Close()
 	p.stop(t).want(t, exitDone, "")
@@ -60,7 +60,7 @@ func TestServeEndsWithAClientConnected(t *testing.T) {
 func TestServeWarnsOfStrangers(t *testing.T) {
 	h := newHost(t)
 	p := start(t, h.words("serve RAM --cr3 CR3 --listen 0.0.0.0:0")...)
-	p.out.await(t, "physgdb: listening on ")
+	await(t, &p.out, "physgdb: listening on ")
 	if r := p.stop(t); !strings.Contains(r.errors, "EVERY SECRET") {
 		t.Errorf("stderr %q, want a warning", r.errors)
 	}
@@ -81,15 +81,15 @@ func TestServeAddressInUse(t *testing.T) {
 func TestServeWaitsForThePanic(t *testing.T) {
 	h := newHost(t)
 	p := start(t, h.words("serve RAM --notify udp://127.0.0.1:0 --listen 127.0.0.1:0")...)
-	address := p.errors.await(t, "physgdb: waiting for the host's notice of its panic on udp://")
+	address := await(t, &p.errors, "physgdb: waiting for the host's notice of its panic on udp://")
 	tell(t, address, h.hello("clock"))
-	p.errors.await(t, "physgdb: db7 says hello (task clock, ")
+	await(t, &p.errors, "physgdb: db7 says hello (task clock, ")
 	if out := p.out.String(); out != "" {
 		t.Fatalf("ready before the panic: %q", out)
 	}
 	tell(t, address, h.death(), h.death())
-	p.errors.await(t, "physgdb: db7 panicked: tests (task init, CR3 "+h.cr3)
-	stub := p.out.await(t, "physgdb: listening on ")
+	await(t, &p.errors, "physgdb: db7 panicked: tests (task init, CR3 "+h.cr3)
+	stub := await(t, &p.out, "physgdb: listening on ")
 	if answer := greet(t, stub); !strings.Contains(answer, "thread:p1.3;") && !strings.Contains(answer, "thread:3;") {
 		t.Errorf("answer %q, want CPU 2, which panicked", answer)
 	}
@@ -99,7 +99,7 @@ func TestServeWaitsForThePanic(t *testing.T) {
 func TestWaitingIsInterrupted(t *testing.T) {
 	h := newHost(t)
 	p := start(t, h.words("serve RAM --notify udp://127.0.0.1:0 --listen 127.0.0.1:0")...)
-	p.errors.await(t, "physgdb: waiting ")
+	await(t, &p.errors, "physgdb: waiting ")
 	r := p.stop(t)
 	if !strings.HasSuffix(r.errors, "\nphysgdb: interrupted\n") || r.status != exitFailed {
 		t.Errorf("status %d, stderr %q", r.status, r.errors)
@@ -109,7 +109,7 @@ func TestWaitingIsInterrupted(t *testing.T) {
 func TestANoticeIsFitForATerminal(t *testing.T) {
 	h := newHost(t)
 	p := start(t, h.words("info RAM --notify udp://127.0.0.1:0")...)
-	address := p.errors.await(t, "physgdb: waiting for the host's notice of its panic on udp://")
+	address := await(t, &p.errors, "physgdb: waiting for the host's notice of its panic on udp://")
 	tell(t, address, strings.Replace(h.death(), "tests", `\u001b[2J\nphysgdb: all is well\n`, 1))
 	r := p.wait(t)
 	r.errors, _, _ = strings.Cut(r.errors, "bridge: ")
@@ -122,7 +122,7 @@ func TestANoticeIsFitForATerminal(t *testing.T) {
 func TestNotify(t *testing.T) {
 	h := newHost(t)
 	p := start(t, "notify", "--count", "2", "--listen", "udp://127.0.0.1:0")
-	address := p.errors.await(t, "physgdb: listening for notices on udp://")
+	address := await(t, &p.errors, "physgdb: listening for notices on udp://")
 	tell(t, address, h.hello("clock"), h.hello("clock"), h.death(), h.death())
 	r := p.wait(t)
 	r.want(t, exitDone, "")
@@ -149,14 +149,14 @@ func TestNotify(t *testing.T) {
 
 func TestNotifyIsInterrupted(t *testing.T) {
 	p := start(t, "notify", "--listen", "udp://127.0.0.1:0")
-	p.errors.await(t, "physgdb: listening for notices on ")
+	await(t, &p.errors, "physgdb: listening for notices on ")
 	p.stop(t).want(t, exitDone, "")
 }
 
 func TestNoticesAddressInUse(t *testing.T) {
 	h := newHost(t)
 	p := start(t, "notify", "--listen", "udp://127.0.0.1:0")
-	address := p.errors.await(t, "physgdb: listening for notices on udp://")
+	address := await(t, &p.errors, "physgdb: listening for notices on udp://")
 	for _, line := range []string{"notify --listen udp://", "info RAM --notify udp://"} {
 		physgdb(t, h.words(line+address)...).want(t, exitFailed, "does another physgdb listen there?")
 	}
@@ -166,7 +166,7 @@ func TestNoticesAddressInUse(t *testing.T) {
 func TestAdapter(t *testing.T) {
 	h := newHost(t)
 	p := start(t, h.words("adapter --memory RAM --listen 127.66.1.1")...)
-	p.out.await(t, "physgdb: adapter at 127.66.1.1")
+	await(t, &p.out, "physgdb: adapter at 127.66.1.1")
 	const source = " nettlp://127.66.1.1?local=127.66.1.2&requester=01:00 "
 	local := physgdb(t, h.words("maps RAM --cr3 CR3")...)
 	remote := physgdb(t, h.words("maps --cr3 CR3"+source)...)

@@ -53,24 +53,24 @@ type Service struct {
 	Ready string
 
 	cmd            *exec.Cmd
-	stdout, stderr output
+	stdout, stderr Output
 	exited         chan struct{}
 	err            error // of the exit; read it when exited is closed
 }
 
-// output keeps what a process writes.
-type output struct {
+// Output is a stream that can be looked at while it is written.
+type Output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (o *output) Write(p []byte) (int, error) {
+func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.Write(p)
 }
 
-func (o *output) String() string {
+func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()

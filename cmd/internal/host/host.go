@@ -159,7 +159,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{Memory: mem, log: (&bridge.Options{Logger: o.Log}).Log()}
+	m := &Machine{Memory: mem, log: o.logger()}
 	if err := m.attach(ctx, o, table); err != nil {
 		mem.Close()
 		return nil, err
@@ -184,6 +184,14 @@ func (o *Options) readVmlinux() (*symbols.Table, error) {
 		return nil, fmt.Errorf("--vmlinux %s: %w", o.Vmlinux, reason(err))
 	}
 	return nil, fmt.Errorf("--vmlinux %w", err)
+}
+
+// logger returns the log, which is never nil.
+func (o *Options) logger() hclog.Logger {
+	if o.Log == nil {
+		return hclog.NewNullLogger()
+	}
+	return o.Log
 }
 
 // checkCR3 says early what is wrong with the CR3: it may take days until the notice comes that it is wanted for.
