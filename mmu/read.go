@@ -26,7 +26,7 @@ func (s *Space) ReadMemory(ctx context.Context, va uint64, p []byte) (n int, err
 		if s.m.viewer != nil {
 			got, err = s.copyViews(ctx, at, chunk)
 		} else {
-			got, err = s.fetch(ctx, at, chunk)
+			got, err = s.fetchOne(ctx, at, chunk)
 		}
 		n += got
 	}
@@ -72,33 +72,6 @@ func (s *Space) copyViews(ctx context.Context, va uint64, p []byte) (n int, err 
 		}
 	}
 	return n, nil
-}
-
-// fetch reads from memory that costs round trips: all translations together, then all pieces together.
-func (s *Space) fetch(ctx context.Context, va uint64, p []byte) (n int, err error) {
-	first := va &^ (PageSize - 1)
-	last := (va + uint64(len(p)) - 1) &^ (PageSize - 1)
-	vas := make([]uint64, 0, (last-first)/PageSize+1)
-	for at := va; len(vas) < cap(vas); at = at&^(PageSize-1) + PageSize {
-		vas = append(vas, at)
-	}
-	found := make([]Translation, len(vas))
-	if err := s.TranslateAll(ctx, vas, found); err != nil {
-		return 0, err
-	}
-	ops, hole := pieces(va, p, vas, found)
-	if len(ops) > 0 {
-		if err := s.m.mem.ReadPhys(ctx, ops); err != nil {
-			return 0, err
-		}
-	}
-	for i := range ops {
-		n += ops[i].Good()
-		if ops[i].Err != nil {
-			return n, ops[i].Err
-		}
-	}
-	return n, hole
 }
 
 // pieces turns translated pages into reads, joining what lies together in physical memory, up to the first page that is
