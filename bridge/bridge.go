@@ -26,7 +26,7 @@ type Op struct {
 	Addr PhysAddr
 	Buf  []byte
 	// Named says why Addr may be touched although no RAM map is known yet: a page table (or CR3) of the machine itself
-	// names its page, as cacheable memory. See [Guard].
+	// names its page, as cacheable memory; or it lies where every PC has RAM. See [Guard].
 	Named bool
 	// Err is set by ReadPhys when the piece could not be read to its end. If it is an [*AccessError], the bytes before
 	// its Addr are good; otherwise none are.

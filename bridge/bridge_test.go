@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -211,6 +212,84 @@ func TestGuard(t *testing.T) {
 				t.Errorf("what reached the bridge (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestGuardIsNarrowed(t *testing.T) {
+	wide := bridge.NewRAMMap([]bridge.Range{{Start: 0x1000, End: 0x9000}})
+	narrow := bridge.NewRAMMap([]bridge.Range{{Start: 0, End: 0x2000}, {Start: 0x8000, End: 0xf000}})
+	elsewhere := bridge.NewRAMMap([]bridge.Range{{Start: 0xf000, End: 0x10000}})
+	for _, tc := range []struct {
+		name   string
+		before bridge.RAMMap
+		by     bridge.RAMMap
+		want   string // the map that is then in force
+		wrong  bool
+	}{
+		{"from a map", wide, narrow, "0x1000-0x1fff, 0x8000-0x8fff", false},
+		{"from nothing known", nil, narrow, "0x0-0x1fff, 0x8000-0xefff", false},
+		{"by nothing known", wide, nil, "0x1000-0x8fff", false},
+		{"by a wider one", narrow, bridge.NewRAMMap([]bridge.Range{{Start: 0, End: 0x100000}}), narrow.String(), false},
+		{"to nothing", wide, elsewhere, "0x1000-0x8fff", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := &viewable{witness{Memory: bridgetest.NewFake(make([]byte, 1<<20))}}
+			g := bridge.NewGuard(w, tc.before)
+			if err := g.Narrow(tc.by); (err != nil) != tc.wrong {
+				t.Errorf("error %v", err)
+			}
+			if got := g.Info().RAM.String(); got != tc.want {
+				t.Errorf("map %s, want %s", got, tc.want)
+			}
+			for page := bridge.PhysAddr(0); page < 0x11000; page += bridge.PageSize {
+				allowed := g.Info().RAM.Contains(page, 8)
+				_, err := bridge.Read(ctx, g, page, make([]byte, 8), true)
+				_, seen := g.View(page, 8)
+				if (err == nil) != allowed || seen != allowed {
+					t.Errorf("%#x: read %v, viewed %v; by its own map %v", uint64(page), err, seen, allowed)
+				}
+			}
+		})
+	}
+}
+
+// viewable is a witness that shows zeros in place.
+type viewable struct{ witness }
+
+func (*viewable) View(_ bridge.PhysAddr, n int) ([]byte, bool) { return make([]byte, n), true }
+
+// TestGuardIsNarrowedWhileInUse has readers at work while the map shrinks page by page: what was refused once stays so.
+func TestGuardIsNarrowedWhileInUse(t *testing.T) {
+	const pages = 64
+	g := bridge.NewGuard(bridgetest.NewFake(make([]byte, pages*bridge.PageSize)), nil)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			end := bridge.PhysAddr(pages * bridge.PageSize)
+			for end > bridge.PageSize {
+				if _, err := bridge.Read(ctx, g, end-8, make([]byte, 8), true); err == nil {
+					continue
+				}
+				if _, ok := g.View(end-8, 8); ok {
+					t.Errorf("%#x is shown after it was refused", uint64(end-8))
+				}
+				end -= bridge.PageSize
+			}
+		})
+	}
+	for n := range bridge.PhysAddr(pages - 1) {
+		// In any order, and each map twice.
+		for range 2 {
+			all.Go(func() {
+				if err := g.Narrow(bridge.RAMMap{{End: (pages - 1 - n) * bridge.PageSize}}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if got := g.Info().RAM.Size(); got != bridge.PageSize {
+		t.Errorf("%d bytes are left, want one page", got)
 	}
 }
 

@@ -1,6 +1,10 @@
 package bridge
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+)
 
 // legacyHole is where a PC has video memory and ROMs instead of RAM, whatever a page table says of it: the kernel maps
 // it as ordinary memory all the same (arch/x86/mm/init.c, init_mem_mapping).
@@ -9,42 +13,61 @@ var legacyHole = Range{0xa0000, 0x100000}
 // Guard lets nothing but RAM be touched. A read of a device's registers by DMA can hang the device or the host, so
 // every read of a bridge passes one Guard, and what it refuses is never sent.
 //
-// Once a RAM map is known, it refuses all that lies outside. Before that it refuses what no page table names as
-// cacheable memory (see [Op.Named]) and the PC's legacy hole.
+// Once a RAM map is known, it refuses all that lies outside. Before that it refuses what nothing vouches for (see
+// [Op.Named]) and the PC's legacy hole. A map that is known can only get smaller.
 type Guard struct {
 	mem    Memory
 	viewer Viewer // nil if mem cannot show memory in place
-	ram    RAMMap
+
+	ram atomic.Pointer[RAMMap] // never nil; changed by Narrow alone
 }
 
 // NewGuard stands a guard before mem. It starts from the RAM that mem itself knows of, narrowed to ram, which may be
 // unknown.
 func NewGuard(mem Memory, ram RAMMap) *Guard {
-	g := &Guard{mem: mem, ram: mem.Info().RAM.Intersect(ram)}
+	g := &Guard{mem: mem}
+	both := mem.Info().RAM.Intersect(ram)
+	g.ram.Store(&both)
 	g.viewer, _ = mem.(Viewer)
 	return g
 }
 
+// Narrow makes the guard stricter: from now on it also refuses what is not RAM by this map. Reads under way are not
+// stopped. It is an error, and changes nothing, if no RAM at all would be left: one of the maps is wrong then.
+func (g *Guard) Narrow(ram RAMMap) error {
+	for {
+		old := g.ram.Load()
+		both := old.Intersect(ram)
+		if ram.Known() && !both.Known() {
+			return fmt.Errorf("RAM map %v: none of it is in the one known so far, %v", ram, *old)
+		}
+		if g.ram.CompareAndSwap(old, &both) {
+			return nil
+		}
+	}
+}
+
 func (g *Guard) ReadPhys(ctx context.Context, ops []Op) error {
+	ram := *g.ram.Load()
 	for i := range ops {
-		if g.allowed(&ops[i]) < len(ops[i].Buf) {
-			return g.readAllowed(ctx, ops)
+		if ram.allowed(&ops[i]) < len(ops[i].Buf) {
+			return g.readAllowed(ctx, ram, ops)
 		}
 	}
 	return g.mem.ReadPhys(ctx, ops)
 }
 
 // readAllowed reads of each piece what may be read, and marks the rest as refused.
-func (g *Guard) readAllowed(ctx context.Context, ops []Op) error {
+func (g *Guard) readAllowed(ctx context.Context, ram RAMMap, ops []Op) error {
 	var pass []Op
 	var from []int // pass[k] is the allowed start of ops[from[k]]
 	for i := range ops {
 		op := &ops[i]
-		n := g.allowed(op)
+		n := ram.allowed(op)
 		op.Err = nil
 		if n < len(op.Buf) {
 			why := ErrNotRAM
-			if !g.ram.Known() && !legacyHole.overlaps(op.Addr, len(op.Buf)) {
+			if !ram.Known() && !legacyHole.overlaps(op.Addr, len(op.Buf)) {
 				why = ErrUnknownRAM
 			}
 			op.Err = &AccessError{op.Addr + PhysAddr(n), len(op.Buf) - n, why}
@@ -68,14 +91,14 @@ func (g *Guard) readAllowed(ctx context.Context, ops []Op) error {
 	return nil
 }
 
-// allowed returns how many bytes at the start of op may be read.
-func (g *Guard) allowed(op *Op) int {
+// allowed returns how many bytes at the start of op may be read, if m is what is known of RAM.
+func (m RAMMap) allowed(op *Op) int {
 	n := uint64(len(op.Buf))
 	switch {
 	case op.Addr+PhysAddr(n) < op.Addr:
 		return 0
-	case g.ram.Known():
-		return int(g.ram.Prefix(op.Addr, n))
+	case m.Known():
+		return int(m.Prefix(op.Addr, n))
 	case !op.Named || legacyHole.overlaps(op.Addr, len(op.Buf)):
 		return 0
 	}
@@ -86,7 +109,7 @@ func (r Range) overlaps(addr PhysAddr, n int) bool { return addr < r.End && r.St
 
 // View shows RAM in place where the memory behind the guard can.
 func (g *Guard) View(addr PhysAddr, n int) ([]byte, bool) {
-	if g.viewer == nil || !g.ram.Contains(addr, uint64(n)) {
+	if g.viewer == nil || !g.ram.Load().Contains(addr, uint64(n)) {
 		return nil, false
 	}
 	return g.viewer.View(addr, n)
@@ -95,7 +118,7 @@ func (g *Guard) View(addr PhysAddr, n int) ([]byte, bool) {
 // Info describes the memory with the RAM map in force.
 func (g *Guard) Info() Info {
 	info := g.mem.Info()
-	info.RAM = g.ram
+	info.RAM = *g.ram.Load()
 	return info
 }
 
