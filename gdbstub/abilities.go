@@ -50,14 +50,65 @@ type OSABINamer interface {
 	OSABI() string
 }
 
+// LibraryLister knows which files beside the main one are loaded where (`qXfer:libraries:read`), such as the modules
+// of a kernel. gdb asks at connect if the OS ABI is "none", and loads the symbols of each file it finds; lldb is not
+// told, as it would place a file by the first of its sections alone.
+type LibraryLister interface {
+	Libraries(ctx context.Context) ([]Library, error)
+}
+
+// Library is one loaded file.
+//
+// gdb counts the Sections against the file that it finds on the user's disk, which the server never sees. So whoever
+// makes the list must know the file: a wrong list is worse than none, since the symbols of that file then stay near
+// address 0. A file that is not known for certain should be left out, and so should one with a section that is not
+// SHF_ALLOC before one that is (relocations do not count), for which gdb 13 to 18 read past the end of the list. The
+// server itself leaves out a Library without a name, without sections, or with a section at 0, as that puts other
+// symbols of the file in wrong places. No section may run over the end of the address space: gdb would abort.
+type Library struct {
+	// Name is the path of the file. gdb looks for it below sysroot, then for its last part in solib-search-path.
+	Name string
+	// Sections holds the virtual address of each SHF_ALLOC section in the order of the file, empty ones included. One
+	// that was freed since needs an address, too: the one it had, or any that nothing is mapped at.
+	Sections []uint64
+}
+
+// OSLister has tables of what an operating system knows, for the user's `info os` (`qXfer:osdata:read`).
+type OSLister interface {
+	// OSTables says which there are, without doing any work. It is called once per connection.
+	OSTables() []OSTable
+}
+
+// OSTable is one table of an OSLister. Its texts may hold any bytes: what cannot be read is shown as question marks.
+type OSTable struct {
+	Name        string   // what the user types after `info os`, such as "processes"
+	Title       string   // what a menu calls it, such as "Processes"
+	Description string   // one line that says what it lists
+	Columns     []string // VS Code looks for pid, user, command and cores in "processes"
+
+	// Rows reads the cells, one for each of the Columns. Missing ones are shown empty and surplus ones not at all.
+	Rows func(ctx context.Context) ([][]string, error)
+}
+
+// VMCoreInfoReader has the text of a Linux kernel's vmcoreinfo note, lines of KEY=VALUE, as it lies in memory
+// (`qXfer:vmcoreinfo:read`, which drgn proposes). gdb and lldb do not ask for it.
+type VMCoreInfoReader interface {
+	// VMCoreInfo returns the text, which must not change afterwards.
+	VMCoreInfo(ctx context.Context) ([]byte, error)
+}
+
 // abilities is what one Target can do beyond the least. A nil field means that it cannot.
 type abilities struct {
 	registerWriter RegisterWriter
 	relocator      Relocator
 	borrower       SymbolBorrower
 	monitor        Monitor
+	libraries      LibraryLister
+	osLister       OSLister
+	vmcoreInfo     VMCoreInfoReader
 
-	wanted    []string // names from the borrower
+	wanted    []string  // names from the borrower
+	osTables  []OSTable // from the osLister
 	whyHalted string
 	osabi     string // empty: as the Description says
 }
@@ -71,8 +122,13 @@ func abilitiesOf(target Target) abilities {
 	a.registerWriter, _ = target.(RegisterWriter)
 	a.relocator, _ = target.(Relocator)
 	a.monitor, _ = target.(Monitor)
+	a.libraries, _ = target.(LibraryLister)
+	a.vmcoreInfo, _ = target.(VMCoreInfoReader)
 	if b, ok := target.(SymbolBorrower); ok {
 		a.borrower, a.wanted = b, b.WantedSymbols()
+	}
+	if l, ok := target.(OSLister); ok {
+		a.osLister, a.osTables = l, l.OSTables()
 	}
 	if e, ok := target.(HaltExplainer); ok {
 		a.whyHalted = e.WhyHalted()

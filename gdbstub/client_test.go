@@ -2,7 +2,9 @@ package gdbstub_test
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +57,20 @@ func dial(t testing.TB, addr string) *client {
 	return &client{t, conn, rsp.NewConn(conn, 4*rsp.DefaultLimit)}
 }
 
+// pipe is a client without a network, of which a fuzzer has plenty.
+func pipe(t testing.TB, target gdbstub.Target) *client {
+	here, there := net.Pipe()
+	ended := make(chan error)
+	go func() { ended <- gdbstub.NewServer(open(target), nil).Serve(context.Background(), there) }()
+	t.Cleanup(func() {
+		here.Close()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return &client{t, here, rsp.NewConn(here, 4*rsp.DefaultLimit)}
+}
+
 // connect is dial to a server of its own for target.
 func connect(t testing.TB, target gdbstub.Target) *client {
 	t.Helper()
@@ -99,6 +115,23 @@ func (c *client) expect(packet, want string) {
 	c.t.Helper()
 	if got := c.ask(packet); got != want {
 		c.t.Errorf("%q is answered %.300q, want %.300q", packet, got, want)
+	}
+}
+
+// document reads a whole object by qXfer, a little at a time.
+func (c *client) document(object, annex string) string {
+	c.t.Helper()
+	var doc strings.Builder
+	for {
+		part := c.ask(fmt.Sprintf("qXfer:%s:read:%s:%x,1000", object, annex, doc.Len()))
+		data, err := rsp.AppendUnescaped(nil, []byte(part[min(1, len(part)):]))
+		if err != nil || part == "" || part[0] != 'm' && part[0] != 'l' {
+			c.t.Fatalf("%s %q from %#x on is answered %.300q", object, annex, doc.Len(), part)
+		}
+		doc.Write(data)
+		if part[0] == 'l' {
+			return doc.String()
+		}
 	}
 }
 

@@ -2,11 +2,7 @@ package gdbstub
 
 import (
 	"bytes"
-	"encoding/xml"
 	"fmt"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Description says which registers a machine has. It becomes the target.xml that clients read (gdb manual,
@@ -94,18 +90,4 @@ func (r Register) writeXML(b *bytes.Buffer) {
 		fmt.Fprintf(b, " group=\"%s\"", escapeXML(r.Group))
 	}
 	b.WriteString("/>\n")
-}
-
-// escapeXML makes text fit for an attribute or an element. What people cannot read, which a dead machine's strings
-// may well hold, becomes a question mark; U+FFFD would be shown as rubbish by a gdb in the C locale.
-func escapeXML(text string) string {
-	readable := strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
-	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(readable)) // a Builder takes every write
-	return b.String()
 }

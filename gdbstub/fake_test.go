@@ -59,6 +59,8 @@ const (
 	text  = 0xffffffff9d000000 // where the fake kernel runs
 	slide = 0x1c000000
 	stack = 0xffffc90000000000
+
+	vmcoreInfo = "OSRELEASE=0.0-synthetic\nSYMBOL(init_task)=ffffffff9d002000\nPAGESIZE=4096\n"
 )
 
 // newBare is a small machine: three threads and two pages with a hole after them.
@@ -84,11 +86,19 @@ func newBare() *bare {
 // able has every ability.
 type able struct {
 	*bare
-	borrowed atomic.Pointer[map[string]uint64]
-	closed   atomic.Bool
+	libraries []gdbstub.Library
+	tables    []gdbstub.OSTable
+	listed    atomic.Int32 // calls of Threads
+	borrowed  atomic.Pointer[map[string]uint64]
+	closed    atomic.Bool
 }
 
 func newAble() *able { return &able{bare: newBare()} }
+
+func (a *able) Threads(ctx context.Context) ([]gdbstub.Thread, error) {
+	a.listed.Add(1)
+	return a.bare.Threads(ctx)
+}
 
 func (a *able) WriteRegister(_ context.Context, id gdbstub.ThreadID, name string, value uint64) error {
 	if name != "cr3" {
@@ -114,6 +124,12 @@ func (a *able) Monitor(_ context.Context, w io.Writer, line string) error {
 	_, err := fmt.Fprintln(w, "hello, user")
 	return err
 }
+
+func (a *able) Libraries(context.Context) ([]gdbstub.Library, error) { return a.libraries, nil }
+
+func (a *able) OSTables() []gdbstub.OSTable { return a.tables }
+
+func (a *able) VMCoreInfo(context.Context) ([]byte, error) { return []byte(vmcoreInfo), nil }
 
 func (a *able) WhyHalted() string { return "This kernel has panicked: it cannot run." }
 

@@ -1,7 +1,6 @@
 package gdbstub_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os/exec"
@@ -132,47 +131,22 @@ func TestGdbSurvivesCtrlC(t *testing.T) {
 	kernel := buildKernel(t)
 	target := newKernel(t, kernel)
 	addr := serve(t, open(target), nil)
-	ctx, cancel := context.WithTimeout(context.Background(), gdbPatience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "gdb", "-nx", "-q", "--interpreter=mi3", kernel)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
-	// until sends a command and reads on to the line that starts with want.
-	until := func(command, want string) {
-		t.Helper()
-		fmt.Fprintln(in, command)
-		for lines.Scan() {
-			if strings.HasPrefix(lines.Text(), want) {
-				return
-			}
-		}
-		t.Fatalf("gdb does not answer %q with %q", command, want)
-	}
-	until("1-gdb-set mi-async on", "1^done")
-	until("2-target-select remote "+addr, "2^connected")
-	until("3-exec-continue", "*stopped,reason=\"signal-received\",signal-name=\"SIGINT\"")
-	until("4-exec-interrupt", "4^done") // sends the interrupt byte though nothing runs
+	g := startMI(t, kernel)
+	g.until("1-gdb-set mi-async on", "1^done")
+	g.until("2-target-select remote "+addr, "2^connected")
+	g.until("3-exec-continue", "*stopped,reason=\"signal-received\",signal-name=\"SIGINT\"")
+	g.until("4-exec-interrupt", "4^done") // sends the interrupt byte though nothing runs
 	for i := range 3 {
-		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		if err := g.cmd.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
-		until(fmt.Sprintf("%d-data-evaluate-expression counter", 10+i), fmt.Sprintf("%d^done,value=\"42\"", 10+i))
+		g.until(fmt.Sprintf("%d-data-evaluate-expression counter", 10+i), fmt.Sprintf("%d^done,value=\"42\"", 10+i))
 	}
-	until("20-exec-next", "*stopped,reason=\"signal-received\"")
-	until("21-target-detach", "21^done")
-	until("22-target-select remote "+addr, "22^connected")
-	until("23-gdb-exit", "23^exit")
-	if err := cmd.Wait(); err != nil {
+	g.until("20-exec-next", "*stopped,reason=\"signal-received\"")
+	g.until("21-target-detach", "21^done")
+	g.until("22-target-select remote "+addr, "22^connected")
+	g.until("23-gdb-exit", "23^exit")
+	if err := g.cmd.Wait(); err != nil {
 		t.Errorf("gdb: %v", err)
 	}
 }
@@ -197,19 +171,5 @@ func TestGdbShowsWhyItIsNotServed(t *testing.T) {
 	addr := serve(t, func(context.Context) (gdbstub.Target, error) { return nil, errBroken }, nil)
 	if out := gdb(t, "target remote "+addr); !strings.Contains(out, "open target: the bridge is down") {
 		t.Error("gdb does not say why")
-	}
-}
-
-func TestGdbListsTwoThousandThreads(t *testing.T) {
-	kernel := buildKernel(t)
-	target := newKernel(t, kernel)
-	known := target.registers[1]
-	for id := gdbstub.ThreadID(100); id < 2100; id++ {
-		target.threads = append(target.threads, gdbstub.Thread{ID: id, Name: "task", Core: -1})
-		target.registers[id] = known
-	}
-	out := gdb(t, "file "+kernel, "target remote "+serve(t, open(target), nil), "info threads")
-	if n := strings.Count(out, "inner (n=0)"); n < 2000 {
-		t.Errorf("%d threads", n)
 	}
 }

@@ -16,7 +16,7 @@ func (s *session) stopReason(ctx context.Context) reply {
 	if s.process.detached {
 		return text("W00")
 	}
-	if err := s.refreshThreads(ctx); err != nil {
+	if err := s.freshThreads(ctx); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
 	return s.stopReply("T05", s.current)
@@ -41,6 +41,7 @@ func (s *session) attach(ctx context.Context, args []byte) reply {
 		return s.fail(codeRefused, err.Error())
 	}
 	s.process.detached = false
+	s.current = s.threads.all[0].ID // whichever was selected before an earlier detach
 	return s.stopReply("T05", s.current)
 }
 

@@ -95,7 +95,10 @@ func (s *session) registerByNumber(digits []byte) (Register, bool) {
 func appendRegister(dst []byte, r Register, known Registers) []byte {
 	value, available := known[r.Name]
 	if !available || r.Bits > 64 {
-		return append(dst, bytes.Repeat([]byte("xx"), r.Bits/8)...)
+		for range r.Bits / 8 {
+			dst = append(dst, "xx"...)
+		}
+		return dst
 	}
 	var raw [8]byte
 	binary.LittleEndian.PutUint64(raw[:], value)

@@ -39,5 +39,5 @@ func (s *session) stopReply(signal string, id ThreadID) reply {
 	if id == 0 {
 		return text(signal)
 	}
-	return text(signal + "thread:" + s.formatThreadID(id) + ";")
+	return reply{payload: append(s.appendThreadID([]byte(signal+"thread:"), id), ';')}
 }

@@ -201,8 +201,8 @@ func within(t *testing.T, limit time.Duration, f func()) {
 }
 
 func TestACallThatMindsItsContextGivesItsGoodPart(t *testing.T) {
-	s, c := newStubborn(t)
-	s.minds = true
+	s := &stubborn{able: newAble(), minds: true}
+	c := dial(t, serve(t, open(s), &gdbstub.Options{Deadline: time.Second})) // 125 ms to hand the good part over
 	c.expect("m0,40", "11")
 	c.expect("mffffffff9d000001,1", "01")
 }

@@ -24,6 +24,9 @@ func (s *session) supported(args []byte) reply {
 	if !s.client.lldb {
 		items = append(items, "multiprocess+", "binary-upload+", "error-message+")
 	}
+	if s.client.lldb {
+		delete(s.objects, "libraries") // lldb moves a whole file to where its first section is
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.objects)) {
 		items = append(items, "qXfer:"+name+":read+")
 	}

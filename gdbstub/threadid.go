@@ -2,7 +2,6 @@ package gdbstub
 
 import (
 	"bytes"
-	"fmt"
 	"strconv"
 
 	"physgdb/gdbstub/rsp"
@@ -37,10 +36,10 @@ func parseID(digits []byte) (ThreadID, bool) {
 	return ThreadID(n), ok && n <= uint64(maxThreadID)
 }
 
-// formatThreadID writes id as this client wants to read it.
-func (s *session) formatThreadID(id ThreadID) string {
+// appendThreadID writes id as this client wants to read it.
+func (s *session) appendThreadID(dst []byte, id ThreadID) []byte {
 	if s.client.multiprocess {
-		return fmt.Sprintf("p%x.%x", processID, int64(id))
+		dst = append(strconv.AppendInt(append(dst, 'p'), processID, 16), '.')
 	}
-	return strconv.FormatInt(int64(id), 16)
+	return strconv.AppendInt(dst, int64(id), 16)
 }

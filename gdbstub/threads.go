@@ -11,9 +11,10 @@ import (
 // threadList is a snapshot of the Target's threads. Clients page through a list and ask about its members one by
 // one; both need it to hold still.
 type threadList struct {
-	all   []Thread
-	index map[ThreadID]int
-	next  int // of qsThreadInfo
+	all    []Thread
+	index  map[ThreadID]int
+	next   int  // of qsThreadInfo
+	listed bool // by a client
 }
 
 // errNoThreads is what a Target without threads amounts to: there is nothing to select.
@@ -41,6 +42,24 @@ func (s *session) refreshThreads(ctx context.Context) error {
 	if _, alive := list.index[s.current]; !alive {
 		s.current = list.all[0].ID
 	}
+	return nil
+}
+
+// freshThreads takes a new snapshot, unless the one at hand was not listed yet. So the one that `?` was answered from
+// is also the one that the client lists right after.
+func (s *session) freshThreads(ctx context.Context) error {
+	if len(s.threads.all) > 0 && !s.threads.listed {
+		return nil
+	}
+	return s.refreshThreads(ctx)
+}
+
+// listThreads takes the snapshot that a client is about to read.
+func (s *session) listThreads(ctx context.Context) error {
+	if err := s.freshThreads(ctx); err != nil {
+		return err
+	}
+	s.threads.listed = true
 	return nil
 }
 
@@ -94,7 +113,7 @@ func (s *session) currentThread(ctx context.Context) reply {
 	if err := s.needThreads(ctx); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
-	return text("QC" + s.formatThreadID(s.current))
+	return reply{payload: s.appendThreadID([]byte("QC"), s.current)}
 }
 
 // firstThreads answers qfThreadInfo with the first part of a new snapshot.
@@ -102,9 +121,10 @@ func (s *session) firstThreads(ctx context.Context) reply {
 	if s.process.detached {
 		return text("l")
 	}
-	if err := s.refreshThreads(ctx); err != nil {
+	if err := s.listThreads(ctx); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
+	s.threads.next = 0
 	return s.moreThreads()
 }
 
@@ -119,11 +139,14 @@ func (s *session) moreThreads() reply {
 		return text("l")
 	}
 	s.threads.next += len(rest)
-	ids := make([]string, len(rest))
+	s.out = append(s.out[:0], 'm')
 	for i, t := range rest {
-		ids[i] = s.formatThreadID(t.ID)
+		if i > 0 {
+			s.out = append(s.out, ',')
+		}
+		s.out = s.appendThreadID(s.out, t.ID)
 	}
-	return text("m" + strings.Join(ids, ","))
+	return reply{payload: s.out}
 }
 
 // threadExtraInfo answers qThreadExtraInfo, which clients ask if they do not know qXfer:threads.
@@ -136,7 +159,7 @@ func (s *session) threadExtraInfo(ctx context.Context, args []byte) reply {
 		return text(codeRefused)
 	}
 	t := s.threads.all[s.threads.index[id]]
-	words := strings.TrimSpace(t.Name + " " + t.Text)
+	words := strings.TrimSpace(readable(t.Name + " " + t.Text))
 	if words == "" {
 		words = "thread" // an empty answer would make gdb try older packets
 	}

@@ -3,7 +3,7 @@ package gdbstub
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"strconv"
 
 	"physgdb/gdbstub/rsp"
 )
@@ -20,31 +20,43 @@ type document struct {
 
 // qXferObjects is the table that both answers qXfer and fills qSupported.
 func (s *session) qXferObjects() map[string]object {
-	return map[string]object{
+	objects := map[string]object{
 		"features": s.featuresObject,
 		"threads":  s.threadsObject,
 	}
+	if s.can.libraries != nil {
+		objects["libraries"] = s.librariesObject
+	}
+	if s.can.osLister != nil {
+		objects["osdata"] = s.osObject
+	}
+	if s.can.vmcoreInfo != nil {
+		objects["vmcoreinfo"] = s.vmcoreInfoObject
+	}
+	return objects
 }
 
 // transfer answers qXfer (gdb manual, appendix E.4 and E.13 on): m and a part, or l and the last part.
 func (s *session) transfer(ctx context.Context, args []byte) reply {
-	part := bytes.Split(args, []byte(":")) // "", object, "read", annex, offset,length
-	if len(part) != 5 || string(part[2]) != "read" {
+	part := bytes.SplitN(args, []byte(":"), 4) // "", object, "read", annex:offset,length
+	if len(part) != 4 || string(part[2]) != "read" {
 		return unsupported()
 	}
 	produce, known := s.objects[string(part[1])]
 	if !known {
 		return unsupported()
 	}
-	offset, length, valid := parseExtent(part[4])
+	annex, extent := cutLast(part[3], ':')
+	offset, length, valid := parseExtent(extent)
 	if !valid {
 		return text("E00") // "malformed request or annex", by the manual
 	}
-	name := string(part[1]) + ":" + string(part[3])
+	name := string(part[1]) + ":" + string(annex)
 	if offset == 0 || s.xfer.name != name {
-		data, found, err := produce(ctx, string(part[3]))
+		data, found, err := produce(ctx, string(annex))
 		switch {
 		case err != nil:
+			s.log.log.Warn("object not read", "object", name, "error", err) // no client shows why
 			return s.fail(codeRefused, err.Error())
 		case !found:
 			return text("E00")
@@ -52,6 +64,12 @@ func (s *session) transfer(ctx context.Context, args []byte) reply {
 		s.xfer = document{name, data}
 	}
 	return s.transferPart(offset, length)
+}
+
+// cutLast cuts around the last sep. An annex may be what the user typed (`info os a:b`), with colons of its own.
+func cutLast(arg []byte, sep byte) (before, after []byte) {
+	at := bytes.LastIndexByte(arg, sep)
+	return arg[:max(at, 0)], arg[at+1:]
 }
 
 // transferPart sends some of the document at hand. An offset beyond its end gets the end.
@@ -94,21 +112,35 @@ func (s *session) threadsObject(ctx context.Context, annex string) ([]byte, bool
 	if s.process.detached {
 		return []byte("<threads/>"), true, nil
 	}
-	if err := s.refreshThreads(ctx); err != nil {
+	if err := s.listThreads(ctx); err != nil {
 		return nil, false, err
 	}
-	var b bytes.Buffer
-	b.WriteString("<?xml version=\"1.0\"?>\n<threads>\n")
+	doc := []byte("<?xml version=\"1.0\"?>\n<threads>\n")
 	for _, t := range s.threads.all {
-		fmt.Fprintf(&b, "<thread id=\"%s\"", s.formatThreadID(t.ID))
-		if t.Core >= 0 {
-			fmt.Fprintf(&b, " core=\"%d\"", t.Core)
-		}
-		if t.Name != "" {
-			fmt.Fprintf(&b, " name=\"%s\"", escapeXML(t.Name))
-		}
-		fmt.Fprintf(&b, ">%s</thread>\n", escapeXML(t.Text))
+		doc = s.appendThreadXML(doc, t)
 	}
-	b.WriteString("</threads>\n")
-	return b.Bytes(), true, nil
+	return append(doc, "</threads>\n"...), true, nil
+}
+
+// appendThreadXML appends one line of a list, which may have thousands and is read anew for each `info threads`.
+func (s *session) appendThreadXML(doc []byte, t Thread) []byte {
+	doc = s.appendThreadID(append(doc, "<thread id=\""...), t.ID)
+	if t.Core >= 0 {
+		doc = strconv.AppendInt(append(doc, "\" core=\""...), int64(t.Core), 10)
+	}
+	if t.Name != "" {
+		doc = append(append(doc, "\" name=\""...), escapeXML(t.Name)...)
+	}
+	doc = append(append(doc, "\">"...), escapeXML(t.Text)...)
+	return append(doc, "</thread>\n"...)
+}
+
+// vmcoreInfoObject is the text of the note and nothing else, as drgn proposes it.
+func (s *session) vmcoreInfoObject(ctx context.Context, annex string) ([]byte, bool, error) {
+	if annex != "" {
+		return nil, false, nil
+	}
+	reader := s.can.vmcoreInfo
+	data, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.VMCoreInfo(ctx) })
+	return data, true, err
 }

@@ -1,0 +1,44 @@
+package gdbstub
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+)
+
+// librariesObject is the list of loaded files (gdb manual, appendix E, "Library List Format").
+func (s *session) librariesObject(ctx context.Context, annex string) ([]byte, bool, error) {
+	if annex != "" {
+		return nil, false, nil
+	}
+	lister := s.can.libraries
+	all, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) ([]Library, error) { return lister.Libraries(ctx) })
+	if err != nil {
+		return nil, false, err
+	}
+	var b bytes.Buffer
+	b.WriteString("<?xml version=\"1.0\"?>\n<library-list version=\"1.0\">\n")
+	for _, l := range all {
+		if !l.placeable() {
+			s.log.log.Warn("library left out: a name or the address of a section is missing", "name", l.Name)
+			continue
+		}
+		l.writeXML(&b)
+	}
+	b.WriteString("</library-list>\n")
+	return b.Bytes(), true, nil
+}
+
+// placeable says whether gdb can make anything of l. One library without sections makes it drop the whole list.
+func (l Library) placeable() bool {
+	return l.Name != "" && len(l.Sections) > 0 && !slices.Contains(l.Sections, 0)
+}
+
+func (l Library) writeXML(b *bytes.Buffer) {
+	fmt.Fprintf(b, "<library name=\"%s\">", escapeXML(l.Name))
+	for _, addr := range l.Sections {
+		fmt.Fprintf(b, "<section address=\"%#x\"/>", addr)
+	}
+	b.WriteString("</library>\n")
+}
