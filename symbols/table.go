@@ -73,7 +73,7 @@ func (t *Table) Lookup(name string) (Symbol, bool) {
 }
 
 // At finds the symbol that a link address lies in, and how far into it, in bytes. A symbol whose size is not known
-// reaches to the next.
+// reaches to the next, and is returned with the size that it thereby has.
 func (t *Table) At(addr uint64) (sym Symbol, off uint64, ok bool) {
 	order := t.byAddr()
 	end := sort.Search(len(order), func(i int) bool { return t.symbols[order[i]].Addr > addr })
@@ -88,6 +88,9 @@ func (t *Table) At(addr uint64) (sym Symbol, off uint64, ok bool) {
 		if !ok || better(s, &sym) {
 			sym, ok = *s, true
 		}
+	}
+	if sym.Size == 0 && end < len(order) {
+		sym.Size = t.symbols[order[end]].Addr - sym.Addr
 	}
 	return sym, addr - sym.Addr, ok
 }

@@ -1,0 +1,203 @@
+package symbols
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// BTF is the [Types] of a kernel by its own BTF (Documentation/bpf/btf.rst), which stands in its vmlinux and in its
+// memory. It is safe for concurrent use.
+type BTF struct {
+	spec *btf.Spec
+
+	mu    sync.Mutex
+	known map[string]btf.Type // structs, unions and enums by name
+}
+
+// NewBTF takes the types from a raw BTF section.
+func NewBTF(raw []byte) (b *BTF, err error) {
+	defer recoverTo(&err, "BTF")
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("BTF: %w", err)
+	}
+	return &BTF{spec: spec, known: map[string]btf.Type{}}, nil
+}
+
+// ReadBTF takes the types from the section .BTF of an ELF file. The error is ErrNoType if it has none.
+func ReadBTF(path string) (*BTF, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	defer f.Close()
+	section := f.Section(".BTF")
+	if section == nil || section.Type == elf.SHT_NOBITS {
+		return nil, fmt.Errorf("%s: no section .BTF: %w", path, ErrNoType)
+	}
+	raw, err := section.Data()
+	if err != nil {
+		return nil, fmt.Errorf("%s: section .BTF: %w", path, err)
+	}
+	b, err := NewBTF(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return b, nil
+}
+
+// recoverTo turns a panic of a parser that met damaged data into an error.
+func recoverTo(err *error, what string) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%s: damaged: %v", what, p)
+	}
+}
+
+func (b *BTF) Field(typ, path string) (f Field, err error) {
+	defer recoverTo(&err, "BTF of "+typ)
+	steps, err := parsePath(path)
+	if err != nil {
+		return Field{}, err
+	}
+	t, err := b.composite(typ)
+	if err != nil {
+		return Field{}, err
+	}
+	var offset uint64
+	for _, s := range steps {
+		var at uint64
+		if t, at, err = member(t, s.name, nil); err != nil {
+			return Field{}, fmt.Errorf("%s.%s: %w", typ, path, err)
+		}
+		offset += at
+		for _, i := range s.indices {
+			array, ok := btf.UnderlyingType(t).(*btf.Array)
+			if !ok {
+				return Field{}, fmt.Errorf("%s.%s: %s is no array: %w", typ, path, s.name, ErrNoMember)
+			}
+			t = array.Type
+			size, err := sizeOf(t)
+			if err != nil {
+				return Field{}, fmt.Errorf("%s.%s: %w", typ, path, err)
+			}
+			offset += i * size
+		}
+	}
+	f, err = fieldOf(t, offset)
+	if err != nil {
+		return Field{}, fmt.Errorf("%s.%s: %w", typ, path, err)
+	}
+	return f, nil
+}
+
+func (b *BTF) Size(typ string) (size uint64, err error) {
+	defer recoverTo(&err, "BTF of "+typ)
+	t, err := b.composite(typ)
+	if err != nil {
+		return 0, err
+	}
+	return sizeOf(t)
+}
+
+func (b *BTF) Enum(typ, constant string) (value int64, err error) {
+	defer recoverTo(&err, "BTF of "+typ)
+	t, err := b.lookup(typ, func(t btf.Type) bool { _, ok := t.(*btf.Enum); return ok })
+	if err != nil {
+		return 0, fmt.Errorf("enum %s: %w", typ, err)
+	}
+	for _, v := range t.(*btf.Enum).Values {
+		if v.Name == constant {
+			return int64(v.Value), nil
+		}
+	}
+	return 0, fmt.Errorf("enum %s: %s: %w", typ, constant, ErrNoMember)
+}
+
+// composite finds a struct or union by its name.
+func (b *BTF) composite(name string) (btf.Type, error) {
+	t, err := b.lookup(name, func(t btf.Type) bool { return membersOf(t) != nil })
+	if err != nil {
+		return nil, fmt.Errorf("struct %s: %w", name, err)
+	}
+	return t, nil
+}
+
+// lookup finds the type of this name that is wanted, itself or behind a typedef.
+func (b *BTF) lookup(name string, wanted func(btf.Type) bool) (btf.Type, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if t, ok := b.known[name]; ok && wanted(t) {
+		return t, nil
+	}
+	all, err := b.spec.AnyTypesByName(name)
+	if err != nil && !errors.Is(err, btf.ErrNotFound) {
+		return nil, err
+	}
+	for _, t := range all {
+		if t = btf.UnderlyingType(t); wanted(t) {
+			b.known[name] = t
+			return t, nil
+		}
+	}
+	return nil, ErrNoType
+}
+
+func membersOf(t btf.Type) []btf.Member {
+	switch t := t.(type) {
+	case *btf.Struct:
+		return t.Members
+	case *btf.Union:
+		return t.Members
+	}
+	return nil
+}
+
+// member finds a member by name, in t itself or in its anonymous members, and its offset in bytes. seen are the types
+// that were looked into: damaged ones may contain themselves.
+func member(t btf.Type, name string, seen map[btf.Type]bool) (btf.Type, uint64, error) {
+	t = btf.UnderlyingType(t)
+	for _, m := range membersOf(t) {
+		switch {
+		case m.Name == name && m.BitfieldSize != 0:
+			return nil, 0, fmt.Errorf("%s is a bit field: %w", name, ErrNoMember)
+		case m.Name == name:
+			return m.Type, uint64(m.Offset.Bytes()), nil
+		case m.Name == "" && !seen[m.Type]:
+			if seen == nil {
+				seen = map[btf.Type]bool{}
+			}
+			seen[m.Type] = true
+			if found, at, err := member(m.Type, name, seen); err == nil {
+				return found, uint64(m.Offset.Bytes()) + at, nil
+			}
+		}
+	}
+	return nil, 0, fmt.Errorf("%s: %w", name, ErrNoMember)
+}
+
+func fieldOf(t btf.Type, offset uint64) (Field, error) {
+	size, err := sizeOf(t)
+	if err != nil {
+		return Field{}, err
+	}
+	f := Field{Offset: offset, Size: size, Elem: size}
+	if array, ok := btf.UnderlyingType(t).(*btf.Array); ok {
+		if f.Elem, err = sizeOf(array.Type); err != nil {
+			return Field{}, err
+		}
+	}
+	return f, nil
+}
+
+func sizeOf(t btf.Type) (uint64, error) {
+	n, err := btf.Sizeof(t)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(n), nil
+}

@@ -1,0 +1,210 @@
+package symbols
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sort"
+)
+
+// ORC is a kernel's or a module's table of stack frames, made by objtool for CONFIG_UNWINDER_ORC. It covers C and
+// assembly alike, entry code included. It searches the bytes as they are, and is immutable and safe for concurrent use.
+//
+// The format is that of arch/x86/include/asm/orc_types.h, the meaning that of arch/x86/kernel/unwind_orc.c.
+type ORC struct {
+	base    uint64 // address of ips[0]
+	ips     []byte // s32 each: an address relative to that of the word itself, rising
+	entries []byte // struct orc_entry for each of ips
+	format  ORCFormat
+}
+
+const (
+	orcIPSize    = 4
+	orcEntrySize = 6 // s16 sp_offset, s16 bp_offset, 16 bits of flags
+)
+
+// NewORC makes a table of the bytes between __start_orc_unwind_ip (whose address is base) and __stop_orc_unwind_ip, and
+// those between __start_orc_unwind and __stop_orc_unwind; or of what a module's arch.orc_unwind_ip and arch.orc_unwind
+// point at, arch.num_orcs entries. It keeps both. Tables that are not in order (as in a vmlinux before 5.6, which the
+// kernel sorted when it booted) are sorted.
+func NewORC(base uint64, ips, entries []byte, format ORCFormat) (*ORC, error) {
+	n := len(ips) / orcIPSize
+	if len(ips)%orcIPSize != 0 || len(entries) != n*orcEntrySize {
+		return nil, fmt.Errorf("ORC table: %d bytes of addresses do not fit %d bytes of entries", len(ips), len(entries))
+	}
+	if n == 0 {
+		return nil, errors.New("ORC table: empty")
+	}
+	if int(format) >= len(orcLayouts) {
+		return nil, fmt.Errorf("ORC table: format %d is unknown", format)
+	}
+	o := &ORC{base, ips, entries, format}
+	if !o.sorted() {
+		return o.sort()
+	}
+	return o, nil
+}
+
+// At implements Unwinder. Link or run-time addresses, whichever base is.
+func (o *ORC) At(pc uint64) (FrameRule, bool) {
+	n := o.len()
+	// Of several entries for an address the last one counts: the others end the section before it.
+	i := sort.Search(n, func(i int) bool { return o.ip(i) > pc })
+	if i == 0 || i == n {
+		return FrameRule{}, false // the last entry only ends the last section
+	}
+	return orcLayouts[o.format].rule(o.entry(i - 1))
+}
+
+// Format returns the format of the table: that of a kernel is that of its modules.
+func (o *ORC) Format() ORCFormat { return o.format }
+
+func (o *ORC) len() int { return len(o.ips) / orcIPSize }
+
+// ip is the address from which on entry i counts.
+func (o *ORC) ip(i int) uint64 {
+	at := i * orcIPSize
+	return o.base + uint64(at) + uint64(int64(int32(binary.LittleEndian.Uint32(o.ips[at:]))))
+}
+
+func (o *ORC) entry(i int) []byte { return o.entries[i*orcEntrySize:][:orcEntrySize] }
+
+func (o *ORC) sorted() bool {
+	before := o.ip(0)
+	for i := range o.len() {
+		ip := o.ip(i)
+		if ip < before {
+			return false
+		}
+		before = ip
+	}
+	return true
+}
+
+// sort returns the table in order, as unwind_init() in kernels before 5.6: at equal addresses entries without a frame,
+// which only end a section, come first.
+func (o *ORC) sort() (*ORC, error) {
+	n := o.len()
+	order := make([]int, n)
+	for i := range order {
+		order[i] = i
+	}
+	sort.SliceStable(order, func(a, b int) bool {
+		if x, y := o.ip(order[a]), o.ip(order[b]); x != y {
+			return x < y
+		}
+		x, _ := orcLayouts[o.format].rule(o.entry(order[a]))
+		y, _ := orcLayouts[o.format].rule(o.entry(order[b]))
+		return x.Kind == NoFrame && y.Kind != NoFrame
+	})
+	s := &ORC{o.base, make([]byte, 0, len(o.ips)), make([]byte, 0, len(o.entries)), o.format}
+	for i, from := range order {
+		rel := int64(o.ip(from) - o.base - uint64(i*orcIPSize))
+		if rel != int64(int32(rel)) {
+			return nil, fmt.Errorf("ORC table: address %#x is too far from the table", o.ip(from))
+		}
+		s.ips = binary.LittleEndian.AppendUint32(s.ips, uint32(rel))
+		s.entries = append(s.entries, o.entry(from)...)
+	}
+	return s, nil
+}
+
+// ReadORC reads the ORC table of a vmlinux: link addresses. It reads nothing else of the file.
+func ReadORC(path string) (*ORC, error) {
+	f, err := openELF(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	ips := f.Section(".orc_unwind_ip")
+	entries := f.Section(".orc_unwind")
+	if ips == nil || entries == nil {
+		return nil, fmt.Errorf("%s: has no ORC table (built without CONFIG_UNWINDER_ORC?)", path)
+	}
+	ipBytes, err := ips.Data()
+	if err != nil {
+		return nil, fmt.Errorf("%s: section %s: %w", path, ips.Name, err)
+	}
+	entryBytes, err := entries.Data()
+	if err != nil {
+		return nil, fmt.Errorf("%s: section %s: %w", path, entries.Name, err)
+	}
+	var header []byte
+	if s := f.Section(".orc_header"); s != nil {
+		if header, err = s.Data(); err != nil {
+			return nil, fmt.Errorf("%s: section %s: %w", path, s.Name, err)
+		}
+	}
+	format, err := ORCFormatOf(header, entryBytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	o, err := NewORC(ips.Addr, ipBytes, entryBytes, format)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return o, nil
+}
+
+// ORCFormat is a layout of struct orc_entry, named after the first Linux that had it.
+type ORCFormat uint8
+
+const (
+	ORC4_14 ORCFormat = iota // 4.14 to 6.2
+	ORC6_3                   // 6.3: a bit for signal frames
+	ORC6_4                   // 6.4 to 7.0: undefined and end of stack are types
+	ORC7_1                   // 7.1: registers in another order
+)
+
+// orcHashes are the first bytes of what .orc_header holds: a SHA-1 over the definitions in orc_types.h
+// (scripts/orc_hash.sh). Kernels from 6.3.10 on have it.
+var orcHashes = map[string]ORCFormat{
+	"\xdb\x84\xae\xd4\x10\x3b\x31\xdd\x51\xe0\x17\xf8\xf7\x97\x83\xca\x98\x5c\x2c\x51": ORC6_3,
+	"\xfe\x5d\x32\xbf\x58\x1b\xd6\x3b\x2c\xa9\xa5\xc6\x5b\xa5\xa6\x25\xea\xb3\xfe\x24": ORC6_4,
+	"\x13\x7c\x36\xad\x76\x27\xc4\xdd\x55\x93\x21\x76\xbb\x0e\xcd\xbd\x50\x41\xfc\x82": ORC7_1,
+}
+
+// ORCFormatOf tells the format of a table. header is what .orc_header or the variable orc_header holds, or empty. If it
+// does not say (older kernels have none, and neither have some that distributions patched), the entries do: nearly all
+// of them describe calls, with the CFA relative to RSP or RBP. The version of the kernel would say less.
+func ORCFormatOf(header, entries []byte) (ORCFormat, error) {
+	if format, ok := orcHashes[string(header)]; ok {
+		return format, nil
+	}
+	var counts [1 << 12]int // of entries by their flags, whose upper 4 bits no format uses
+	for ; len(entries) >= orcEntrySize; entries = entries[orcEntrySize:] {
+		counts[binary.LittleEndian.Uint16(entries[4:])%uint16(len(counts))]++
+	}
+	var fits [len(orcLayouts)]int
+	var total int
+	var bits uint16
+	for flags, n := range counts {
+		if n == 0 {
+			continue
+		}
+		bits |= uint16(flags)
+		if flags&0xff == 0 {
+			continue // neither RSP nor RBP can be found: ends of sections and of stacks
+		}
+		total += n
+		for i := range orcLayouts {
+			if orcLayouts[i].usual(uint16(flags)) {
+				fits[i] += n
+			}
+		}
+	}
+	best := ORC4_14
+	for i := range fits {
+		if fits[i] > fits[best] {
+			best = ORCFormat(i)
+		}
+	}
+	if total == 0 || fits[best] < total-total/4 {
+		return 0, fmt.Errorf("ORC table: of no known format (header %x)", bytes.Clone(header[:min(len(header), 20)]))
+	}
+	if best == ORC4_14 && bits&orcEnd6_3 != 0 {
+		return ORC6_3, nil
+	}
+	return best, nil
+}

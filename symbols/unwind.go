@@ -1,0 +1,109 @@
+package symbols
+
+// Reg is a register of x86-64 under its DWARF number (System V psABI AMD64, figure 3.36).
+type Reg uint8
+
+// The registers that unwinding deals with.
+const (
+	RAX Reg = iota
+	RDX
+	RCX
+	RBX
+	RSI
+	RDI
+	RBP
+	RSP
+	R8
+	R9
+	R10
+	R11
+	R12
+	R13
+	R14
+	R15
+	RIP
+
+	// CFA stands for the canonical frame address wherever a rule names a base: the stack pointer as the caller had it
+	// just before its call.
+	CFA Reg = 0xff
+)
+
+// FrameKind says what lies at the CFA of a frame.
+type FrameKind uint8
+
+const (
+	// NoFrame: the table knows this code and that nothing can be said about its caller.
+	NoFrame FrameKind = iota
+	// LastFrame: nobody called this code, the stack ends here as it should.
+	LastFrame
+	// CallFrame: the return address is in the 8 bytes below the CFA, and the caller's RSP is the CFA.
+	CallFrame
+	// RegsFrame: a struct pt_regs is at the CFA, with every register of what was interrupted.
+	RegsFrame
+	// PartialRegsFrame: what the CPU pushes for an exception is at the CFA: RIP, CS, RFLAGS, RSP, SS, 8 bytes each.
+	PartialRegsFrame
+)
+
+// Deref says whether and when memory is read to get from a base register to a CFA.
+type Deref uint8
+
+const (
+	// DerefNone: CFA = Base + Offset.
+	DerefNone Deref = iota
+	// DerefAfterOffset: CFA = the 8 bytes at Base + Offset.
+	DerefAfterOffset
+	// DerefBeforeOffset: CFA = the 8 bytes at Base, plus Offset.
+	DerefBeforeOffset
+)
+
+// FrameRule tells how to get from the registers at one address of code to those of the caller. Rules can be compared
+// by ==, and are passed around without allocation.
+type FrameRule struct {
+	Kind FrameKind
+	// Signal: the caller did not call, it was interrupted. Its RIP is the next instruction rather than one behind a
+	// call, so its own rule is that of RIP, not of RIP-1.
+	Signal bool
+	// CalleeSaved: for a CallFrame, RBX and R12 to R15 are either in Saved or still hold the caller's values. Tables
+	// that follow RBP alone (ORC) leave them unknown. RBP, if not in Saved, is always unchanged.
+	CalleeSaved bool
+
+	// The CFA, for the kinds that have one.
+	Base   Reg
+	Deref  Deref
+	Offset int64
+
+	saved  [maxSaved]SavedReg
+	nsaved uint8
+}
+
+// maxSaved is room for every register that a function of C can save: the callee-saved six, and two to spare.
+const maxSaved = 8
+
+// SavedReg says that the caller's Reg lies in the 8 bytes at Base + Offset. Base is CFA or a register as the callee has
+// it, before any is restored.
+type SavedReg struct {
+	Reg    Reg
+	Base   Reg
+	Offset int32
+}
+
+// Saved lists the registers found in memory besides those that the kind of frame implies; where both name a register,
+// this list counts. It is valid as long as the rule.
+func (r *FrameRule) Saved() []SavedReg { return r.saved[:r.nsaved] }
+
+// save adds a register to the list, or reports that there is no room for it.
+func (r *FrameRule) save(s SavedReg) bool {
+	if int(r.nsaved) == len(r.saved) {
+		return false
+	}
+	r.saved[r.nsaved] = s
+	r.nsaved++
+	return true
+}
+
+// Unwinder finds the rule of an address of code.
+type Unwinder interface {
+	// At returns false for addresses that the table does not cover, and for rules that a FrameRule cannot express.
+	// For a return address ask with the address before it: the call may be the last instruction of its function.
+	At(pc uint64) (FrameRule, bool)
+}
