@@ -3,6 +3,7 @@ package symbols_test
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -132,3 +133,38 @@ func TestReadELFRefuses(t *testing.T) {
 
 func hex16(v uint64) string   { return fmt.Sprintf("%016x", v) }
 func decimal(v uint64) string { return strconv.FormatUint(v, 10) }
+
+// TestTableOfManySymbols compares both indices with a look at every symbol.
+func TestTableOfManySymbols(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var syms []symbols.Symbol
+	for i := range 2000 {
+		addr := []uint64{0, 0xffffffff81000000, 0xffff, 0xffff0000, ^uint64(0) - 0xffff}[rng.IntN(5)] + rng.Uint64N(0x20000)
+		syms = append(syms, symbols.Symbol{Name: fmt.Sprint("s", i%1500), Addr: addr, Size: rng.Uint64N(64)})
+	}
+	table := symbols.NewTable(syms, nil)
+	for _, s := range syms {
+		lowest := s.Addr
+		for _, o := range syms {
+			if o.Name == s.Name {
+				lowest = min(lowest, o.Addr)
+			}
+		}
+		if got, ok := table.Lookup(s.Name); !ok || got.Addr != lowest {
+			t.Fatalf("%s at %#x, %v; want %#x", s.Name, got.Addr, ok, lowest)
+		}
+		probe := s.Addr + rng.Uint64N(80)
+		var nearest uint64
+		for _, o := range syms {
+			if o.Addr <= probe {
+				nearest = max(nearest, o.Addr)
+			}
+		}
+		if got, _, ok := table.At(probe); ok && got.Addr != nearest {
+			t.Fatalf("%#x is in %+v; want one at %#x", probe, got, nearest)
+		}
+	}
+	if _, ok := table.Lookup("s1500"); ok {
+		t.Error("a symbol that is not there was found")
+	}
+}

@@ -101,6 +101,13 @@ func (r *FrameRule) save(s SavedReg) bool {
 	return true
 }
 
+// ByFramePointer is the rule of code that keeps RBP as its frame pointer, past its first two instructions.
+func ByFramePointer() FrameRule {
+	r := FrameRule{Kind: CallFrame, Base: RBP, Offset: 16}
+	r.save(SavedReg{RBP, CFA, -16})
+	return r
+}
+
 // Unwinder finds the rule of an address of code.
 type Unwinder interface {
 	// At returns false for addresses that the table does not cover, and for rules that a FrameRule cannot express.
