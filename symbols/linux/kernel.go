@@ -21,11 +21,21 @@ type Options struct {
 	CR3     uint64         // of any task of the machine
 	Levels  int            // of its page tables, 4 or 5; 0 if not known
 	Symbols *symbols.Table // of its vmlinux, or nil
+	Debug   Debug          // of its vmlinux, or nil
+}
+
+// Debug is what a vmlinux knows of its kernel beside the symbols. Addresses are link addresses. Each answer is an error
+// if the file has nothing of that kind.
+type Debug interface {
+	Types() (symbols.Types, error)
+	Unwinder() (symbols.Unwinder, error)
 }
 
 // Kernel is the kernel of a dead machine.
 type Kernel struct {
 	Location
+	// FoundBy is what led to the kernel.
+	FoundBy Rung
 	// Space is the address space under the CR3 that the kernel was found by.
 	Space *mmu.Space
 	// Slide is how far KASLR moved the kernel from its link address, in bytes.
@@ -33,7 +43,18 @@ type Kernel struct {
 	// Symbols are the names of the kernel's vmlinux, or nil.
 	Symbols *symbols.Table
 
-	m *mmu.MMU
+	m     *mmu.MMU
+	debug Debug // nil if there is none
+
+	types       lazy[symbols.Types]
+	cpus        lazy[[]CPU]
+	taskMembers lazy[*taskLayout]
+	tasks       lazy[*TaskList]
+	ptRegs      lazy[*ptRegs]
+	switchFrame lazy[*switchFrame]
+	unwinder    lazy[symbols.Unwinder]
+	death       lazy[*Death]
+	modules     lazy[*Modules]
 }
 
 // Attach finds the kernel under a CR3. If there is a vmlinux, its build-id must equal that in memory: the error is then
@@ -43,19 +64,34 @@ func Attach(ctx context.Context, m *mmu.MMU, o *Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Kernel{Location: *l, Symbols: o.Symbols, Slide: l.Text - defaultText, m: m}
+	return attach(ctx, m, l, o)
+}
+
+// attach identifies the kernel that was found at l.
+func attach(ctx context.Context, m *mmu.MMU, l *Location, o *Options) (*Kernel, error) {
+	k := &Kernel{Location: *l, FoundBy: ByCR3, Symbols: o.Symbols, Slide: l.Text - defaultText, m: m, debug: o.Debug}
+	var err error
 	if k.Space, err = m.Space(l.Root); err != nil {
 		return nil, err
 	}
 	if o.Symbols == nil {
 		return k, nil
 	}
-	text, ok := o.Symbols.Lookup("_text")
-	if !ok {
-		return nil, fmt.Errorf("%w, or of none: it has no symbol _text", ErrOtherKernel)
+	text, err := textOf(o.Symbols)
+	if err != nil {
+		return nil, err
 	}
-	k.Slide = l.Text - text.Addr
+	k.Slide = l.Text - text
 	return k, k.checkBuildID(ctx)
+}
+
+// textOf returns the link address of _text, which every vmlinux has.
+func textOf(vmlinux *symbols.Table) (uint64, error) {
+	text, ok := vmlinux.Lookup("_text")
+	if !ok {
+		return 0, fmt.Errorf("%w, or of none: it has no symbol _text", ErrOtherKernel)
+	}
+	return text.Addr, nil
 }
 
 // checkBuildID compares the build-id in memory with that of the vmlinux. Only the notes can tell: the kernel patches its
@@ -69,7 +105,7 @@ func (k *Kernel) checkBuildID(ctx context.Context) error {
 	}
 	notes := make([]byte, stop-start)
 	if _, err := k.Space.ReadMemory(ctx, start, notes); err != nil {
-		return fmt.Errorf("%w, or memory is damaged: read the build-id: %v", ErrOtherKernel, err)
+		return fmt.Errorf("%w, or memory is damaged: read the build-id: %w", ErrOtherKernel, err)
 	}
 	id := symbols.BuildID(notes)
 	if bytes.Equal(id, k.Symbols.BuildID) {
@@ -96,17 +132,14 @@ func (k *Kernel) Addr(name string) (uint64, bool) {
 	return s.Addr, ok
 }
 
-// Name writes an address of the running kernel as symbol+0xoffset/0xsize, as the kernel's own log does, or returns "".
+// Name writes an address of the running kernel as symbol+0xoffset/0xsize, as the kernel's own log does, or returns "". It
+// does not know modules; see [Kernel.NameAt].
 func (k *Kernel) Name(addr uint64) string {
-	if k.Symbols == nil || addr < imageBase {
+	p, ok := k.place(addr)
+	if !ok {
 		return ""
 	}
-	end, hasEnd := k.Addr("_end")
-	s, off, ok := k.Symbols.At(addr - k.Slide)
-	if !ok || s.Addr < imageBase || hasEnd && addr >= end {
-		return ""
-	}
-	return fmt.Sprintf("%s+%#x/%#x", s.Name, off, s.Size)
+	return p.String()
 }
 
 // SpaceOf returns the address space under the CR3 of another task. It refuses one that does not map this kernel at its
@@ -134,43 +167,22 @@ func (k *Kernel) Banner(ctx context.Context) string {
 	return string(bytes.TrimRight(line, "\x00"))
 }
 
-// CPUs lists the CPUs that the machine could have, online or not: when a kernel has panicked, only the panicking CPU
-// still counts as online.
-func (k *Kernel) CPUs(ctx context.Context) ([]int, error) {
-	n, err := k.readSymbol(ctx, "nr_cpu_ids", 4)
-	if err != nil {
-		return nil, err
-	}
-	const most = 8192 // the largest NR_CPUS of x86-64
-	if n == 0 || n > most {
-		return nil, fmt.Errorf("nr_cpu_ids is %d: damaged memory", n)
-	}
-	addr, ok := k.Addr("__cpu_possible_mask")
-	if !ok {
-		return nil, fmt.Errorf("the vmlinux has no symbol __cpu_possible_mask")
-	}
-	mask := make([]byte, (n+63)/64*8)
-	if _, err := k.Space.ReadMemory(ctx, addr, mask); err != nil {
-		return nil, fmt.Errorf("__cpu_possible_mask: %w", err)
-	}
-	var cpus []int
-	for i := range int(n) {
-		if mask[i/8]>>(i%8)&1 != 0 {
-			cpus = append(cpus, i)
-		}
-	}
-	return cpus, nil
-}
-
 // readSymbol reads a little-endian number of size bytes, at most 8, at a symbol.
 func (k *Kernel) readSymbol(ctx context.Context, name string, size int) (uint64, error) {
 	addr, ok := k.Addr(name)
 	if !ok {
 		return 0, fmt.Errorf("the vmlinux has no symbol %s", name)
 	}
-	var p [8]byte
-	if _, err := k.Space.ReadMemory(ctx, addr, p[:size]); err != nil {
+	v, err := k.readUint(ctx, addr, size)
+	if err != nil {
 		return 0, fmt.Errorf("%s: %w", name, err)
 	}
-	return binary.LittleEndian.Uint64(p[:]), nil
+	return v, nil
+}
+
+// readUint reads a little-endian number of size bytes, at most 8, at a virtual address.
+func (k *Kernel) readUint(ctx context.Context, addr uint64, size int) (uint64, error) {
+	var p [8]byte
+	_, err := k.Space.ReadMemory(ctx, addr, p[:size])
+	return binary.LittleEndian.Uint64(p[:]), err
 }

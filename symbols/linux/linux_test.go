@@ -127,9 +127,6 @@ func TestAttach(t *testing.T) {
 	if got := k.Banner(ctx); got != "Linux version 6.1 (test)" {
 		t.Errorf("banner %q", got)
 	}
-	if cpus, err := k.CPUs(ctx); err != nil || len(cpus) != 3 || cpus[1] != 2 || cpus[2] != 69 {
-		t.Errorf("CPUs %v, %v; want 0, 2, 69", cpus, err)
-	}
 	if s, err := k.SpaceOf(ctx, d.CR3+0x1000); err != nil || uint64(s.Root().Table()) != d.CR3 {
 		t.Errorf("space of the user half: %+v, %v", s, err)
 	}

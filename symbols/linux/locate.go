@@ -36,9 +36,21 @@ func (l *Location) PhysBase() int64 { return int64(l.TextPhys) - int64(l.Text-im
 // (PTI_PGTABLE_SWITCH_BIT, arch/x86/include/asm/processor-flags.h). Without KPTI it is part of the address.
 const kptiUserTable = 1 << 12
 
+// ErrNoKernel says that page tables map no kernel.
+var ErrNoKernel = errors.New("maps no kernel")
+
 // Locate finds the kernel that a CR3 maps. levels is how many levels of paging the machine used; if it is 0, 4 and 5 are
 // tried. It costs three or four reads where the first guess is right.
 func Locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location, error) {
+	l, err := locate(ctx, m, cr3, levels)
+	if errors.Is(err, ErrNoKernel) {
+		err = fmt.Errorf("%w; is it the CR3 of this machine, and of this boot?", err)
+	}
+	return l, err
+}
+
+// locate is Locate for a CR3 that nobody vouches for.
+func locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location, error) {
 	depths := []int{levels}
 	if levels == 0 {
 		depths = []int{4, 5}
@@ -62,7 +74,7 @@ func Locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location,
 			}
 		}
 	}
-	return nil, fmt.Errorf("CR3 %#x maps no kernel: %w; is it the CR3 of this machine, and of this boot?", cr3, first)
+	return nil, fmt.Errorf("CR3 %#x %w: %w", cr3, ErrNoKernel, first)
 }
 
 // locateUnder finds the kernel under one guess of a root. The first page of 2 MiB that is present in the image's range

@@ -20,14 +20,31 @@ func (k *Kernel) WriteVmlinux(path, buildID string) error {
 	return WriteELF(path, k.Symbols(), buildID)
 }
 
+// WriteTypedVmlinux writes an ELF file with the kernel's symbols, its build-id, and the type of what
+// [Kernel.AddResources] makes.
+func (k *Kernel) WriteTypedVmlinux(path string) error {
+	types, err := resourceBTF()
+	if err != nil {
+		return err
+	}
+	return writeELF(path, k.Symbols(), k.BuildID, types)
+}
+
 // WriteELF writes the least ELF file that has a symbol table and, unless it is empty, a build-id.
 func WriteELF(path string, symbols []Symbol, buildID string) error {
+	return writeELF(path, symbols, buildID, nil)
+}
+
+func writeELF(path string, symbols []Symbol, buildID string, types []byte) error {
 	w := &elfWriter{names: "\x00"}
 	w.body.Write(make([]byte, binary.Size(elf.Header64{})))
 	w.section(elf.Section64{}, nil)
 	w.section(elf.Section64{Name: w.name(".text"), Type: uint32(elf.SHT_NOBITS)}, nil)
 	if buildID != "" {
 		w.section(elf.Section64{Name: w.name(".notes"), Type: uint32(elf.SHT_NOTE)}, []byte(buildIDNote(buildID)))
+	}
+	if types != nil {
+		w.section(elf.Section64{Name: w.name(".BTF"), Type: uint32(elf.SHT_PROGBITS)}, types)
 	}
 	table := []elf.Sym64{{}}
 	for _, s := range symbols {

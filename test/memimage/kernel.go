@@ -35,6 +35,10 @@ type KernelOptions struct {
 	TextPhys bridge.PhysAddr // where _text lies, 4 MiB or more; 0 means 4 MiB
 	NoKPTI   bool            // one top-level table for an address space, not a pair
 	BuildID  string          // in memory; "" means the constant
+	In       *Image          // large enough, which it shares with other kernels; nil means one of its own
+	// High is added to all physical addresses from TextPhys on, by the page tables that is: what they place at High+TextPhys
+	// is found at TextPhys in the image.
+	High bridge.PhysAddr
 }
 
 // Kernel is the memory of a machine with a dead Linux kernel in it: nine pages of text and one of data, of 2 MiB each,
@@ -54,8 +58,11 @@ func NewKernel(o *KernelOptions) *Kernel {
 	orElse(&k.Levels, 4)
 	orElse(&k.TextPhys, 4<<20)
 	orElse(&k.BuildID, BuildID)
-	k.Image = New(int(k.TextPhys) + (textPages+1)*hugePage)
+	if k.Image = k.In; k.In == nil {
+		k.Image = New(int(k.TextPhys) + (textPages+1)*hugePage)
+	}
 	k.CR3 = k.AddProcess("panicked")
+	k.place("init_top_pgt", string(k.upperHalf()))
 	k.place("linux_banner", Banner)
 	k.place("__start_notes", buildIDNote(k.BuildID))
 	k.place("nr_cpu_ids", "\x46\x00\x00\x00")                                      // 70
@@ -71,12 +78,16 @@ func orElse[T comparable](v *T, usual T) {
 }
 
 // place writes bytes to where a symbol lies.
-func (k *Kernel) place(symbol, content string) {
+func (k *Kernel) place(symbol, content string) { copy(k.RAM[k.offset(symbol):], content) }
+
+// offset returns where in the image a symbol lies.
+func (k *Kernel) offset(symbol string) bridge.PhysAddr {
 	for _, s := range k.Symbols() {
 		if s.Name == symbol {
-			copy(k.RAM[k.TextPhys+bridge.PhysAddr(s.Link-LinkText):], content)
+			return k.TextPhys + bridge.PhysAddr(s.Link-LinkText)
 		}
 	}
+	panic("memimage: no symbol " + symbol)
 }
 
 // AddProcess makes one more address space of this kernel, whose user page begins with text, and returns its CR3.
@@ -105,7 +116,7 @@ func (k *Kernel) AddProcess(text string) (cr3 uint64) {
 // mapImage maps the i-th page of the image.
 func (k *Kernel) mapImage(top bridge.PhysAddr, i, bits uint64) {
 	off := i * hugePage
-	k.Map(top, k.Levels, 2, LinkText+k.Slide+off, k.TextPhys+bridge.PhysAddr(off), bits)
+	k.Map(top, k.Levels, 2, LinkText+k.Slide+off, k.High+k.TextPhys+bridge.PhysAddr(off), bits)
 }
 
 // Text returns the address of _text as the kernel ran.
@@ -130,6 +141,8 @@ func (k *Kernel) Symbols() []Symbol {
 		{Name: "nr_cpu_ids", Link: linkData + 0x100},
 		{Name: "__cpu_possible_mask", Link: linkData + 0x200},
 		{Name: "init_task", Link: linkData + 0x1000, Size: 0x100},
+		{Name: "init_top_pgt", Link: linkData + 0x2000, Size: pageSize},
+		{Name: "iomem_resource", Link: linkData + 0x10000},
 		{Name: "runqueues", Link: 0x35e80},
 	}
 }

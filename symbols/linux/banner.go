@@ -1,0 +1,76 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"physgdb/bridge"
+)
+
+// bannerStart is how every kernel's linux_banner starts (init/version-timestamp.c).
+const bannerStart = "Linux version "
+
+// byBanner looks for the banner of the vmlinux's kernel wherever it is if the kernel lies at a multiple of 2 MiB, as it
+// must. A hit gives the physical address of everything in the image, of init_top_pgt too.
+func (f *finder) byBanner(ctx context.Context) (*Kernel, error) {
+	if f.o.Symbols == nil {
+		return nil, nil
+	}
+	banner, ok1 := f.imageOffset("linux_banner")
+	top, ok2 := f.imageOffset("init_top_pgt")
+	if !ok1 || !ok2 {
+		return nil, f.setback(ctx, fmt.Errorf("%w, or of none: it has no symbols _text, linux_banner, init_top_pgt",
+			ErrOtherKernel))
+	}
+	ram := f.mem.Info().RAM
+	if !ram.Known() {
+		return nil, f.setback(ctx, ErrNoRAMMap)
+	}
+	p := &probe{size: len(bannerStart), passed: f.progress(ram)}
+	p.hit = func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
+		if string(p) != bannerStart {
+			return nil, nil
+		}
+		text := at - banner
+		where := fmt.Sprintf("banner at phys %#x", uint64(at))
+		c := &candidate{rung: ByBanner, where: where, cr3: uint64(text + top), levels: f.o.Levels}
+		c.fits = func(l *Location) error {
+			if l.TextPhys != text {
+				return fmt.Errorf("its page tables map a kernel at phys %#x, not here", uint64(l.TextPhys))
+			}
+			return nil
+		}
+		return f.try(ctx, c)
+	}
+	return f.search(ctx, p, everyIn(ram, imageAlign, banner, len(bannerStart)),
+		"no banner where that of the vmlinux could lie leads to it")
+}
+
+// imageOffset returns how far behind _text a symbol of the vmlinux lies.
+func (f *finder) imageOffset(name string) (bridge.PhysAddr, bool) {
+	text, ok1 := f.o.Symbols.Lookup("_text")
+	s, ok2 := f.o.Symbols.Lookup(name)
+	return bridge.PhysAddr(s.Addr - text.Addr), ok1 && ok2 && s.Addr >= text.Addr && s.Addr-text.Addr < imageSpan
+}
+
+// everyIn lists the addresses that lie offset behind a multiple of step, which is a power of two, and where ram has n
+// bytes, in their order.
+func everyIn(ram bridge.RAMMap, step, offset bridge.PhysAddr, n int) iter.Seq[bridge.PhysAddr] {
+	return func(yield func(bridge.PhysAddr) bool) {
+		for _, r := range ram {
+			at := offset
+			if r.Start > offset {
+				at += (r.Start - offset + step - 1) &^ (step - 1)
+			}
+			for at < r.End && r.End-at >= bridge.PhysAddr(n) {
+				if !yield(at) {
+					return
+				}
+				if at += step; at < step { // over the top of the address space
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"physgdb/mmu"
+)
+
+// CPU is one CPU of the machine, online or not: when a kernel has panicked, only the panicking CPU still counts as online.
+type CPU struct {
+	ID int
+	// Base is what to add to the address of a per-CPU symbol to get that of this CPU's copy. While the CPU is in the
+	// kernel it is also its GS base.
+	Base uint64
+	// Current is the virtual address of the task_struct that ran last, Idle that of the CPU's idle task.
+	Current, Idle uint64
+
+	stacks []stack // besides those of tasks
+}
+
+// stack is memory that a CPU runs on, in virtual addresses.
+type stack struct {
+	name       string // as in the kernel's own traces: IRQ, NMI, #DF
+	start, end uint64
+}
+
+func (s stack) contains(sp uint64) bool { return s.start <= sp && sp < s.end }
+
+// cpuLayout is what is read of every CPU.
+type cpuLayout struct {
+	rq      *layout
+	Current member `c:"curr"`
+	Idle    member `c:"idle"`
+}
+
+// CPUs lists the CPUs that the machine could have, in the order of their numbers.
+func (k *Kernel) CPUs(ctx context.Context) ([]CPU, error) {
+	return k.cpus.get(ctx, k.readCPUs)
+}
+
+func (k *Kernel) readCPUs(ctx context.Context) ([]CPU, error) {
+	ids, err := k.PossibleCPUs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cpus := make([]CPU, len(ids))
+	if err := k.readBases(ctx, ids, cpus); err != nil {
+		return nil, err
+	}
+	if err := k.readRunQueues(ctx, cpus); err != nil {
+		return nil, err
+	}
+	return cpus, k.readStacks(ctx, cpus)
+}
+
+// PossibleCPUs lists the numbers in the kernel's mask of CPUs that could be there. It needs no types.
+func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
+	n, err := k.readSymbol(ctx, "nr_cpu_ids", 4)
+	if err != nil {
+		return nil, err
+	}
+	const most = 8192 // the largest NR_CPUS of x86-64
+	if n == 0 || n > most {
+		return nil, fmt.Errorf("nr_cpu_ids is %d: damaged memory", n)
+	}
+	addr, ok := k.Addr("__cpu_possible_mask")
+	if !ok {
+		return nil, fmt.Errorf("the vmlinux has no symbol __cpu_possible_mask")
+	}
+	mask := make([]byte, (n+63)/64*8)
+	if _, err := k.Space.ReadMemory(ctx, addr, mask); err != nil {
+		return nil, fmt.Errorf("__cpu_possible_mask: %w", err)
+	}
+	var ids []int
+	for i := range int(n) {
+		if mask[i/8]>>(i%8)&1 != 0 {
+			ids = append(ids, i)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, errors.New("__cpu_possible_mask is empty: damaged memory")
+	}
+	return ids, nil
+}
+
+// readBases reads where each CPU's per-CPU data is.
+func (k *Kernel) readBases(ctx context.Context, ids []int, cpus []CPU) error {
+	addr, ok := k.Addr("__per_cpu_offset")
+	if !ok {
+		return errors.New("the vmlinux has no symbol __per_cpu_offset")
+	}
+	table := make([]byte, 8*(ids[len(ids)-1]+1))
+	if _, err := k.Space.ReadMemory(ctx, addr, table); err != nil {
+		return fmt.Errorf("__per_cpu_offset: %w", err)
+	}
+	for i, id := range ids {
+		cpus[i] = CPU{ID: id, Base: binary.LittleEndian.Uint64(table[8*id:])}
+	}
+	return nil
+}
+
+// readRunQueues reads which task each CPU ran.
+func (k *Kernel) readRunQueues(ctx context.Context, cpus []CPU) error {
+	var l cpuLayout
+	var err error
+	if l.rq, err = k.layout(ctx, "rq", &l); err != nil {
+		return err
+	}
+	queues, ok := k.Addr("runqueues")
+	if !ok {
+		return errors.New("the vmlinux has no symbol runqueues")
+	}
+	records, err := l.rq.read(ctx, k.Space, perCPU(queues, cpus))
+	if err != nil {
+		return err
+	}
+	for i, r := range records {
+		if r.err == nil { // else the CPU is listed without a task: its memory may be damaged, or it never came up
+			cpus[i].Current, cpus[i].Idle = l.Current.uint(r), l.Idle.uint(r)
+		}
+	}
+	return nil
+}
+
+// perCPU returns the addresses of each CPU's copy of a per-CPU symbol.
+func perCPU(addr uint64, cpus []CPU) []uint64 {
+	addrs := make([]uint64, len(cpus))
+	for i := range cpus {
+		addrs[i] = cpus[i].Base + addr
+	}
+	return addrs
+}
+
+// PerCPU returns the virtual address of a CPU's copy of a per-CPU symbol.
+func (k *Kernel) PerCPU(ctx context.Context, name string, cpu int) (uint64, error) {
+	addr, ok := k.Addr(name)
+	if !ok {
+		return 0, fmt.Errorf("the vmlinux has no symbol %s", name)
+	}
+	if !k.isPerCPU(addr) {
+		return 0, fmt.Errorf("%s is no per-CPU symbol: there is one for all CPUs, at %#x", name, addr)
+	}
+	cpus, err := k.CPUs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for i := range cpus {
+		if cpus[i].ID == cpu {
+			return cpus[i].Base + addr, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no CPU %d: %d CPUs, the last is %d", cpu, len(cpus), cpus[len(cpus)-1].ID)
+}
+
+// isPerCPU reports whether an address is that of a per-CPU symbol: a small number before Linux 6.15, an address of the
+// image between two marks from then on.
+func (k *Kernel) isPerCPU(addr uint64) bool {
+	start, ok1 := k.Addr("__per_cpu_start")
+	end, ok2 := k.Addr("__per_cpu_end")
+	return ok1 && ok2 && start <= addr && addr < end
+}
+
+// readPerCPU reads the 8 bytes at a per-CPU address of every CPU; those that cannot be read are 0.
+func (k *Kernel) readPerCPU(ctx context.Context, addr uint64, cpus []CPU) ([]uint64, error) {
+	ops := make([]mmu.Op, len(cpus))
+	for i, at := range perCPU(addr, cpus) {
+		ops[i] = mmu.Op{VA: at, Buf: make([]byte, 8)}
+	}
+	if err := k.Space.ReadAll(ctx, ops); err != nil {
+		return nil, err
+	}
+	values := make([]uint64, len(cpus))
+	for i := range ops {
+		if ops[i].Err == nil {
+			values[i] = binary.LittleEndian.Uint64(ops[i].Buf)
+		}
+	}
+	return values, nil
+}

@@ -1,0 +1,109 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Death is how a kernel died.
+type Death struct {
+	CPU     *CPU   // that panicked, or nil if none did: the machine was stopped while it ran
+	Task    *Task  // that it ran then, or nil if that is not known
+	Message string // what panic() was told, or "" if the log does not have it any more
+	Oopses  int    // how often the kernel had caught itself at a fault
+	Taint   Taint
+}
+
+// noCPU is the panic_cpu of a kernel that has not panicked (PANIC_CPU_INVALID, include/linux/panic.h).
+const noCPU = 0xffff_ffff
+
+// Death finds out what the kernel died of.
+func (k *Kernel) Death(ctx context.Context) (*Death, error) {
+	return k.death.get(ctx, k.readDeath)
+}
+
+func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
+	d := &Death{}
+	id, err := k.readSymbol(ctx, "panic_cpu", 4)
+	if err != nil {
+		return nil, err
+	}
+	oopses, err := k.readSymbol(ctx, "die_counter", 4)
+	if err != nil && ctx.Err() != nil {
+		return nil, err
+	}
+	taint, err := k.readSymbol(ctx, "tainted_mask", 8)
+	if err != nil && ctx.Err() != nil {
+		return nil, err
+	}
+	d.Oopses, d.Taint = int(oopses), Taint(taint)
+	if id == noCPU {
+		return d, nil
+	}
+	if err := k.findDead(ctx, d, int(id)); err != nil {
+		return nil, err
+	}
+	d.Message, err = k.panicMessage(ctx)
+	return d, err
+}
+
+// findDead finds the CPU that panicked, and its task.
+func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
+	cpus, err := k.CPUs(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range cpus {
+		if cpus[i].ID == id {
+			d.CPU = &cpus[i]
+		}
+	}
+	if d.CPU == nil {
+		return fmt.Errorf("panic_cpu is %d, and there is no such CPU: damaged memory", id)
+	}
+	tasks, err := k.Tasks(ctx)
+	if err != nil {
+		return err
+	}
+	d.Task = tasks.At(d.CPU.Current)
+	return nil
+}
+
+// panicPrefix is what panic() logs before its message (kernel/panic.c).
+const panicPrefix = "Kernel panic - not syncing: "
+
+// panicMessage looks for what panic() was told in the newest lines of the log.
+func (k *Kernel) panicMessage(ctx context.Context) (string, error) {
+	const newest = 512 // records: a panic prints its message, then a backtrace, and sometimes the state of all CPUs
+	log, err := k.Log(ctx, newest)
+	if err != nil {
+		return "", ctx.Err() // one can do without the message
+	}
+	for i := len(log.Records) - 1; i >= 0; i-- {
+		if message, ok := strings.CutPrefix(log.Records[i].Text, panicPrefix); ok {
+			return message, nil
+		}
+	}
+	return "", nil
+}
+
+// Taint is the kernel's tainted_mask: what has happened that makes a developer distrust its state.
+type Taint uint64
+
+// taintLetters name the bits of a Taint (taint_flags, kernel/panic.c).
+const taintLetters = "PFSRMBUDAWCIOELKXTNJ"
+
+// String lists the letters of what is set, or returns "not tainted".
+func (t Taint) String() string {
+	var set []byte
+	for i := range taintLetters {
+		if t>>i&1 != 0 {
+			set = append(set, taintLetters[i])
+		}
+	}
+	if len(set) == 0 {
+		return "not tainted"
+	}
+	return string(set)
+}

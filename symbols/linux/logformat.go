@@ -1,0 +1,77 @@
+package linux
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// LogCaller is who logged a message (printk_caller_id(), kernel/printk/printk.c).
+type LogCaller uint32
+
+// callerIsCPU marks the number of a CPU rather than the id of a thread.
+const callerIsCPU = 1 << 31
+
+// Thread returns the id of the thread that logged, or false if that was an interrupt.
+func (c LogCaller) Thread() (id int, ok bool) { return int(c &^ callerIsCPU), c&callerIsCPU == 0 }
+
+// CPU returns the number of the CPU on which an interrupt logged, or false if that was a thread.
+func (c LogCaller) CPU() (number int, ok bool) { return int(c &^ callerIsCPU), c&callerIsCPU != 0 }
+
+// String writes the caller as the console does: T1 for a thread, C0 for a CPU.
+func (c LogCaller) String() string {
+	kind := 'T'
+	if c&callerIsCPU != 0 {
+		kind = 'C'
+	}
+	return fmt.Sprintf("%c%d", kind, uint32(c&^callerIsCPU))
+}
+
+// LogFormat says how messages are printed. The zero value is the way of the console.
+type LogFormat struct {
+	Caller bool      // who logged it stands behind the time, as on kernels with CONFIG_PRINTK_CALLER
+	Boot   time.Time // unless zero, times are those of the clock on the wall (dmesg -T); see [Kernel.BootTime]
+}
+
+// Format writes a message as the console prints it (record_print_text(), kernel/printk/printk.c): every line begins with
+// the time, and ends with a newline. What the console does not do: characters that would command a terminal, or are none
+// at all, are written as \x1b.
+func (f LogFormat) Format(r *LogRecord) string {
+	prefix := f.prefix(r)
+	var b strings.Builder
+	for line := range strings.SplitSeq(r.Text, "\n") {
+		b.WriteString(prefix)
+		writePlain(&b, line)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func (f LogFormat) prefix(r *LogRecord) string {
+	us := uint64(r.Time) / uint64(time.Microsecond)
+	prefix := fmt.Sprintf("[%5d.%06d]", us/1e6, us%1e6)
+	if !f.Boot.IsZero() {
+		prefix = f.Boot.Add(r.Time).Format("[Mon Jan _2 15:04:05 2006]")
+	}
+	if f.Caller {
+		prefix += fmt.Sprintf("[%6s]", r.Caller)
+	}
+	return prefix + " "
+}
+
+// writePlain writes text that may hold anything so that a terminal shows it and does nothing else.
+func writePlain(b *strings.Builder, text string) {
+	for len(text) > 0 {
+		c, size := utf8.DecodeRuneInString(text)
+		if c != '\t' && unicode.IsControl(c) || c == utf8.RuneError && size == 1 {
+			for _, raw := range []byte(text[:size]) {
+				fmt.Fprintf(b, `\x%02x`, raw)
+			}
+		} else {
+			b.WriteString(text[:size])
+		}
+		text = text[size:]
+	}
+}

@@ -1,0 +1,54 @@
+package linux
+
+import (
+	"testing"
+	"time"
+)
+
+func TestLogFormat(t *testing.T) {
+	boot := time.Date(2024, time.March, 5, 7, 8, 9, 0, time.UTC)
+	for _, tc := range []struct {
+		name   string
+		format LogFormat
+		record LogRecord
+		want   string
+	}{
+		{"a line", LogFormat{}, LogRecord{Time: 1234567890, Text: "hello"}, "[    1.234567] hello\n"},
+		{"no time yet", LogFormat{}, LogRecord{Text: "hello"}, "[    0.000000] hello\n"},
+		{"a week", LogFormat{}, LogRecord{Time: 7 * 24 * time.Hour, Text: "hello"}, "[604800.000000] hello\n"},
+		{"no text", LogFormat{}, LogRecord{Time: 5}, "[    0.000000] \n"},
+		{
+			"lines", LogFormat{}, LogRecord{Time: time.Second, Text: "a\n\n b\n"},
+			"[    1.000000] a\n[    1.000000] \n[    1.000000]  b\n[    1.000000] \n",
+		},
+		{"a thread", LogFormat{Caller: true}, LogRecord{Caller: 1, Text: "x"}, "[    0.000000][    T1] x\n"},
+		{"a CPU", LogFormat{Caller: true}, LogRecord{Caller: 1<<31 | 12, Text: "x"}, "[    0.000000][   C12] x\n"},
+		{
+			"by the clock on the wall", LogFormat{Boot: boot}, LogRecord{Time: 61500 * time.Millisecond, Text: "x"},
+			"[Tue Mar  5 07:09:10 2024] x\n",
+		},
+		{
+			"what a terminal would obey", LogFormat{}, LogRecord{Text: "\x1b[2Jä\t\xff\u009b\r"},
+			"[    0.000000] \\x1b[2Jä\t\\xff\\xc2\\x9b\\x0d\n",
+		},
+	} {
+		if got := tc.format.Format(&tc.record); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestLogCaller(t *testing.T) {
+	if id, ok := LogCaller(42).Thread(); id != 42 || !ok {
+		t.Errorf("thread %d, %v", id, ok)
+	}
+	if _, ok := LogCaller(42).CPU(); ok {
+		t.Error("a thread is taken for a CPU")
+	}
+	if cpu, ok := LogCaller(1<<31 | 3).CPU(); cpu != 3 || !ok {
+		t.Errorf("CPU %d, %v", cpu, ok)
+	}
+	if _, ok := LogCaller(1<<31 | 3).Thread(); ok {
+		t.Error("a CPU is taken for a thread")
+	}
+}

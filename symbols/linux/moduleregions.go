@@ -1,0 +1,91 @@
+package linux
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"physgdb/symbols"
+)
+
+// memType is one of the stretches of memory that modules have from 6.4 on (enum mod_mem_type).
+type memType struct {
+	constant string
+	ModuleRegion
+	at         uint64 // of its struct module_memory in the array mem, bytes
+	base, size symbols.Field
+}
+
+// memTypes looks up what the kernel calls the elements of mem. Those that it does not know are none of its.
+func (f *moduleFinder) memTypes() error {
+	if !f.f.Mem.known {
+		return nil
+	}
+	base, err := f.memory.Field("module_memory", "base")
+	if err != nil {
+		return fmt.Errorf("this kernel's types: %w", err)
+	}
+	size, err := f.memory.Field("module_memory", "size")
+	if err != nil {
+		return fmt.Errorf("this kernel's types: %w", err)
+	}
+	if elem := f.f.Mem.Elem; base.Offset+8 > elem || size.Offset+4 > elem {
+		return errors.New("this kernel's types: struct module_memory is damaged")
+	}
+	for _, t := range []memType{
+		{constant: "MOD_TEXT", ModuleRegion: ModuleRegion{Name: "text", Text: true}},
+		{constant: "MOD_DATA", ModuleRegion: ModuleRegion{Name: "data"}},
+		{constant: "MOD_RODATA", ModuleRegion: ModuleRegion{Name: "rodata"}},
+		{constant: "MOD_RO_AFTER_INIT", ModuleRegion: ModuleRegion{Name: "ro_after_init"}},
+		{constant: "MOD_INIT_TEXT", ModuleRegion: ModuleRegion{Name: "init_text", Text: true, Init: true}},
+		{constant: "MOD_INIT_DATA", ModuleRegion: ModuleRegion{Name: "init_data", Init: true}},
+		{constant: "MOD_INIT_RODATA", ModuleRegion: ModuleRegion{Name: "init_rodata", Init: true}},
+	} {
+		index, err := f.memory.Enum("mod_mem_type", t.constant)
+		if errors.Is(err, symbols.ErrNoMember) || err == nil && uint64(index) >= f.f.Mem.Count() {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("this kernel's types: %w", err)
+		}
+		t.at, t.base, t.size = uint64(index)*f.f.Mem.Elem, base, size
+		f.mem = append(f.mem, t)
+	}
+	return nil
+}
+
+// regions finds the memory of a module.
+func (f *moduleFinder) regions(m *Module, r record) {
+	mem := f.f.Mem.bytes(r)
+	for _, t := range f.mem {
+		region := t.ModuleRegion
+		region.Base = binary.LittleEndian.Uint64(mem[t.at+t.base.Offset:])
+		region.Size = uint64(binary.LittleEndian.Uint32(mem[t.at+t.size.Offset:]))
+		f.addRegion(m, region)
+	}
+	if len(f.mem) == 0 {
+		f.addLayout(m, "", false, f.f.CoreBase.uint(r), f.f.CoreSize.uint(r), f.f.CoreText.uint(r))
+		f.addLayout(m, "init_", true, f.f.InitBase.uint(r), f.f.InitSize.uint(r), f.f.InitText.uint(r))
+	}
+}
+
+// addLayout adds memory as it is before 6.4: text and what follows it in one piece.
+func (f *moduleFinder) addLayout(m *Module, prefix string, init bool, base, size, text uint64) {
+	if text > size {
+		f.damage.add("module %s: %d bytes of text in %d bytes of memory: damaged", m.Name, text, size)
+		text = size
+	}
+	f.addRegion(m, ModuleRegion{Name: prefix + "text", Base: base, Size: text, Text: true, Init: init})
+	f.addRegion(m, ModuleRegion{Name: prefix + "data", Base: base + text, Size: size - text, Init: init})
+}
+
+func (f *moduleFinder) addRegion(m *Module, r ModuleRegion) {
+	if r.Size == 0 {
+		return
+	}
+	if r.Size > mostModuleRegion || !f.k.Space.Root().Canonical(r.Base) || int64(r.Base) >= 0 || r.Base+r.Size < r.Base {
+		f.damage.add("module %s: %d bytes of %s at %#x: damaged", m.Name, r.Size, r.Name, r.Base)
+		return
+	}
+	m.Regions = append(m.Regions, r)
+}

@@ -1,0 +1,187 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"physgdb/symbols"
+)
+
+// Modules is the modules that a kernel had loaded.
+type Modules struct {
+	// All of them, the latest loaded first, as in /proc/modules.
+	All []*Module
+	// Damage tells why some may be missing, or what is not known about them.
+	Damage []error
+}
+
+// Module is a module of the kernel (struct module, include/linux/module.h). Addresses are those in the running kernel.
+// What it takes more reads to know is read when it is first asked for.
+type Module struct {
+	Name    string
+	Addr    uint64 // of its struct module
+	State   ModuleState
+	Regions []ModuleRegion // its memory, text first; what was freed once it had started is not among it
+	Taint   Taint          // what it did to the kernel's
+	// Refs is how many hold it; -1 if this kernel does not count them, or if the module is being removed. UsedBy are the
+	// modules among them.
+	Refs   int
+	UsedBy []string
+	// Permanent says that the module cannot be removed, as it has no function for that.
+	Permanent bool
+	PerCPU    uint64 // offset of its per-CPU variables (section .data..percpu), or 0
+
+	k        *Kernel
+	kallsyms uint64 // where its struct mod_kallsyms lies; 0 if there is none, as with the others
+	attrs    uint64 // struct module_sect_attrs
+	buildID  []byte // empty if the kernel does not keep it
+	orc      moduleORC
+
+	symbols  lazy[*ModuleSymbols]
+	sections lazy[[]ModuleSection]
+	noteID   lazy[[]byte]
+	unwinder lazy[*symbols.ORC]
+}
+
+// ModuleState is how far a module has come (enum module_state).
+type ModuleState uint8
+
+// States of a module.
+const (
+	ModuleLive ModuleState = iota
+	ModuleComing
+	ModuleGoing
+	ModuleUnformed
+)
+
+// String names the state as /proc/modules does.
+func (s ModuleState) String() string {
+	switch s {
+	case ModuleLive:
+		return "Live"
+	case ModuleComing:
+		return "Loading"
+	case ModuleGoing:
+		return "Unloading"
+	case ModuleUnformed:
+		return "Unformed"
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// ModuleRegion is one stretch of a module's memory.
+type ModuleRegion struct {
+	Name string // text, data, rodata…
+	Base uint64
+	Size uint64 // bytes
+	Text bool   // holds code
+	Init bool   // freed once the module has started
+}
+
+func (r *ModuleRegion) contains(addr uint64) bool { return addr >= r.Base && addr-r.Base < r.Size }
+
+// moduleORC is where a module's table of stack frames lies.
+type moduleORC struct {
+	ips, entries uint64
+	count        uint64
+}
+
+// Base returns where the module's text begins, or 0 if it has none.
+func (m *Module) Base() uint64 {
+	if len(m.Regions) == 0 {
+		return 0
+	}
+	return m.Regions[0].Base
+}
+
+// Size returns how much memory the module has, in bytes.
+func (m *Module) Size() uint64 {
+	var size uint64
+	for i := range m.Regions {
+		size += m.Regions[i].Size
+	}
+	return size
+}
+
+// Contains reports whether an address lies in the module's memory.
+func (m *Module) Contains(addr uint64) bool { return m.region(addr) != nil }
+
+// region returns the stretch of the module's memory that an address lies in, or nil.
+func (m *Module) region(addr uint64) *ModuleRegion {
+	for i := range m.Regions {
+		if m.Regions[i].contains(addr) {
+			return &m.Regions[i]
+		}
+	}
+	return nil
+}
+
+// inside checks that an array of a module lies in the module's memory.
+func (m *Module) inside(what string, addr, count, size uint64) error {
+	r := m.region(addr)
+	if r == nil || count > (r.Base+r.Size-addr)/size {
+		return fmt.Errorf("%s of module %s: %d entries at %#x do not lie in its memory", what, m.Name, count, addr)
+	}
+	return nil
+}
+
+// Modules returns the modules that the kernel had loaded. They are read once. The error is for a list of which nothing
+// can be read; what is wrong with parts is told by [Modules.Damage].
+func (k *Kernel) Modules(ctx context.Context) (*Modules, error) {
+	return k.modules.get(ctx, k.readModules)
+}
+
+// At returns the module whose memory an address lies in, or nil.
+func (ms *Modules) At(addr uint64) *Module {
+	for _, m := range ms.All {
+		if m.Contains(addr) {
+			return m
+		}
+	}
+	return nil
+}
+
+// Named returns the module of that name, or nil. File names have - where the kernel has _: they are one.
+func (ms *Modules) Named(name string) *Module {
+	name = moduleName(name)
+	i := slices.IndexFunc(ms.All, func(m *Module) bool { return moduleName(m.Name) == name })
+	if i < 0 {
+		return nil
+	}
+	return ms.All[i]
+}
+
+func moduleName(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+// Unwinder returns the module's table of stack frames. format is that of the kernel's own.
+func (m *Module) Unwinder(ctx context.Context, format symbols.ORCFormat) (*symbols.ORC, error) {
+	return m.unwinder.get(ctx, func(ctx context.Context) (*symbols.ORC, error) { return m.readUnwinder(ctx, format) })
+}
+
+func (m *Module) readUnwinder(ctx context.Context, format symbols.ORCFormat) (*symbols.ORC, error) {
+	const ipSize, entrySize = 4, 6 // bytes; struct orc_entry, arch/x86/include/asm/orc_types.h
+	n := m.orc.count
+	if n == 0 {
+		return nil, fmt.Errorf("module %s: the kernel has no ORC table of it", m.Name)
+	}
+	if err := m.inside("ORC table", m.orc.ips, n, ipSize); err != nil {
+		return nil, err
+	}
+	if err := m.inside("ORC table", m.orc.entries, n, entrySize); err != nil {
+		return nil, err
+	}
+	read, err := readPatchwork(ctx, m.k.Space, span{m.orc.ips, int(n * ipSize)}, span{m.orc.entries, int(n * entrySize)})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := read.part(0, len(read.data)); err != nil {
+		return nil, fmt.Errorf("ORC table of module %s: %w", m.Name, err)
+	}
+	orc, err := symbols.NewORC(m.orc.ips, read.data[:n*ipSize], read.data[n*ipSize:], format)
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w", m.Name, err)
+	}
+	return orc, nil
+}

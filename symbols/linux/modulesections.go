@@ -1,0 +1,175 @@
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"physgdb/mmu"
+	"physgdb/symbols"
+)
+
+// ModuleSection is a section of a module's file, as it was loaded.
+type ModuleSection struct {
+	Name string
+	Addr uint64
+}
+
+// Limits of what is believed of a damaged machine.
+const (
+	mostSections    = 1 << 16 // an ELF file with more needs an extension that the kernel does not know
+	mostSectionName = 256     // bytes
+)
+
+// Sections returns the sections that were loaded, in the order of the module's file, empty ones left out (as in
+// /sys/module/NAME/sections). Sections that only its start needed (.init…) are among them although their memory was freed.
+// There are none if the kernel does not tell: it was built without CONFIG_KALLSYMS, or its types lack the private ones.
+func (m *Module) Sections(ctx context.Context) ([]ModuleSection, error) {
+	return m.sections.get(ctx, func(ctx context.Context) ([]ModuleSection, error) {
+		s, err := m.readSections(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("sections of module %s: %w", m.Name, err)
+		}
+		return s, nil
+	})
+}
+
+// sectionAttr is how the kernel keeps a section (kernel/module/sysfs.c): a file of sysfs and an address.
+type sectionAttr struct {
+	Name    member `c:"battr.attr.name|attr.name"`
+	Address member `c:"address|private"`
+}
+
+// sectionAttr looks that up: a struct module_sect_attr with its struct bin_attribute at an offset, or since 6.14 a struct
+// bin_attribute alone.
+func (m *Module) sectionAttr(ctx context.Context) (*sectionAttr, *layout, uint64, error) {
+	types, err := m.k.Types(ctx)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	a := &sectionAttr{}
+	file, err := types.Field("module_sect_attr", "battr")
+	if errors.Is(err, symbols.ErrNoType) {
+		l, err := newLayout(types, "bin_attribute", a)
+		return a, l, 0, err
+	}
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	l, err := newLayout(types, "module_sect_attr", a)
+	return a, l, file.Offset, err
+}
+
+// readSections follows the list of files that the kernel made of the sections: where that is, what is in it, where each
+// has its name, and the names, one batch each.
+func (m *Module) readSections(ctx context.Context) ([]ModuleSection, error) {
+	if m.attrs == 0 {
+		return nil, nil
+	}
+	files, err := m.sectionFiles(ctx)
+	if errors.Is(err, symbols.ErrNoType) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	attr, l, fileAt, err := m.sectionAttr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range files {
+		files[i] -= fileAt
+	}
+	records, err := l.read(ctx, m.k.Space, files)
+	if err != nil {
+		return nil, err
+	}
+	sections := make([]ModuleSection, len(records))
+	names := make([]mmu.Op, len(records))
+	for i, r := range records {
+		if r.err != nil {
+			return nil, r.err
+		}
+		sections[i].Addr = attr.Address.uint(r)
+		names[i] = mmu.Op{VA: attr.Name.uint(r), Buf: make([]byte, mostSectionName)}
+	}
+	if err := m.k.Space.ReadAll(ctx, names); err != nil {
+		return nil, err
+	}
+	for i := range sections {
+		text, _, ended := strings.Cut(string(names[i].Buf[:names[i].N]), "\x00")
+		if !ended || text == "" || !printable([]byte(text)) {
+			return nil, fmt.Errorf("the name of number %d is damaged (%q at %#x)", i, text, names[i].VA)
+		}
+		sections[i].Name = text
+	}
+	return sections, nil
+}
+
+// sectionFiles reads the pointers to the struct bin_attribute of each section, up to the NULL behind them.
+func (m *Module) sectionFiles(ctx context.Context) ([]uint64, error) {
+	var f struct {
+		Files member `c:"grp.bin_attrs|grp.bin_attrs_new"`
+	}
+	l, err := m.k.layout(ctx, "module_sect_attrs", &f)
+	if err != nil {
+		return nil, err
+	}
+	r, err := l.readOne(ctx, m.k.Space, m.attrs)
+	if err != nil {
+		return nil, err
+	}
+	var files []uint64
+	for at := f.Files.uint(r); len(files) < mostSections; {
+		chunk := make([]byte, 64*8) // most modules have fewer
+		n, err := m.k.Space.ReadMemory(ctx, at, chunk)
+		for i := 0; i+8 <= n; i += 8 {
+			file := binary.LittleEndian.Uint64(chunk[i:])
+			if file == 0 {
+				return files, nil
+			}
+			files = append(files, file)
+		}
+		if err != nil {
+			return nil, err
+		}
+		at += uint64(n)
+	}
+	return nil, fmt.Errorf("their list has no end")
+}
+
+// BuildID returns the build-id of the module's file, or nil if it has none or the kernel does not tell where it is.
+func (m *Module) BuildID(ctx context.Context) ([]byte, error) {
+	if len(m.buildID) > 0 {
+		return m.buildID, nil
+	}
+	return m.noteID.get(ctx, m.readBuildID)
+}
+
+// readBuildID looks for it in the sections that hold notes.
+func (m *Module) readBuildID(ctx context.Context) ([]byte, error) {
+	sections, err := m.Sections(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var notes []mmu.Op
+	for _, s := range sections {
+		if strings.HasPrefix(s.Name, ".note") {
+			notes = append(notes, mmu.Op{VA: s.Addr, Buf: make([]byte, 128)}) // a build-id has 36, and others may follow
+		}
+	}
+	if len(notes) == 0 {
+		return nil, nil
+	}
+	if err := m.k.Space.ReadAll(ctx, notes); err != nil {
+		return nil, fmt.Errorf("build-id of module %s: %w", m.Name, err)
+	}
+	for _, n := range notes {
+		if id := symbols.BuildID(n.Buf[:n.N]); id != nil {
+			return id, nil
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,203 @@
+package linux
+
+import (
+	"cmp"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"physgdb/mmu"
+	"physgdb/symbols"
+)
+
+// ModuleSymbols is the names in a module. Addresses are those in the running kernel.
+type ModuleSymbols struct {
+	// All of them, in the order of the module's own table, with the sizes that its file gives. Those of per-CPU variables
+	// are offsets.
+	All []symbols.Symbol
+	// Damage tells why some are missing.
+	Damage []error
+
+	names  *symbols.Table
+	places []symbols.Symbol // by rising address, one for each, whose size is the distance to the next
+}
+
+// Lookup finds a symbol by its name.
+func (s *ModuleSymbols) Lookup(name string) (symbols.Symbol, bool) { return s.names.Lookup(name) }
+
+// At finds the symbol that an address lies in, and how far into it, in bytes. It answers as the kernel's own log does: the
+// nearest name below the address in the same stretch of the module's memory, of which the distance to the next is the size.
+func (s *ModuleSymbols) At(addr uint64) (sym symbols.Symbol, off uint64, ok bool) {
+	i := sort.Search(len(s.places), func(i int) bool { return s.places[i].Addr > addr }) - 1
+	if i < 0 || addr-s.places[i].Addr >= s.places[i].Size {
+		return symbols.Symbol{}, 0, false
+	}
+	return s.places[i], addr - s.places[i].Addr, true
+}
+
+// Limits of what is believed of a damaged machine; the largest modules have some 60000 symbols.
+const (
+	mostModuleSymbols = 1 << 20
+	mostModuleNames   = 32 << 20 // bytes
+	mostSymbolName    = 1 << 12  // bytes; KSYM_NAME_LEN is 512
+)
+
+// Symbols returns the names in the module, as its own memory has them (kernel/module/kallsyms.c).
+func (m *Module) Symbols(ctx context.Context) (*ModuleSymbols, error) {
+	return m.symbols.get(ctx, func(ctx context.Context) (*ModuleSymbols, error) {
+		raw, err := m.readKallsyms(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("symbols of module %s: %w", m.Name, err)
+		}
+		return newModuleSymbols(m.Regions, raw), nil
+	})
+}
+
+// moduleKallsyms is the tables of a module's names. Each may end anywhere.
+type moduleKallsyms struct {
+	symtab []byte // Elf64_Sym each
+	strtab []byte
+	types  []byte // a letter for each symbol, as in /proc/kallsyms; empty before 5.2
+	damage damage
+}
+
+// readKallsyms reads the tables: one batch for where they are, and one for them.
+func (m *Module) readKallsyms(ctx context.Context) (*moduleKallsyms, error) {
+	if m.kallsyms == 0 {
+		return nil, errors.New("this kernel keeps none (CONFIG_KALLSYMS)")
+	}
+	var f struct {
+		Symtab member `c:"symtab"`
+		Count  member `c:"num_symtab"`
+		Strtab member `c:"strtab"`
+		Types  member `c:"?typetab"`
+	}
+	l, err := m.k.layout(ctx, "mod_kallsyms", &f)
+	if err != nil {
+		return nil, err
+	}
+	r, err := l.readOne(ctx, m.k.Space, m.kallsyms)
+	if err != nil {
+		return nil, err
+	}
+	symtab, count, strtab, types := f.Symtab.uint(r), f.Count.uint(r), f.Strtab.uint(r), f.Types.uint(r)
+	if err := m.inside("symbol table", symtab, count, elf.Sym64Size); err != nil {
+		return nil, err
+	}
+	names := m.region(strtab)
+	if names == nil || count > mostModuleSymbols {
+		return nil, fmt.Errorf("%d symbols, names at %#x: damaged", count, strtab)
+	}
+	// How long the table of names is is not told, but nothing lies in it.
+	end := min(names.Base+names.Size, strtab+mostModuleNames)
+	for _, other := range []uint64{symtab, types} {
+		if other > strtab {
+			end = min(end, other)
+		}
+	}
+	ops := []mmu.Op{{VA: symtab, Buf: make([]byte, count*elf.Sym64Size)}, {VA: strtab, Buf: make([]byte, end-strtab)}}
+	if types != 0 {
+		ops = append(ops, mmu.Op{VA: types, Buf: make([]byte, count)})
+	}
+	return m.readTables(ctx, ops)
+}
+
+func (m *Module) readTables(ctx context.Context, ops []mmu.Op) (*moduleKallsyms, error) {
+	if err := m.k.Space.ReadAll(ctx, ops); err != nil {
+		return nil, err
+	}
+	t := &moduleKallsyms{symtab: ops[0].Buf[:ops[0].N], strtab: ops[1].Buf[:ops[1].N]}
+	if len(ops) > 2 {
+		t.types = ops[2].Buf[:ops[2].N]
+	}
+	for i := range ops {
+		if ops[i].Err != nil {
+			t.damage.add("symbols of module %s: %w", m.Name, ops[i].Err)
+		}
+	}
+	return t, nil
+}
+
+// newModuleSymbols takes the names out of the tables.
+func newModuleSymbols(regions []ModuleRegion, t *moduleKallsyms) *ModuleSymbols {
+	s := &ModuleSymbols{}
+	for i := 1; (i+1)*elf.Sym64Size <= len(t.symtab); i++ { // the first is none
+		sym, err := t.symbol(i)
+		if err != nil {
+			t.damage.add("symbol %d: %w", i, err)
+		} else if sym.Name != "" {
+			s.All = append(s.All, sym)
+		}
+	}
+	s.Damage = t.damage.list()
+	s.names = symbols.NewTable(s.All, nil)
+	s.places = placesOf(s.All, regions)
+	return s
+}
+
+// symbol decodes the i-th symbol (ELF-64 Object File Format, figure 6). One that is not defined in the module has no name.
+func (t *moduleKallsyms) symbol(i int) (symbols.Symbol, error) {
+	p := t.symtab[i*elf.Sym64Size:][:elf.Sym64Size]
+	name, info, section := binary.LittleEndian.Uint32(p), p[4], elf.SectionIndex(binary.LittleEndian.Uint16(p[6:]))
+	if section == elf.SHN_UNDEF {
+		return symbols.Symbol{}, nil
+	}
+	if uint64(name) >= uint64(len(t.strtab)) {
+		return symbols.Symbol{}, fmt.Errorf("its name is missing")
+	}
+	text := t.strtab[name:min(uint64(len(t.strtab)), uint64(name)+mostSymbolName)]
+	end := slices.Index(text, 0)
+	if end < 0 || !printable(text[:end]) {
+		return symbols.Symbol{}, fmt.Errorf("its name is damaged")
+	}
+	isFunc := elf.ST_TYPE(info) == elf.STT_FUNC
+	if i < len(t.types) {
+		isFunc = strings.IndexByte("tTwW", t.types[i]) >= 0
+	}
+	return symbols.Symbol{
+		Name: string(text[:end]),
+		Addr: binary.LittleEndian.Uint64(p[8:]),
+		Size: binary.LittleEndian.Uint64(p[16:]),
+		Func: isFunc,
+	}, nil
+}
+
+// placesOf puts symbols in the order of their addresses. Of those at the same address the kernel knows the first.
+func placesOf(all []symbols.Symbol, regions []ModuleRegion) []symbols.Symbol {
+	var places []symbols.Symbol
+	for i := range regions {
+		places = append(places, placesIn(all, &regions[i])...)
+	}
+	slices.SortFunc(places, byAddr)
+	return places
+}
+
+func placesIn(all []symbols.Symbol, r *ModuleRegion) []symbols.Symbol {
+	var places []symbols.Symbol
+	for _, s := range all {
+		if r.contains(s.Addr) && !isMappingSymbol(s.Name) {
+			places = append(places, s)
+		}
+	}
+	slices.SortStableFunc(places, byAddr)
+	places = slices.CompactFunc(places, func(a, b symbols.Symbol) bool { return a.Addr == b.Addr })
+	end := r.Base + r.Size
+	for i := len(places) - 1; i >= 0; i-- {
+		places[i].Size = end - places[i].Addr
+		end = places[i].Addr
+	}
+	return places
+}
+
+func byAddr(a, b symbols.Symbol) int { return cmp.Compare(a.Addr, b.Addr) }
+
+// isMappingSymbol reports whether a name is one of those that assemblers leave behind (is_mapping_symbol(),
+// include/linux/module_symbol.h).
+func isMappingSymbol(name string) bool {
+	return strings.HasPrefix(name, ".L") || strings.HasPrefix(name, "L0") || strings.HasPrefix(name, "$")
+}

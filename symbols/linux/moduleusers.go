@@ -1,0 +1,86 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+)
+
+type moduleUseFields struct {
+	Next   member `c:"source_list.next"`
+	Prev   member `c:"source_list.prev"`
+	Source member `c:"source"`
+}
+
+// usersWalk is a walk through the list of those that use a module.
+type usersWalk struct {
+	m        *Module
+	head     uint64
+	at, from uint64
+}
+
+// readUsers fills UsedBy in: one batch for the first user of every module, one for the second, and so on.
+func (f *moduleFinder) readUsers(ctx context.Context, all []*Module) error {
+	if !f.f.Users.known {
+		return nil
+	}
+	var u moduleUseFields
+	l, err := f.k.layout(ctx, "module_use", &u)
+	if err != nil {
+		return err
+	}
+	byAddr := make(map[uint64]*Module, len(all))
+	var walks []usersWalk
+	for _, m := range all {
+		byAddr[m.Addr] = m
+		head := m.Addr + f.f.Users.Offset
+		walks = append(walks, usersWalk{m, head, f.users[m], head})
+	}
+	for {
+		walks = unfinished(walks)
+		if len(walks) == 0 {
+			return nil
+		}
+		addrs := make([]uint64, len(walks))
+		for i := range walks {
+			addrs[i] = walks[i].at - u.Next.Offset
+		}
+		records, err := l.read(ctx, f.k.Space, addrs)
+		if err != nil {
+			return err
+		}
+		for i := range walks {
+			if err := walks[i].step(&u, records[i], byAddr); err != nil {
+				f.damage.add("module %s: what it is used by: %w", walks[i].m.Name, err)
+				walks[i].at = walks[i].head
+			}
+		}
+	}
+}
+
+// unfinished keeps the walks that have not come back to their head.
+func unfinished(walks []usersWalk) []usersWalk {
+	kept := walks[:0]
+	for _, w := range walks {
+		if w.at != w.head {
+			kept = append(kept, w)
+		}
+	}
+	return kept
+}
+
+// step takes one user and goes on to the next.
+func (w *usersWalk) step(u *moduleUseFields, r record, byAddr map[uint64]*Module) error {
+	if r.err != nil {
+		return r.err
+	}
+	user := byAddr[u.Source.uint(r)]
+	if user == nil || u.Prev.uint(r) != w.from {
+		return fmt.Errorf("the list is damaged at %#x", w.at)
+	}
+	if len(w.m.UsedBy) == len(byAddr) {
+		return fmt.Errorf("the list has no end")
+	}
+	w.m.UsedBy = append(w.m.UsedBy, user.Name)
+	w.from, w.at = w.at, u.Next.uint(r)
+	return nil
+}

@@ -1,0 +1,217 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"physgdb/bridge"
+	"physgdb/mmu"
+)
+
+// Resource is a stretch of physical addresses and what the kernel had found there, or given it to: a line of
+// /proc/iomem.
+type Resource struct {
+	Start, Last bridge.PhysAddr
+	Depth       int // 0 for what does not lie within another
+	Name        string
+}
+
+// Bounds of a kernel's list of resources. Large servers have some 2000, nested six deep.
+const (
+	mostResources = 1 << 16
+	mostNested    = 32
+)
+
+// resourceLayout is what is read of a struct resource (include/linux/ioport.h). Siblings stand in the order of their
+// addresses, and within their parent (__request_resource, kernel/resource.c).
+type resourceLayout struct {
+	*layout
+	Start   member `c:"start"`
+	End     member `c:"end"` // the last address
+	Name    member `c:"name"`
+	Sibling member `c:"sibling"`
+	Child   member `c:"child"`
+}
+
+// resource is a struct resource that was read.
+type resource struct {
+	Resource
+	name     uint64 // virtual address
+	children []*resource
+}
+
+// Resources lists what the kernel knew to be where in physical memory, in the order of /proc/iomem. If the list is
+// damaged, what is left of it is returned beside the error.
+func (k *Kernel) Resources(ctx context.Context) ([]Resource, error) {
+	addr, ok := k.Addr("iomem_resource")
+	if !ok {
+		return nil, errors.New("the vmlinux has no symbol iomem_resource")
+	}
+	l := &resourceLayout{}
+	var err error
+	if l.layout, err = k.layout(ctx, "resource", l); err != nil {
+		return nil, err
+	}
+	w := &resourceWalk{k: k, l: l, seen: map[uint64]bool{addr: true}}
+	root, err := w.walk(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("the kernel's resources: %w", err)
+	}
+	if err := w.readNames(ctx); err != nil {
+		return nil, fmt.Errorf("the kernel's resources: %w", err)
+	}
+	list := root.list(nil)
+	if w.damage != nil {
+		return list, fmt.Errorf("the kernel's resources: %w", w.damage)
+	}
+	return list, nil
+}
+
+// list appends what lies within r, each before what lies within it.
+func (r *resource) list(to []Resource) []Resource {
+	for _, c := range r.children {
+		to = c.list(append(to, c.Resource))
+	}
+	return to
+}
+
+// resourceWalk is a walk over the tree of resources, one generation of pointers at a time.
+type resourceWalk struct {
+	k      *Kernel
+	l      *resourceLayout
+	seen   map[uint64]bool
+	found  []*resource
+	damage error // the first
+}
+
+// branch is a pointer that has not been followed yet.
+type branch struct {
+	addr   uint64
+	parent *resource
+}
+
+// walk reads all that lies below the root. The error is for the memory as a whole, or ctx, or the root.
+func (w *resourceWalk) walk(ctx context.Context, addr uint64) (*resource, error) {
+	record, err := w.l.readOne(ctx, w.k.Space, addr)
+	if err != nil {
+		return nil, err
+	}
+	root := &resource{Resource: Resource{Last: ^bridge.PhysAddr(0), Depth: -1}}
+	open := w.follow(nil, w.l.Child.uint(record), root)
+	for len(open) > 0 {
+		addrs := make([]uint64, len(open))
+		for i := range open {
+			addrs[i] = open[i].addr
+		}
+		records, err := w.l.read(ctx, w.k.Space, addrs)
+		if err != nil {
+			return nil, err
+		}
+		var next []branch
+		for i := range open {
+			next = w.take(next, open[i], records[i])
+		}
+		open = next
+	}
+	return root, nil
+}
+
+// take adds what was read at a branch to its parent, and appends the branches that it leads to.
+func (w *resourceWalk) take(next []branch, b branch, rec record) []branch {
+	if rec.err != nil {
+		w.damaged(rec.err)
+		return next
+	}
+	r := &resource{
+		Resource: Resource{
+			Start: bridge.PhysAddr(w.l.Start.uint(rec)), Last: bridge.PhysAddr(w.l.End.uint(rec)), Depth: b.parent.Depth + 1,
+		},
+		name: w.l.Name.uint(rec),
+	}
+	if !b.parent.mayHave(r) {
+		w.damaged(fmt.Errorf("struct resource at %#x: %#x-%#x is out of place", b.addr, uint64(r.Start), uint64(r.Last)))
+		return next
+	}
+	b.parent.children = append(b.parent.children, r)
+	w.found = append(w.found, r)
+	next = w.follow(next, w.l.Sibling.uint(rec), b.parent)
+	return w.follow(next, w.l.Child.uint(rec), r)
+}
+
+// mayHave reports whether c can be the next child of r.
+func (r *resource) mayHave(c *resource) bool {
+	if n := len(r.children); n > 0 && c.Start <= r.children[n-1].Last {
+		return false
+	}
+	return r.Start <= c.Start && c.Start <= c.Last && c.Last <= r.Last && c.Depth < mostNested
+}
+
+// follow appends the branch that a pointer is, unless it is nil or must not be followed.
+func (w *resourceWalk) follow(to []branch, addr uint64, parent *resource) []branch {
+	switch {
+	case addr == 0:
+		return to
+	case w.seen[addr]:
+		w.damaged(fmt.Errorf("struct resource at %#x: is in the tree twice", addr))
+		return to
+	case len(w.seen) > mostResources:
+		w.damaged(fmt.Errorf("more than %d of them", mostResources))
+		return to
+	}
+	w.seen[addr] = true
+	return append(to, branch{addr, parent})
+}
+
+func (w *resourceWalk) damaged(err error) {
+	if w.damage == nil {
+		w.damage = err
+	}
+}
+
+// readNames reads the names of all that was found, each once.
+func (w *resourceWalk) readNames(ctx context.Context) error {
+	const most = 64 // bytes of a name
+	var ops []mmu.Op
+	at := map[uint64]int{} // index in ops
+	for _, r := range w.found {
+		if _, ok := at[r.name]; !ok {
+			at[r.name] = len(ops)
+			ops = append(ops, mmu.Op{VA: r.name, Buf: make([]byte, most)})
+		}
+	}
+	if err := w.k.Space.ReadAll(ctx, ops); err != nil {
+		return err
+	}
+	for _, r := range w.found {
+		op := &ops[at[r.name]]
+		if op.N == 0 {
+			w.damaged(fmt.Errorf("the name of %#x-%#x: %w", uint64(r.Start), uint64(r.Last), op.Err))
+		}
+		r.Name = cString(op.Buf[:op.N])
+	}
+	return nil
+}
+
+// RAMMap returns where RAM is by the kernel's own list of resources. It is believed only if the list is whole, and has
+// the kernel itself in RAM.
+func (k *Kernel) RAMMap(ctx context.Context) (bridge.RAMMap, error) {
+	list, err := k.Resources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ranges []bridge.Range
+	for _, r := range list {
+		// Memory plugged in later lies deeper, as "System RAM (kmem)" within what describes the device.
+		if strings.HasPrefix(r.Name, "System RAM") {
+			ranges = append(ranges, bridge.Range{Start: r.Start, End: r.Last + 1})
+		}
+	}
+	ram := bridge.NewRAMMap(ranges)
+	if !ram.Contains(k.TextPhys, leastText) || !ram.Contains(k.Root.Table(), bridge.PageSize) {
+		return nil, fmt.Errorf("the kernel's resources: %d of them are RAM, %s, and the kernel itself is not in it",
+			len(ranges), ram)
+	}
+	return ram, nil
+}

@@ -1,0 +1,278 @@
+package linux
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"physgdb/mmu"
+	"physgdb/symbols"
+)
+
+// Registers finds the registers of a task. Where they cannot be known the error says why: a dead kernel leaves no trace
+// of what most registers held on a CPU that ran.
+func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
+	cpus, err := k.CPUs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range cpus {
+		if cpus[i].Current == t.Addr {
+			return k.running(ctx, &cpus[i], t)
+		}
+	}
+	regs, err := k.switchedOut(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("registers of task %d: %w", t.PID, err)
+	}
+	return regs, nil
+}
+
+// running finds the registers of the task that a CPU ran when the machine died: those of the oops if there was one,
+// then those that a crash kernel's handler saved, then those of the function in which the CPU rests for ever.
+func (k *Kernel) running(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
+	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.oopsed, k.crashNote, k.Resting} {
+		regs, err := look(ctx, c, t)
+		if regs != nil || ctx.Err() != nil {
+			return regs, err
+		}
+	}
+	return nil, fmt.Errorf("registers not known: CPU %d was running and left no trace of them", c.ID)
+}
+
+// oopsed returns the registers of the first oops, if that was on this CPU (exec_summary_regs, arch/x86/kernel/dumpstack.c).
+func (k *Kernel) oopsed(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
+	count, err := k.readSymbol(ctx, "die_counter", 4)
+	addr, ok := k.Addr("exec_summary_regs")
+	if err != nil || count == 0 || !ok {
+		return nil, err
+	}
+	regs, err := k.readPtRegs(ctx, addr)
+	if err != nil || regs.User() || !t.onStack(regs.SP()) && !c.onStack(regs.SP()) {
+		return nil, err
+	}
+	regs.From = "the oops"
+	return regs, nil
+}
+
+func (t *Task) onStack(sp uint64) bool { return t.stack().contains(sp) }
+
+func (t *Task) stack() stack { return stack{"TASK", t.Stack, t.Stack + t.stackSize} }
+
+func (c *CPU) onStack(sp uint64) bool {
+	_, ok := c.stackAt(sp)
+	return ok
+}
+
+// A note of crash_notes: an ELF note of type NT_PRSTATUS by the name CORE, then a struct elf_prstatus, whose registers
+// stand in the order of struct user_regs_struct (include/linux/elfcore.h, arch/x86/include/asm/user_64.h).
+const (
+	crashNoteSize = 12 + 8 + 336
+	crashNoteRegs = 12 + 8 + 112
+)
+
+// userRegs is the order of the registers in a struct user_regs_struct up to rip; orig_rax has no number.
+var userRegs = [...]symbols.Reg{
+	symbols.R15, symbols.R14, symbols.R13, symbols.R12, symbols.RBP, symbols.RBX, symbols.R11, symbols.R10, symbols.R9,
+	symbols.R8, symbols.RAX, symbols.RCX, symbols.RDX, symbols.RSI, symbols.RDI, symbols.CFA, symbols.RIP,
+}
+
+// crashNote returns the registers that a machine with a crash kernel saved of this CPU as it died. It is nil on others.
+func (k *Kernel) crashNote(ctx context.Context, c *CPU, _ *Task) (*Registers, error) {
+	base, err := k.readSymbol(ctx, "crash_notes", 8)
+	if err != nil || base == 0 {
+		return nil, err
+	}
+	note := make([]byte, crashNoteSize)
+	if _, err := k.Space.ReadMemory(ctx, c.Base+base, note); err != nil {
+		return nil, err
+	}
+	const prstatus = 1
+	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(note[at:]) }
+	if u32(0) != 5 || u32(8) != prstatus || !bytes.HasPrefix(note[12:], []byte("CORE\x00")) {
+		return nil, nil
+	}
+	word := func(i int) uint64 { return binary.LittleEndian.Uint64(note[crashNoteRegs+8*i:]) }
+	regs := &Registers{From: "the crash notes", Exact: true, HasFlags: true, OrigRAX: -1}
+	for i, reg := range userRegs {
+		if reg != symbols.CFA {
+			regs.set(reg, word(i))
+		}
+	}
+	n := len(userRegs)
+	regs.CS, regs.Flags, regs.SS = uint16(word(n)), word(n+1), uint16(word(n+3))
+	regs.set(symbols.RSP, word(n+2))
+	return regs, nil
+}
+
+// restingPlaces are the functions in which a CPU spends the time after its kernel's death: those of the CPU that panicked,
+// of one that panicked while another did, of those that were stopped, and of those that a crash kernel's start stopped
+// (kernel/panic.c, arch/x86/kernel/{process,reboot}.c). Inner ones come first.
+var restingPlaces = []string{
+	"vpanic", "panic", "panic_smp_self_stop", "nmi_panic_self_stop", "stop_this_cpu", "crash_nmi_callback",
+}
+
+// Resting finds the function in which a CPU rests, and its registers, by a return address into it on one of the stacks
+// that the CPU can have been on. It is nil if there is none.
+//
+// Such a word may be left over from before, so the stack is unwound from there: what leads to its end is believed at
+// once, and else what leads furthest, which is as far as the unwind tables reach.
+func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
+	stacks := append([]stack{}, c.stacks...)
+	if t != nil {
+		stacks = append(stacks, t.stack())
+	}
+	words, err := k.readStackWords(ctx, stacks)
+	if err != nil {
+		return nil, err
+	}
+	var best resting
+	for _, name := range restingPlaces {
+		fn, ok := k.symbol(name)
+		if !ok {
+			continue
+		}
+		for i := range stacks {
+			if err := k.restsIn(ctx, fn, stacks[i], words[i], &best); err != nil {
+				return nil, err
+			}
+			if best.whole {
+				break
+			}
+		}
+		if best.regs != nil {
+			return best.regs, k.backToCall(ctx, best.regs)
+		}
+	}
+	return nil, nil
+}
+
+// resting is a place where a CPU may rest.
+type resting struct {
+	regs   *Registers
+	frames int  // that lead there
+	whole  bool // they are all there are
+}
+
+// symbol finds a function's run-time addresses.
+func (k *Kernel) symbol(name string) (symbols.Symbol, bool) {
+	if k.Symbols == nil {
+		return symbols.Symbol{}, false
+	}
+	s, ok := k.Symbols.Lookup(name)
+	s.Addr += k.Slide
+	return s, ok && s.Size > 0
+}
+
+// readStackWords reads whole stacks. Pages that are not there read as zeros, which are no addresses.
+func (k *Kernel) readStackWords(ctx context.Context, stacks []stack) ([][]uint64, error) {
+	const most = 1 << 20 // bytes of a stack
+	var ops []mmu.Op
+	data := make([][]byte, len(stacks))
+	for i, s := range stacks {
+		if s.end < s.start || s.end-s.start > most {
+			continue
+		}
+		data[i] = make([]byte, s.end-s.start)
+		for at := 0; at < len(data[i]); at += mmu.PageSize { // each page for itself: one may be missing
+			ops = append(ops, mmu.Op{VA: s.start + uint64(at), Buf: data[i][at:min(at+mmu.PageSize, len(data[i]))]})
+		}
+	}
+	if err := k.Space.ReadAll(ctx, ops); err != nil {
+		return nil, err
+	}
+	words := make([][]uint64, len(stacks))
+	for i, p := range data {
+		words[i] = make([]uint64, len(p)/8)
+		for j := range words[i] {
+			words[i][j] = binary.LittleEndian.Uint64(p[8*j:])
+		}
+	}
+	return words, nil
+}
+
+// restsIn looks on one stack for return addresses into fn from the top down, until one is found from which the stack
+// unwinds to its end. One whose caller cannot be found does not count.
+func (k *Kernel) restsIn(ctx context.Context, fn symbols.Symbol, s stack, words []uint64, best *resting) error {
+	for i := len(words) - 1; i >= 0; i-- {
+		if words[i] <= fn.Addr || words[i] > fn.Addr+fn.Size {
+			continue
+		}
+		regs := &Registers{From: "the function in which the CPU rests, " + fn.Name}
+		regs.set(symbols.RIP, words[i])
+		regs.set(symbols.RSP, s.start+8*uint64(i+1))
+		if err := k.findFramePointer(ctx, regs, fn, words[i+1:]); err != nil {
+			return err
+		}
+		b, err := k.Unwind(ctx, regs)
+		if err != nil {
+			return err
+		}
+		if n := len(b.Frames); b.Err == nil || n > max(1, best.frames) {
+			*best = resting{regs, n, b.Err == nil}
+		}
+		if best.whole {
+			return nil
+		}
+	}
+	return nil
+}
+
+// findFramePointer finds RBP for a function that uses it as its frame pointer, as panic() does: the function pushed the
+// caller's right below its own return address, and that is recognised by the call before it.
+func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbols.Symbol, above []uint64) error {
+	const farthest = 256 // words: more than the frame of any of these functions
+	rule, err := k.frameRule(ctx, regs.PC()-1)
+	if err != nil || rule.Base != symbols.RBP {
+		return ctx.Err()
+	}
+	for i, word := range above[:min(len(above), farthest)] {
+		if !k.inText(word) {
+			continue
+		}
+		called, direct, err := k.callBefore(ctx, word)
+		if err != nil {
+			return err
+		}
+		if direct && called == fn.Addr {
+			regs.set(symbols.RBP, regs.SP()+8*uint64(i)-8)
+			return nil
+		}
+	}
+	return nil
+}
+
+// inText reports whether an address can be one of code: of the kernel's image or of a module.
+func (k *Kernel) inText(addr uint64) bool { return addr >= k.Text && addr < moduleEnd }
+
+// moduleEnd is where modules' addresses end (MODULES_END, arch/x86/include/asm/pgtable_64_types.h).
+const moduleEnd = 0xffff_ffff_ff00_0000
+
+// backToCall moves RIP from behind a direct call to the call itself, which is the line that a debugger should show.
+func (k *Kernel) backToCall(ctx context.Context, regs *Registers) error {
+	_, direct, err := k.callBefore(ctx, regs.PC())
+	if direct {
+		regs.set(symbols.RIP, regs.PC()-callSize)
+		regs.Exact = true
+	}
+	return err
+}
+
+// callSize is how many bytes a direct call has: E8 and the distance.
+const callSize = 5
+
+// callBefore tells which function the direct call before a return address calls, if there is one.
+func (k *Kernel) callBefore(ctx context.Context, ret uint64) (function uint64, direct bool, err error) {
+	var p [callSize]byte
+	if _, err := k.Space.ReadMemory(ctx, ret-callSize, p[:]); err != nil {
+		var hole *mmu.ReadError
+		if errors.As(err, &hole) {
+			return 0, false, nil
+		}
+		return 0, false, err
+	}
+	distance := int32(binary.LittleEndian.Uint32(p[1:]))
+	return ret + uint64(int64(distance)), p[0] == 0xe8, nil
+}

@@ -1,0 +1,166 @@
+package linux
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"physgdb/symbols"
+)
+
+// Functions of these tests' kernel, by their addresses.
+const (
+	fnPanic  = base + 0x1a0000
+	fnStop   = base + 0x1a1000
+	fnCaller = base + 0x1a2000
+)
+
+// restingWorld is a kernel whose CPU 0 rests where a test puts it. The task that it ran has a stack, and so have its
+// interrupts.
+func restingWorld(t *testing.T) (w *taskWorld, task *Task, cpu *CPU) {
+	t.Helper()
+	rules := fakeRules{}
+	byRBP := symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RBP, Offset: 16}
+	for at := uint64(0); at < 0x100; at++ {
+		rules[fnPanic+at] = byRBP
+		rules[fnStop+at] = call(16)
+		rules[fnCaller+at] = last()
+	}
+	w = newTaskWorld(t, rules)
+	w.Symbols = symbols.NewTable([]symbols.Symbol{
+		{Name: "panic", Addr: fnPanic, Size: 0x100, Func: true}, {Name: "stop_this_cpu", Addr: fnStop, Size: 0x100, Func: true},
+		{Name: "crash_notes", Addr: base + 0x189000}, {Name: "die_counter", Addr: base + 0x18a000},
+		{Name: "exec_summary_regs", Addr: base + 0x18b000},
+	}, nil)
+	task = &Task{PID: 5, Stack: w.alloc("", 0x4000), stackSize: 0x4000}
+	irq := w.alloc("", 0x4000)
+	cpu = &CPU{ID: 0, Base: 0, stacks: []stack{{"IRQ", irq, irq + 0x4000}}}
+	return w, task, cpu
+}
+
+// putCall writes a direct call of a function that returns to an address.
+func (w *world) putCall(ret, function uint64) {
+	w.RAM[ret-5-base] = 0xe8
+	binary.LittleEndian.PutUint32(w.RAM[ret-4-base:], uint32(function-ret))
+}
+
+func TestResting(t *testing.T) {
+	const inPanic, inStop, behindCall = fnPanic + 0x40, fnStop + 0x20, fnCaller + 0x30
+	panicAt := func(w *taskWorld, sp uint64) { // panic() called something, and had pushed RBP above 4 words of its own
+		w.put(sp-8, inPanic)
+		w.put(sp+32, 0x1234, behindCall)
+		w.putCall(behindCall, fnPanic)
+	}
+	for _, tc := range []struct {
+		name string
+		put  func(w *taskWorld, task *Task, cpu *CPU)
+		pc   uint64
+		sp   func(task *Task, cpu *CPU) uint64
+		bp   uint64 // above sp; 0 for none
+	}{
+		{"nowhere", func(*taskWorld, *Task, *CPU) {}, 0, nil, 0},
+		{"in panic() on the task's stack", func(w *taskWorld, task *Task, _ *CPU) { panicAt(w, task.Stack+0x3000) },
+			inPanic, func(task *Task, _ *CPU) uint64 { return task.Stack + 0x3000 }, 32},
+		{"in panic() in an interrupt", func(w *taskWorld, _ *Task, cpu *CPU) { panicAt(w, cpu.stacks[0].start+0x800) },
+			inPanic, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x800 }, 32},
+		{"stopped", func(w *taskWorld, _ *Task, cpu *CPU) { w.put(cpu.stacks[0].start+0x100, inStop, 0, behindCall) },
+			inStop, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x108 }, 0},
+		{"beside what is left over from before", func(w *taskWorld, task *Task, cpu *CPU) {
+			panicAt(w, task.Stack+0x3000)
+			w.put(task.Stack+0x100, inPanic)
+			w.put(task.Stack+0x3800, inPanic) // nobody called it there
+		}, inPanic, func(task *Task, _ *CPU) uint64 { return task.Stack + 0x3000 }, 32},
+		{"where the tables do not reach the end", func(w *taskWorld, task *Task, cpu *CPU) {
+			w.put(cpu.stacks[0].start+0x100, inStop, 0, 0xffffffffc0001234)
+		}, inStop, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x108 }, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w, task, cpu := restingWorld(t)
+			tc.put(w, task, cpu)
+			regs, err := w.Resting(ctx, cpu, task)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.pc == 0 {
+				if regs != nil {
+					t.Errorf("%+v", regs)
+				}
+				return
+			}
+			if regs == nil || regs.PC() != tc.pc || regs.SP() != tc.sp(task, cpu) {
+				t.Fatalf("%+v; want RIP %#x, RSP %#x", regs, tc.pc, tc.sp(task, cpu))
+			}
+			if bp, ok := regs.Get(symbols.RBP); ok != (tc.bp != 0) || ok && bp != regs.SP()+tc.bp {
+				t.Errorf("RBP %#x, %v", bp, ok)
+			}
+		})
+	}
+}
+
+func TestRestingShowsTheCallItself(t *testing.T) {
+	w, task, cpu := restingWorld(t)
+	w.put(task.Stack+0x100, fnStop+0x20, 0, fnCaller+0x30)
+	w.putCall(fnStop+0x20, fnCaller)
+	regs, err := w.Resting(ctx, cpu, task)
+	if err != nil || regs == nil || regs.PC() != fnStop+0x1b || !regs.Exact || regs.SP() != task.Stack+0x108 {
+		t.Errorf("%+v, %v", regs, err)
+	}
+}
+
+func TestCrashNotes(t *testing.T) {
+	w, task, cpu := restingWorld(t)
+	notes := w.alloc("", 0x1000)
+	w.put(base+0x189000, notes)
+	if regs, err := w.crashNote(ctx, cpu, task); regs != nil || err != nil {
+		t.Errorf("an empty note: %+v, %v", regs, err)
+	}
+	le := binary.LittleEndian
+	note := w.RAM[notes-base:]
+	le.PutUint32(note, 5)
+	le.PutUint32(note[4:], 336)
+	le.PutUint32(note[8:], 1)
+	copy(note[12:], "CORE\x00")
+	for i := range 27 {
+		le.PutUint64(note[12+8+112+8*i:], uint64(i+1))
+	}
+	regs, err := w.crashNote(ctx, cpu, task)
+	if err != nil || regs == nil {
+		t.Fatal(regs, err)
+	}
+	// struct user_regs_struct: r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss …
+	for reg, want := range map[symbols.Reg]uint64{symbols.R15: 1, symbols.RBP: 5, symbols.RAX: 11, symbols.RDI: 15,
+		symbols.RIP: 17, symbols.RSP: 20} {
+		if v, ok := regs.Get(reg); !ok || v != want {
+			t.Errorf("register %d: %d, %v; want %d", reg, v, ok, want)
+		}
+	}
+	if regs.CS != 18 || regs.Flags != 19 || regs.SS != 21 {
+		t.Errorf("%+v", regs)
+	}
+}
+
+func TestOopsBelongsToTheCPUOnWhoseStacksItWas(t *testing.T) {
+	w, task, cpu := restingWorld(t)
+	put := func(sp, cs uint64) {
+		w.set(base+0x18b000, "pt_regs", "ip", 0xffffffff81000777)
+		w.set(base+0x18b000, "pt_regs", "sp", sp)
+		w.set(base+0x18b000, "pt_regs", "cs", cs)
+	}
+	for _, tc := range []struct {
+		name          string
+		count, sp, cs uint64
+		want          bool
+	}{
+		{"on the task's stack", 1, task.Stack + 0x3000, 0x10, true},
+		{"in an interrupt", 1, cpu.stacks[0].start + 0x10, 0x10, true},
+		{"no oops", 0, task.Stack + 0x3000, 0x10, false},
+		{"elsewhere", 1, base + 0x3f0000, 0x10, false},
+		{"of user space", 1, task.Stack + 0x3000, 0x33, false},
+	} {
+		w.put(base+0x18a000, tc.count)
+		put(tc.sp, tc.cs)
+		regs, err := w.oopsed(ctx, cpu, task)
+		if err != nil || (regs != nil) != tc.want || regs != nil && regs.PC() != 0xffffffff81000777 {
+			t.Errorf("%s: %+v, %v", tc.name, regs, err)
+		}
+	}
+}

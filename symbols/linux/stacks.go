@@ -1,0 +1,86 @@
+package linux
+
+import "context"
+
+// exceptionStacks are the members of struct cea_exception_stacks (arch/x86/include/asm/cpu_entry_area.h) and how the
+// kernel's traces name them (stack_type_name, arch/x86/kernel/dumpstack_64.c). Later kernels and those without SEV lack some.
+type exceptionStacks struct {
+	DF  member `c:"?DF_stack"`
+	NMI member `c:"?NMI_stack"`
+	DB  member `c:"?DB_stack"`
+	MCE member `c:"?MCE_stack"`
+	VC  member `c:"?VC_stack"`
+	VC2 member `c:"?VC2_stack"`
+}
+
+func (e *exceptionStacks) named() map[string]*member {
+	return map[string]*member{"#DF": &e.DF, "NMI": &e.NMI, "#DB": &e.DB, "#MC": &e.MCE, "#VC": &e.VC, "#VC2": &e.VC2}
+}
+
+// readStacks finds the stacks that belong to CPUs rather than to tasks. A CPU that never came up has none.
+func (k *Kernel) readStacks(ctx context.Context, cpus []CPU) error {
+	types, err := k.Types(ctx)
+	if err != nil {
+		return err
+	}
+	if size, err := types.Size("irq_stack"); err == nil {
+		tops, err := k.irqStackTops(ctx, cpus)
+		if err != nil {
+			return err
+		}
+		for i, top := range tops {
+			if top != 0 {
+				top += 8 // hardirq_stack_ptr leaves room for one word, the way back (arch/x86/kernel/irq_64.c)
+				cpus[i].stacks = append(cpus[i].stacks, stack{"IRQ", top - size, top})
+			}
+		}
+	}
+	var e exceptionStacks
+	if _, err := newLayout(types, "cea_exception_stacks", &e); err != nil {
+		return nil // of another name in this kernel: traces through them are found all the same, only not named
+	}
+	addr, ok := k.Addr("cea_exception_stacks")
+	if !ok {
+		return nil
+	}
+	bases, err := k.readPerCPU(ctx, addr, cpus)
+	if err != nil {
+		return err
+	}
+	for i, base := range bases {
+		for name, m := range e.named() {
+			if base != 0 && m.known {
+				cpus[i].stacks = append(cpus[i].stacks, stack{name, base + m.Offset, base + m.Offset + m.Size})
+			}
+		}
+	}
+	return nil
+}
+
+// irqStackTops reads the hardirq_stack_ptr of every CPU: a per-CPU symbol up to Linux 6.1 and again later, a member of
+// pcpu_hot in between.
+func (k *Kernel) irqStackTops(ctx context.Context, cpus []CPU) ([]uint64, error) {
+	if addr, ok := k.Addr("hardirq_stack_ptr"); ok {
+		return k.readPerCPU(ctx, addr, cpus)
+	}
+	addr, ok := k.Addr("pcpu_hot")
+	types, err := k.Types(ctx)
+	if err != nil || !ok {
+		return make([]uint64, len(cpus)), err
+	}
+	f, err := types.Field("pcpu_hot", "hardirq_stack_ptr")
+	if err != nil {
+		return make([]uint64, len(cpus)), nil
+	}
+	return k.readPerCPU(ctx, addr+f.Offset, cpus)
+}
+
+// stackAt finds the stack that an address lies in.
+func (c *CPU) stackAt(sp uint64) (stack, bool) {
+	for _, s := range c.stacks {
+		if s.contains(sp) {
+			return s, true
+		}
+	}
+	return stack{}, false
+}

@@ -1,0 +1,122 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"physgdb/symbols"
+)
+
+// ErrNoSymbol says that there is no symbol of a name, or none that an address lies in.
+var ErrNoSymbol = errors.New("no symbol")
+
+// Place is what an address belongs to.
+type Place struct {
+	symbols.Symbol        // its address is that in the running kernel
+	Offset         uint64 // of the address from the symbol's, in bytes
+	Module         string // that it belongs to, or "" for the kernel itself
+}
+
+// String writes the place as the kernel's own log does: name+0xoffset/0xsize [module].
+func (p Place) String() string {
+	if p.Module == "" {
+		return fmt.Sprintf("%s+%#x/%#x", p.Name, p.Offset, p.Size)
+	}
+	return fmt.Sprintf("%s+%#x/%#x [%s]", p.Name, p.Offset, p.Size, p.Module)
+}
+
+// Symbolize finds what an address belongs to, in the kernel or in a module. The error is ErrNoSymbol, or why that could
+// not be found out.
+func (k *Kernel) Symbolize(ctx context.Context, addr uint64) (Place, error) {
+	if p, ok := k.place(addr); ok {
+		return p, nil
+	}
+	modules, err := k.Modules(ctx)
+	if err != nil {
+		return Place{}, err
+	}
+	m := modules.At(addr)
+	if m == nil {
+		return Place{}, fmt.Errorf("%w at %#x", ErrNoSymbol, addr)
+	}
+	known, err := m.Symbols(ctx)
+	if err != nil {
+		return Place{}, err
+	}
+	sym, off, ok := known.At(addr)
+	if !ok {
+		return Place{}, fmt.Errorf("%w at %#x, which is in module %s", ErrNoSymbol, addr, m.Name)
+	}
+	return Place{sym, off, m.Name}, nil
+}
+
+// SymbolizeReturn is Symbolize for a return address. A call can be the last instruction of its function, so that the
+// address behind it belongs to the next one: the kernel's own traces name the caller all the same (%pB), and so does this.
+func (k *Kernel) SymbolizeReturn(ctx context.Context, addr uint64) (Place, error) {
+	p, err := k.Symbolize(ctx, addr-1)
+	p.Offset++
+	return p, err
+}
+
+// place finds what an address of the kernel itself belongs to.
+func (k *Kernel) place(addr uint64) (Place, bool) {
+	if k.Symbols == nil || addr < imageBase {
+		return Place{}, false
+	}
+	end, hasEnd := k.Addr("_end")
+	s, off, ok := k.Symbols.At(addr - k.Slide)
+	if !ok || s.Addr < imageBase || hasEnd && addr >= end {
+		return Place{}, false
+	}
+	s.Addr += k.Slide
+	return Place{Symbol: s, Offset: off}, true
+}
+
+// NameAt writes an address as [Place.String] does, or returns "" if nothing is known about it. Unlike [Kernel.Name] it
+// knows modules too.
+func (k *Kernel) NameAt(ctx context.Context, addr uint64) string {
+	p, err := k.Symbolize(ctx, addr)
+	if err != nil {
+		return ""
+	}
+	return p.String()
+}
+
+// Lookup finds a symbol of the kernel by its name, or one of a module by module:name. Its address is that in the running
+// kernel. The error is ErrNoSymbol, or why the module could not be read.
+func (k *Kernel) Lookup(ctx context.Context, name string) (symbols.Symbol, error) {
+	module, symbol, inModule := strings.Cut(name, ":")
+	if !inModule {
+		return k.lookup(name)
+	}
+	modules, err := k.Modules(ctx)
+	if err != nil {
+		return symbols.Symbol{}, err
+	}
+	m := modules.Named(module)
+	if m == nil {
+		return symbols.Symbol{}, fmt.Errorf("%w %s: there is no module %s", ErrNoSymbol, name, module)
+	}
+	known, err := m.Symbols(ctx)
+	if err != nil {
+		return symbols.Symbol{}, err
+	}
+	s, ok := known.Lookup(symbol)
+	if !ok {
+		return symbols.Symbol{}, fmt.Errorf("%w %s in module %s", ErrNoSymbol, symbol, m.Name)
+	}
+	return s, nil
+}
+
+// lookup finds a symbol of the kernel itself.
+func (k *Kernel) lookup(name string) (symbols.Symbol, error) {
+	addr, ok := k.Addr(name)
+	if !ok {
+		return symbols.Symbol{}, fmt.Errorf("%w %s", ErrNoSymbol, name)
+	}
+	s, _ := k.Symbols.Lookup(name)
+	s.Addr = addr
+	return s, nil
+}

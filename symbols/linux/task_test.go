@@ -1,0 +1,258 @@
+package linux
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"physgdb/symbols"
+)
+
+// Where the variables of these tests' kernel lie, one page each.
+const (
+	initPIDNS  = base + 0x180000
+	initTask   = base + 0x181000
+	nrCPUs     = base + 0x182000
+	cpuMask    = base + 0x183000
+	perCPUOffs = base + 0x184000
+	runQueues  = 0x1000 // per-CPU
+	cpu0       = base + 0x185000
+	cpu1       = base + 0x188000
+)
+
+// taskWorld is a kernel with two CPUs and some tasks.
+type taskWorld struct {
+	*world
+	tasks map[int]uint64 // by pid
+	root  uint64         // the node of the tree of pids
+}
+
+func newTaskWorld(t *testing.T, rules fakeRules) *taskWorld {
+	t.Helper()
+	w := &taskWorld{tasks: map[int]uint64{}, world: newWorld(t, rules, map[string]uint64{
+		"init_pid_ns": initPIDNS, "init_task": initTask, "nr_cpu_ids": nrCPUs, "__cpu_possible_mask": cpuMask,
+		"__per_cpu_offset": perCPUOffs, "runqueues": runQueues,
+	})}
+	w.types.define("task_struct", "__state", 4, "stack", "flags", 4, "on_cpu", 4, "thread_info.cpu", 4, "tasks", 16,
+		"pid", 4, "tgid", 4, "real_parent", "comm", 16, "exit_state", 4, "thread.sp", "thread.fsbase", "thread.gsbase",
+		"mm", "active_mm", "pid_links", 64, "thread_node", 16, "signal", "real_cred")
+	w.types.define("signal_struct", "thread_head", 16)
+	w.types.define("pid", "numbers[0].nr", 4, "tasks[0].first")
+	w.types.define("xa_node", "shift", 1, "slots", 512)
+	w.types.define("pid_namespace", "idr.idr_rt.xa_head")
+	w.types.define("rq", "curr", "idle")
+	defineRegs(w.types)
+	w.put(nrCPUs, 2)
+	w.put(cpuMask, 3)
+	w.put(perCPUOffs, cpu0, cpu1)
+	w.root = w.alloc("xa_node", 0)
+	w.put(initPIDNS, w.root|xaInternal)
+	w.place(initTask, 0, 0)
+	w.put(cpu0+runQueues, initTask, initTask)
+	idle := w.alloc("task_struct", 0)
+	w.place(idle, 0, 0)
+	w.put(cpu1+runQueues, idle, idle)
+	head := initTask + w.types["task_struct.tasks"].Offset
+	w.put(head, head, head)
+	return w
+}
+
+// place writes a task_struct, with a list of threads that is empty but for itself.
+func (w *taskWorld) place(addr uint64, pid, tgid int) {
+	w.set(addr, "task_struct", "pid", uint64(pid))
+	w.set(addr, "task_struct", "tgid", uint64(tgid))
+	w.set(addr, "task_struct", "stack", w.alloc("", 0x4000))
+	copy(w.RAM[addr+w.types["task_struct.comm"].Offset-base:], fmt.Sprintf("task%d\x00", pid))
+	if pid == tgid {
+		signal := w.alloc("signal_struct", 0)
+		w.set(addr, "task_struct", "signal", signal)
+		w.put(signal, signal, signal)
+		w.insert(signal, addr+w.types["task_struct.thread_node"].Offset)
+	}
+}
+
+// insert puts a node behind the head of a list.
+func (w *taskWorld) insert(head, node uint64) {
+	next, _ := w.readUint(ctx, head, 8)
+	w.put(node, next, head)
+	w.put(head, node)
+	w.put(next+8, node)
+}
+
+// add makes a task that is in the tree of pids and in the lists.
+func (w *taskWorld) add(pid, tgid int) uint64 {
+	task, nr := w.alloc("task_struct", 0), w.alloc("pid", 0)
+	w.place(task, pid, tgid)
+	w.tasks[pid] = task
+	w.set(nr, "pid", "numbers[0].nr", uint64(pid))
+	w.set(nr, "pid", "tasks[0].first", task+w.types["task_struct.pid_links"].Offset)
+	w.put(slot(w.root, pid), nr)
+	if pid == tgid {
+		w.insert(initTask+w.types["task_struct.tasks"].Offset, task+w.types["task_struct.tasks"].Offset)
+		return nr
+	}
+	signal, _ := w.readUint(ctx, w.tasks[tgid]+w.types["task_struct.signal"].Offset, 8)
+	w.set(task, "task_struct", "signal", signal)
+	w.insert(signal, task+w.types["task_struct.thread_node"].Offset)
+	return nr
+}
+
+// listing writes tasks as "pid/tgid comm".
+func listing(l *TaskList) string {
+	var all []string
+	for _, t := range l.All {
+		all = append(all, fmt.Sprintf("%d/%d %s", t.PID, t.TGID, t.Comm))
+	}
+	return strings.Join(all, ", ")
+}
+
+func TestTasks(t *testing.T) {
+	const all = "1/1 task1, 2/2 task2, 3/2 task3, 9/9 task9, 0/0 task0, 0/0 task0"
+	const wild = 0xdead000000000100
+	for _, tc := range []struct {
+		name    string
+		harm    func(w *taskWorld, pids map[int]uint64)
+		want    string
+		damaged bool
+	}{
+		{"whole", func(*taskWorld, map[int]uint64) {}, all, false},
+		{"a pid without a task", func(w *taskWorld, p map[int]uint64) { w.set(p[9], "pid", "tasks[0].first", 0) },
+			"1/1 task1, 2/2 task2, 3/2 task3, 0/0 task0, 0/0 task0", false},
+		{"a struct pid that is another's", func(w *taskWorld, p map[int]uint64) { w.put(slot(w.root, 9), p[2]) }, all, true},
+		{"a struct pid that is none", func(w *taskWorld, p map[int]uint64) { w.put(slot(w.root, 3), wild) }, all, true},
+		{"a task of another pid", func(w *taskWorld, p map[int]uint64) {
+			w.set(p[3], "pid", "tasks[0].first", w.tasks[1]+w.types["task_struct.pid_links"].Offset)
+		}, all, true},
+		{"no tree at all", func(w *taskWorld, p map[int]uint64) { w.put(initPIDNS, wild|xaInternal) }, all, true},
+		{"no tree, and a list that is torn", func(w *taskWorld, p map[int]uint64) {
+			w.put(initPIDNS, wild|xaInternal)
+			w.put(w.tasks[2]+w.types["task_struct.tasks"].Offset, wild)
+		}, all, true}, // the list leads to the others from its other end
+		{"no tree, and a list that runs in a circle", func(w *taskWorld, p map[int]uint64) {
+			w.put(initPIDNS, wild|xaInternal)
+			link := w.tasks[9] + w.types["task_struct.tasks"].Offset
+			w.put(link, link)
+		}, all, true},
+		{"no tree, and threads that lead nowhere", func(w *taskWorld, p map[int]uint64) {
+			w.put(initPIDNS, wild|xaInternal)
+			w.put(w.tasks[3]+w.types["task_struct.thread_node"].Offset, wild)
+		}, all, true},
+		{"no idle task", func(w *taskWorld, p map[int]uint64) { w.put(cpu1+runQueues+8, wild) }, all, true},
+		{"a CPU without its data", func(w *taskWorld, p map[int]uint64) { w.put(perCPUOffs+8, wild) },
+			"1/1 task1, 2/2 task2, 3/2 task3, 9/9 task9, 0/0 task0", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newTaskWorld(t, nil)
+			pids := map[int]uint64{}
+			for _, id := range [][2]int{{1, 1}, {2, 2}, {3, 2}, {9, 9}} {
+				pids[id[0]] = w.add(id[0], id[1])
+			}
+			tc.harm(w, pids)
+			l, err := w.Tasks(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := listing(l); got != tc.want || (len(l.Damage) > 0) != tc.damaged {
+				t.Errorf("tasks %s\nwant  %s\ndamage %v", got, tc.want, l.Damage)
+			}
+		})
+	}
+}
+
+func TestTaskListFindsTasks(t *testing.T) {
+	w := newTaskWorld(t, nil)
+	w.add(7, 7)
+	w.add(5, 5)
+	l, err := w.Tasks(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := l.WithPID(7); got == nil || got.Addr != w.tasks[7] || l.At(w.tasks[7]) != got {
+		t.Errorf("pid 7: %+v", got)
+	}
+	if l.WithPID(6) != nil || l.WithPID(0) != nil || l.At(0x1234) != nil {
+		t.Error("a task that is not there was found")
+	}
+}
+
+func TestTaskState(t *testing.T) {
+	for _, tc := range []struct {
+		state State
+		exit  uint64
+		want  byte
+	}{
+		{0, 0, 'R'}, {1, 0, 'S'}, {0x2001, 0, 'S'}, {2, 0, 'D'}, {0x102, 0, 'D'}, {4, 0, 'T'}, {8, 0, 't'}, {0x402, 0, 'I'},
+		{0x40, 0, 'P'}, {0x80, 0x20, 'Z'}, {0x80, 0x10, 'X'},
+	} {
+		task := &Task{State: tc.state, exitState: tc.exit}
+		if got := task.Letter(); got != tc.want {
+			t.Errorf("state %#x, exit %#x: %c, want %c", uint64(tc.state), tc.exit, got, tc.want)
+		}
+	}
+}
+
+func TestPerCPU(t *testing.T) {
+	w := newTaskWorld(t, nil)
+	w.Symbols = nil
+	if _, err := w.PerCPU(ctx, "runqueues", 0); err == nil {
+		t.Error("a symbol was found without any")
+	}
+	w = newTaskWorld(t, nil)
+	if _, err := w.PerCPU(ctx, "init_task", 0); err == nil || !strings.Contains(err.Error(), "no per-CPU symbol") {
+		t.Errorf("init_task: %v", err)
+	}
+	if _, err := w.PerCPU(ctx, "nothing", 0); err == nil {
+		t.Error("nothing was found")
+	}
+}
+
+// TestDamagedTaskStacks reads the registers of tasks whose stacks are not where they should be.
+func TestDamagedTaskStacks(t *testing.T) {
+	w := newTaskWorld(t, nil)
+	w.add(5, 5)
+	for _, sp := range []uint64{0, 0xdead000000000100, base, ^uint64(0)} {
+		w.set(w.tasks[5], "task_struct", "thread.sp", sp)
+		w.Kernel.tasks = lazy[*TaskList]{} // to be read anew
+		l, err := w.Tasks(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if regs, err := w.Registers(ctx, l.WithPID(5)); err == nil {
+			t.Errorf("SP %#x: %+v", sp, regs)
+		}
+	}
+}
+
+// TestSwitchedOut reads the registers of a task that gave up the CPU.
+func TestSwitchedOut(t *testing.T) {
+	w := newTaskWorld(t, nil)
+	w.add(5, 5)
+	stack, err := w.readUint(ctx, w.tasks[5]+w.types["task_struct.stack"].Offset, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sp := stack + 0x3f00
+	w.set(w.tasks[5], "task_struct", "thread.sp", sp)
+	w.put(sp, 15, 14, 13, 12, 3, 6, 0xffffffff81000123)
+	l, err := w.Tasks(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	regs, err := w.Registers(ctx, l.WithPID(5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]uint64{"rbx": 3, "rbp": 6, "rsp": sp + 56, "r12": 12, "r13": 13, "r14": 14, "r15": 15,
+		"rip": 0xffffffff81000123}
+	names := []string{"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+		"r15", "rip"}
+	for number, name := range names {
+		v, ok := regs.Get(symbols.Reg(number))
+		if wantV, wanted := want[name]; ok != wanted || v != wantV {
+			t.Errorf("%s = %#x, %v; want %#x, %v", name, v, ok, wantV, wanted)
+		}
+	}
+	if regs.Exact || regs.User() {
+		t.Errorf("%+v", regs)
+	}
+}

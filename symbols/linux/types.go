@@ -1,0 +1,37 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+
+	"physgdb/symbols"
+)
+
+// Types returns the layout of the kernel's data: from its vmlinux or, where that tells none, from the kernel's own BTF in
+// memory.
+func (k *Kernel) Types(ctx context.Context) (symbols.Types, error) {
+	return k.types.get(ctx, k.readTypes)
+}
+
+func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
+	if k.debug != nil {
+		if t, err := k.debug.Types(); err == nil {
+			return t, nil
+		}
+	}
+	const most = 64 << 20 // bytes; kernels have some 5 MB
+	raw, _, err := k.readBetween(ctx, "__start_BTF", "__stop_BTF", most)
+	if err != nil {
+		return nil, fmt.Errorf("the kernel's types are not known: vmlinux tells none, and in memory: %w", err)
+	}
+	return symbols.NewBTF(raw)
+}
+
+// layout looks up the members of a kernel struct; see newLayout.
+func (k *Kernel) layout(ctx context.Context, typ string, members any) (*layout, error) {
+	types, err := k.Types(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newLayout(types, typ, members)
+}

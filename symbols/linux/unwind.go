@@ -1,0 +1,309 @@
+package linux
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"physgdb/symbols"
+)
+
+// Frame is one function that had not returned.
+type Frame struct {
+	PC uint64 // virtual: the next instruction if Exact, else the one behind the call
+	SP uint64 // virtual: the stack pointer there
+	// Exact says that the function was interrupted, or is where the registers are from, rather than that it called.
+	Exact bool
+	// Regs are all registers of a function that was interrupted, or nil.
+	Regs *Registers
+	// Guessed says that no table told who called what stands before this one, code made at run time as a rule, and that
+	// it was taken to keep a frame pointer.
+	Guessed bool
+}
+
+// CallSite returns an address that belongs to the instruction at which the function stands: the one to look names and
+// lines up by.
+func (f *Frame) CallSite() uint64 {
+	if f.Exact || f.PC == 0 {
+		return f.PC
+	}
+	return f.PC - 1
+}
+
+// Backtrace is the functions of a task that had not returned, innermost first.
+type Backtrace struct {
+	Frames []Frame
+	// User are the registers of user space that the kernel was entered from, or nil.
+	User *Registers
+	// Err says why the trace ends before the task's first function or user space; nil if it does not.
+	Err error
+}
+
+// maxFrames bounds a backtrace. The kernel's stacks of one CPU hold fewer words than that by far.
+const maxFrames = 1024
+
+// Unwind follows the stack from registers in the kernel to the first function of the task or to user space, from one
+// stack to the other if need be, by the kernel's unwind tables. The error is ctx's.
+func (k *Kernel) Unwind(ctx context.Context, regs *Registers) (*Backtrace, error) {
+	b := &Backtrace{}
+	now := *regs
+	seen := map[[2]uint64]bool{}
+	for !now.User() {
+		at := [2]uint64{now.PC(), now.SP()}
+		if seen[at] || len(b.Frames) == maxFrames {
+			b.Err = fmt.Errorf("the stack runs in a circle at %#x", now.SP())
+			break
+		}
+		seen[at] = true
+		b.add(&now)
+		next, err := k.caller(ctx, &now, b.Frames[len(b.Frames)-1].CallSite())
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if errors.Is(err, errLastFrame) {
+			return b, nil
+		}
+		if err != nil {
+			b.Err = err
+			return b, nil
+		}
+		now = *next
+	}
+	if now.User() {
+		b.User = &now
+	}
+	return b, nil
+}
+
+func (b *Backtrace) add(r *Registers) {
+	f := Frame{PC: r.PC(), SP: r.SP(), Exact: r.Exact, Guessed: r.guessed}
+	if r.HasFlags {
+		whole := *r
+		f.Regs = &whole
+	}
+	b.Frames = append(b.Frames, f)
+}
+
+// errLastFrame says that a function is the first of its task: nobody called it.
+var errLastFrame = errors.New("the first function of its task")
+
+// caller finds the registers of who called, or was interrupted by, the function at pc, whose registers are r.
+func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Registers, error) {
+	rule, err := k.frameRule(ctx, pc)
+	guess := false
+	if err != nil {
+		if rule, guess = k.guessRule(ctx, r); !guess {
+			return nil, err
+		}
+	}
+	switch rule.Kind {
+	case symbols.LastFrame:
+		return nil, errLastFrame
+	case symbols.NoFrame:
+		return nil, fmt.Errorf("nothing is known of the caller of the code at %#x", pc)
+	}
+	cfa, err := k.frameAddress(ctx, r, &rule)
+	if err != nil {
+		return nil, fmt.Errorf("caller of the code at %#x: %w", pc, err)
+	}
+	var next *Registers
+	switch rule.Kind {
+	case symbols.RegsFrame:
+		next, err = k.readPtRegs(ctx, cfa)
+	case symbols.PartialRegsFrame:
+		next, err = k.readIretFrame(ctx, r, cfa)
+	default:
+		next, err = k.returned(ctx, r, &rule, cfa)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("caller of the code at %#x: %w", pc, err)
+	}
+	if rule.Kind != symbols.RegsFrame {
+		err = k.restore(ctx, r, next, &rule, cfa)
+	}
+	next.guessed = guess
+	switch {
+	case err != nil:
+		return nil, err
+	case guess && (next.PC() == 0 || !k.inText(next.PC())):
+		return nil, fmt.Errorf("no unwind table covers the code at %#x", pc)
+	case next.PC() == 0 && !next.Exact:
+		return nil, fmt.Errorf("caller of the code at %#x: its return address is 0", pc)
+	}
+	return next, nil
+}
+
+// guessRule is the rule for code that no table covers. Who jumped to address 0 had just called; other code, such as what
+// BPF programs were compiled to, keeps a frame pointer as a rule.
+func (k *Kernel) guessRule(ctx context.Context, r *Registers) (symbols.FrameRule, bool) {
+	const largest = 64 << 10 // bytes of a frame
+	bp, known := r.Get(symbols.RBP)
+	switch {
+	case ctx.Err() != nil:
+		return symbols.FrameRule{}, false
+	case r.Exact && r.PC() == 0:
+		return symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RSP, Offset: 8}, true
+	}
+	return symbols.ByFramePointer(), known && bp >= r.SP() && bp-r.SP() < largest
+}
+
+// frameAddress computes the CFA of a frame.
+func (k *Kernel) frameAddress(ctx context.Context, r *Registers, rule *symbols.FrameRule) (uint64, error) {
+	base, ok := r.Get(rule.Base)
+	if !ok {
+		return 0, errors.New("the register that its frame is found by is not known")
+	}
+	switch rule.Deref {
+	case symbols.DerefAfterOffset:
+		return k.readUint(ctx, base+uint64(rule.Offset), 8)
+	case symbols.DerefBeforeOffset:
+		v, err := k.readUint(ctx, base, 8)
+		return v + uint64(rule.Offset), err
+	}
+	return base + uint64(rule.Offset), nil
+}
+
+// returned makes the registers as they will be when a function has returned.
+func (k *Kernel) returned(ctx context.Context, r *Registers, rule *symbols.FrameRule, cfa uint64) (*Registers, error) {
+	pc, err := k.readUint(ctx, cfa-8, 8)
+	if err != nil {
+		return nil, err
+	}
+	next := &Registers{Exact: rule.Signal}
+	kept := []symbols.Reg{symbols.RBP}
+	if rule.CalleeSaved {
+		kept = append(kept, symbols.RBX, symbols.R12, symbols.R13, symbols.R14, symbols.R15)
+	}
+	for _, reg := range kept {
+		if v, ok := r.Get(reg); ok {
+			next.set(reg, v)
+		}
+	}
+	next.set(symbols.RSP, cfa)
+	next.set(symbols.RIP, pc)
+	return next, nil
+}
+
+// readIretFrame makes the registers of what an exception interrupted from what the CPU itself saved: RIP, CS, RFLAGS, RSP
+// and SS, 8 bytes each (Intel SDM vol. 3A, 6.14.2). The others are as they were: the handler has not touched them yet.
+func (k *Kernel) readIretFrame(ctx context.Context, r *Registers, addr uint64) (*Registers, error) {
+	var p [5 * 8]byte
+	if _, err := k.Space.ReadMemory(ctx, addr, p[:]); err != nil {
+		return nil, err
+	}
+	word := func(i int) uint64 { return binary.LittleEndian.Uint64(p[8*i:]) }
+	next := *r
+	next.Exact, next.HasFlags, next.OrigRAX = true, true, -1
+	next.set(symbols.RIP, word(0))
+	next.CS, next.Flags, next.SS = uint16(word(1)), word(2), uint16(word(4))
+	next.set(symbols.RSP, word(3))
+	return &next, nil
+}
+
+// restore reads the registers that a function had saved. One that cannot be read is not known any more: most frames are
+// found without it.
+func (k *Kernel) restore(ctx context.Context, r, next *Registers, rule *symbols.FrameRule, cfa uint64) error {
+	for _, s := range rule.Saved() {
+		base, ok := cfa, true
+		if s.Base != symbols.CFA {
+			base, ok = r.Get(s.Base)
+		}
+		v, err := k.readUint(ctx, base+uint64(int64(s.Offset)), 8)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !ok || err != nil:
+			next.forget(s.Reg)
+		default:
+			next.set(s.Reg, v)
+		}
+	}
+	return nil
+}
+
+// frameRule finds how to unwind the function at a virtual address of the running kernel.
+func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, error) {
+	table, err := k.unwindTable(ctx)
+	if err != nil {
+		return symbols.FrameRule{}, err
+	}
+	if rule, ok := table.At(pc - k.Slide); ok {
+		return rule, nil
+	}
+	if rule, ok := k.moduleRule(ctx, table, pc); ok {
+		return rule, nil
+	}
+	return symbols.FrameRule{}, cmp.Or(ctx.Err(), fmt.Errorf("no unwind table covers the code at %#x", pc))
+}
+
+// moduleRule is frameRule for the code of modules, which have ORC tables of their own where the kernel has one.
+func (k *Kernel) moduleRule(ctx context.Context, kernel symbols.Unwinder, pc uint64) (rule symbols.FrameRule, ok bool) {
+	orc, ok := kernel.(*symbols.ORC)
+	if !ok {
+		return rule, false
+	}
+	modules, err := k.Modules(ctx)
+	if err != nil {
+		return rule, false
+	}
+	m := modules.At(pc)
+	if m == nil {
+		return rule, false
+	}
+	table, err := m.Unwinder(ctx, orc.Format())
+	if err != nil {
+		return rule, false
+	}
+	return table.At(pc)
+}
+
+// unwindTable returns the kernel's own unwind table, in link addresses: from its vmlinux, or from memory.
+func (k *Kernel) unwindTable(ctx context.Context) (symbols.Unwinder, error) {
+	return k.unwinder.get(ctx, func(ctx context.Context) (symbols.Unwinder, error) {
+		if k.debug != nil {
+			if u, err := k.debug.Unwinder(); err == nil {
+				return u, nil
+			}
+		}
+		return k.readORC(ctx)
+	})
+}
+
+// readORC reads the kernel's ORC tables out of memory (arch/x86/kernel/unwind_orc.c).
+func (k *Kernel) readORC(ctx context.Context) (symbols.Unwinder, error) {
+	const most = 64 << 20 // bytes of one table; kernels have some 3 MB
+	ips, at, err := k.readBetween(ctx, "__start_orc_unwind_ip", "__stop_orc_unwind_ip", most)
+	if err != nil {
+		return nil, fmt.Errorf("no unwind tables: %w", err)
+	}
+	entries, _, err := k.readBetween(ctx, "__start_orc_unwind", "__stop_orc_unwind", most)
+	if err != nil {
+		return nil, fmt.Errorf("no unwind tables: %w", err)
+	}
+	header, _, err := k.readBetween(ctx, "__start_orc_header", "__stop_orc_header", 1<<10)
+	if err != nil {
+		header = nil // as before Linux 6.4
+	}
+	format, err := symbols.ORCFormatOf(header, entries)
+	if err != nil {
+		return nil, err
+	}
+	return symbols.NewORC(at-k.Slide, ips, entries, format)
+}
+
+// readBetween reads what lies between two symbols, and tells where that is.
+func (k *Kernel) readBetween(ctx context.Context, from, to string, most uint64) ([]byte, uint64, error) {
+	start, ok1 := k.Addr(from)
+	stop, ok2 := k.Addr(to)
+	switch {
+	case !ok1 || !ok2:
+		return nil, 0, fmt.Errorf("the kernel has no symbols %s and %s", from, to)
+	case stop < start || stop-start > most:
+		return nil, 0, fmt.Errorf("%s..%s: damaged", from, to)
+	}
+	p := make([]byte, stop-start)
+	_, err := k.Space.ReadMemory(ctx, start, p)
+	return p, start, err
+}

@@ -1,0 +1,144 @@
+package linux
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"physgdb/bridge"
+)
+
+// VMCoreInfo is what a kernel tells of itself for those who read a dump of it (Documentation/admin-guide/kdump/
+// vmcoreinfo.rst), as far as it helps to find the kernel.
+type VMCoreInfo struct {
+	Release  string // as uname -r says
+	PhysBase int64  // see [Location.PhysBase]
+	TopTable uint64 // virtual address of the kernel's own top-level page table, in the image
+	Levels   int    // of page tables, 4 or 5; 0 if it does not say
+}
+
+// CR3 returns the physical address of the kernel's own top-level page table.
+func (v *VMCoreInfo) CR3() uint64 { return v.TopTable - imageBase + uint64(v.PhysBase) }
+
+// The ELF note that holds the text, and how the text begins (include/linux/vmcore_info.h, kernel/vmcore_info.c).
+const (
+	noteName       = "VMCOREINFO\x00"
+	noteHeader     = 12 // bytes: lengths of name and text, type; 32 bits each
+	noteText       = noteHeader + (len(noteName)+3)&^3
+	vmcoreinfoText = "OSRELEASE="
+	// mostVMCoreInfo bounds the text, in bytes; kernels give it a page.
+	mostVMCoreInfo = 64 << 10
+)
+
+// noteSize returns how long the note is that p begins with, in bytes, and whether it is one.
+func noteSize(p []byte) (n int, ok bool) {
+	if len(p) < noteText || !bytes.HasPrefix(p[noteHeader:], []byte(noteName)) {
+		return 0, false
+	}
+	name := binary.LittleEndian.Uint32(p)
+	text := binary.LittleEndian.Uint32(p[4:])
+	kind := binary.LittleEndian.Uint32(p[8:])
+	return noteText + int(text), name == uint32(len(noteName)) && kind == 0 && text > 0 && text <= mostVMCoreInfo
+}
+
+// ParseVMCoreInfo reads the note, or the mere text, that p begins with. What follows it does not matter.
+func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
+	text := p
+	if n, ok := noteSize(p); ok {
+		if n > len(p) {
+			return nil, fmt.Errorf("VMCOREINFO: %d bytes of %d", len(p), n)
+		}
+		text = p[noteText:n]
+	} else if !bytes.HasPrefix(p, []byte(vmcoreinfoText)) {
+		return nil, errors.New("no VMCOREINFO")
+	}
+	text, _, _ = bytes.Cut(text, []byte{0})
+	values := map[string]string{}
+	for line := range bytes.Lines(text) {
+		key, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte("="))
+		values[string(key)] = string(value)
+	}
+	v := &VMCoreInfo{Release: values["OSRELEASE"]}
+	var err error
+	if v.PhysBase, err = strconv.ParseInt(values["NUMBER(phys_base)"], 10, 64); err != nil {
+		return nil, errors.New("VMCOREINFO without a phys_base: damaged, or of a kernel before 4.10")
+	}
+	v.TopTable, err = strconv.ParseUint(values["SYMBOL(swapper_pg_dir)"], 16, 64)
+	if err != nil || v.TopTable < imageBase || v.TopTable >= imageBase+imageSpan || v.TopTable%bridge.PageSize != 0 ||
+		v.CR3() >= 1<<52 {
+		return nil, errors.New("VMCOREINFO without a believable swapper_pg_dir: damaged, or not of an x86-64 kernel")
+	}
+	switch values["NUMBER(pgtable_l5_enabled)"] {
+	case "0":
+		v.Levels = 4
+	case "1":
+		v.Levels = 5
+	}
+	return v, nil
+}
+
+// byVMCoreInfo goes by a note whose place somebody told.
+func (f *finder) byVMCoreInfo(ctx context.Context) (*Kernel, error) {
+	if f.o.VMCoreInfo == 0 {
+		return nil, nil
+	}
+	return f.tryVMCoreInfo(ctx, ByVMCoreInfo, f.o.VMCoreInfo)
+}
+
+// byNoteScan looks for a note at every page of RAM, where kernels put it. With a vmlinux at hand there is no kernel to
+// be found that its banner did not lead to, so that the scan is only of use to tell which other kernel is there.
+func (f *finder) byNoteScan(ctx context.Context) (*Kernel, error) {
+	ram := f.mem.Info().RAM
+	switch {
+	case f.sawOther():
+		return nil, nil
+	case !ram.Known() && f.o.Symbols == nil: // else byBanner has said so
+		return nil, f.setback(ctx, ErrNoRAMMap)
+	case !ram.Known():
+		return nil, nil
+	}
+	p := &probe{size: noteText, passed: f.progress(ram), hit: func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
+		if _, ok := noteSize(p); ok || bytes.HasPrefix(p, []byte(vmcoreinfoText)) {
+			return f.tryVMCoreInfo(ctx, ByNoteScan, at)
+		}
+		return nil, nil
+	}}
+	return f.search(ctx, p, everyIn(ram, bridge.PageSize, 0, noteText),
+		"no VMCOREINFO at the start of a page of RAM leads to it")
+}
+
+func (f *finder) tryVMCoreInfo(ctx context.Context, rung Rung, at bridge.PhysAddr) (*Kernel, error) {
+	v, err := f.readVMCoreInfo(ctx, at)
+	if err != nil {
+		return nil, f.setback(ctx, fmt.Errorf("VMCOREINFO at phys %#x: %w", uint64(at), err))
+	}
+	where := fmt.Sprintf("VMCOREINFO at phys %#x, of %q", uint64(at), v.Release)
+	c := &candidate{rung: rung, where: where, cr3: v.CR3(), levels: v.Levels}
+	c.fits = func(l *Location) error {
+		if l.PhysBase() != v.PhysBase {
+			return fmt.Errorf("it tells a phys_base of %#x, its page tables one of %#x", v.PhysBase, l.PhysBase())
+		}
+		return nil
+	}
+	return f.try(ctx, c)
+}
+
+// readVMCoreInfo reads a note, or the mere text. One read is enough as kernels are.
+func (f *finder) readVMCoreInfo(ctx context.Context, at bridge.PhysAddr) (*VMCoreInfo, error) {
+	p := make([]byte, bridge.PageSize)
+	n, err := bridge.Read(ctx, f.mem, at, p, true)
+	p = p[:n]
+	if size, ok := noteSize(p); ok && n == bridge.PageSize && size > n {
+		p = append(p, make([]byte, size-n)...)
+		n, err = bridge.Read(ctx, f.mem, at+bridge.PageSize, p[bridge.PageSize:], true)
+		p = p[:bridge.PageSize+n]
+	}
+	v, wrong := ParseVMCoreInfo(p)
+	if wrong != nil && err != nil {
+		return nil, err
+	}
+	return v, wrong
+}

@@ -1,0 +1,133 @@
+package linux
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+
+	"physgdb/bridge/bridgetest"
+	"physgdb/test/memimage"
+)
+
+// A note as Debian's 6.12 and 6.1 wrote them into RAM, cut to the lines that count and to others of their kind.
+const (
+	vmcoreinfo612 = "OSRELEASE=6.12.117+deb12-cloud-amd64\nBUILD-ID=7f76f39faf07f34cfa9fadd801e131bfa8cb6dc3\nPAGESIZE=4096\n" +
+		"SYMBOL(init_uts_ns)=ffffffff96c1a000\nOFFSET(uts_namespace.name)=0\nSYMBOL(swapper_pg_dir)=ffffffff96c22000\n" +
+		"NUMBER(VMALLOC_START)=0xff80000000000000\nNUMBER(phys_base)=-100663296\nSYMBOL(init_top_pgt)=ffffffff96c22000\n" +
+		"NUMBER(pgtable_l5_enabled)=1\nKERNELOFFSET=14000000\nNUMBER(KERNEL_IMAGE_SIZE)=1073741824\nNUMBER(sme_mask)=0\n"
+	vmcoreinfo61 = "OSRELEASE=6.1.0-56-cloud-amd64\nSYMBOL(swapper_pg_dir)=ffffffff84a10000\nNUMBER(phys_base)=109051904\n" +
+		"NUMBER(pgtable_l5_enabled)=0\nKERNELOFFSET=2000000\n"
+)
+
+// elfNote puts text into a note as kernels do.
+func elfNote(name string, kind uint32, text string) []byte {
+	p := binary.LittleEndian.AppendUint32(nil, uint32(len(name)))
+	p = binary.LittleEndian.AppendUint32(p, uint32(len(text)))
+	p = binary.LittleEndian.AppendUint32(p, kind)
+	p = append(p, name...)
+	return append(append(p, make([]byte, -len(p)&3)...), text...)
+}
+
+func TestParseVMCoreInfo(t *testing.T) {
+	const name = "VMCOREINFO\x00"
+	of612 := VMCoreInfo{"6.12.117+deb12-cloud-amd64", -0x6000000, 0xffffffff96c22000, 5}
+	of61 := VMCoreInfo{"6.1.0-56-cloud-amd64", 0x6800000, 0xffffffff84a10000, 4}
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		want VMCoreInfo
+		cr3  uint64
+		err  string
+	}{
+		{"a note", elfNote(name, 0, vmcoreinfo612), of612, 0x10c22000, ""},
+		{"a note and what follows it", append(elfNote(name, 0, vmcoreinfo61), elfNote(name, 0, vmcoreinfo612)...), of61,
+			0xb210000, ""},
+		{"the text alone", []byte(vmcoreinfo61 + "\x00NUMBER(phys_base)=1\n"), of61, 0xb210000, ""},
+		{"a kernel that knows 4 levels only", []byte(strings.Replace(vmcoreinfo61, "NUMBER(pgt", "NUMBER(xxx", 1)),
+			VMCoreInfo{of61.Release, of61.PhysBase, of61.TopTable, 0}, 0xb210000, ""},
+		{"a note cut off", elfNote(name, 0, vmcoreinfo612)[:300], VMCoreInfo{}, 0, "300 bytes of"},
+		{"a note without text", elfNote(name, 0, ""), VMCoreInfo{}, 0, "no VMCOREINFO"},
+		{"a note of another kind", elfNote(name, 1, vmcoreinfo612), VMCoreInfo{}, 0, "no VMCOREINFO"},
+		{"a note of another name", elfNote("CORE\x00", 0, vmcoreinfo612), VMCoreInfo{}, 0, "no VMCOREINFO"},
+		{"zeros", make([]byte, 4096), VMCoreInfo{}, 0, "no VMCOREINFO"},
+		{"nothing", nil, VMCoreInfo{}, 0, "no VMCOREINFO"},
+		{"no phys_base", []byte(strings.Replace(vmcoreinfo612, "phys_base", "x", 1)), VMCoreInfo{}, 0, "without a phys_base"},
+		{"no table", []byte(strings.ReplaceAll(vmcoreinfo612, "swapper", "x")), VMCoreInfo{}, 0, "believable swapper_pg_dir"},
+		{"a table outside the image", []byte(strings.Replace(vmcoreinfo612, "r_pg_dir)=ffffffff", "r_pg_dir)=ffff8880", 1)),
+			VMCoreInfo{}, 0, "believable swapper_pg_dir"},
+		{"a table amid a page", []byte(strings.Replace(vmcoreinfo612, "96c22000", "96c22008", 1)), VMCoreInfo{}, 0,
+			"believable swapper_pg_dir"},
+		{"a table below 0", []byte(strings.Replace(vmcoreinfo612, "-100663296", "-900663296", 1)), VMCoreInfo{}, 0,
+			"believable swapper_pg_dir"},
+		{"a table beyond all memory", []byte(strings.Replace(vmcoreinfo612, "-100663296", "4503599627370496", 1)),
+			VMCoreInfo{}, 0, "believable swapper_pg_dir"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v, err := ParseVMCoreInfo(tc.in)
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Errorf("%+v, %v; want %q", v, err, tc.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *v != tc.want || v.CR3() != tc.cr3 {
+				t.Errorf("%+v, CR3 %#x; want %+v, %#x", *v, v.CR3(), tc.want, tc.cr3)
+			}
+		})
+	}
+}
+
+func FuzzParseVMCoreInfo(f *testing.F) {
+	f.Add(elfNote("VMCOREINFO\x00", 0, vmcoreinfo612))
+	f.Add([]byte(vmcoreinfo61))
+	f.Add([]byte("OSRELEASE=\nNUMBER(phys_base)=-1\nSYMBOL(swapper_pg_dir)=ffffffff80001000"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		v, err := ParseVMCoreInfo(p)
+		if err != nil {
+			return
+		}
+		if v.CR3() >= 1<<52 || (v.CR3()-uint64(v.PhysBase))%4096 != 0 || v.Levels != 0 && v.Levels != 4 && v.Levels != 5 {
+			t.Errorf("%+v, CR3 %#x", v, v.CR3())
+		}
+	})
+}
+
+// TestVMCoreInfoLongerThanAPage is found all the same, and one that RAM ends within is not.
+func TestVMCoreInfoLongerThanAPage(t *testing.T) {
+	d := memimage.NewKernel(nil)
+	at := d.Page()
+	d.Page()
+	note := elfNote("VMCOREINFO\x00", 0, "OSRELEASE=6\nFILLER="+strings.Repeat("x", 5000)+"\n"+string(d.VMCoreInfo()[24:]))
+	copy(d.RAM[at:], note)
+	k, err := find(bridgetest.NewFake(d.RAM), &FindOptions{VMCoreInfo: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	isKernel(t, k, d, ByVMCoreInfo)
+	for _, size := range []int{10, 4096, 5000} {
+		fake := bridgetest.NewFake(nil)
+		fake.Place(at, note[:size])
+		_, err := find(fake, &FindOptions{VMCoreInfo: at})
+		if err == nil || !strings.Contains(err.Error(), "VMCOREINFO at phys 0x10") {
+			t.Errorf("the first %d bytes: %v", size, err)
+		}
+	}
+}
+
+func FuzzParseTrampoline(f *testing.F) {
+	d := memimage.NewKernel(&memimage.KernelOptions{Levels: 5})
+	d.AddTrampoline(testTable)
+	f.Add(d.RAM[testTable+4096:][:trampolineSize])
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if len(p) != trampolineSize {
+			return
+		}
+		tr, ok := parseTrampoline(p)
+		if ok && (tr.start < 0xffffffff80000000 || tr.start >= 0xffffffffc0000000 || tr.levels != 4 && tr.levels != 5) {
+			t.Errorf("%+v", tr)
+		}
+	})
+}
