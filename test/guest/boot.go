@@ -24,9 +24,26 @@ type Config struct {
 	MemoryMiB int
 	// CPUs is how many there are; 2 if 0.
 	CPUs int
-	// Panic is how the guest dies: "sysrq" (the default) by /proc/sysrq-trigger, "exit" by the end of process 1, "none"
-	// not at all: Boot then returns a running guest.
+	// Panic is how the guest dies:
+	//
+	//	sysrq     the default: /proc/sysrq-trigger
+	//	exit      the end of process 1
+	//	oops      a NULL pointer, followed by trouble.ko in a system call
+	//	bug       BUG() there
+	//	hung      khungtaskd finds a process that trouble.ko lets sleep for ever
+	//	irq       panic() in a timer's interrupt over the idle task
+	//	irq-user  panic() in a timer's interrupt over user code, a process spinner
+	//	nmi       panic() in a system call while the other CPU takes no interrupts: an NMI stops it
+	//	none      not at all: Boot then returns a running guest
+	//
+	// By trouble.ko, or if Other is set, the last CPU panics; else it may be any.
 	Panic string
+	// Other is what CPUs that do not panic do: "idle" (the default, and as a rule true) or "user": each runs a process
+	// spinner in user mode, see [SpinnerRegisters].
+	Other string
+	// Threads gives the guest a process crowd with so many threads, the first of them named crowd, the others crowd-1,
+	// crowd-2 and so on, each asleep in a system call.
+	Threads int
 	// Cmdline is added to the kernel command line.
 	Cmdline string
 	// Dir is an existing directory for the guest's files, RAM among them; "" for a temporary one.
@@ -61,6 +78,7 @@ func (c Config) withDefaults() Config {
 	c.MemoryMiB = cmp.Or(c.MemoryMiB, 512)
 	c.CPUs = cmp.Or(c.CPUs, 2)
 	c.Panic = cmp.Or(c.Panic, "sysrq")
+	c.Other = cmp.Or(c.Other, "idle")
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
@@ -147,6 +165,11 @@ const noticeCopies = 3
 
 // ended says whether the guest is where it was meant to come to.
 func (g *Guest) ended() (bool, error) {
+	// The log first: what the guest told before it panicked is then there to be read.
+	log, err := os.ReadFile(g.SerialLog())
+	if err != nil {
+		return false, err
+	}
 	said, err := readWitness(g.path(witnessFile))
 	if err != nil {
 		return false, err
@@ -156,10 +179,6 @@ func (g *Guest) ended() (bool, error) {
 	}
 	if g.config.Panic == "none" {
 		return said.facts != nil && said.lastClock != 0, nil
-	}
-	log, err := os.ReadFile(g.SerialLog())
-	if err != nil {
-		return false, err
 	}
 	if !panicked(string(log)) {
 		return false, nil

@@ -8,5 +8,8 @@
 //	if err != nil { … }
 //	defer g.Close()
 //
+// A kernel dies by request, or of what the module in test/guest/trouble does to it; processes of test/guest/extras keep
+// its CPUs busy, hang, or are many.
+//
 // QEMU emulates in software, so that nothing but a plain user account is needed. setup.sh installs what the rig calls.
 package guest

@@ -16,13 +16,14 @@ import (
 type Facts struct {
 	witness.Facts
 	witness.Still // empty if the guest lives
+	Death
+	// Threads are all threads a moment before the panic, in the order of their processes' ids and their own. Those of
+	// the kernel that do its odd jobs come and go.
+	Threads []witness.Thread `json:"threads"`
 	// ClockCR3 is the page table of the clock process, as it read it from /proc/physgdb.
-	ClockCR3 uint64
+	ClockCR3 uint64 `json:"clock_cr3"`
 	// LastClock is what the clock last stored in its variable UnixTimeNow.
-	LastClock int64
-	// CallTrace are the functions that the kernel's last "Call Trace" names, innermost first, without those it marks
-	// with "?" as doubtful. Functions of modules have no module here.
-	CallTrace []string
+	LastClock int64 `json:"last_clock"`
 }
 
 // gatherFacts collects what the guest has said on both of its serial ports.
@@ -34,18 +35,18 @@ func (g *Guest) gatherFacts() error {
 	if said.facts == nil {
 		return errors.New("the guest has told nothing about itself")
 	}
-	g.Facts = Facts{Facts: *said.facts, LastClock: said.lastClock}
+	g.Facts = Facts{Facts: *said.facts, Threads: said.threads, LastClock: said.lastClock}
 	if said.still != nil {
 		g.Facts.Still = *said.still
 	}
 	if g.Facts.ClockCR3, err = helloCR3(said.facts.ClockHello); err != nil {
 		return err
 	}
-	log, err := os.ReadFile(g.SerialLog())
+	log, err := g.KernelLog()
 	if err != nil {
-		return fmt.Errorf("read the guest's serial log: %w", err)
+		return err
 	}
-	g.Facts.CallTrace = callTrace(string(log))
+	g.Facts.Death = ParseDeath(log)
 	return nil
 }
 
@@ -69,6 +70,7 @@ type testimony struct {
 	facts     *witness.Facts
 	lastClock int64
 	still     *witness.Still
+	threads   []witness.Thread
 	panic     string
 	failure   string
 }
@@ -100,6 +102,8 @@ func (t *testimony) add(r *witness.Record) {
 		t.lastClock = r.Clock
 	case r.Still != nil:
 		t.still = r.Still
+	case r.Threads != nil:
+		t.threads = r.Threads
 	case r.Panic != "":
 		t.panic = r.Panic
 	case r.Error != "":

@@ -58,7 +58,9 @@ func TestGuestLives(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a kernel")
 	}
-	v := boot(t, Config{Release: "6.12", Panic: "none"})
+	v := boot(t, Config{Release: "6.12", Panic: "none", Threads: 3})
+	v.testThreads(t, map[string]int{"init": 1, "clock": 1, "crowd": 1})
+	v.testCrowd(t)
 	if notices := v.Notices("panic"); len(notices) != 0 {
 		t.Errorf("panic notices of a living guest: %q", notices)
 	}
@@ -81,7 +83,7 @@ func TestBootSaysWhatWentWrong(t *testing.T) {
 		t.Skip("boots a kernel")
 	}
 	_, err := Boot(t.Context(), Config{Release: "6.12", Panic: "laughing", Dir: t.TempDir()})
-	if err == nil || !strings.Contains(err.Error(), "physgdb.panic=laughing: known are sysrq") {
+	if err == nil || !strings.Contains(err.Error(), "physgdb.panic=laughing: known are bug, exit") {
 		t.Errorf("got error %v, want one that names the wrong option", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -161,36 +163,119 @@ func (v *victim) testFacts(t *testing.T) {
 	if age := time.Since(time.Unix(f.LastClock, 0)); age < 0 || age > 10*time.Minute {
 		t.Errorf("the clock's last time is %v ago", age)
 	}
-	v.testProcesses(t)
-	v.testCallTrace(t)
-}
-
-func (v *victim) testProcesses(t *testing.T) {
-	count := map[string]int{}
-	for _, p := range v.Facts.Processes {
-		count[p.Comm]++
-		if !slices.Contains(p.Threads, p.PID) {
-			t.Errorf("process %+v lacks its own thread", p)
-		}
-	}
-	for comm, want := range map[string]int{"init": 1, "clock": 1, "sleeper": 2, "kthreadd": 1} {
-		if count[comm] != want {
-			t.Errorf("%d processes %s, want %d", count[comm], comm, want)
-		}
-	}
-}
-
-func (v *victim) testCallTrace(t *testing.T) {
-	rest := v.Facts.CallTrace
-	for _, name := range []string{
+	v.testThreads(t, map[string]int{"init": 1, "clock": 1, "sleeper": 2, "kthreadd": 1})
+	v.testDeath(t, "init", "sysrq triggered crash", []string{
 		"panic", "sysrq_handle_crash", "write_sysrq_trigger", "vfs_write", "entry_SYSCALL_64_after_hwframe",
-	} {
-		i := slices.Index(rest, name)
+	})
+	v.testModule(t, "physgdb", v.Kernel.Module)
+	m0 := symbols(t, v.ClockELF())["runtime.m0"]
+	if f.ClockFSBase < m0.Value || f.ClockFSBase >= m0.Value+m0.Size {
+		t.Errorf("the clock's FS base %#x is not in Go's first thread, %#x to %#x", f.ClockFSBase, m0.Value, m0.Value+m0.Size)
+	}
+}
+
+// testThreads wants so many processes of each name.
+func (v *victim) testThreads(t *testing.T, want map[string]int) {
+	count := map[string]int{}
+	for _, thread := range v.Facts.Threads {
+		if thread.TID == thread.PID {
+			count[thread.Comm]++
+		}
+		if thread.Comm == "" || len(thread.Comm) > 15 || thread.State == "" {
+			t.Errorf("%+v is no thread", thread)
+		}
+		if thread.TID != 1 && thread.Kernel != (thread.TID == 2 || thread.PPID == 2) {
+			t.Errorf("%+v: threads of the kernel are children of kthreadd", thread)
+		}
+	}
+	for comm, n := range want {
+		if count[comm] != n {
+			t.Errorf("%d processes %s, want %d", count[comm], comm, n)
+		}
+	}
+}
+
+// testDeath compares what the log says of the end with how the guest was meant to die, and with what the module said.
+func (v *victim) testDeath(t *testing.T, comm, message string, trace []string) {
+	d := &v.Facts.Death
+	if d.PanicComm != comm || d.PanicMessage != message {
+		t.Errorf("task %s panicked with %q, want %s with %q", d.PanicComm, d.PanicMessage, comm, message)
+	}
+	if d.Slide != v.slide {
+		t.Errorf("slide %#x, want %#x", d.Slide, v.slide)
+	}
+	if d.Taint != "G           OE" {
+		t.Errorf("taint %q, want that of an unsigned module from outside", d.Taint)
+	}
+	if d.Uptime < time.Second || d.Uptime > patience {
+		t.Errorf("uptime %v", d.Uptime)
+	}
+	wantSequence(t, d.CallTrace, trace)
+	notices := v.Notices("panic")
+	if len(notices) == 0 {
+		t.Fatal("no notice")
+	}
+	var n notice
+	v.decode(t, notices[0], &n)
+	if n.CPU != d.PanicCPU || n.PID != d.PanicPID || n.Comm != comm || n.Message != message {
+		t.Errorf("notice of CPU %d, process %d (%s): %q; the log says %+v", n.CPU, n.PID, n.Comm, n.Message, d)
+	}
+}
+
+// wantSequence wants functions in this order, with others between them perhaps. Compilers put the end of some into
+// another function, name.cold.
+func wantSequence(t *testing.T, trace, want []string) {
+	t.Helper()
+	rest := trace
+	for _, name := range want {
+		i := slices.IndexFunc(rest, func(f string) bool { return strings.TrimSuffix(f, ".cold") == name })
 		if i < 0 {
-			t.Fatalf("call trace %q lacks %s, or has it too early", v.Facts.CallTrace, name)
+			t.Errorf("trace %q lacks %s, or has it too early", trace, name)
+			return
 		}
 		rest = rest[i+1:]
 	}
+}
+
+// testModule compares what the guest says of a module with its file and with what is in memory.
+func (v *victim) testModule(t *testing.T, name, file string) {
+	f, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	note, err := f.Section(".note.gnu.build-id").Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := v.Facts.ModuleBuildIDs[name]; got == "" || !strings.HasSuffix(fmt.Sprintf("%x", note), got) {
+		t.Errorf("build id of %s is %q, the note in its file %x", name, got, note)
+	}
+	// The note is not relocated.
+	address := v.Facts.ModuleSections[name][".note.gnu.build-id"]
+	if got := v.read(t, address, len(note)); !bytes.Equal(got, note) {
+		t.Errorf("at %#x, the build id of %s, memory holds %x, want %x", address, name, got, note)
+	}
+}
+
+// read reads kernel memory, translated by QEMU, within a page.
+func (v *victim) read(t *testing.T, address uint64, size int) []byte {
+	t.Helper()
+	answer, err := v.HMPOn(t.Context(), v.Facts.PanicCPU, fmt.Sprintf("gva2gpa %#x", address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, hex, _ := strings.Cut(strings.TrimSpace(answer), "gpa: ")
+	f, err := os.Open(v.RAMFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data := make([]byte, size)
+	if _, err := f.ReadAt(data, int64(number(t, hex))); err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func (v *victim) testKallsyms(t *testing.T) {
@@ -210,23 +295,10 @@ func (v *victim) testKallsyms(t *testing.T) {
 }
 
 func (v *victim) testRAM(t *testing.T) {
-	answer, err := v.HMP(t.Context(), fmt.Sprintf("gva2gpa %#x", v.Facts.Kallsyms["linux_banner"]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, hex, _ := strings.Cut(strings.TrimSpace(answer), "gpa: ")
-	f, err := os.Open(v.RAMFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	banner := v.Facts.Kallsyms["linux_banner"]
 	want := "Linux version " + v.Kernel.Release
-	got := make([]byte, len(want))
-	if _, err := f.ReadAt(got, int64(number(t, hex))); err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Errorf("at linux_banner (%s) RAM holds %q, want %q", hex, got, want)
+	if got := v.read(t, banner, len(want)); string(got) != want {
+		t.Errorf("at linux_banner (%#x) RAM holds %q, want %q", banner, got, want)
 	}
 }
 
@@ -329,40 +401,31 @@ func (v *victim) testRegisters(t *testing.T, n *notice) {
 	if rip := number(t, n.RIP); rip < start || rip >= start+size {
 		t.Errorf("rip %#x is outside panic(), %#x to %#x", rip, start, start+size)
 	}
-	cpu, err := v.HMPOn(t.Context(), n.CPU, "info registers")
+	cpu, err := v.Registers(t.Context(), n.CPU)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := number(t, n.CR3), register(t, cpu, `CR3=(\w+)`)&^0xfff; got != want {
+	if got, want := number(t, n.CR3), cpu["cr3"]&^0xfff; got != want {
 		t.Errorf("cr3 %#x, want %#x", got, want)
 	}
 	if v.config.PTI && number(t, n.CR3)&0x1000 != 0 {
 		t.Errorf("cr3 %s is the user half of a pair", n.CR3)
 	}
-	if got, want := number(t, n.CR4), register(t, cpu, `CR4=(\w+)`); got != want || got>>12&1 == 1 != v.config.LA57 {
+	if got, want := number(t, n.CR4), cpu["cr4"]; got != want || got>>12&1 == 1 != v.config.LA57 {
 		t.Errorf("cr4 %#x, want %#x, 5-level paging %v", got, want, v.config.LA57)
 	}
-	if got, want := number(t, n.EFER), register(t, cpu, `EFER=(\w+)`); got != want {
+	if got, want := number(t, n.EFER), cpu["efer"]; got != want {
 		t.Errorf("efer %#x, want %#x", got, want)
 	}
-	if got, want := number(t, n.GSBase), register(t, cpu, `GS =\w+ (\w+)`); got != want {
+	if got, want := number(t, n.GSBase), cpu["gs_base"]; got != want {
 		t.Errorf("gs_base %#x, want %#x", got, want)
 	}
-	rsp, rbp, now := number(t, n.RSP), number(t, n.RBP), register(t, cpu, `RSP=(\w+)`)
+	rsp, rbp := number(t, n.RSP), number(t, n.RBP)
 	if rbp <= rsp || rbp-rsp > 1024 {
 		t.Errorf("rsp %#x and rbp %#x are no frame", rsp, rbp)
 	}
 	// panic() spins for ever in what it calls, on the same stack or, in an interrupt, on another.
-	t.Logf("stack pointer when frozen: rsp - %d", int64(rsp-now))
-}
-
-func register(t *testing.T, text, pattern string) uint64 {
-	t.Helper()
-	m := regexp.MustCompile(pattern).FindStringSubmatch(text)
-	if m == nil {
-		t.Fatalf("no %s in\n%s", pattern, text)
-	}
-	return number(t, m[1])
+	t.Logf("stack pointer when frozen: rsp - %d", int64(rsp-cpu["rsp"]))
 }
 
 func number(t *testing.T, hex string) uint64 {
@@ -372,4 +435,17 @@ func number(t *testing.T, hex string) uint64 {
 		t.Fatal(err)
 	}
 	return n
+}
+
+func TestMemoryMap(t *testing.T) {
+	for size, want := range map[uint64]string{
+		512 << 20:  "",
+		2815 << 20: "",
+		2816 << 20: "?map=0:0x80000000:0,0x100000000:0x30000000:0x80000000",
+		6 << 30:    "?map=0:0x80000000:0,0x100000000:0x100000000:0x80000000",
+	} {
+		if got := memoryMap(size); got != want {
+			t.Errorf("%d MiB: got %q, want %q", size>>20, got, want)
+		}
+	}
 }

@@ -12,8 +12,11 @@ import (
 	"github.com/cavaliergopher/cpio"
 )
 
-// programs are what runs in a guest: packages of this repository, by name.
+// programs are what runs in any guest: packages of this repository, by name.
 func programs() []string { return []string{"init", "clock"} }
+
+// roles are the names under which a guest calls test/guest/extras.
+func roles() []string { return []string{"spinner", "stuck", "crowd"} }
 
 // buildPrograms builds the guest's programs into dir: static, at fixed addresses, with debug information.
 func buildPrograms(ctx context.Context, dir string) error {
@@ -24,9 +27,14 @@ func buildPrograms(ctx context.Context, dir string) error {
 	for _, name := range programs() {
 		cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=exe", "-o", filepath.Join(dir, name), "./test/guest/"+name)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOEXPERIMENT=")
-		if _, err := output(cmd, root); err != nil {
+		if _, err := output(ctx, cmd, root); err != nil {
 			return fmt.Errorf("build the guest's %s: %w", name, err)
 		}
+	}
+	_, err = run(ctx, filepath.Join(root, "test/guest/extras"), "gcc-12", "-static", "-no-pie", "-O1", "-g", "-Wall",
+		"-Wextra", "-Werror", "-pthread", "-o", filepath.Join(dir, "extras"), "extras.c")
+	if err != nil {
+		return fmt.Errorf("build the guest's extras: %w", err)
 	}
 	return nil
 }
@@ -46,7 +54,12 @@ func writeInitramfs(file string, k *Kernel, programs string) (err error) {
 	a.addFile("init", filepath.Join(programs, "init"))
 	a.addFile("bin/clock", filepath.Join(programs, "clock"))
 	a.addLink("bin/sleeper", "/init")
+	a.addFile("bin/extras", filepath.Join(programs, "extras"))
+	for _, role := range roles() {
+		a.addLink("bin/"+role, "extras")
+	}
 	a.addFile("physgdb.ko", k.Module)
+	a.addFile("trouble.ko", k.Trouble)
 	for _, driver := range k.Drivers {
 		a.addFile(path.Join("drivers", filepath.Base(driver)), driver)
 	}

@@ -123,7 +123,7 @@ func writeJSON(t *testing.T, cases []jsonCase) []string {
 	}
 	cmd := exec.CommandContext(t.Context(), program)
 	cmd.Stdin = &in
-	out, err := output(cmd, "")
+	out, err := output(t.Context(), cmd, "")
 	if err != nil {
 		t.Fatal(err)
 	}

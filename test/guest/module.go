@@ -25,13 +25,14 @@ func repository(ctx context.Context) (string, error) {
 	return filepath.Dir(mod), nil
 }
 
-// buildModule builds bridge/notify/module against the headers in home, unless that was done with the same source.
-func buildModule(ctx context.Context, home, kernel string, log hclog.Logger) (string, error) {
+// buildModule builds a module, whose source is in a directory of the repository, against the headers in home, unless
+// that was done with the same source.
+func buildModule(ctx context.Context, home, kernel, source, file string, log hclog.Logger) (string, error) {
 	root, err := repository(ctx)
 	if err != nil {
 		return "", err
 	}
-	sources, err := moduleSources(filepath.Join(root, "bridge", "notify", "module"))
+	sources, err := moduleSources(filepath.Join(root, source))
 	if err != nil {
 		return "", err
 	}
@@ -40,11 +41,11 @@ func buildModule(ctx context.Context, home, kernel string, log hclog.Logger) (st
 		return "", err
 	}
 	built := filepath.Join(home, "module-"+sum)
-	module := filepath.Join(built, "physgdb.ko")
+	module := filepath.Join(built, file)
 	if exists(module) {
 		return module, nil
 	}
-	log.Info("building physgdb.ko for " + kernel)
+	log.Info("building " + file + " for " + kernel)
 	err = create(built, func(dir string) error {
 		if err := copyAll(sources, dir); err != nil {
 			return err
@@ -53,7 +54,7 @@ func buildModule(ctx context.Context, home, kernel string, log hclog.Logger) (st
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("build physgdb.ko for %s: %w", kernel, err)
+		return "", fmt.Errorf("build %s for %s: %w", file, kernel, err)
 	}
 	return module, nil
 }

@@ -24,6 +24,9 @@ type Kernel struct {
 	Drivers []string
 	// Module is physgdb.ko, built from bridge/notify/module for this kernel.
 	Module string
+	// Trouble is trouble.ko, built from test/guest/trouble for this kernel: it lets the kernel die in other ways than
+	// by request.
+	Trouble string
 }
 
 // Prepare returns the newest Debian kernel of a series, "6.1" or "6.12". The first time it downloads some 350 MB and
@@ -94,9 +97,13 @@ func (c *chooser) install(ctx context.Context, p *packages) error {
 	return c.remember(p)
 }
 
-// open describes the kernel that is kept in home, after building the module for it.
+// open describes the kernel that is kept in home, after building the modules for it.
 func open(ctx context.Context, p *packages, home string, log hclog.Logger) (*Kernel, error) {
-	module, err := buildModule(ctx, home, p.Kernel, log)
+	module, err := buildModule(ctx, home, p.Kernel, "bridge/notify/module", "physgdb.ko", log)
+	if err != nil {
+		return nil, err
+	}
+	trouble, err := buildModule(ctx, home, p.Kernel, "test/guest/trouble", "trouble.ko", log)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +113,7 @@ func open(ctx context.Context, p *packages, home string, log hclog.Logger) (*Ker
 		Vmlinuz: filepath.Join(home, "vmlinuz"),
 		Vmlinux: filepath.Join(home, "vmlinux"),
 		Module:  module,
+		Trouble: trouble,
 	}
 	k.Drivers, err = filepath.Glob(filepath.Join(home, "drivers", "*.ko"))
 	if err != nil {

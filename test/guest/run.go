@@ -11,14 +11,18 @@ import (
 
 // run runs a command in a directory ("" for this one) and returns what it printed; an error ends in what it complained.
 func run(ctx context.Context, dir, name string, args ...string) (string, error) {
-	return output(exec.CommandContext(ctx, name, args...), dir)
+	return output(ctx, exec.CommandContext(ctx, name, args...), dir)
 }
 
-func output(cmd *exec.Cmd, dir string) (string, error) {
+// output runs a command that was made with ctx.
+func output(ctx context.Context, cmd *exec.Cmd, dir string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // it was killed
+		}
 		return stdout.String(), fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, lastLines(stderr.String(), 5))
 	}
 	return stdout.String(), nil

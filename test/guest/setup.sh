@@ -3,8 +3,9 @@
 set -eu
 
 # qemu: the guest. gdb: the client under test. gcc, binutils: programs for tests to look at. gcc-12, libc6-dev, make,
-# libelf1, libssl3: kernel modules and the programs of Debian's kbuild. xz: 6.12's drivers.
-packages="qemu-system-x86 gdb xz-utils gcc binutils gcc-12 libc6-dev make libelf1 libssl3"
+# libelf1, libssl3: kernel modules, the programs of Debian's kbuild, and the guest's programs in C. xz: 6.12's drivers.
+# crash: another who reads dead kernels, to compare with.
+packages="qemu-system-x86 gdb xz-utils gcc binutils gcc-12 libc6-dev make libelf1 libssl3 crash"
 
 missing=
 for package in $packages; do

@@ -3,14 +3,19 @@
 //
 //	clock HOST:PORT
 //
-// First it reads its own address space's whereabouts from /proc/physgdb and sends them to HOST:PORT as a datagram.
+// First it reads its own address space's whereabouts from /proc/physgdb and sends them to HOST:PORT as a datagram, and
+// says where its main thread's FS base points.
 package main
 
 import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Tick is one moment that the clock has seen.
@@ -38,6 +43,9 @@ var (
 	Name = "physgdb test clock"
 )
 
+// The main goroutine stays on the main thread, so that what it says of a thread is true of that one.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "clock:", err)
@@ -54,6 +62,11 @@ func run(args []string) error {
 		return fmt.Errorf("say hello: %w", err)
 	}
 	fmt.Printf("clock: hello %s", line)
+	base, err := fsBase()
+	if err != nil {
+		return fmt.Errorf("ask for the FS base: %w", err)
+	}
+	fmt.Printf("clock: fs_base %#x\n", base)
 	for number := uint32(1); ; number++ {
 		store(time.Now().Unix(), number)
 		fmt.Printf("clock: %d\n", UnixTimeNow)
@@ -74,6 +87,16 @@ func hello(to string) ([]byte, error) {
 	defer c.Close()
 	_, err = c.Write(line)
 	return line, err
+}
+
+// fsBase returns the FS base of the calling thread.
+func fsBase() (base uint64, err error) {
+	const getFS = 0x1003 // ARCH_GET_FS of arch/x86/include/uapi/asm/prctl.h
+	_, _, errno := unix.RawSyscall(unix.SYS_ARCH_PRCTL, getFS, uintptr(unsafe.Pointer(&base)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return base, nil
 }
 
 func store(now int64, number uint32) {

@@ -12,10 +12,11 @@ import (
 
 // clock is the running clock process.
 type clock struct {
-	pid   int
-	hello string
-	ticks chan int64 // holds the last one that nobody has taken yet
-	ended chan error
+	pid    int
+	hello  string
+	fsBase uint64
+	ticks  chan int64 // holds the last one that nobody has taken yet
+	ended  chan error
 }
 
 // startClock starts the clock and waits for its first words.
@@ -33,6 +34,13 @@ func startClock(port string) (*clock, error) {
 	lines := bufio.NewScanner(pipe)
 	if c.hello, err = after("clock: hello ", lines); err != nil {
 		return nil, err
+	}
+	fsBase, err := after("clock: fs_base ", lines)
+	if err != nil {
+		return nil, err
+	}
+	if c.fsBase, err = strconv.ParseUint(fsBase, 0, 64); err != nil {
+		return nil, fmt.Errorf("the clock's fs_base: %w", err)
 	}
 	go c.follow(lines)
 	return c, nil

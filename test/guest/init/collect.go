@@ -1,11 +1,12 @@
 package main
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -23,9 +24,20 @@ func collect(c *clock) (*witness.Facts, error) {
 		VMCoreInfo: strings.TrimSpace(r.text("/sys/kernel/vmcoreinfo")),
 		CPUs:       runtime.NumCPU(),
 		Kallsyms:   sample(r.text("/proc/kallsyms")),
-		ClockPID:   c.pid,
-		ClockHello: c.hello,
-		Processes:  r.processes(),
+
+		ModuleSections: map[string]map[string]uint64{},
+		ModuleBuildIDs: map[string]string{},
+
+		ClockPID:    c.pid,
+		ClockHello:  c.hello,
+		ClockFSBase: c.fsBase,
+	}
+	for line := range strings.Lines(f.Modules) {
+		name, _, _ := strings.Cut(line, " ")
+		f.ModuleSections[name] = r.sections(name)
+		if id := r.buildID(name); id != "" {
+			f.ModuleBuildIDs[name] = id
+		}
 	}
 	return f, r.err
 }
@@ -35,58 +47,48 @@ type reader struct{ err error }
 
 func (r *reader) text(path string) string {
 	data, err := os.ReadFile(path)
-	if err != nil && r.err == nil {
-		r.err = err
+	if err != nil {
+		r.fail(err)
 	}
 	return string(data)
 }
 
-// processes lists /proc. Those that end meanwhile are left out.
-func (r *reader) processes() []witness.Process {
-	pids, err := numbers("/proc")
-	if err != nil && r.err == nil {
+// fail keeps an error unless there is one already.
+func (r *reader) fail(err error) {
+	if r.err == nil {
 		r.err = err
 	}
-	var all []witness.Process
-	for _, pid := range pids {
-		dir := fmt.Sprintf("/proc/%d", pid)
-		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+}
+
+// sections says where the sections of a module are.
+func (r *reader) sections(module string) map[string]uint64 {
+	files, err := filepath.Glob(filepath.Join("/sys/module", module, "sections", "*"))
+	if err != nil {
+		r.fail(err)
+	}
+	all := map[string]uint64{}
+	for _, file := range files {
+		text := strings.TrimSpace(r.text(file))
+		address, err := strconv.ParseUint(text, 0, 64)
 		if err != nil {
-			continue
+			r.fail(fmt.Errorf("%s: %w", file, err))
 		}
-		threads, err := numbers(filepath.Join(dir, "task"))
-		if err != nil {
-			continue
-		}
-		p := parseStat(string(stat))
-		p.PID, p.Threads = pid, threads
-		all = append(all, p)
+		all[filepath.Base(file)] = address
 	}
 	return all
 }
 
-// parseStat reads /proc/PID/stat: the name stands in parentheses and may itself hold some.
-func parseStat(stat string) (p witness.Process) {
-	first, last := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')')
-	p.Comm = stat[first+1 : last]
-	if fields := strings.Fields(stat[last+1:]); len(fields) > 1 {
-		p.PPID, _ = strconv.Atoi(fields[1])
-	}
-	return p
-}
-
-// numbers returns the names in a directory that are numbers, in order.
-func numbers(dir string) ([]int, error) {
-	entries, err := os.ReadDir(dir)
+// buildID returns the build id of a module in hex, or "" if it has none. The file is an ELF note: three 32-bit numbers,
+// a name of the first one's length, and the id of the second one's, each padded to 4 bytes.
+func (r *reader) buildID(module string) string {
+	const head, name = 12, 4
+	note, err := os.ReadFile(filepath.Join("/sys/module", module, "notes", ".note.gnu.build-id"))
 	if err != nil {
-		return nil, err
+		return ""
 	}
-	var all []int
-	for _, entry := range entries {
-		if n, err := strconv.Atoi(entry.Name()); err == nil {
-			all = append(all, n)
-		}
+	if len(note) < head+name || uint64(len(note)) < head+name+uint64(binary.LittleEndian.Uint32(note[4:])) {
+		r.fail(fmt.Errorf("the build id of module %s is %d bytes: %x", module, len(note), note))
+		return ""
 	}
-	slices.Sort(all)
-	return all, nil
+	return hex.EncodeToString(note[head+name:][:binary.LittleEndian.Uint32(note[4:])])
 }

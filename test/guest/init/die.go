@@ -3,15 +3,102 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 )
+
+const trouble = "/trouble.ko"
+
+// way is a way to die. Nothing of it may be done before the witness has told everything.
+type way struct {
+	// needsTrouble says that it is the module's.
+	needsTrouble bool
+	// bring does it. If it returns without an error the end comes by itself.
+	bring func() error
+}
+
+// ways are all of them, but for "none".
+func ways() map[string]way {
+	return map[string]way{
+		"sysrq":    {bring: func() error { return write("/proc/sysrq-trigger", "c") }},
+		"exit":     {bring: func() error { os.Exit(0); return nil }}, // "Attempted to kill init!"
+		"oops":     {needsTrouble: true, bring: func() error { return oops("oops") }},
+		"bug":      {needsTrouble: true, bring: func() error { return oops("bug") }},
+		"hung":     {needsTrouble: true, bring: reportHung},
+		"irq":      {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq") }},
+		"irq-user": {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq-user") }},
+		"nmi":      {needsTrouble: true, bring: func() error { return write("/proc/trouble", "nmi") }},
+	}
+}
+
+func oops(name string) error {
+	if err := write("/proc/sys/kernel/panic_on_oops", "1"); err != nil {
+		return err
+	}
+	return write("/proc/trouble", name)
+}
+
+// reportHung has khungtaskd look for tasks like the stuck one every second, and panic when it has found one.
+func reportHung() error {
+	if err := write("/proc/sys/kernel/hung_task_panic", "1"); err != nil {
+		return err
+	}
+	return write("/proc/sys/kernel/hung_task_timeout_secs", "1")
+}
+
+// prepareTrouble loads the module, and does what cannot be done at the last moment.
+func prepareTrouble(o *options) error {
+	if !ways()[o.panic].needsTrouble {
+		return nil
+	}
+	if err := load(trouble, ""); err != nil {
+		return err
+	}
+	if o.panic != "hung" {
+		return nil
+	}
+	// By default khungtaskd looks for such tasks every two minutes.
+	_, err := startExtra("stuck")
+	return err
+}
+
+// takePlaces sees to it that the last CPU panics, and that the others run what they should.
+func takePlaces(o *options) error {
+	if !ways()[o.panic].needsTrouble && o.other == "idle" {
+		return nil
+	}
+	if err := pinMyself(lastCPU()); err != nil {
+		return err
+	}
+	if o.panic == "hung" {
+		if err := pinNamed("khungtaskd", lastCPU()); err != nil {
+			return err
+		}
+	}
+	return startSpinners(o)
+}
+
+// pinNamed keeps the thread of a name on one CPU.
+func pinNamed(comm string, cpu int) error {
+	threads, err := listThreads()
+	if err != nil {
+		return err
+	}
+	for _, t := range threads {
+		if t.Comm == comm {
+			return pin(t.TID, cpu)
+		}
+	}
+	return fmt.Errorf("no thread %s", comm)
+}
 
 // die makes the kernel panic. It returns only when that failed.
 func die(how string) error {
-	switch how {
-	case "sysrq":
-		return os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
-	case "exit":
-		os.Exit(0) // "Attempted to kill init!"
+	if err := ways()[how].bring(); err != nil {
+		return err
 	}
-	return fmt.Errorf("physgdb.panic=%s: known are sysrq, exit and none", how)
+	const patience = time.Minute
+	time.Sleep(patience)
+	return fmt.Errorf("the kernel has not panicked in %v", patience)
 }
+
+func write(file, text string) error { return os.WriteFile(file, []byte(text), 0) }

@@ -4,17 +4,17 @@
 // The kernel command line tells it what to do:
 //
 //	physgdb.port=PORT      where notices go, on the host
-//	physgdb.panic=HOW      how to die: sysrq (default), exit, none
+//	physgdb.panic=HOW      how to die: sysrq (default), exit, oops, bug, hung, irq, irq-user, nmi; none
+//	physgdb.other=WHAT     what the CPUs that do not panic are doing: idle (default), user
+//	physgdb.threads=N      start a process with so many threads
 //	physgdb.host=NAME      host name, with %XX for unusual bytes
 //	physgdb.check=module   first see whether physgdb.ko behaves when it is loaded, misused and unloaded
 package main
 
 import (
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,31 +44,16 @@ func main() {
 
 // live runs the guest from the mounted file systems to its death.
 func live(w *reporter) error {
-	options, err := readOptions()
+	o, err := readOptions()
 	if err != nil {
 		return err
 	}
-	if err := unix.Sethostname([]byte(options.host)); err != nil {
-		return fmt.Errorf("set host name: %w", err)
-	}
-	if err := loadDrivers(); err != nil {
-		return err
-	}
-	if err := startNetwork(); err != nil {
-		return err
-	}
-	if options.check == "module" {
-		if err := checkModule(options.port); err != nil {
-			return fmt.Errorf("check of physgdb.ko: %w", err)
+	for _, step := range []func(*options) error{bringUp, startSleepers, prepareTrouble, startCrowd} {
+		if err := step(o); err != nil {
+			return err
 		}
 	}
-	if err := load(physgdb, target(options.port)); err != nil {
-		return err
-	}
-	if err := startSleepers(2); err != nil {
-		return err
-	}
-	c, err := startClock(options.port)
+	c, err := startClock(o.port)
 	if err != nil {
 		return err
 	}
@@ -79,22 +64,52 @@ func live(w *reporter) error {
 	if err := w.facts(facts); err != nil {
 		return err
 	}
-	return untilPanic(c, w, options.panic)
+	if err := takePlaces(o); err != nil {
+		return err
+	}
+	if o.panic == "none" {
+		return remain(c, w)
+	}
+	return untilPanic(c, w, o.panic)
+}
+
+// bringUp makes a machine with a network, whose death will be known.
+func bringUp(o *options) error {
+	if err := unix.Sethostname([]byte(o.host)); err != nil {
+		return fmt.Errorf("set host name: %w", err)
+	}
+	if err := loadDrivers(); err != nil {
+		return err
+	}
+	if err := startNetwork(); err != nil {
+		return err
+	}
+	if o.check == "module" {
+		if err := checkModule(o.port); err != nil {
+			return fmt.Errorf("check of physgdb.ko: %w", err)
+		}
+	}
+	return load(physgdb, target(o.port))
+}
+
+// remain passes the clock's ticks on for ever.
+func remain(c *clock, w *reporter) error {
+	if err := tellThreads(w); err != nil {
+		return err
+	}
+	for {
+		if err := passTick(c, w); err != nil {
+			return err
+		}
+	}
 }
 
 // untilPanic passes the clock's ticks on and dies shortly after one. It does not return when all goes well.
 func untilPanic(c *clock, w *reporter, how string) error {
 	c.forget() // it may be a second old
 	for {
-		now, err := c.tick()
-		if err != nil {
+		if err := passTick(c, w); err != nil {
 			return err
-		}
-		if err := w.tick(now); err != nil {
-			return err
-		}
-		if how == "none" {
-			continue
 		}
 		time.Sleep(afterTick)
 		if len(c.ticks) > 0 {
@@ -107,6 +122,9 @@ func untilPanic(c *clock, w *reporter, how string) error {
 		if err := w.still(still); err != nil {
 			return err
 		}
+		if err := tellThreads(w); err != nil {
+			return err
+		}
 		if err := w.panic(how); err != nil {
 			return err
 		}
@@ -114,37 +132,10 @@ func untilPanic(c *clock, w *reporter, how string) error {
 	}
 }
 
-// options are what the kernel command line asks for.
-type options struct {
-	port  string
-	panic string
-	host  string
-	check string
-}
-
-func readOptions() (*options, error) {
-	text, err := os.ReadFile("/proc/cmdline")
+func passTick(c *clock, w *reporter) error {
+	now, err := c.tick()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	o := &options{panic: "sysrq", host: "guest"}
-	for word := range strings.FieldsSeq(string(text)) {
-		key, value, _ := strings.Cut(word, "=")
-		switch key {
-		case "physgdb.port":
-			o.port = value
-		case "physgdb.panic":
-			o.panic = value
-		case "physgdb.check":
-			o.check = value
-		case "physgdb.host":
-			if o.host, err = url.PathUnescape(value); err != nil {
-				return nil, fmt.Errorf("physgdb.host=%s: %w", value, err)
-			}
-		}
-	}
-	if o.port == "" {
-		return nil, fmt.Errorf("no physgdb.port= on the kernel command line %q", text)
-	}
-	return o, nil
+	return w.tick(now)
 }

@@ -24,8 +24,11 @@ func newReporter() (*reporter, error) {
 func (w *reporter) facts(f *witness.Facts) error { return w.send(&witness.Record{Facts: f}) }
 func (w *reporter) tick(now int64) error         { return w.send(&witness.Record{Clock: now}) }
 func (w *reporter) still(s *witness.Still) error { return w.send(&witness.Record{Still: s}) }
-func (w *reporter) panic(how string) error       { return w.send(&witness.Record{Panic: how}) }
-func (w *reporter) failed(err error)             { _ = w.send(&witness.Record{Error: err.Error()}) }
+func (w *reporter) threads(t []witness.Thread) error {
+	return w.send(&witness.Record{Threads: t})
+}
+func (w *reporter) panic(how string) error { return w.send(&witness.Record{Panic: how}) }
+func (w *reporter) failed(err error)       { _ = w.send(&witness.Record{Error: err.Error()}) }
 
 // send returns when the line has left the machine: after a panic nothing would move it.
 func (w *reporter) send(r *witness.Record) error {

@@ -19,9 +19,6 @@ const (
 	device  = "eth0"
 )
 
-// sleeper is the name under which this program only waits, to be a process that is asleep.
-const sleeper = "sleeper"
-
 // setUp makes the file systems that everything else reads.
 func setUp() error {
 	mounts := []struct{ kind, path string }{
@@ -133,22 +130,4 @@ func wait(what string, done func() bool) error {
 		time.Sleep(pause)
 	}
 	return fmt.Errorf("no %s after %v", what, patience)
-}
-
-// startSleepers starts processes that do nothing, so that there is more than one to be found.
-func startSleepers(n int) error {
-	for range n {
-		attributes := &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}}
-		if _, err := os.StartProcess("/bin/"+sleeper, []string{sleeper}, attributes); err != nil {
-			return fmt.Errorf("start sleeper: %w", err)
-		}
-	}
-	return nil
-}
-
-// sleep never returns. The system call, and not Go's scheduler, is what a backtrace of the process shows.
-func sleep() {
-	for {
-		_ = unix.Pause()
-	}
 }

@@ -10,6 +10,9 @@ type Record struct {
 	Clock int64 `json:"clock,omitempty"`
 	// Still comes once, when the clock has been stopped, if the guest is to panic.
 	Still *Still `json:"still,omitempty"`
+	// Threads come when the guest is about to panic, or when it has been set up if it is to live. When they have changed
+	// while they were told they are told again.
+	Threads []Thread `json:"threads,omitempty"`
 	// Panic announces that the guest is about to panic, and in which way.
 	Panic string `json:"panic,omitempty"`
 	// Error says what went wrong in the guest; nothing follows.
@@ -26,6 +29,10 @@ type Facts struct {
 	IOMem string `json:"iomem"`
 	// Modules is /proc/modules, with addresses.
 	Modules string `json:"modules"`
+	// ModuleSections has for each loaded module the addresses of its sections, by /sys/module/NAME/sections.
+	ModuleSections map[string]map[string]uint64 `json:"module_sections"`
+	// ModuleBuildIDs has the GNU build id, in hex, of each module that has one.
+	ModuleBuildIDs map[string]string `json:"module_build_ids"`
 	// VMCoreInfo is /sys/kernel/vmcoreinfo: the physical address and the size of the note, both in hex.
 	VMCoreInfo string `json:"vmcoreinfo"`
 	// CPUs is how many CPUs are online.
@@ -33,12 +40,12 @@ type Facts struct {
 	// Kallsyms is a sample of /proc/kallsyms: well-known symbols, and every few hundredth of the others. Names that
 	// occur twice are left out.
 	Kallsyms map[string]uint64 `json:"kallsyms"`
-	// Processes are all processes there were, in the order of their ids. Kernel threads come and go.
-	Processes []Process `json:"processes"`
 	// ClockPID is the process id of the clock.
 	ClockPID int `json:"clock_pid"`
 	// ClockHello is the line that the clock read from /proc/physgdb and sent as a datagram.
 	ClockHello string `json:"clock_hello"`
+	// ClockFSBase is the FS base of the clock's main thread, by its own words (arch_prctl).
+	ClockFSBase uint64 `json:"clock_fs_base"`
 }
 
 // Still is what the clock looked like at the end: it is stopped a moment before the panic.
@@ -49,14 +56,18 @@ type Still struct {
 	ClockPages []uint64 `json:"clock_pages"`
 }
 
-// Process is one process of a guest.
-type Process struct {
-	// PID is the process id.
+// Thread is one thread of a guest.
+type Thread struct {
+	// PID is the id of its process, which is also that of the process's first thread.
 	PID int `json:"pid"`
-	// PPID is the process id of the parent.
+	// TID is its own id.
+	TID int `json:"tid"`
+	// PPID is the id of the parent process.
 	PPID int `json:"ppid"`
 	// Comm is the kernel's name for it, of at most 15 bytes.
 	Comm string `json:"comm"`
-	// Threads are the ids of its threads, PID among them.
-	Threads []int `json:"threads"`
+	// State is the letter that /proc/PID/stat has for what it was doing when it was looked at: R, S, D, T, I, …
+	State string `json:"state"`
+	// Kernel says that it is a thread of the kernel, without any user memory.
+	Kernel bool `json:"kernel,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -36,9 +37,13 @@ func run(ctx context.Context) error {
 	flag.BoolVar(&c.PTI, "pti", false, "page-table isolation")
 	flag.IntVar(&c.MemoryMiB, "memory", 0, "RAM in `MiB` (default 512)")
 	flag.IntVar(&c.CPUs, "cpus", 0, "number of CPUs (default 2)")
-	flag.StringVar(&c.Panic, "panic", "", "`how` to die: sysrq, exit or none (default sysrq)")
+	flag.StringVar(&c.Panic, "panic", "",
+		"`how` to die: sysrq, exit, oops, bug, hung, irq, irq-user, nmi; or none (default sysrq)")
+	flag.StringVar(&c.Other, "other", "", "`what` the CPUs that do not panic do: idle or user (default idle)")
+	flag.IntVar(&c.Threads, "threads", 0, "start a process with so `many` threads")
 	flag.StringVar(&c.Cmdline, "append", "", "added to the kernel command line")
 	flag.IntVar(&c.NoticePort, "notice-port", 0, "UDP `port` on 127.0.0.1 where notices are awaited (default: take them)")
+	dump := flag.String("dump", "", "also write the memory to a `file` in the format of kdump")
 	flag.StringVar(&c.Dir, "dir", "", "existing `directory` for the guest's files (default: a temporary one)")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -52,27 +57,85 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := describe(g); err != nil {
+	if *dump != "" {
+		err = g.Dump(ctx, *dump)
+	}
+	if err == nil {
+		err = describe(ctx, g)
+	}
+	if err != nil {
 		return fmt.Errorf("%w (closing: %v)", err, g.Close())
 	}
 	<-ctx.Done()
 	return g.Close()
 }
 
-// describe prints what one needs to look into the guest.
-func describe(g *guest.Guest) error {
+// describe prints what one needs to look into the guest. All that it said of itself, which is long, goes into files.
+func describe(ctx context.Context, g *guest.Guest) error {
+	registers, err := allRegisters(ctx, g)
+	if err != nil {
+		return err
+	}
+	files := map[string]any{"facts.json": g.Facts, "registers.json": registers}
+	for name, content := range files {
+		if err := writeJSON(filepath.Join(g.Dir(), name), content); err != nil {
+			return err
+		}
+	}
 	about := map[string]any{
-		"source":     g.Source(),
-		"ram":        g.RAMFile(),
-		"vmlinux":    g.Kernel.Vmlinux,
-		"clock":      g.ClockELF(),
-		"serial":     g.SerialLog(),
-		"qmp":        g.QMPSocket(),
-		"clock_cr3":  fmt.Sprintf("%#x", g.Facts.ClockCR3),
-		"clock_time": g.Facts.LastClock,
+		"source":         g.Source(),
+		"ram":            g.RAMFile(),
+		"vmlinux":        g.Kernel.Vmlinux,
+		"trouble":        g.Kernel.Trouble,
+		"clock":          g.ClockELF(),
+		"extras":         g.ExtrasELF(),
+		"serial":         g.SerialLog(),
+		"qmp":            g.QMPSocket(),
+		"facts":          filepath.Join(g.Dir(), "facts.json"),
+		"registers":      filepath.Join(g.Dir(), "registers.json"),
+		"clock_cr3":      fmt.Sprintf("%#x", g.Facts.ClockCR3),
+		"clock_fs_base":  fmt.Sprintf("%#x", g.Facts.ClockFSBase),
+		"clock_time":     g.Facts.LastClock,
+		"slide":          fmt.Sprintf("%#x", g.Facts.Slide),
+		"panic_message":  g.Facts.PanicMessage,
+		"panic_cpu":      g.Facts.PanicCPU,
+		"panic_pid":      g.Facts.PanicPID,
+		"panic_comm":     g.Facts.PanicComm,
+		"taint":          g.Facts.Taint,
+		"uptime_seconds": g.Facts.Uptime.Seconds(),
+		"call_trace":     g.Facts.CallTrace,
+		"threads":        len(g.Facts.Threads),
+	}
+	if g.Facts.OopsRIP != nil {
+		about["oops_rip"] = g.Facts.OopsRIP
 	}
 	if notices := g.Notices("panic"); len(notices) > 0 {
 		about["notice"] = json.RawMessage(notices[0])
 	}
 	return json.NewEncoder(os.Stdout).Encode(about)
+}
+
+// allRegisters returns the registers of every CPU, in hex.
+func allRegisters(ctx context.Context, g *guest.Guest) ([]map[string]string, error) {
+	var all []map[string]string
+	for cpu := range g.Facts.CPUs {
+		registers, err := g.Registers(ctx, cpu)
+		if err != nil {
+			return nil, err
+		}
+		text := map[string]string{}
+		for name, value := range registers {
+			text[name] = fmt.Sprintf("%#x", value)
+		}
+		all = append(all, text)
+	}
+	return all, nil
+}
+
+func writeJSON(file string, content any) error {
+	data, err := json.MarshalIndent(content, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(data, '\n'), 0o644)
 }

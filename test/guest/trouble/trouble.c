@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * trouble - ways for a test kernel to die
+ *
+ * Write the name of one to /proc/trouble. What happens then is the same every
+ * time: on which CPU, over which task, and through which functions. Nothing
+ * of it can be undone, so the module has no exit.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/bug.h>
+#include <linux/cpumask.h>
+#include <linux/hrtimer.h>
+#include <linux/kernel.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/proc_fs.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/uaccess.h>
+
+#include <asm/irq_regs.h>
+
+/*
+ * Every way goes through an outer, a middle and an inner function, which the
+ * compiler must not merge. What they add to the result keeps their calls from
+ * becoming jumps, so that each has a frame on the stack.
+ */
+#define FRAME static __noipa
+
+/* A condition that nobody can foresee: what follows a call that is known not to return has no ORC. */
+static const bool yes = true;
+#define THE_END READ_ONCE(yes)
+
+/* --- bug ------------------------------------------------------------------ */
+
+FRAME int bug_inner(void)
+{
+	BUG_ON(THE_END);
+	return 0;
+}
+
+FRAME int bug_middle(void)
+{
+	return bug_inner() + 1;
+}
+
+FRAME int bug_outer(void)
+{
+	return bug_middle() + 1;
+}
+
+/* --- hang: a sleep that nothing ends, for khungtaskd to find --------------- */
+
+FRAME int hang_inner(void)
+{
+	while (THE_END) {
+		set_current_state(TASK_UNINTERRUPTIBLE);
+		schedule();
+	}
+	return 0;
+}
+
+FRAME int hang_middle(void)
+{
+	return hang_inner() + 1;
+}
+
+FRAME int hang_outer(void)
+{
+	return hang_middle() + 1;
+}
+
+/* --- irq: a timer that fires on this CPU over the task that was asked for -- */
+
+static struct hrtimer timer;
+static bool over_user;
+
+FRAME int irq_inner(void)
+{
+	if (THE_END)
+		panic("trouble in an interrupt");
+	return 0;
+}
+
+FRAME int irq_middle(void)
+{
+	return irq_inner() + 1;
+}
+
+static enum hrtimer_restart irq_outer(struct hrtimer *t)
+{
+	bool there = over_user ? user_mode(get_irq_regs()) : is_idle_task(current);
+
+	if (there && irq_middle())
+		return HRTIMER_NORESTART;
+	hrtimer_forward_now(t, ms_to_ktime(3));
+	return HRTIMER_RESTART;
+}
+
+/* The caller goes to sleep meanwhile. */
+static int arm(bool user)
+{
+	over_user = user;
+	hrtimer_init(&timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
+	timer.function = irq_outer;
+	hrtimer_start(&timer, ms_to_ktime(50), HRTIMER_MODE_REL_PINNED);
+	return 0;
+}
+
+static int irq_over_idle(void)
+{
+	return arm(false);
+}
+
+static int irq_over_user(void)
+{
+	return arm(true);
+}
+
+/* --- nmi: a panic beside a CPU that takes no interrupts -------------------- */
+
+static bool deaf;
+
+FRAME int spin_inner(void)
+{
+	local_irq_disable();
+	WRITE_ONCE(deaf, true);
+	while (THE_END)
+		cpu_relax();
+	return 0;
+}
+
+static int spin_outer(void *unused)
+{
+	return spin_inner() + 1;
+}
+
+FRAME int nmi_inner(void)
+{
+	while (!READ_ONCE(deaf))
+		cpu_relax();
+	if (THE_END)
+		panic("trouble beside a deaf CPU");
+	return 0;
+}
+
+FRAME int nmi_middle(void)
+{
+	return nmi_inner() + 1;
+}
+
+static int nmi_outer(void)
+{
+	unsigned int other = cpumask_any_but(cpu_online_mask, raw_smp_processor_id());
+	struct task_struct *task;
+
+	if (other >= nr_cpu_ids)
+		return -ENODEV;
+	task = kthread_create(spin_outer, NULL, "trouble/deaf");
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	kthread_bind(task, other);
+	wake_up_process(task);
+	return nmi_middle() + 1;
+}
+
+/* --- oops: a member of a structure that is not there ---------------------- */
+/* Not the first in the file: the log shows code from before the instruction. */
+
+struct absent {
+	char before[0x18];
+	int number;
+};
+
+FRAME int oops_inner(const struct absent *absent)
+{
+	return READ_ONCE(absent->number);
+}
+
+FRAME int oops_middle(const struct absent *absent)
+{
+	return oops_inner(absent) + 1;
+}
+
+FRAME int oops_outer(void)
+{
+	return oops_middle(NULL) + 1;
+}
+
+/* --- /proc/trouble --------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	int (*go)(void);
+} ways[] = {
+	{ "oops", oops_outer },
+	{ "bug", bug_outer },
+	{ "hang", hang_outer },
+	{ "irq", irq_over_idle },
+	{ "irq-user", irq_over_user },
+	{ "nmi", nmi_outer },
+};
+
+static ssize_t trouble_write(struct file *file, const char __user *buffer, size_t size, loff_t *position)
+{
+	char name[16] = "";
+	int i;
+
+	if (size >= sizeof(name))
+		return -EINVAL;
+	if (copy_from_user(name, buffer, size))
+		return -EFAULT;
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		if (!strcmp(name, ways[i].name)) {
+			int err = ways[i].go();
+
+			return err < 0 ? err : size;
+		}
+	}
+	return -EINVAL;
+}
+
+static const struct proc_ops operations = {
+	.proc_write = trouble_write,
+};
+
+static int __init trouble_init(void)
+{
+	return proc_create("trouble", 0200, NULL, &operations) ? 0 : -ENOMEM;
+}
+module_init(trouble_init);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Ways for a test kernel to die");

@@ -1,0 +1,214 @@
+package guest
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// trouble is a way to die and what must be seen of it. All but khungtaskd die on the last CPU by our own choice, and
+// khungtaskd is made to.
+type trouble struct {
+	config        Config
+	comm, message string
+	trace         []string
+	more          func(t *testing.T, v *victim)
+}
+
+// systemCall is how a process gets into trouble.ko.
+var systemCall = []string{"trouble_write", "vfs_write", "entry_SYSCALL_64_after_hwframe"}
+
+var troubles = []trouble{
+	{
+		config: Config{Release: "6.12", Panic: "oops", Other: "user"},
+		comm:   "init", message: "Fatal exception", trace: slices.Concat([]string{"oops_middle", "oops_outer"}, systemCall),
+		more: func(t *testing.T, v *victim) {
+			v.testOops(t, "oops_inner", 0x18)
+			v.testSpinners(t, 1)
+			v.testThreads(t, map[string]int{"spinner": 1, "crowd": 0, "stuck": 0})
+		},
+	},
+	{
+		config: Config{Release: "6.1", Panic: "bug", PTI: true, Threads: 300},
+		comm:   "init", message: "Fatal exception", trace: slices.Concat([]string{"bug_middle", "bug_outer"}, systemCall),
+		more: func(t *testing.T, v *victim) {
+			v.testOops(t, "bug_inner", 0)
+			v.testCrowd(t)
+		},
+	},
+	{
+		config: Config{Release: "6.12", Panic: "hung", MemoryMiB: 256},
+		comm:   "khungtaskd", message: "hung_task: blocked tasks", trace: []string{"panic", "watchdog", "kthread"},
+		more: func(t *testing.T, v *victim) {
+			hang := []string{"schedule", "hang_inner", "hang_middle", "hang_outer"}
+			wantSequence(t, v.Facts.BlockedTrace, slices.Concat(hang, systemCall))
+			v.testThreads(t, map[string]int{"stuck": 1})
+			v.testDump(t)
+		},
+	},
+	{
+		config: Config{Release: "6.1", Panic: "irq-user"},
+		comm:   "spinner", message: "trouble in an interrupt",
+		trace: []string{
+			"panic", "irq_inner", "irq_middle", "irq_outer", "hrtimer_interrupt", "asm_sysvec_apic_timer_interrupt",
+		},
+		more: func(t *testing.T, v *victim) { v.testSpinners(t, 1) },
+	},
+	{
+		config: Config{Release: "6.12", Panic: "nmi", LA57: true},
+		comm:   "init", message: "trouble beside a deaf CPU",
+		trace: slices.Concat([]string{"panic", "nmi_inner", "nmi_middle", "nmi_outer"}, systemCall),
+		more: func(t *testing.T, v *victim) {
+			log, err := v.KernelLog()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(log, func(l LogLine) bool { return l.Text == "Shutting down cpus with NMI" }) {
+				t.Error("no CPU was stopped by NMI")
+			}
+		},
+	},
+}
+
+func TestGuestMeetsTrouble(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots kernels")
+	}
+	for _, c := range troubles {
+		t.Run(c.config.Panic, func(t *testing.T) {
+			v := boot(t, c.config)
+			if v.Facts.PanicCPU != 1 {
+				t.Errorf("CPU %d panicked, want the last one", v.Facts.PanicCPU)
+			}
+			v.testDeath(t, c.comm, c.message, c.trace)
+			v.testModule(t, "trouble", v.Kernel.Trouble)
+			c.more(t, v)
+		})
+	}
+}
+
+// testOops wants the first oops to have been made by a function of trouble.ko; cr2 is 0 if it was no page fault.
+func (v *victim) testOops(t *testing.T, function string, cr2 uint64) {
+	rip, registers := v.Facts.OopsRIP, v.Facts.OopsRegisters
+	if rip == nil || rip.Function != function || rip.Module != "trouble" {
+		t.Fatalf("the oops was made by %+v, want %s of trouble", rip, function)
+	}
+	if cr2 != 0 && registers["cr2"] != cr2 {
+		t.Errorf("cr2 is %#x, want %#x", registers["cr2"], cr2)
+	}
+	cpu, err := v.Registers(t.Context(), v.Facts.PanicCPU)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// None of these changes from the oops to the end.
+	for _, name := range []string{"cr3", "cr4", "fs_base", "gs_base", "cs"} {
+		if registers[name] != cpu[name] {
+			t.Errorf("%s was %#x in the oops, and is %#x", name, registers[name], cpu[name])
+		}
+	}
+	// The function's address, which the log does not tell, is that of the module's code and the symbol's offset in it.
+	code := v.Facts.ModuleSections["trouble"][".text"] + symbols(t, v.Kernel.Trouble)[function].Value + rip.Offset
+	want := map[string]string{"oops_inner": "8b4718", "bug_inner": "0f0b"}[function] // mov 0x18(%rdi),%eax; ud2
+	if got := fmt.Sprintf("%x", v.read(t, code, len(want)/2)); got != want {
+		t.Errorf("at %#x, %s+%#x, memory holds %s, want %s", code, function, rip.Offset, got, want)
+	}
+}
+
+// testCrowd wants exactly the threads that were asked for.
+func (v *victim) testCrowd(t *testing.T) {
+	var got []string
+	for _, thread := range v.Facts.Threads {
+		if strings.HasPrefix(thread.Comm, "crowd") {
+			got = append(got, thread.Comm)
+			if thread.State != "S" || thread.PPID != 1 {
+				t.Errorf("%+v: want it asleep, and a child of init", thread)
+			}
+		}
+	}
+	want := []string{"crowd"}
+	for i := 1; i < v.config.Threads; i++ {
+		want = append(want, fmt.Sprint("crowd-", i))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d threads of a crowd, want %d: %.200q…", len(got), len(want), got)
+	}
+}
+
+// testSpinners looks in RAM for what interrupts left of a spinner's registers: struct pt_regs of user mode.
+func (v *victim) testSpinners(t *testing.T, want int) {
+	var saved []byte
+	registers := SpinnerRegisters()
+	for _, name := range strings.Fields("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi") {
+		saved = binary.LittleEndian.AppendUint64(saved, registers[name])
+	}
+	address := symbols(t, v.ExtrasELF())["spinning"].Value
+	saved = binary.LittleEndian.AppendUint64(saved, ^uint64(0)) // no system call
+	saved = binary.LittleEndian.AppendUint64(saved, address)
+	saved = binary.LittleEndian.AppendUint64(saved, 0x33) // user code
+	found := bytes.Count(v.ram(t), saved)
+	// One lies on the task's own stack, and may have come there from another that is the CPU's.
+	if found < want {
+		t.Errorf("found %d spinners at %#x, want %d", found, address, want)
+	}
+}
+
+// testDump wants a dump to be a core file with every byte of RAM in its place, and registers of each CPU.
+func (v *victim) testDump(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "dump")
+	if err := v.Dump(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Type != elf.ET_CORE {
+		t.Errorf("the dump is of type %v, want %v", f.Type, elf.ET_CORE)
+	}
+	ram := v.ram(t)
+	seen, notes := 0, 0
+	for _, p := range f.Progs {
+		data, err := io.ReadAll(p.Open())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Type == elf.PT_NOTE {
+			notes += bytes.Count(data, []byte("CORE\x00"))
+		}
+		if p.Type != elf.PT_LOAD || p.Paddr >= uint64(len(ram)) {
+			continue // the firmware, just below 4 GiB
+		}
+		if !bytes.Equal(data, ram[p.Paddr:][:len(data)]) {
+			t.Errorf("%d bytes from %#x differ from RAM", len(data), p.Paddr)
+		}
+		seen += len(data)
+	}
+	if seen != len(ram) || notes != v.Facts.CPUs {
+		t.Errorf("the dump has %d bytes of RAM and notes of %d CPUs, want %d and %d", seen, notes, len(ram), v.Facts.CPUs)
+	}
+}
+
+// ram returns the guest's memory.
+func (v *victim) ram(t *testing.T) []byte {
+	t.Helper()
+	f, err := os.Open(v.RAMFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data, err := syscall.Mmap(int(f.Fd()), 0, v.config.MemoryMiB<<20, syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Munmap(data) })
+	return data
+}
