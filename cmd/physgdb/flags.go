@@ -14,11 +14,15 @@ import (
 // Options that several commands have.
 var (
 	cr3Flag = &cli.StringFlag{Name: "cr3", Usage: "the `CR3` to start from: hexadecimal, or hello:NAME for the process " +
-		"that told its own"}
+		"that told its own; without it the kernel is looked for"}
 	notifyFlag = &cli.StringFlag{Name: "notify", Usage: "where the host's notices come from: udp://ADDRESS:PORT, to wait " +
 		"for that of its panic, or `WHERE` physgdb notify kept them: a file"}
+	vmcoreinfoFlag = &cli.StringFlag{Name: "vmcoreinfo", Usage: "the physical address of the host's VMCOREINFO note, to " +
+		"find the kernel by: `HEX`, as in its /sys/kernel/vmcoreinfo"}
 	vmlinuxFlag = &cli.StringFlag{Name: "vmlinux", Usage: "the kernel's vmlinux `FILE`, with symbols"}
-	ramFlag     = &cli.StringFlag{Name: "ram", Usage: "where the host has RAM: a `FILE` with its /proc/iomem, or with " +
+	modulesFlag = &cli.StringSliceFlag{Name: "modules", Usage: "`DIR` with the files of loaded modules, beside the usual " +
+		"places; may be given more than once"}
+	ramFlag = &cli.StringFlag{Name: "ram", Usage: "where the host has RAM: a `FILE` with its /proc/iomem, or with " +
 		"lines start-end"}
 	timeoutFlag = &cli.DurationFlag{Name: "timeout", Usage: "how long the bridge may leave one request unanswered, " +
 		"retries included, such as 500ms", DefaultText: "as the source has it"}
@@ -31,7 +35,7 @@ var (
 func logFlags() []cli.Flag    { return []cli.Flag{logLevelFlag, logJSONFlag} }
 func memoryFlags() []cli.Flag { return append([]cli.Flag{ramFlag, timeoutFlag}, logFlags()...) }
 func machineFlags() []cli.Flag {
-	return append([]cli.Flag{cr3Flag, notifyFlag, vmlinuxFlag}, memoryFlags()...)
+	return append([]cli.Flag{cr3Flag, notifyFlag, vmcoreinfoFlag, vmlinuxFlag, modulesFlag}, memoryFlags()...)
 }
 
 // logger makes the log that the user asked for.
@@ -59,14 +63,17 @@ func hostOptions(c *cli.Context, source string) (*host.Options, error) {
 		return nil, usagef("--timeout %v: want a time such as 500ms", c.Duration(timeoutFlag.Name))
 	}
 	return &host.Options{
-		Source:  source,
-		CR3:     c.String(cr3Flag.Name),
-		Notify:  c.String(notifyFlag.Name),
-		Vmlinux: c.String(vmlinuxFlag.Name),
-		RAM:     c.String(ramFlag.Name),
-		Timeout: c.Duration(timeoutFlag.Name),
-		Log:     log,
-		Notes:   c.App.ErrWriter,
+		Source:     source,
+		CR3:        c.String(cr3Flag.Name),
+		Notify:     c.String(notifyFlag.Name),
+		Vmlinux:    c.String(vmlinuxFlag.Name),
+		RAM:        c.String(ramFlag.Name),
+		VMCoreInfo: c.String(vmcoreinfoFlag.Name),
+		Threads:    c.String(threadsFlag.Name),
+		Modules:    c.StringSlice(modulesFlag.Name),
+		Timeout:    c.Duration(timeoutFlag.Name),
+		Log:        log,
+		Notes:      c.App.ErrWriter,
 	}, nil
 }
 

@@ -64,9 +64,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Writer:                    stdout,
 		ErrWriter:                 stderr,
 		ExitErrHandler:            func(*cli.Context, error) {}, // run decides
-		Commands: []*cli.Command{
-			serveCommand(), infoCommand(), mapsCommand(), vtopCommand(), readCommand(), notifyCommand(), adapterCommand(),
-		},
+		Commands:                  subcommands(),
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return usagef("unknown command %q; physgdb --help lists them", c.Args().First())
@@ -80,6 +78,14 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		cmd.HideHelpCommand = true
 	}
 	return app
+}
+
+func subcommands() []*cli.Command {
+	list := []*cli.Command{serveCommand(), infoCommand()}
+	for _, q := range host.Commands() {
+		list = append(list, explainCommand(q))
+	}
+	return append(list, mapsCommand(), vtopCommand(), readCommand(), notifyCommand(), adapterCommand())
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {

@@ -35,15 +35,15 @@ func permute(app *cli.App, args []string) ([]string, error) {
 		}
 		options = append(options, arg)
 		name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		known, wantsValue := lookUp(cmd, name)
+		flag := lookUp(cmd, name)
 		switch {
 		case isHelp(name):
 			return append(args[:2:2], arg), nil // alone: the cli package takes an operand for a topic
-		case !known:
+		case flag == nil:
 			return nil, usagef("%s: unknown option %s; see physgdb %[1]s --help", cmd.Name, dashed(name))
-		case seen[name]:
+		case seen[name] && !mayRepeat(flag):
 			return nil, usagef("%s: %s is given twice", cmd.Name, dashed(name))
-		case wantsValue && !hasValue:
+		case wantsValue(flag) && !hasValue:
 			if i++; i == len(args) || strings.HasPrefix(args[i], "--") {
 				return nil, usagef("%s: %s needs a value; see physgdb %[1]s --help", cmd.Name, dashed(name))
 			}
@@ -77,13 +77,24 @@ func dashed(name string) string {
 
 func isHelp(name string) bool { return slices.Contains(cli.HelpFlag.Names(), name) }
 
-// lookUp finds an option of a command and reports whether a value belongs to it.
-func lookUp(cmd *cli.Command, name string) (known, wantsValue bool) {
+// lookUp finds an option of a command, or returns nil.
+func lookUp(cmd *cli.Command, name string) cli.Flag {
 	for _, f := range cmd.Flags {
 		if slices.Contains(f.Names(), name) {
-			_, isBool := f.(*cli.BoolFlag)
-			return true, !isBool
+			return f
 		}
 	}
-	return false, false
+	return nil
+}
+
+// wantsValue reports whether a value belongs to an option.
+func wantsValue(f cli.Flag) bool {
+	_, isBool := f.(*cli.BoolFlag)
+	return !isBool
+}
+
+// mayRepeat reports whether an option may be given more than once, each time with one more value.
+func mayRepeat(f cli.Flag) bool {
+	_, isList := f.(*cli.StringSliceFlag)
+	return isList
 }

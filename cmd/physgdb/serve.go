@@ -13,6 +13,9 @@ import (
 	"physgdb/gdbstub"
 )
 
+var threadsFlag = &cli.StringFlag{Name: "threads", Value: host.ThreadsTasks, Usage: "what a debugger's threads are: tasks, or " +
+	"cpus, with what they ran"}
+
 func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
@@ -22,10 +25,11 @@ func serveCommand() *cli.Command {
 Prints one line on stdout when it is ready.
 
 Examples:
-  physgdb serve file:/tmp/ram --cr3 0x2a5c000 --vmlinux vmlinux
+  physgdb serve file:/tmp/ram --vmlinux vmlinux
   physgdb serve 'nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00' --notify udp://192.168.10.3:6666 --vmlinux vmlinux`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:1234", Usage: "`ADDRESS` for debuggers to connect to"},
+			threadsFlag,
 		}, machineFlags()...),
 		Action: serve,
 	}
@@ -39,6 +43,9 @@ func serve(c *cli.Context) error {
 	o, err := hostOptions(c, args[0])
 	if err != nil {
 		return err
+	}
+	if o.Threads != host.ThreadsTasks && o.Threads != host.ThreadsCPUs {
+		return usagef("serve: --threads %s: want tasks or cpus", o.Threads)
 	}
 	// What is wrong with the address shows now rather than when the machine has died and its notice is used up. Nobody is
 	// let in before there is something to serve.

@@ -36,7 +36,7 @@ func greet(t *testing.T, address string) string {
 
 func TestServe(t *testing.T) {
 	h := newHost(t)
-	p := start(t, h.words("serve RAM --cr3 CR3 --vmlinux VMLINUX --listen 127.0.0.1:0")...)
+	p := start(t, h.words("serve RAM --cr3 CR3 --vmlinux VMLINUX --listen 127.0.0.1:0 --log-level error")...)
 	address := await(t, &p.out, "physgdb: listening on ")
 	if answer := greet(t, address); !strings.Contains(answer, "$T05") {
 		t.Errorf("answer %q, want a stop reply", answer)

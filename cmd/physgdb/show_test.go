@@ -30,11 +30,12 @@ func TestInfo(t *testing.T) {
 	r.want(t, exitDone, "")
 	h.is(t, r.out, `
 source     file:$DIR/ram
-RAM map    0x0-0x17fffff
+RAM map    0x0-0x17fffff (all of the source)
 host       db7
 died of    panicked: tests; task init, pid 1
 kernel     Linux version 6.1 (test)
 build-id   cafebabe, in memory and in vmlinux
+found by   CR3, in 3 bridge reads (12 KiB)
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000
@@ -52,14 +53,42 @@ func TestInfoWithLittleKnown(t *testing.T) {
 	r.want(t, exitDone, "")
 	h.is(t, r.out, `
 source     file:$DIR/ram
-RAM map    0x0-0x17fffff
+RAM map    0x0-0x17fffff (all of the source)
 symbols    none: give --vmlinux FILE for names
+found by   CR3, in 3 bridge reads (12 KiB)
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000, if the kernel was linked where most are
 phys_base  -0x1cc00000
 CPUs       0, others not known: give --vmlinux FILE
 `)
+}
+
+// TestInfoOfAMachineThatSaidNothing has no notice and no CR3; what the kernel left in low memory leads to it.
+func TestInfoOfAMachineThatSaidNothing(t *testing.T) {
+	h := newHost(t)
+	h.AddTrampoline(0x9c000)
+	h.AddResources(memimage.Resource{Start: 0x1000, Last: 0x9fbff, Name: "System RAM"},
+		memimage.Resource{Start: 0x100000, Last: 0x17fffff, Name: "System RAM"})
+	must(t, h.Kernel.WriteFile(h.ram))
+	must(t, h.WriteTypedVmlinux(h.vmlinux))
+	r := physgdb(t, h.words("info RAM --vmlinux VMLINUX")...)
+	r.want(t, exitDone, "")
+	h.is(t, r.out, `
+source     file:$DIR/ram
+RAM map    0x1000-0x9fbff, 0x100000-0x17fffff (by the kernel's own list)
+kernel     Linux version 6.1 (test)
+build-id   cafebabe, in memory and in vmlinux
+found by   real-mode trampoline, in 22 bridge reads (24.4 KiB)
+CR3        0x1602000, 4-level paging
+_text      0xffffffff9d000000, at phys 0x400000
+slide      0x1c000000
+phys_base  -0x1cc00000
+CPUs       0, 2, 69
+`)
+	if !strings.HasPrefix(r.errors, "bridge: ") || strings.Contains(r.errors, "\n\n") {
+		t.Errorf("stderr %q, want what it cost", r.errors)
+	}
 }
 
 func TestVtop(t *testing.T) {
@@ -310,6 +339,8 @@ func TestRefusals(t *testing.T) {
 		{"a folder", "info DIR --cr3 CR3", "not a regular file"},
 		{"an unknown kind of source", "info gopher://x --cr3 CR3", `unknown scheme "gopher"; known are nettlp, file`},
 		{"another CR3", "info RAM --cr3 0x5000", "CR3 0x5000 maps no kernel: "},
+		{"nothing that leads to a kernel", "info RAM", "; try --vmlinux FILE; or --cr3 HEX, of any task of the host"},
+		{"a note that is none", "info RAM --vmcoreinfo 0x5000", "VMCOREINFO at phys 0x5000: no VMCOREINFO"},
 		{"a CR3 beyond RAM", "info RAM --cr3 0x7fff0000", "is it the CR3 of this machine, and of this boot?"},
 		{"a vmlinux of another build", "info RAM --cr3 CR3 --vmlinux DIR/other",
 			"build-id is dead, memory has cafebabe; get the vmlinux"},

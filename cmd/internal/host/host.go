@@ -28,22 +28,31 @@ const cacheSize = 64 << 20
 
 // Options are what the user said about a machine. See the flags of the command for their meaning.
 type Options struct {
-	Source  string        // URL of the memory, or a path
-	CR3     string        // hexadecimal, hello:NAME, or empty
-	Notify  string        // where notices come from, or empty
-	Vmlinux string        // path, or empty
-	RAM     string        // path of a RAM map, or empty
-	Timeout time.Duration // for one request to the bridge; 0 for the bridge's own
-	Log     hclog.Logger  // nil for silence
-	Notes   io.Writer     // where to say what is being waited for; nil for silence
+	Source  string // URL of the memory, or a path
+	CR3     string // hexadecimal, hello:NAME, or empty
+	Notify  string // where notices come from, or empty
+	Vmlinux string // path, or empty
+	RAM     string // path of a RAM map, or empty
+	// VMCoreInfo is the physical address of the VMCOREINFO note, hexadecimal, or empty.
+	VMCoreInfo string
+	Threads    string        // what a debugger's threads stand for: ThreadsTasks, or ThreadsCPUs; empty for tasks
+	Modules    []string      // directories with the files of loaded modules, beside the usual places
+	Timeout    time.Duration // for one request to the bridge; 0 for the bridge's own
+	Log        hclog.Logger  // nil for silence
+	Notes      io.Writer     // where to say what is being waited for; nil for silence
 }
 
 // Memory is the physical memory of a machine, safely wrapped: [bridge.Cache], where it pays, around [bridge.Guard] around
 // [bridge.Meter] around the bridge.
 type Memory struct {
 	bridge.Memory
-	meter *bridge.Meter
+	guard   *bridge.Guard
+	meter   *bridge.Meter
+	ramFrom string // who says where RAM is; empty if nobody does
 }
+
+// ramByUser says that it was the user who said where RAM is.
+const ramByUser = "by --ram"
 
 // Counts returns what the memory cost so far.
 func (m *Memory) Counts() bridge.Counts { return m.meter.Counts() }
@@ -74,12 +83,25 @@ func OpenMemory(ctx context.Context, o *Options) (*Memory, error) {
 		return nil, fmt.Errorf("--ram %s: none of it is in %s, which has %v; is it the map of this machine?", o.RAM, o.Source,
 			mem.Info().RAM)
 	}
-	meter := bridge.NewMeter(mem)
-	guard := bridge.NewGuard(meter, ram)
-	if _, ok := mem.(bridge.Viewer); ok {
-		return &Memory{guard, meter}, nil
+	return wrap(mem, ram), nil
+}
+
+// wrap makes a bridge safe to read, and quick. ram may be unknown.
+func wrap(mem bridge.Memory, ram bridge.RAMMap) *Memory {
+	m := &Memory{meter: bridge.NewMeter(mem)}
+	m.guard = bridge.NewGuard(m.meter, ram)
+	switch {
+	case ram.Known():
+		m.ramFrom = ramByUser
+	case mem.Info().RAM.Known():
+		m.ramFrom = "all of the source"
 	}
-	return &Memory{bridge.NewCache(guard, cacheSize), meter}, nil
+	if _, ok := mem.(bridge.Viewer); ok {
+		m.Memory = m.guard
+	} else {
+		m.Memory = bridge.NewCache(m.guard, cacheSize)
+	}
+	return m
 }
 
 func openSource(ctx context.Context, o *Options) (bridge.Memory, error) {
@@ -139,8 +161,13 @@ type Machine struct {
 	// Process names the process whose address space Space is, or is empty.
 	Process string
 
-	cpus []int
-	log  hclog.Logger
+	cpus       []int
+	chosen     bool          // the user said which CR3 to look at memory through
+	foundIn    bridge.Counts // what it took to find the kernel
+	threadsAre string
+	files      *linux.ModuleFiles // of the kernel's modules, on the disk of this machine
+	vmlinux    *symbols.File      // nil if there is none
+	log        hclog.Logger
 }
 
 // helloPrefix before a name stands for the CR3 that the program of this name told.
@@ -151,7 +178,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	if err := o.checkCR3(); err != nil {
 		return nil, err
 	}
-	table, err := o.readVmlinux()
+	vmlinux, err := o.readVmlinux()
 	if err != nil {
 		return nil, err
 	}
@@ -159,8 +186,11 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{Memory: mem, log: o.logger()}
-	if err := m.attach(ctx, o, table); err != nil {
+	m := &Machine{
+		Memory: mem, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: vmlinux,
+		log: o.logger(),
+	}
+	if err := m.attach(ctx, o); err != nil {
 		mem.Close()
 		return nil, err
 	}
@@ -168,15 +198,15 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 }
 
 // readVmlinux returns nil if the user gave no vmlinux.
-func (o *Options) readVmlinux() (*symbols.Table, error) {
+func (o *Options) readVmlinux() (*symbols.File, error) {
 	if o.Vmlinux == "" {
 		return nil, nil
 	}
-	table, err := symbols.ReadELF(o.Vmlinux)
+	file, err := symbols.Open(o.Vmlinux)
 	var format *elf.FormatError
 	switch {
 	case err == nil:
-		return table, nil
+		return file, nil
 	case errors.As(err, &format):
 		return nil, fmt.Errorf("--vmlinux %s: not an ELF file (a vmlinuz is none; the kernel's debug package has the vmlinux)",
 			o.Vmlinux)
@@ -194,13 +224,16 @@ func (o *Options) logger() hclog.Logger {
 	return o.Log
 }
 
-// checkCR3 says early what is wrong with the CR3: it may take days until the notice comes that it is wanted for.
+// checkCR3 says early what is wrong with where to start from: it may take days until the notice comes that it is wanted
+// for.
 func (o *Options) checkCR3() error {
 	name, isHello := strings.CutPrefix(o.CR3, helloPrefix)
+	if _, err := bridge.ParseAddr(o.VMCoreInfo); o.VMCoreInfo != "" && err != nil {
+		return usagef("--vmcoreinfo %s: not a hexadecimal number", o.VMCoreInfo)
+	}
 	switch {
-	case o.CR3 == "" && o.Notify == "":
-		return usagef("no CR3 to start from: give --cr3 HEX, or the host's own notice: --notify FILE, or udp://ADDRESS:PORT to " +
-			"wait for it")
+	case o.CR3 != "" && o.VMCoreInfo != "":
+		return usagef("--cr3 and --vmcoreinfo exclude each other: either is where to start from")
 	case isHello && name == "":
 		return usagef("--cr3 %s: the name of a program is missing", o.CR3)
 	case isHello && o.Notify == "":
@@ -214,28 +247,23 @@ func (o *Options) checkCR3() error {
 	return nil
 }
 
-func (m *Machine) attach(ctx context.Context, o *Options, table *symbols.Table) error {
+func (m *Machine) attach(ctx context.Context, o *Options) error {
 	if o.Notify != "" {
 		if err := m.hear(ctx, o); err != nil {
 			return err
 		}
 	}
-	cr3, err := m.chooseCR3(o.CR3)
-	if err != nil {
+	if err := m.findKernel(ctx, o); err != nil {
 		return err
 	}
-	memory := mmu.New(m.Memory, &mmu.Options{Resident: linux.Resident})
-	m.Kernel, err = linux.Attach(ctx, memory, &linux.Options{CR3: cr3, Levels: m.levels(), Symbols: table})
-	if err != nil {
-		return err
-	}
-	m.Space = m.Kernel.Space
+	m.learnRAM(ctx)
 	m.findCPUs(ctx)
+	m.files = linux.NewModuleFiles(m.release(ctx), o.Modules)
 	return nil
 }
 
-// chooseCR3 finds the CR3 that the user meant: a number, a name, or that of the panic.
-func (m *Machine) chooseCR3(what string) (uint64, error) {
+// chosenCR3 finds the CR3 that the user meant by a number or a name.
+func (m *Machine) chosenCR3(what string) (uint64, error) {
 	if name, ok := strings.CutPrefix(what, helloPrefix); ok {
 		n, err := m.hello(name)
 		if err != nil {
@@ -243,9 +271,6 @@ func (m *Machine) chooseCR3(what string) (uint64, error) {
 		}
 		m.Process = name
 		return uint64(n.CR3), nil
-	}
-	if what == "" {
-		return uint64(m.Notice.CR3), nil
 	}
 	cr3, err := bridge.ParseAddr(what)
 	return uint64(cr3), err
@@ -276,7 +301,7 @@ func (m *Machine) findCPUs(ctx context.Context) {
 	if m.Kernel.Symbols == nil {
 		return
 	}
-	cpus, err := m.Kernel.CPUs(ctx)
+	cpus, err := m.Kernel.PossibleCPUs(ctx)
 	if err != nil {
 		m.log.Warn("the list of CPUs cannot be read; only one is shown", "why", err)
 	}

@@ -91,14 +91,17 @@ func connect(t *testing.T, m *Machine) *session {
 	t.Helper()
 	target, err := m.NewSession(ctx)
 	must(t, err)
-	return target.(*session)
+	s := target.(*session)
+	_, err = s.Threads(ctx)
+	must(t, err)
+	return s
 }
 
 // user reads what the user page begins with in the address space that s has selected.
 func (s *session) user(t *testing.T) string {
 	t.Helper()
 	p := make([]byte, 4)
-	_, err := s.ReadMemory(ctx, 1, memimage.UserVA, p)
+	_, err := s.ReadMemory(ctx, s.first, memimage.UserVA, p)
 	must(t, err)
 	return string(p)
 }
@@ -150,7 +153,8 @@ func openFiles(t *testing.T) int {
 
 func TestUsageErrors(t *testing.T) {
 	for name, o := range map[string]*Options{
-		"no CR3":                  {Source: "ram"},
+		"a note at no number":     {Source: "ram", VMCoreInfo: "here"},
+		"a note and a CR3":        {Source: "ram", VMCoreInfo: "0x1000", CR3: "0x1000"},
 		"a hello without notices": {Source: "ram", CR3: "hello:clock"},
 		"a hello of nobody":       {Source: "ram", CR3: "hello:", Notify: "notices"},
 		"a CR3 that is no number": {Source: "ram", CR3: "clock"},

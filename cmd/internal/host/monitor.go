@@ -1,35 +1,77 @@
 package host
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
-	"physgdb/bridge"
+	"physgdb/mmu"
 )
 
 // command is one word of `monitor`.
 type command struct {
-	name, args, help string
-	run              func(s *session, ctx context.Context, w io.Writer, args []string) error
+	names      []string // the first is its own, the others stand for it
+	usage      string
+	help       string
+	run        func(s *session, ctx context.Context, w io.Writer, words []string) error
+	argumented bool // takes words
 }
 
-// commands are what `monitor` knows, in the order of its help.
+// commands are what `monitor` knows, in the order of its help: what any [Command] does, and what belongs to a session.
 func commands() []command {
-	return []command{
-		{"info", "", "what this machine is, what it died of, where its kernel lies", (*session).monitorInfo},
-		{"cr3", "[HEX|NAME|kernel|panic]",
-			"show or select the address space: of a program that said hello, of the task that panicked",
-			(*session).monitorCR3},
-		{"vtop", "ADDRESS...", "explain how a virtual address is translated, entry by entry", (*session).monitorVtop},
-		{"stats", "", "what this session has cost the bridge", func(s *session, _ context.Context, w io.Writer, _ []string) error {
-			return s.m.WriteStats(w)
-		}},
-		{"help", "", "this list", (*session).monitorHelp},
+	own := []command{
+		{
+			names: []string{"info"}, help: "what this machine is, what it died of, where its kernel lies",
+			run: (*session).monitorInfo,
+		},
+		{
+			names: []string{"report"}, help: "one page to paste into a bug report",
+			run: func(s *session, ctx context.Context, w io.Writer, _ []string) error { return s.m.WriteReport(ctx, w) },
+		},
+		{
+			names: []string{"cr3"}, usage: "cr3 [HEX|PID|NAME|kernel|panic]", argumented: true,
+			help: "show or select the address space: of a process, of a program that said hello, of the task that panicked",
+			run:  (*session).monitorCR3,
+		},
+		{
+			names: []string{"vtop"}, usage: "vtop ADDRESS...", argumented: true,
+			help: "explain how a virtual address is translated, entry by entry", run: (*session).monitorVtop,
+		},
+		{
+			names: []string{"maps"}, usage: "maps [kernel|PID|NAME]", argumented: true,
+			help: "what is mapped: in user space, here or of a process, or by the kernel", run: (*session).monitorMaps,
+		},
+		{
+			names: []string{"stats"}, help: "what this session has cost the bridge",
+			run: func(s *session, _ context.Context, w io.Writer, _ []string) error { return s.m.WriteStats(w) },
+		},
+		{names: []string{"help"}, help: "this list", run: (*session).monitorHelp},
+	}
+	var all []command
+	for _, c := range Commands() {
+		if !slices.ContainsFunc(own, func(o command) bool { return o.names[0] == c.Name }) {
+			all = append(all, asked(c))
+		}
+	}
+	return append(all, own...)
+}
+
+// asked makes a word of `monitor` of what a machine can be asked.
+func asked(c Command) command {
+	return command{
+		names: append([]string{c.Name}, c.Aliases...), usage: c.usage(), help: c.Help, argumented: true,
+		run: func(s *session, ctx context.Context, w io.Writer, words []string) error {
+			answer, err := c.parse(words)
+			if err != nil {
+				return fmt.Errorf("monitor %w", err)
+			}
+			return answer(ctx, s.m, w)
+		},
 	}
 }
 
@@ -40,11 +82,11 @@ func (s *session) Monitor(ctx context.Context, w io.Writer, line string) error {
 		words = []string{"help"}
 	}
 	for _, c := range commands() {
-		if c.name != words[0] {
+		if !slices.Contains(c.names, words[0]) {
 			continue
 		}
-		if c.args == "" && len(words) > 1 {
-			return fmt.Errorf("monitor %s takes no arguments", c.name)
+		if !c.argumented && len(words) > 1 {
+			return fmt.Errorf("monitor %s takes no arguments", words[0])
 		}
 		return c.run(s, ctx, w, words[1:])
 	}
@@ -53,7 +95,11 @@ func (s *session) Monitor(ctx context.Context, w io.Writer, line string) error {
 
 func (s *session) monitorHelp(_ context.Context, w io.Writer, _ []string) error {
 	for _, c := range commands() {
-		fmt.Fprintf(w, "monitor %-32s %s\n", strings.TrimSpace(c.name+" "+c.args), c.help)
+		help := c.help
+		if len(c.names) > 1 {
+			help += " (also " + strings.Join(c.names[1:], ", ") + ")"
+		}
+		fmt.Fprintf(w, "monitor %s\n    %s\n", cmp.Or(c.usage, c.names[0]), help)
 	}
 	return nil
 }
@@ -62,67 +108,83 @@ func (s *session) monitorInfo(ctx context.Context, w io.Writer, _ []string) erro
 	if s.distrust != nil {
 		fmt.Fprintf(w, "Memory is not shown: %v.\n", s.distrust)
 	}
-	return s.m.writeInfo(ctx, w, s.space)
+	space, err := s.look(ctx)
+	if err != nil {
+		return err
+	}
+	return s.m.writeInfo(ctx, w, space)
 }
 
-func (s *session) monitorVtop(ctx context.Context, w io.Writer, args []string) error {
-	if len(args) == 0 {
+func (s *session) monitorVtop(ctx context.Context, w io.Writer, words []string) error {
+	if len(words) == 0 {
 		return errors.New("monitor vtop ADDRESS...: an address (0x...) or a symbol is missing")
 	}
-	vas, err := s.m.Addresses(args)
+	vas, err := s.m.Addresses(words)
+	if err != nil {
+		return err
+	}
+	space, err := s.look(ctx)
 	if err != nil {
 		return err
 	}
 	for _, va := range vas {
-		if err := s.m.WriteVtop(ctx, w, s.space, va); err != nil {
+		if err := s.m.WriteVtop(ctx, w, space, va); err != nil {
 			fmt.Fprintln(w, " ", err)
 		}
 	}
 	return nil
 }
 
-func (s *session) monitorCR3(ctx context.Context, w io.Writer, args []string) error {
-	switch len(args) {
+func (s *session) monitorCR3(ctx context.Context, w io.Writer, words []string) error {
+	switch len(words) {
 	case 0:
-		fmt.Fprintf(w, "cr3 %#x\n", s.space.Root().CR3)
-		fmt.Fprintf(w, "kernel %#x\n", s.m.Kernel.Root.CR3)
-		if s.m.Notice != nil {
-			fmt.Fprintf(w, "panic %#x\n", uint64(s.m.Notice.CR3))
+		space, err := s.look(ctx)
+		if err != nil {
+			return err
 		}
-		for _, name := range slices.Sorted(maps.Keys(s.m.Hellos)) {
-			fmt.Fprintf(w, "%s %#x\n", name, uint64(s.m.Hellos[name].CR3))
-		}
-		return nil
+		fmt.Fprintf(w, "cr3 %#x\n", space.Root().CR3)
+		return s.m.writeRoots(ctx, w, nil, false)
 	case 1:
 	default:
-		return errors.New("monitor cr3 takes one argument: a hexadecimal CR3, the name of a program, kernel, or panic")
+		return errors.New("monitor cr3 takes one argument: a hexadecimal CR3, a pid, a name, kernel, or panic")
 	}
-	cr3, err := s.namedCR3(args[0])
+	r, err := s.m.rootNamed(ctx, words[0])
 	if err != nil {
 		return err
 	}
-	if err := s.setCR3(ctx, cr3); err != nil {
+	if err := s.setCR3(ctx, uint64(r.CR3)); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "cr3 %#x; now have gdb drop what it remembers: maint flush dcache\n", s.space.Root().CR3)
+	what := ""
+	if r.Comm != "" {
+		what = fmt.Sprintf(" of %s, pid %d", oneLine(r.Comm), r.PID)
+	}
+	fmt.Fprintf(w, "cr3 %#x%s; now have gdb drop what it remembers: maint flush dcache\n", s.space.Root().CR3, what)
 	return nil
 }
 
-// namedCR3 finds the CR3 that a user means by a word.
-func (s *session) namedCR3(word string) (uint64, error) {
+// mostMapLines bounds how much of a list of mappings a debugger shows.
+const mostMapLines = 1000
+
+func (s *session) monitorMaps(ctx context.Context, w io.Writer, words []string) error {
+	o := MapsOptions{Range: mmu.Lower, Most: mostMapLines}
+	space, err := s.look(ctx)
 	switch {
-	case word == "kernel":
-		return s.m.Kernel.Root.CR3, nil
-	case word == "panic" && s.m.Notice != nil:
-		return uint64(s.m.Notice.CR3), nil
+	case len(words) > 1:
+		return errors.New("monitor maps takes one argument: a pid, a name, or kernel")
+	case len(words) == 1 && words[0] == "kernel":
+		o.Range = mmu.Upper
+	case len(words) == 1:
+		var r *root
+		if r, err = s.m.rootNamed(ctx, words[0]); err == nil {
+			space, err = s.m.Kernel.SpaceOf(ctx, uint64(r.CR3))
+		}
 	}
-	n, err := s.m.hello(strings.TrimPrefix(word, helloPrefix))
-	if err == nil {
-		return uint64(n.CR3), nil
+	if err != nil {
+		return err
 	}
-	v, numErr := bridge.ParseAddr(word)
-	if numErr != nil {
-		return 0, fmt.Errorf("%q is neither a hexadecimal CR3 nor kernel, and %w", word, err)
-	}
-	return uint64(v), nil
+	var notes bytes.Buffer // they belong behind the list
+	err = s.m.WriteMaps(ctx, w, &notes, space, &o)
+	w.Write(notes.Bytes())
+	return err
 }

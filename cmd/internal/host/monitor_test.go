@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"physgdb/bridge"
+	"physgdb/mmu"
+	"physgdb/test/memimage"
 )
 
 // monitor returns what a command says, which must go well.
@@ -23,10 +27,11 @@ func TestMonitor(t *testing.T) {
 		want       []string // in the answer
 		user       string   // at the user page from then on
 	}{
-		{"nothing is a cry for help", "", []string{"monitor info", "monitor cr3 [HEX|NAME|kernel|panic]", "monitor help"}, "pani"},
-		{"help", "help", []string{"monitor info", "monitor vtop ADDRESS...", "monitor stats"}, "pani"},
+		{"nothing is a cry for help", "", []string{"monitor info", "monitor cr3 [HEX|PID|NAME|kernel|panic]", "monitor help"},
+			"pani"},
+		{"help", "help", []string{"monitor vtop ADDRESS...", "monitor bt [--no-lines] [--json] [PID|NAME|cpus|blocked|all]...",
+			"(also lx-dmesg)"}, "pani"},
 		{"info", "info", []string{"db7", "panicked: tests", "0x1c000000", "2 (panicked), 0, 69"}, "pani"},
-		{"cr3 lists the names", "cr3", []string{cr3, fmt.Sprintf("clock %#x", r.clock), "kernel "}, "pani"},
 		{"cr3 of a program", "cr3 clock", []string{clock, "maint flush dcache"}, "tick"},
 		{"cr3 as --cr3 has it", "cr3 hello:clock", []string{clock}, "tick"},
 		{"cr3 as a number", fmt.Sprintf("  cr3   %#x ", r.clock), []string{clock}, "tick"},
@@ -34,6 +39,8 @@ func TestMonitor(t *testing.T) {
 		{"cr3 of the user half", fmt.Sprintf("cr3 %x", r.clock+0x1000), []string{clock}, "tick"},
 		{"cr3 back to the kernel", "cr3 kernel", []string{cr3}, "pani"},
 		{"vtop", "vtop panic+4 0x401000", []string{"panic+0x4/0x200", "PML4  entry 511", "0x401000: PT entry 1"}, "pani"},
+		{"maps of user space", "maps", []string{"0x400000-0x401000", "r-xu", "maps: 1 pages in 1 lines"}, "pani"},
+		{"maps of the kernel", "maps kernel", []string{"0xffffffff9d000000-0xffffffff9e200000", "in 2 lines"}, "pani"},
 		{"stats", "stats", []string{"bridge: ", " reads in "}, "pani"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -59,9 +66,22 @@ func TestMonitorRefuses(t *testing.T) {
 		"info all":       "monitor info takes no arguments",
 		"stats 1":        "monitor stats takes no arguments",
 		"cr3 a b":        "monitor cr3 takes one argument",
-		"cr3 cron":       `"cron" is neither a hexadecimal CR3 nor kernel, and no program named "cron" told its CR3; known`,
+		"cr3 cron":       `"cron" is neither a hexadecimal CR3 nor kernel nor a task, and no program named "cron" told its CR3;`,
 		"cr3 5000":       "maps no kernel",
 		"vtop":           "is missing",
+		"maps a b":       "monitor maps takes one argument",
+		"maps cron":      `"cron" is neither`,
+		"report":         "report: the kernel's symbols are not known; give --vmlinux FILE",
+		"ps":             "ps: the kernel's symbols are not known; give --vmlinux FILE",
+		"lx-ps":          "ps: the kernel's symbols are not known",
+		"bt":             "bt: the kernel's symbols are not known",
+		"dmesg":          "dmesg: the kernel's symbols are not known",
+		"modules":        "modules: the kernel's symbols are not known",
+		"percpu x all":   "percpu: the kernel's symbols are not known",
+		"percpu x":       "monitor percpu: want SYMBOL and CPU",
+		"ps --bogus":     "monitor ps: unknown option --bogus; it is: ps [--json] [PID|NAME]...",
+		"dmesg -n":       "monitor dmesg: -n needs a value; it is: dmesg [-T] [-l LEVELS] [-n N] [--json]",
+		"dmesg 5":        "monitor dmesg takes no arguments",
 		"vtop panic":     "symbols need --vmlinux FILE",
 		"vtop 0x1000 10": "write 0x10",
 	} {
@@ -73,6 +93,28 @@ func TestMonitorRefuses(t *testing.T) {
 		if got := s.user(t); got != "pani" {
 			t.Errorf("%s: then reads %q", line, got)
 		}
+	}
+}
+
+func TestMonitorListsRoots(t *testing.T) {
+	r := newRig(t, 4)
+	s := connect(t, r.attach(t, Options{Notify: r.notices(t, greeted, died)}))
+	want := fmt.Sprintf("cr3 %#x\nkernel %#[1]x\npanic %#[1]x\nclock %#x\n", r.CR3, r.clock)
+	if said := s.monitor(t, "cr3"); said != want {
+		t.Errorf("says\n%s, want\n%s", said, want)
+	}
+}
+
+// TestMonitorBoundsItsLists because a debugger shows them before it goes on.
+func TestMonitorBoundsItsLists(t *testing.T) {
+	r := newRig(t, 4)
+	for i := range uint64(mostMapLines + 1) { // every other page, so that none are adjacent
+		r.Map(bridge.PhysAddr(r.CR3), 4, 1, 0x10000000+2*i*mmu.PageSize, 0x5000, memimage.User)
+	}
+	must(t, r.Kernel.WriteFile(r.path("ram")))
+	said := connect(t, r.attach(t, Options{})).monitor(t, "maps")
+	if n := strings.Count(said, "r-xu"); n != mostMapLines || !strings.Contains(said, "there is more") {
+		t.Errorf("%d lines, want %d and that there is more:\n%s", n, mostMapLines, said[len(said)-200:])
 	}
 }
 

@@ -5,100 +5,147 @@ import (
 	"errors"
 	"fmt"
 
-	"physgdb/bridge/notify"
 	"physgdb/gdbstub"
 	"physgdb/mmu"
 )
 
-// session is the machine as one debugger's connection sees it: a [gdbstub.Target] whose threads are the CPUs. What the
-// client changes, the address space alone, is the session's own.
+// session is the machine as one debugger's connection sees it: a [gdbstub.Target]. What the client changes, the address
+// space alone, is the session's own.
 type session struct {
-	m     *Machine   // not embedded: the session's end must not close it
-	space *mmu.Space // what memory is read through
+	m *Machine // not embedded: the session's end must not close it
+
+	// space is what every thread's memory is read through, if the user chose one; nil if each thread has its own.
+	space *mmu.Space
+	// threads are those last listed; first is the one at their head, now the one that the client last asked about.
+	threads map[gdbstub.ThreadID]*thread
+	first   gdbstub.ThreadID
+	now     *thread
+	spaces  map[uint64]*mmu.Space // of the threads' processes, by mm_struct
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
+	obituary string
 }
 
 // NewSession opens the machine for one connection.
-func (m *Machine) NewSession(context.Context) (gdbstub.Target, error) {
-	return &session{m: m, space: m.Space}, nil
+func (m *Machine) NewSession(ctx context.Context) (gdbstub.Target, error) {
+	s := &session{m: m, spaces: map[uint64]*mmu.Space{}, obituary: m.obituary(ctx)}
+	if m.chosen {
+		s.space = m.Space
+	}
+	return s, nil
 }
 
-// threadOf numbers CPUs from 1, as thread 0 means "any" to gdb.
-func threadOf(cpu int) gdbstub.ThreadID { return gdbstub.ThreadID(cpu + 1) }
-
-func (s *session) panicked(id gdbstub.ThreadID) bool {
-	return s.m.Notice != nil && id == threadOf(s.m.cpus[0])
+func (s *session) Threads(ctx context.Context) ([]gdbstub.Thread, error) {
+	all, err := s.m.threads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.threads = make(map[gdbstub.ThreadID]*thread, len(all))
+	list := make([]gdbstub.Thread, len(all))
+	for i := range all {
+		list[i] = all[i].Thread
+		s.threads[all[i].ID] = &all[i]
+	}
+	s.first, s.now = all[0].ID, &all[0]
+	if s.distrust != nil {
+		list[0].Text = "MEMORY IS NOT SHOWN, see: monitor info"
+	}
+	return list, nil
 }
 
-func (s *session) Threads(context.Context) ([]gdbstub.Thread, error) {
-	threads := make([]gdbstub.Thread, len(s.m.cpus))
-	for i, cpu := range s.m.cpus {
-		t := gdbstub.Thread{ID: threadOf(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu}
-		switch {
-		case s.panicked(t.ID):
-			t.Text = s.m.obituary()
-		case s.m.Notice == nil && i == 0:
-			t.Text += "; the notice of a panic tells some: --notify"
-		}
-		if s.distrust != nil && i == 0 {
-			t.Text = "MEMORY IS NOT SHOWN, see: monitor info"
-		}
-		threads[i] = t
-	}
-	return threads, nil
-}
-
-// obituary says in a line what the machine died of.
-func (m *Machine) obituary() string {
-	n := m.Notice
-	text := "panicked"
-	if n.Message != "" {
-		text += ": " + oneLine(n.Message)
-	}
-	if n.Comm == "" {
-		return text
-	}
-	text += "; task " + oneLine(n.Comm)
-	if n.PID != nil {
-		text += fmt.Sprintf(", pid %d", *n.PID)
-	}
-	return text
-}
-
-// Segment selectors of kernel code and data (arch/x86/include/asm/segment.h). panic() runs in the kernel.
-const kernelCS, kernelDS = 0x10, 0x18
-
-// Registers returns what is known: the registers of panic()'s frame on the CPU that panicked, by the notice, and on
-// every CPU the root of the address space that this connection reads.
-func (s *session) Registers(_ context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
-	regs := gdbstub.Registers{"cr3": s.space.Root().CR3}
-	if id == threadOf(s.m.cpus[0]) {
-		regs["rip"] = 0 // unless more is known: gdb does not connect to a thread that has no PC at all
-	}
-	if !s.panicked(id) {
-		return regs, nil
-	}
-	n := s.m.Notice
-	for name, v := range map[string]*notify.Hex{
-		"rip": n.RIP, "rsp": n.RSP, "rbp": n.RBP, "rbx": n.RBX, "r12": n.R12, "r13": n.R13, "r14": n.R14, "r15": n.R15,
-		"cr4": n.CR4, "efer": n.EFER, "gs_base": n.GSBase,
-	} {
-		if v != nil {
-			regs[name] = uint64(*v)
+// thread finds a thread by its number and remembers that the client looks at it.
+func (s *session) thread(ctx context.Context, id gdbstub.ThreadID) (*thread, error) {
+	if s.threads == nil {
+		if _, err := s.Threads(ctx); err != nil {
+			return nil, err
 		}
 	}
-	if n.RIP != nil {
-		regs["cs"], regs["ss"] = kernelCS, kernelDS
+	t := s.threads[id]
+	if t == nil {
+		return nil, fmt.Errorf("there is no thread %d", id)
+	}
+	s.now = t
+	return t, nil
+}
+
+// Registers returns what is known of a thread's registers, and the root of the address space that it is shown.
+func (s *session) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
+	t, err := s.thread(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	regs, err := s.m.registers(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if cr3, err := s.cr3(ctx, t); err == nil {
+		regs["cr3"] = cr3
+	}
+	if _, ok := regs["rip"]; !ok && id == s.first {
+		regs["rip"] = 0 // gdb does not connect to a thread that has no PC at all
 	}
 	return regs, nil
 }
 
-func (s *session) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint64, p []byte) (int, error) {
+// cr3 returns the root of the address space that a thread is shown.
+func (s *session) cr3(ctx context.Context, t *thread) (uint64, error) {
+	switch {
+	case s.space != nil:
+		return s.space.Root().CR3, nil
+	case t.task == nil:
+		return s.m.Space.Root().CR3, nil
+	}
+	return s.m.Kernel.TaskCR3(ctx, t.task)
+}
+
+func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint64, p []byte) (int, error) {
 	if s.distrust != nil {
 		return 0, s.distrust
 	}
-	return s.space.ReadMemory(ctx, addr, p)
+	t, err := s.thread(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	space, err := s.spaceFor(ctx, t, addr)
+	if err != nil {
+		return 0, err
+	}
+	return space.ReadMemory(ctx, addr, p)
+}
+
+// spaceFor returns what to read an address through for a thread. Kernel addresses are the same for all.
+func (s *session) spaceFor(ctx context.Context, t *thread, addr uint64) (*mmu.Space, error) {
+	switch {
+	case s.space != nil:
+		return s.space, nil
+	case int64(addr) < 0:
+		return s.m.Kernel.Space, nil
+	}
+	return s.spaceOf(ctx, t)
+}
+
+// spaceOf returns the address space of a thread's process.
+func (s *session) spaceOf(ctx context.Context, t *thread) (*mmu.Space, error) {
+	if t == nil || t.task == nil {
+		return s.m.Space, nil
+	}
+	if space := s.spaces[t.task.MM]; space != nil {
+		return space, nil
+	}
+	space, err := s.m.Kernel.TaskSpace(ctx, t.task)
+	if err == nil {
+		s.spaces[t.task.MM] = space
+	}
+	return space, err
+}
+
+// look returns the address space that the client looks at: the one that the user chose, or that of the thread that was
+// last asked about.
+func (s *session) look(ctx context.Context) (*mmu.Space, error) {
+	if s.space != nil {
+		return s.space, nil
+	}
+	return s.spaceOf(ctx, s.now)
 }
 
 // WriteRegister takes cr3 alone: it selects the address space that this connection reads.
@@ -161,8 +208,8 @@ func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) er
 
 // WhyHalted is what a user reads who tries to run the machine.
 func (s *session) WhyHalted() string {
-	if s.m.Notice == nil {
+	if s.obituary == "" {
 		return "This machine is dead: it can be looked at, but it cannot run."
 	}
-	return fmt.Sprintf("This machine is dead (%s): it can be looked at, but it cannot run.", s.m.obituary())
+	return fmt.Sprintf("This machine is dead (%s): it can be looked at, but it cannot run.", s.obituary)
 }

@@ -29,14 +29,15 @@ func TestThreads(t *testing.T) {
 	negative := unknown(0)
 	negative.Text = "panicked"
 	first := unknown(0)
-	first.Text += "; the notice of a panic tells some: --notify"
+	first.Text += "; --vmlinux FILE shows every task"
 	const liar = `{"physgdb":1,"event":"panic","cpu":-3,"cr3":"CR3"}`
 	for _, tc := range []struct {
 		name, notice, vmlinux string
 		want                  []gdbstub.Thread
 	}{
 		{"the CPU that panicked is first", died, r.path("vmlinux"), []gdbstub.Thread{dead, unknown(0), unknown(69)}},
-		{"without a notice they are in order", "", r.path("vmlinux"), []gdbstub.Thread{first, unknown(2), unknown(69)}},
+		{"without a notice they are in order", "", r.path("vmlinux"),
+			[]gdbstub.Thread{unknown(0), unknown(2), unknown(69)}},
 		{"without a vmlinux there is the one that panicked", anonymous, "", []gdbstub.Thread{alone}},
 		{"with neither there is one", "", "", []gdbstub.Thread{first}},
 		{"a CPU that cannot be is none", liar, "", []gdbstub.Thread{negative}},
@@ -117,7 +118,7 @@ func TestSetCR3(t *testing.T) {
 				if got := s.user(t); got != tc.want {
 					t.Errorf("reads %q, want %q", got, tc.want)
 				}
-				regs, _ := s.Registers(ctx, 1)
+				regs, _ := s.Registers(ctx, s.first)
 				if regs["cr3"] != s.space.Root().CR3 {
 					t.Errorf("shows cr3 %#x", regs["cr3"])
 				}
@@ -248,7 +249,7 @@ func (s *session) shows(t *testing.T, why string) {
 	}
 	for _, addr := range []uint64{memimage.UserVA, s.m.Kernel.Text, memimage.HoleVA} {
 		p := []byte("????")
-		n, err := s.ReadMemory(ctx, 1, addr, p)
+		n, err := s.ReadMemory(ctx, s.first, addr, p)
 		wantError(t, err, why)
 		if n != 0 || string(p) != "????" {
 			t.Errorf("%d bytes at %#x are shown all the same", n, addr)
@@ -305,11 +306,8 @@ func TestWhyHalted(t *testing.T) {
 
 // TestASessionLeavesTheMachineOpen because others may still be at it, or come.
 func TestASessionLeavesTheMachineOpen(t *testing.T) {
-	target, err := (&Machine{}).NewSession(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, closes := target.(io.Closer); closes {
+	var s any = connect(t, newRig(t, 4).attach(t, Options{}))
+	if _, closes := s.(io.Closer); closes {
 		t.Error("the stub would close it with its connection")
 	}
 }

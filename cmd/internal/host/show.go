@@ -24,10 +24,12 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("source", "%s", m.Memory.Info().Name)
-	row("RAM map", "%v", m.Memory.Info().RAM)
+	row("RAM map", "%s", m.Memory.ramText())
 	if n := m.Notice; n != nil {
 		row("host", "%s", oneLine(n.Host))
-		row("died of", "%s", m.obituary())
+	}
+	if obituary := m.obituary(ctx); obituary != "" {
+		row("died of", "%s", obituary)
 	}
 	if banner := k.Banner(ctx); banner != "" {
 		row("kernel", "%s", oneLine(banner))
@@ -37,6 +39,7 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	} else {
 		row("symbols", "none: give --vmlinux FILE for names")
 	}
+	row("found by", "%s, in %d bridge reads (%s)", k.FoundBy, m.foundIn.Reads, sizeText(m.foundIn.Bytes))
 	row("CR3", "%#x, %d-level paging", space.Root().CR3, k.Root.Levels)
 	if m.Process != "" {
 		row("process", "%s", m.Process)
@@ -48,15 +51,16 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 		row("slide", "%#x, if the kernel was linked where most are", k.Slide)
 	}
 	row("phys_base", "%#x", k.PhysBase())
-	row("CPUs", "%s", m.cpuList())
+	row("CPUs", "%s", m.cpuList(ctx))
 	return t.Flush()
 }
 
-func (m *Machine) cpuList() string {
+func (m *Machine) cpuList(ctx context.Context) string {
 	var names []string
-	for i, cpu := range m.cpus {
+	dead := m.deadCPU(ctx)
+	for _, cpu := range m.cpus {
 		name := strconv.Itoa(cpu)
-		if i == 0 && m.Notice != nil {
+		if cpu == dead {
 			name += " (panicked)"
 		}
 		names = append(names, name)
@@ -174,6 +178,7 @@ type MapsOptions struct {
 	Range mmu.Range
 	All   bool // every page for itself
 	JSON  bool
+	Most  int // lines to write; 0 for all
 }
 
 // mapLine is a range of mappings as JSON shows it.
@@ -204,6 +209,10 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 				fmt.Fprintf(notes, "physgdb: maps: %v\n", err)
 			}
 			continue
+		}
+		if o.Most > 0 && lines == uint64(o.Most) {
+			fmt.Fprintf(notes, "physgdb: maps: there is more, see physgdb maps; these are the first %d lines\n", o.Most)
+			break
 		}
 		lines++
 		pages += mp.Size / mp.Page

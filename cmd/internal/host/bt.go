@@ -1,0 +1,221 @@
+package host
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"physgdb/symbols/linux"
+)
+
+func btCommand() Command {
+	return Command{
+		Name: "bt", Args: "[PID|NAME|cpus|blocked|all]...",
+		Help: "backtraces: of the task that panicked, of others, of all CPUs, of blocked tasks, of all",
+		About: `Without words it is the task that panicked or, if none did, those that were running. Frames are found by the
+kernel's own unwind tables, across interrupts, up to user space. A frame is its number, stack pointer, function and the
+offset in it as the kernel's traces have them, address, and line of the source where vmlinux tells it. Functions that the
+compiler inlined stand above the one that they are part of.
+
+Examples:
+  physgdb bt file:/tmp/ram --vmlinux vmlinux
+  physgdb bt file:/tmp/ram --vmlinux vmlinux cpus 1 'kworker/*'`,
+		Options: []Option{
+			{Name: "no-lines", Usage: "leave out source lines and inlined functions"},
+			jsonOption("a task with its frames"),
+		},
+		prepare: func(r *request) (Answer, error) {
+			return func(ctx context.Context, m *Machine, w io.Writer) error {
+				return m.writeBacktraces(ctx, w, r.args, !r.on("no-lines"), r.on("json"))
+			}, nil
+		},
+	}
+}
+
+func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []string, lines, asJSON bool) error {
+	list, err := m.tasks(ctx, "bt")
+	if err != nil {
+		return err
+	}
+	tracer, err := m.newTracer(ctx, lines)
+	if err != nil {
+		return fmt.Errorf("bt: %w", err)
+	}
+	tasks, missing := tracer.pick(list, words)
+	out := bufio.NewWriter(w)
+	for i, t := range tasks {
+		if i%stacksAhead == 0 {
+			tracer.readAhead(ctx, tasks[i:min(i+stacksAhead, len(tasks))])
+		}
+		b, err := tracer.trace(ctx, t)
+		if err != nil {
+			return cmp.Or(out.Flush(), fmt.Errorf("bt: after %d of %d tasks: %w", i, len(tasks), err))
+		}
+		if asJSON {
+			err = json.NewEncoder(out).Encode(b)
+		} else {
+			if i > 0 {
+				fmt.Fprintln(out)
+			}
+			err = b.write(out)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if missing != nil {
+		missing = fmt.Errorf("bt: %w", missing)
+	}
+	var damage error
+	if slices.Contains(words, "all") || slices.Contains(words, "blocked") {
+		damage = listDamage("bt", list.Damage)
+	}
+	return cmp.Or(out.Flush(), missing, damage)
+}
+
+// pick finds the tasks that a user means.
+func (tr *tracer) pick(list *linux.TaskList, words []string) ([]*linux.Task, error) {
+	if len(words) == 0 {
+		if tr.dead != nil {
+			return []*linux.Task{tr.dead}, nil
+		}
+		words = []string{"cpus"}
+	}
+	var picked []*linux.Task
+	var missing []error
+	for _, word := range words {
+		found, err := tr.group(list, word)
+		if err != nil {
+			missing = append(missing, err)
+		}
+		for _, t := range found {
+			if !slices.Contains(picked, t) {
+				picked = append(picked, t)
+			}
+		}
+	}
+	return picked, errors.Join(missing...)
+}
+
+// group finds the tasks that one word stands for.
+func (tr *tracer) group(list *linux.TaskList, word string) ([]*linux.Task, error) {
+	switch word {
+	case "all":
+		return list.All, nil
+	case "cpus":
+		return tr.onCPUs(list), nil
+	case "blocked":
+		return slices.DeleteFunc(slices.Clone(list.All), func(t *linux.Task) bool { return !t.Blocked() }), nil
+	}
+	return pick(list, []string{word})
+}
+
+// onCPUs lists the tasks that were running, that which panicked first, then by CPU.
+func (tr *tracer) onCPUs(list *linux.TaskList) []*linux.Task {
+	var tasks []*linux.Task
+	for _, t := range list.All {
+		if tr.running[t.Addr] != nil {
+			tasks = append(tasks, t)
+		}
+	}
+	rank := func(t *linux.Task) int {
+		if t == tr.dead {
+			return -1
+		}
+		return tr.running[t.Addr].ID
+	}
+	slices.SortFunc(tasks, func(a, b *linux.Task) int { return cmp.Compare(rank(a), rank(b)) })
+	return tasks
+}
+
+// write writes a backtrace for people.
+func (b *trace) write(w io.Writer) error {
+	b.writeHeader(w)
+	onlyTask := !slices.ContainsFunc(b.Frames, func(f traceFrame) bool { return f.Stack != "TASK" })
+	stack := ""
+	for i := range b.Frames {
+		f := &b.Frames[i]
+		if f.Stack != stack && !onlyTask {
+			if stack != "" {
+				fmt.Fprintf(w, " </%s>\n", stack)
+			}
+			fmt.Fprintf(w, " <%s>\n", f.Stack)
+		}
+		stack = f.Stack
+		f.write(w, i)
+	}
+	switch {
+	case b.User != nil:
+		b.User.write(w)
+	case b.Lost == "":
+		fmt.Fprintln(w, " the first function of the task")
+	}
+	if b.Lost != "" {
+		fmt.Fprintf(w, " lost: %s\n", oneLine(b.Lost))
+	}
+	if b.Rests != "" {
+		fmt.Fprintf(w, " CPU %d itself has come to rest in %s\n", b.CPU, b.Rests)
+	}
+	return nil
+}
+
+func (b *trace) writeHeader(w io.Writer) {
+	what := b.State
+	switch {
+	case b.Panicked:
+		what = "panicked"
+	case b.Running:
+		what = "running"
+	}
+	fmt.Fprintf(w, "PID: %d", b.TID)
+	if b.TID != b.PID {
+		fmt.Fprintf(w, " (of %d)", b.PID)
+	}
+	fmt.Fprintf(w, "  TASK: %v  CPU: %d  STATE: %s  COMM: %q", b.Task, b.CPU, what, b.Comm)
+	if b.Registers != "" {
+		fmt.Fprintf(w, "  REGISTERS: %s", b.Registers)
+	}
+	fmt.Fprintln(w)
+}
+
+func (f *traceFrame) write(w io.Writer, n int) {
+	if r := f.Regs; r != nil {
+		fmt.Fprintf(w, "    interrupted: RIP %v  RSP %v  CS %v  EFLAGS %v  ORIG_RAX %d\n", r.RIP, r.RSP, r.CS, r.Flags, r.OrigRAX)
+	}
+	for _, in := range f.Inlined {
+		fmt.Fprintf(w, "%24s%s (inlined)%s\n", "", in.Function, sourceText(in.File, in.Line))
+	}
+	fmt.Fprintf(w, "%-3s [%v] %s at %v%s\n", fmt.Sprintf("#%d", n), f.SP, f.name(), f.PC, sourceText(f.File, f.Line))
+}
+
+// name writes a function as the kernel's own traces do.
+func (f *traceFrame) name() string {
+	if f.Function == "" {
+		return "?"
+	}
+	place := linux.Place{Offset: uint64(f.Offset), Module: f.Module}
+	place.Name, place.Size = f.Function, uint64(f.Size)
+	return place.String()
+}
+
+// sourceText writes a line of the source, if it is known.
+func sourceText(file string, line int) string {
+	if file == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%s:%d)", file, line)
+}
+
+func (u *userSide) write(w io.Writer) {
+	fmt.Fprintf(w, " user: RIP %v  RSP %v  ", u.RIP, u.RSP)
+	if u.Syscall != nil {
+		fmt.Fprintf(w, "system call %d\n", *u.Syscall)
+	} else {
+		fmt.Fprintln(w, "interrupted")
+	}
+}

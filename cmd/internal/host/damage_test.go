@@ -1,0 +1,322 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"physgdb/bridge"
+	"physgdb/symbols"
+	"physgdb/test/guest"
+)
+
+const (
+	// mostTime is how long a command may take on a damaged machine: what the stub gives it, and time to see that this is over.
+	mostTime = 4*time.Second + 500*time.Millisecond
+	// mostMemory is how much Go memory the whole test may take, in bytes.
+	mostMemory = 256 << 20
+)
+
+// TestDamage breaks a dead machine's memory in many ways, and lets every command look at what is left. None may hang, crash, or
+// take more memory than a small computer has. PHYSGDB_DAMAGE sets how many machines are broken.
+//
+// What is broken is what the commands read of the whole machine: its page tables, tasks, lists, stacks and logs.
+func TestDamage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	seeds := 60
+	if n, err := strconv.Atoi(os.Getenv("PHYSGDB_DAMAGE")); err == nil {
+		seeds = n
+	}
+	g, err := guest.Boot(ctx, guest.Config{Release: "6.12", MemoryMiB: 256, PTI: true})
+	must(t, err)
+	defer g.Close()
+	vmlinux, err := symbols.Open(g.Kernel.Vmlinux)
+	must(t, err)
+	healthy := newVictim(t, g.RAMFile())
+	if failed := healthy.examine(t, vmlinux, true); failed > 0 {
+		t.Fatalf("%d commands fail on the whole machine", failed)
+	}
+	t.Logf("%d places are read", len(healthy.places))
+
+	var next, failures atomic.Int64
+	var workers sync.WaitGroup
+	for range runtime.NumCPU() {
+		workers.Go(func() {
+			v := newVictim(t, g.RAMFile())
+			v.places = healthy.places
+			for seed := next.Add(1); seed <= int64(seeds) && !t.Failed(); seed = next.Add(1) {
+				v.seed = seed
+				v.harm()
+				failures.Add(int64(v.examine(t, vmlinux, false)))
+				v.heal()
+			}
+		})
+	}
+	peak := watchMemory(t, workers.Wait)
+	t.Logf("%d machines damaged; %d commands said that something was wrong; at most %d MiB of memory", seeds, failures.Load(), peak>>20)
+}
+
+// watchMemory runs f and returns the most memory that Go held meanwhile.
+func watchMemory(t *testing.T, f func()) (peak uint64) {
+	done := make(chan struct{})
+	go func() { f(); close(done) }()
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	for {
+		select {
+		case <-done:
+			return peak
+		case <-time.After(5 * time.Millisecond):
+		}
+		metrics.Read(sample)
+		if peak = max(peak, sample[0].Value.Uint64()); peak > mostMemory {
+			t.Errorf("%d MiB of memory", peak>>20)
+			return peak
+		}
+	}
+}
+
+// victim is the memory of a dead machine that can be broken and mended.
+type victim struct {
+	ram    []byte // a private copy, page by page as it is written to
+	seed   int64
+	places []place // what is read
+	before []broken
+	mu     sync.Mutex
+}
+
+// place is a stretch of physical memory.
+type place struct {
+	addr bridge.PhysAddr
+	size int
+}
+
+// broken is what stood at a place before it was broken.
+type broken struct {
+	at   uint64
+	data [8]byte
+}
+
+func newVictim(t *testing.T, path string) *victim {
+	f, err := os.Open(path)
+	must(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	must(t, err)
+	ram, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
+	must(t, err)
+	t.Cleanup(func() { unix.Munmap(ram) })
+	return &victim{ram: ram}
+}
+
+// harm breaks some words, most of them of one kind: many bits flipped are another matter than many pointers that lead
+// elsewhere.
+func (v *victim) harm() {
+	rng := rand.New(rand.NewPCG(uint64(v.seed), 1))
+	kind := rng.IntN(6)
+	for range 1 << rng.IntN(9) {
+		at := v.somewhere(rng)
+		w := broken{at: at}
+		copy(w.data[:], v.ram[at:])
+		v.before = append(v.before, w)
+		p := v.ram[at : at+8]
+		switch kind {
+		case 0:
+			p[rng.IntN(8)] ^= 1 << rng.IntN(8)
+		case 1: // leads where another led
+			copy(p, v.ram[v.somewhere(rng):][:8])
+		case 2: // leads to itself, if it is a pointer of the direct map or of a list
+			copy(p, v.ram[at^8:][:8])
+		case 3:
+			clear(p)
+		case 4:
+			for i := range p {
+				p[i] = byte(rng.Uint32())
+			}
+		case 5:
+			p[rng.IntN(2)] += byte(1 + rng.IntN(255))
+		}
+	}
+}
+
+// somewhere picks a word that is read.
+func (v *victim) somewhere(rng *rand.Rand) uint64 {
+	p := v.places[rng.IntN(len(v.places))]
+	at := uint64(p.addr) + uint64(rng.IntN(p.size))
+	return min(at&^7, uint64(len(v.ram)-16))
+}
+
+// heal makes the memory as it was.
+func (v *victim) heal() {
+	for i := len(v.before) - 1; i >= 0; i-- {
+		copy(v.ram[v.before[i].at:], v.before[i].data[:])
+	}
+	v.before = v.before[:0]
+}
+
+// examine lets every command look at the machine, and returns how many of them failed. If learn is set it notes what they
+// read.
+func (v *victim) examine(t *testing.T, vmlinux *symbols.File, learn bool) (failed int) {
+	var mem bridge.Memory = (*viewed)(v)
+	if learn {
+		mem = (*recorded)(v)
+	}
+	m := &Machine{Memory: wrap(mem, nil), vmlinux: vmlinux, log: (&Options{}).logger()}
+	if err := v.within(t, "find", func(ctx context.Context) error { return m.attach(ctx, &Options{}) }); err != nil {
+		return 1
+	}
+	do := func(name string, f func(ctx context.Context) error) {
+		if v.within(t, name, f) != nil {
+			failed++
+			if learn {
+				t.Errorf("%s fails", name)
+			}
+		}
+	}
+	do("info", func(ctx context.Context) error { return m.WriteInfo(ctx, io.Discard) })
+	do("report", func(ctx context.Context) error { return m.WriteReport(ctx, io.Discard) })
+	for _, line := range [][]string{
+		{"bt", "--no-lines", "all"}, {"bt", "--no-lines", "cpus"}, {"ps"}, {"dmesg"}, {"dmesg", "-T", "-n", "50"}, {"modules"}, {"cr3"},
+		{"percpu", "runqueues", "all"},
+	} {
+		do(fmt.Sprint(line), func(ctx context.Context) error { return m.say(ctx, line) })
+	}
+	do("session", m.debug)
+	return failed
+}
+
+// say answers a line of words.
+func (m *Machine) say(ctx context.Context, words []string) error {
+	for _, c := range Commands() {
+		if c.Name == words[0] {
+			answer, err := c.parse(words[1:])
+			if err != nil {
+				return err
+			}
+			return answer(ctx, m, io.Discard)
+		}
+	}
+	return fmt.Errorf("no command %s", words[0])
+}
+
+// debug does what a debugger does: it lists the threads and looks at each one's registers and stack.
+func (m *Machine) debug(ctx context.Context) error {
+	target, err := m.NewSession(ctx)
+	if err != nil {
+		return err
+	}
+	s := target.(*session)
+	threads, err := s.Threads(ctx)
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		regs, err := s.Registers(ctx, thread.ID)
+		if err != nil {
+			return err
+		}
+		s.ReadMemory(ctx, thread.ID, regs["rsp"], make([]byte, 512))
+		s.ReadMemory(ctx, thread.ID, 0x400000, make([]byte, 64))
+	}
+	for _, table := range s.OSTables() {
+		if _, err := table.Rows(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := s.Libraries(ctx); err != nil {
+		return err
+	}
+	_, err = s.VMCoreInfo(ctx)
+	return err
+}
+
+// within runs a command and checks that it ends in time, and does not crash.
+func (v *victim) within(t *testing.T, name string, f func(context.Context) error) error {
+	defer func() {
+		if p := recover(); p != nil {
+			t.Errorf("seed %d: %s: %v\n%s", v.seed, name, p, stackText())
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+	defer cancel()
+	begin := time.Now()
+	err := f(ctx)
+	if took := time.Since(begin); took > mostTime {
+		t.Errorf("seed %d: %s took %v", v.seed, name, took)
+	}
+	return err
+}
+
+func stackText() []byte {
+	p := make([]byte, 16<<10)
+	return p[:runtime.Stack(p, false)]
+}
+
+// viewed is a victim's memory as a mapped file is.
+type viewed victim
+
+func (v *viewed) View(addr bridge.PhysAddr, n int) ([]byte, bool) {
+	if uint64(addr)+uint64(n) > uint64(len(v.ram)) {
+		return nil, false
+	}
+	return v.ram[addr : addr+bridge.PhysAddr(n)], true
+}
+
+func (v *viewed) ReadPhys(ctx context.Context, ops []bridge.Op) error {
+	for i := range ops {
+		op := &ops[i]
+		op.Err = nil
+		n := 0
+		if uint64(op.Addr) < uint64(len(v.ram)) {
+			n = copy(op.Buf, v.ram[op.Addr:])
+		}
+		if n < len(op.Buf) {
+			op.Err = &bridge.AccessError{Addr: op.Addr + bridge.PhysAddr(n), Len: len(op.Buf) - n, Err: bridge.ErrNotRAM}
+		}
+	}
+	return ctx.Err()
+}
+
+func (v *viewed) Info() bridge.Info {
+	return bridge.Info{Name: "victim", RAM: bridge.NewRAMMap([]bridge.Range{{Start: 0, End: bridge.PhysAddr(len(v.ram))}})}
+}
+
+func (v *viewed) Close() error { return nil }
+
+// recorded is a victim's memory that notes what is read of it.
+type recorded victim
+
+func (r *recorded) ReadPhys(ctx context.Context, ops []bridge.Op) error {
+	r.note(ops)
+	return (*viewed)(r).ReadPhys(ctx, ops)
+}
+
+func (r *recorded) View(addr bridge.PhysAddr, n int) ([]byte, bool) {
+	r.note([]bridge.Op{{Addr: addr, Buf: make([]byte, n)}})
+	return (*viewed)(r).View(addr, n)
+}
+
+func (r *recorded) note(ops []bridge.Op) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range ops {
+		if len(ops[i].Buf) > 0 {
+			r.places = append(r.places, place{ops[i].Addr, len(ops[i].Buf)})
+		}
+	}
+}
+
+func (r *recorded) Info() bridge.Info { return (*viewed)(r).Info() }
+func (r *recorded) Close() error      { return nil }

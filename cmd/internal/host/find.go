@@ -1,0 +1,144 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"physgdb/bridge"
+	"physgdb/mmu"
+	"physgdb/symbols/linux"
+)
+
+// findKernel finds the kernel: under the CR3 that the user told, or else by what the machine said, or by a search.
+func (m *Machine) findKernel(ctx context.Context, o *Options) error {
+	// Not m.Memory, which could show memory in place for all that mmu can tell: where it cannot, reads are to be batches.
+	walker := mmu.New(m.Memory.Memory, &mmu.Options{Resident: linux.Resident})
+	var err error
+	if o.CR3 != "" {
+		err = m.attachTo(ctx, walker, o)
+	} else {
+		err = m.search(ctx, walker, o)
+	}
+	if err != nil {
+		return err
+	}
+	m.Space = m.Kernel.Space
+	m.foundIn = m.Memory.Counts()
+	return nil
+}
+
+// attachTo finds the kernel under the CR3 that the user told, and nowhere else.
+func (m *Machine) attachTo(ctx context.Context, walker *mmu.MMU, o *Options) error {
+	cr3, err := m.chosenCR3(o.CR3)
+	if err != nil {
+		return err
+	}
+	lo := &linux.Options{CR3: cr3, Levels: m.levels()}
+	if m.vmlinux != nil {
+		lo.Symbols, lo.Debug = m.vmlinux.Table, m.vmlinux
+	}
+	m.Kernel, err = linux.Attach(ctx, walker, lo)
+	if errors.Is(err, linux.ErrNoKernel) && m.Process == "" {
+		return fmt.Errorf("%w (without --cr3 physgdb looks for the kernel by itself)", err)
+	}
+	return err
+}
+
+// search finds the kernel wherever it is, and begins with what the machine said.
+func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error {
+	fo := &linux.FindOptions{Levels: m.levels(), VMCoreInfo: m.noticedVMCoreInfo()}
+	if m.vmlinux != nil {
+		fo.Symbols, fo.Debug = m.vmlinux.Table, m.vmlinux
+	}
+	if m.Notice != nil {
+		fo.CR3 = uint64(m.Notice.CR3)
+	}
+	if at, err := bridge.ParseAddr(o.VMCoreInfo); err == nil {
+		fo.VMCoreInfo = at
+	}
+	progress := newProgress(o.Notes, "looking for the kernel")
+	fo.Progress = progress.show
+	k, err := linux.Find(ctx, walker, m.Memory.guard, fo)
+	progress.end()
+	if err != nil {
+		return m.advise(err, o)
+	}
+	m.Kernel = k
+	m.doubtNotice(fo.VMCoreInfo)
+	return nil
+}
+
+// noticedVMCoreInfo returns where the VMCOREINFO note is by the machine's notice, or 0.
+func (m *Machine) noticedVMCoreInfo() bridge.PhysAddr {
+	if m.Notice == nil || m.Notice.VMCOREINFO == nil {
+		return 0
+	}
+	return bridge.PhysAddr(*m.Notice.VMCOREINFO)
+}
+
+// doubtNotice forgets a notice that led nowhere, when the kernel was found in another way: it is of another boot, or of
+// another machine, and its registers would be wrong.
+func (m *Machine) doubtNotice(vmcoreinfo bridge.PhysAddr) {
+	if m.Notice == nil || m.Kernel.FoundBy == linux.ByCR3 {
+		return
+	}
+	if m.Kernel.FoundBy == linux.ByVMCoreInfo && vmcoreinfo == m.noticedVMCoreInfo() {
+		return
+	}
+	m.log.Warn("the notice is not of this machine, or not of this boot: it is left aside", "its CR3", uint64(m.Notice.CR3),
+		"kernel found by", m.Kernel.FoundBy)
+	m.Notice, m.Hellos = nil, nil
+}
+
+// advise adds to the error of a search what the user could try.
+func (m *Machine) advise(err error, o *Options) error {
+	var none *linux.NotFoundError
+	if !errors.As(err, &none) || errors.Is(err, linux.ErrOtherKernel) {
+		return err
+	}
+	var tips []string
+	if !m.Memory.Info().RAM.Known() {
+		tips = append(tips, "--ram FILE, the host's /proc/iomem, so that RAM can be looked through")
+	}
+	if o.Vmlinux == "" {
+		tips = append(tips, "--vmlinux FILE")
+	}
+	tips = append(tips, "--cr3 HEX, of any task of the host", "--vmcoreinfo HEX")
+	return fmt.Errorf("%w; try %s", err, strings.Join(tips, "; or "))
+}
+
+// learnRAM narrows the guard to what is RAM by the kernel's own list. Where that cannot be had, the guard stays as it
+// is.
+func (m *Machine) learnRAM(ctx context.Context) {
+	if m.Kernel.Symbols == nil {
+		return
+	}
+	if _, err := m.Kernel.Types(ctx); err != nil {
+		m.log.Info("where RAM is cannot be learned of the kernel", "why", err)
+		return
+	}
+	ram, err := m.Kernel.RAMMap(ctx)
+	if err == nil {
+		err = m.Memory.guard.Narrow(ram)
+	}
+	if err != nil {
+		m.log.Warn("the kernel's own list of RAM is not believed", "why", err)
+		return
+	}
+	from := "by the kernel's own list"
+	if m.Memory.ramFrom == ramByUser {
+		from += ", within that of --ram"
+	}
+	m.Memory.ramFrom = from
+}
+
+// ramText says where RAM is, and who says so.
+func (m *Memory) ramText() string {
+	ram := m.Info().RAM
+	if !ram.Known() {
+		return "unknown: what the page tables name as cacheable is taken for RAM"
+	}
+	return fmt.Sprintf("%v (%s)", ram, m.ramFrom)
+}

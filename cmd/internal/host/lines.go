@@ -1,0 +1,16 @@
+package host
+
+import "physgdb/symbols"
+
+// sourceLines returns which source lines the kernel's code came from, or nil if its vmlinux does not tell.
+func (m *Machine) sourceLines() *symbols.Lines {
+	if m.vmlinux == nil {
+		return nil
+	}
+	lines, err := m.vmlinux.Lines()
+	if err != nil {
+		m.log.Info("source lines are not known", "why", err)
+		return nil
+	}
+	return lines
+}

@@ -1,0 +1,178 @@
+package host
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"physgdb/symbols/linux"
+)
+
+func modulesCommand() Command {
+	return Command{
+		Name: "modules", Aliases: []string{"lx-lsmod"}, Args: "[NAME]...",
+		Help: "list the modules that the kernel had loaded",
+		About: `TAINT has the letters by which the kernel marks a module that is not quite its own: O out of tree, E unsigned,
+P proprietary… BASE is where its code begins. gdb loads the symbols of those whose files lie in the usual places or below
+--modules DIR; --files says which files those are, or why there is none and how gdb is told to load one from elsewhere.
+
+Examples:
+  physgdb modules file:/tmp/ram --vmlinux vmlinux
+  physgdb modules file:/tmp/ram --vmlinux vmlinux --files virtio_net`,
+		Options: []Option{
+			{Name: "files", Usage: "the file of each, or why there is none and gdb's command to load it"},
+			jsonOption("name, size, state, taint, refs, used_by, base, build_id, module, file, regions, sections"),
+		},
+		prepare: func(r *request) (Answer, error) {
+			return func(ctx context.Context, m *Machine, w io.Writer) error {
+				return m.writeModules(ctx, w, r.args, r.on("files"), r.on("json"))
+			}, nil
+		},
+	}
+}
+
+// moduleLine is a module as JSON shows it.
+type moduleLine struct {
+	Name     string           `json:"name"`
+	Size     uint64           `json:"size"` // bytes
+	State    string           `json:"state"`
+	Taint    string           `json:"taint,omitempty"`
+	Refs     int              `json:"refs"`
+	UsedBy   []string         `json:"used_by"`
+	Base     address          `json:"base"`
+	BuildID  string           `json:"build_id,omitempty"`
+	Module   address          `json:"module"`         // of its struct module
+	File     string           `json:"file,omitempty"` // that gdb loads
+	Regions  []moduleRegion   `json:"regions"`
+	Sections []sectionAddress `json:"sections,omitempty"`
+}
+
+type moduleRegion struct {
+	Name string  `json:"name"`
+	Base address `json:"base"`
+	Size uint64  `json:"size"` // bytes
+}
+
+type sectionAddress struct {
+	Name string  `json:"name"`
+	Addr address `json:"addr"`
+}
+
+func newModuleLine(md *linux.Module) *moduleLine {
+	l := &moduleLine{
+		Name: md.Name, Size: md.Size(), State: md.State.String(), Refs: md.Refs, UsedBy: append([]string{}, md.UsedBy...),
+		Base: address(md.Base()), Module: address(md.Addr), Regions: []moduleRegion{},
+	}
+	if md.Taint != 0 {
+		l.Taint = md.Taint.String()
+	}
+	for _, r := range md.Regions {
+		l.Regions = append(l.Regions, moduleRegion{r.Name, address(r.Base), r.Size})
+	}
+	return l
+}
+
+// addDetails adds what JSON shows besides, and takes more reads. What cannot be read is left out, and the error says why.
+func (l *moduleLine) addDetails(ctx context.Context, md *linux.Module) error {
+	id, idErr := md.BuildID(ctx)
+	l.BuildID = fmt.Sprintf("%x", id)
+	sections, err := md.Sections(ctx)
+	for _, s := range sections {
+		l.Sections = append(l.Sections, sectionAddress{s.Name, address(s.Addr)})
+	}
+	return cmp.Or(err, idErr)
+}
+
+func (m *Machine) writeModules(ctx context.Context, w io.Writer, names []string, files, asJSON bool) error {
+	if err := m.needSymbols("modules"); err != nil {
+		return err
+	}
+	list, err := m.Kernel.Modules(ctx)
+	if err != nil {
+		return fmt.Errorf("modules: %w", err)
+	}
+	modules, missing := pickModules(list, names)
+	out := bufio.NewWriter(w)
+	if !asJSON && len(modules) > 0 {
+		fmt.Fprintf(out, "%-24s %9s  %-9s %-5s %-18s  %s\n", "NAME", "SIZE", "STATE", "TAINT", "BASE", "USED BY")
+	}
+	damage := slices.Clone(list.Damage)
+	var fileless []string
+	for _, md := range modules {
+		line := newModuleLine(md)
+		gdbs, noFile := m.library(ctx, md)
+		if noFile != nil {
+			fileless = append(fileless, oneLine(md.Name))
+		}
+		line.File = gdbs.Name
+		if asJSON {
+			if err := line.addDetails(ctx, md); err != nil {
+				damage = append(damage, err)
+			}
+			err = json.NewEncoder(out).Encode(line)
+		} else {
+			err = line.write(out)
+		}
+		if err == nil && files && !asJSON {
+			err = writeModuleFile(ctx, out, md, line.File, noFile)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(fileless) > 0 && !files && !asJSON {
+		fmt.Fprintf(out, "gdb is not given the symbols of %s; see modules --files\n", strings.Join(fileless, " "))
+	}
+	return cmp.Or(out.Flush(), missing, listDamage("modules", damage))
+}
+
+// writeModuleFile tells which file gdb loads a module's symbols from, or why from none and what the user can do.
+func writeModuleFile(ctx context.Context, w io.Writer, md *linux.Module, path string, noFile error) error {
+	if noFile == nil {
+		_, err := fmt.Fprintf(w, "  %s\n", path)
+		return err
+	}
+	fmt.Fprintf(w, "  %s\n", oneLine(noFile.Error()))
+	command, err := md.AddSymbolFile(ctx, "")
+	if err != nil {
+		command = oneLine(err.Error())
+	}
+	_, err = fmt.Fprintf(w, "  %s\n", command)
+	return err
+}
+
+// pickModules finds modules by their names; without names it is all.
+func pickModules(list *linux.Modules, names []string) ([]*linux.Module, error) {
+	if len(names) == 0 {
+		return list.All, nil
+	}
+	var picked []*linux.Module
+	var missing []error
+	for _, name := range names {
+		if md := list.Named(name); md != nil {
+			picked = append(picked, md)
+		} else {
+			missing = append(missing, fmt.Errorf("modules: no module %q was loaded", name))
+		}
+	}
+	return picked, errors.Join(missing...)
+}
+
+func (l *moduleLine) write(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%-24s %9d  %-9s %-5s %v  %s\n", oneLine(l.Name), l.Size, l.State, l.Taint, l.Base, l.users())
+	return err
+}
+
+// users says who holds a module, as lsmod does.
+func (l *moduleLine) users() string {
+	if l.Refs < 0 {
+		return "-"
+	}
+	return strings.TrimSpace(fmt.Sprintf("%d %s", l.Refs, oneLine(strings.Join(l.UsedBy, ","))))
+}

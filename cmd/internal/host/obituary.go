@@ -1,0 +1,56 @@
+package host
+
+import (
+	"context"
+	"fmt"
+)
+
+// obituary says in a line what the machine died of: by its own notice, or else by its memory. It is empty if the kernel
+// has not panicked, or nobody can tell.
+func (m *Machine) obituary(ctx context.Context) string {
+	if n := m.Notice; n != nil {
+		return epitaph(n.Message, n.Comm, n.PID)
+	}
+	if m.Kernel.Symbols == nil {
+		return ""
+	}
+	death, err := m.Kernel.Death(ctx)
+	if err != nil || death.CPU == nil {
+		return ""
+	}
+	if death.Task == nil {
+		return epitaph(death.Message, "", nil)
+	}
+	return epitaph(death.Message, death.Task.Comm, &death.Task.PID)
+}
+
+// deadCPU returns the number of the CPU that panicked, or -1 if none did or nobody can tell.
+func (m *Machine) deadCPU(ctx context.Context) int {
+	if m.Notice != nil {
+		return m.cpus[0]
+	}
+	if m.Kernel.Symbols == nil {
+		return -1
+	}
+	death, err := m.Kernel.Death(ctx)
+	if err != nil || death.CPU == nil {
+		return -1
+	}
+	return death.CPU.ID
+}
+
+// epitaph puts a panic's message and task into words.
+func epitaph(message, comm string, pid *int) string {
+	text := "panicked"
+	if message != "" {
+		text += ": " + oneLine(message)
+	}
+	if comm == "" {
+		return text
+	}
+	text += "; task " + oneLine(comm)
+	if pid != nil {
+		text += fmt.Sprintf(", pid %d", *pid)
+	}
+	return text
+}

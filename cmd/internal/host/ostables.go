@@ -1,0 +1,96 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"physgdb/gdbstub"
+	"physgdb/symbols/linux"
+)
+
+// OSTables are what gdb shows by `info os`. VS Code lets a user pick from the processes.
+func (s *session) OSTables() []gdbstub.OSTable {
+	return []gdbstub.OSTable{
+		{
+			Name: "processes", Title: "Processes", Description: "Listing of all processes",
+			Columns: []string{"pid", "user", "command", "cores"}, Rows: s.processRows,
+		},
+		{
+			Name: "threads", Title: "Threads", Description: "Listing of all threads, those of the kernel included",
+			Columns: []string{"pid", "command", "tid", "core", "state"}, Rows: s.threadRows,
+		},
+		{
+			Name: "modules", Title: "Kernel modules", Description: "Listing of all loaded kernel modules",
+			Columns: []string{"name", "size", "num uses", "dependencies", "status", "address"}, Rows: s.moduleRows,
+		},
+	}
+}
+
+func (s *session) processRows(ctx context.Context) ([][]string, error) {
+	list, err := s.m.Kernel.Tasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var leaders []*linux.Task
+	cores := map[int][]string{} // of all threads, by tgid
+	for _, t := range list.All {
+		if t.Idle {
+			continue
+		}
+		if t.PID == t.TGID {
+			leaders = append(leaders, t)
+		}
+		cores[t.TGID] = append(cores[t.TGID], strconv.Itoa(t.CPU))
+	}
+	uids, err := s.m.Kernel.UIDs(ctx, leaders)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([][]string, len(leaders))
+	for i, t := range leaders {
+		rows[i] = []string{strconv.Itoa(t.PID), userText(uids[i]), t.Comm, strings.Join(cores[t.TGID], ",")}
+	}
+	return rows, nil
+}
+
+// userText names a user. The machine's own names for the others were in its files.
+func userText(uid int) string {
+	switch uid {
+	case 0:
+		return "root"
+	case -1:
+		return "?"
+	}
+	return strconv.Itoa(uid)
+}
+
+func (s *session) threadRows(ctx context.Context) ([][]string, error) {
+	list, err := s.m.Kernel.Tasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([][]string, len(list.All))
+	for i, t := range list.All {
+		rows[i] = []string{
+			strconv.Itoa(t.TGID), t.Comm, strconv.Itoa(t.PID), strconv.Itoa(t.CPU), fmt.Sprintf("%c", t.Letter()),
+		}
+	}
+	return rows, nil
+}
+
+func (s *session) moduleRows(ctx context.Context) ([][]string, error) {
+	list, err := s.m.Kernel.Modules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([][]string, len(list.All))
+	for i, m := range list.All {
+		rows[i] = []string{
+			m.Name, strconv.FormatUint(m.Size(), 10), strconv.Itoa(m.Refs), strings.Join(m.UsedBy, ","), m.State.String(),
+			fmt.Sprintf("%#x", m.Base()),
+		}
+	}
+	return rows, nil
+}

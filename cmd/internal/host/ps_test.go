@@ -1,0 +1,88 @@
+package host
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"physgdb/symbols/linux"
+)
+
+// crew is some tasks of a machine, by pid.
+func crew() *linux.TaskList {
+	return &linux.TaskList{All: []*linux.Task{
+		{Addr: 0xffff888003a40000, PID: 1, TGID: 1, Comm: "init", State: linux.Interruptible, CPU: 1},
+		{Addr: 0xffff888003a41000, PID: 2, TGID: 2, Comm: "kthreadd", State: linux.Interruptible, Kernel: true},
+		{Addr: 0xffff888003a42000, PID: 9, TGID: 9, Parent: 2, Comm: "kworker/0:1", State: 0x402, Kernel: true},
+		{Addr: 0xffff888003a43000, PID: 143, TGID: 143, Parent: 1, Comm: "nginx", State: linux.Uninterruptible},
+		{Addr: 0xffff888003a44000, PID: 144, TGID: 144, Parent: 1, Comm: "evil\x1b[2J", CPU: 1},
+		{Addr: 0xffff888003a45000, PID: 145, TGID: 143, Parent: 1, Comm: "nginx"},
+		{Addr: 0xffffffff82a10000, Comm: "swapper/0", Kernel: true, Idle: true},
+	}}
+}
+
+func TestPSLines(t *testing.T) {
+	var text, json strings.Builder
+	for _, task := range byProcess(crew().All) {
+		line := newPSLine(task, task.PID == 145)
+		must(t, line.write(&text, false))
+		must(t, line.write(&json, true))
+	}
+	want := `
+       1       1       0 S    1 user    0xffff888003a40000  init
+       2       2       0 S    0 kernel  0xffff888003a41000  kthreadd
+       9       9       2 I    0 kernel  0xffff888003a42000  kworker/0:1
+     143     143       1 D    0 user    0xffff888003a43000  nginx
+>    143     145       1 R    0 user    0xffff888003a45000  nginx
+     144     144       1 R    1 user    0xffff888003a44000  evil [2J
+       0       0       0 R    0 idle    0xffffffff82a10000  swapper/0
+`
+	if diff := cmp.Diff(want[1:], text.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	const running = `{"pid":143,"tid":145,"ppid":1,"state":"R","cpu":0,"running":true,"kind":"user","comm":"nginx",` +
+		`"task":"0xffff888003a45000"}`
+	if lines := strings.Split(json.String(), "\n"); lines[4] != running {
+		t.Errorf("%s, want\n%s", lines[4], running)
+	}
+}
+
+func TestPick(t *testing.T) {
+	for _, tc := range []struct {
+		name, words string
+		want        []int // task ids
+		err         string
+	}{
+		{"everything", "", []int{1, 2, 9, 143, 144, 145, 0}, ""},
+		{"a process", "143", []int{143, 145}, ""},
+		{"a thread", "145", []int{145}, ""},
+		{"a name", "nginx", []int{143, 145}, ""},
+		{"names that begin alike", "kworker/*", []int{9}, ""},
+		{"names that end alike", "*d", []int{2}, ""},
+		{"any name", "*", []int{1, 2, 9, 143, 144, 145, 0}, ""},
+		{"the idle tasks", "0", []int{0}, ""},
+		{"each once", "145 nginx 143", []int{145, 143}, ""},
+		{"nothing", "cron", nil, `there is no task "cron"`},
+		{"something and nothing", "7 init", []int{1}, `there is no task "7"`},
+		{"a part of a name is no name", "kworker", nil, "there is no task"},
+		{"a * cannot stand for less than nothing", "ini*it", nil, "there is no task"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tasks, err := pick(crew(), strings.Fields(tc.words))
+			var got []int
+			for _, task := range tasks {
+				got = append(got, task.PID)
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("picks %v, want %v", got, tc.want)
+			}
+			if tc.err != "" {
+				wantError(t, err, tc.err)
+			} else {
+				must(t, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,237 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"physgdb/bridge/notify"
+	"physgdb/gdbstub"
+	"physgdb/symbols"
+	"physgdb/symbols/linux"
+)
+
+// What the threads of a debugger stand for.
+const (
+	ThreadsTasks = "tasks" // every task of the machine
+	ThreadsCPUs  = "cpus"  // the CPUs, with what they ran
+)
+
+// thread is a thread as debuggers see it: a task, or a CPU where the tasks are not known.
+type thread struct {
+	gdbstub.Thread
+	task *linux.Task // nil if not known
+	dead bool        // this is what panicked
+}
+
+// idleThread numbers the idle tasks, which all have pid 0, apart: this and the CPU. No pid is that large.
+const idleThread gdbstub.ThreadID = 10_000_000
+
+// cpuThread numbers CPUs from 1, as thread 0 means "any" to gdb.
+func cpuThread(cpu int) gdbstub.ThreadID { return gdbstub.ThreadID(cpu + 1) }
+
+func taskThread(t *linux.Task) gdbstub.ThreadID {
+	if t.Idle {
+		return idleThread + gdbstub.ThreadID(t.CPU)
+	}
+	return gdbstub.ThreadID(t.PID)
+}
+
+// threads lists the threads, the one that panicked first, then those that were running.
+func (m *Machine) threads(ctx context.Context) ([]thread, error) {
+	if m.Kernel.Symbols == nil {
+		return m.bareCPUs(ctx), nil
+	}
+	tasks, err := m.Kernel.Tasks(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		m.log.Warn("the tasks cannot be found; the CPUs are shown instead", "why", err)
+		return m.bareCPUs(ctx), nil
+	}
+	for _, damage := range tasks.Damage {
+		m.log.Warn("the list of tasks is damaged; some may be missing", "why", damage)
+	}
+	cpus, err := m.Kernel.CPUs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []thread
+	if m.threadsAre == ThreadsCPUs {
+		all = m.cpuThreads(cpus, tasks)
+	} else {
+		all = m.taskThreads(cpus, tasks)
+	}
+	m.markDead(ctx, all)
+	slices.SortStableFunc(all, func(a, b thread) int { return cmp.Compare(a.rank(), b.rank()) })
+	return all, nil
+}
+
+// rank orders threads by how much a user wants to see them.
+func (t *thread) rank() int {
+	switch {
+	case t.dead:
+		return 0
+	case t.task != nil && t.task.OnCPU && !t.task.Idle:
+		return 1
+	case t.task != nil && t.task.Idle:
+		return 3
+	}
+	return 2
+}
+
+// bareCPUs are the threads where nothing is known of tasks.
+func (m *Machine) bareCPUs(ctx context.Context) []thread {
+	all := make([]thread, len(m.cpus))
+	for i, cpu := range m.cpus {
+		all[i].Thread = gdbstub.Thread{
+			ID: cpuThread(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu,
+		}
+	}
+	switch first := &all[0]; {
+	case m.Notice != nil:
+		first.dead, first.Text = true, m.obituary(ctx)
+	case m.Kernel.Symbols == nil:
+		first.Text += "; --vmlinux FILE shows every task"
+	}
+	return all
+}
+
+// taskThreads makes a thread of every task.
+func (m *Machine) taskThreads(cpus []linux.CPU, tasks *linux.TaskList) []thread {
+	running := map[uint64]bool{}
+	for i := range cpus {
+		running[cpus[i].Current] = true
+	}
+	all := make([]thread, 0, len(tasks.All))
+	for _, t := range tasks.All {
+		all = append(all, thread{task: t, Thread: gdbstub.Thread{
+			ID: taskThread(t), Name: t.Comm, Text: taskText(t, running[t.Addr]), Core: t.CPU,
+		}})
+	}
+	return all
+}
+
+// cpuThreads makes a thread of every CPU.
+func (m *Machine) cpuThreads(cpus []linux.CPU, tasks *linux.TaskList) []thread {
+	all := make([]thread, 0, len(cpus))
+	for i := range cpus {
+		t := thread{task: tasks.At(cpus[i].Current), Thread: gdbstub.Thread{
+			ID: cpuThread(cpus[i].ID), Name: fmt.Sprintf("CPU %d", cpus[i].ID), Text: "what it ran is not known",
+			Core: cpus[i].ID,
+		}}
+		if t.task != nil {
+			t.Text = fmt.Sprintf("%s, pid %d", oneLine(t.task.Comm), t.task.PID)
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
+// taskText says in a few words what a task was doing.
+func taskText(t *linux.Task, running bool) string {
+	words := []string{fmt.Sprintf("%c on CPU %d", t.Letter(), t.CPU)}
+	if running {
+		words[0] = fmt.Sprintf("running on CPU %d", t.CPU)
+	}
+	switch {
+	case t.Idle:
+		words = append(words, "idle")
+	case t.Kernel:
+		words = append(words, "kernel")
+	case t.PID != t.TGID:
+		words = append(words, fmt.Sprintf("of %d", t.TGID))
+	}
+	return strings.Join(words, ", ")
+}
+
+// markDead finds the thread that panicked, and writes on it what the machine died of.
+func (m *Machine) markDead(ctx context.Context, all []thread) {
+	task := m.deadTask(ctx)
+	for i := range all {
+		if t := &all[i]; task != nil && t.task == task {
+			t.dead = true
+			t.Text = m.obituary(ctx)
+		}
+	}
+}
+
+// deadTask returns the task that panicked, or nil.
+func (m *Machine) deadTask(ctx context.Context) *linux.Task {
+	death, err := m.Kernel.Death(ctx)
+	if err != nil {
+		m.log.Warn("what the machine died of cannot be found out", "why", err)
+		return nil
+	}
+	return death.Task
+}
+
+// Segment selectors of kernel code and data (arch/x86/include/asm/segment.h).
+const kernelCS, kernelDS = 0x10, 0x18
+
+// registerNames are gdb's names of the registers, by their DWARF numbers.
+var registerNames = [...]string{
+	"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
+}
+
+// registers returns what is known of a thread's registers, and in words why it is not more.
+func (m *Machine) registers(ctx context.Context, t *thread) (gdbstub.Registers, error) {
+	regs := gdbstub.Registers{}
+	if t.dead && m.Notice != nil {
+		m.noticed(regs)
+	}
+	if t.task == nil {
+		return regs, nil
+	}
+	if base, ok := m.cpuBase(ctx, t.task.CPU); ok {
+		regs["gs_base"] = base
+	}
+	regs["fs_base"], regs["k_gs_base"] = t.task.FSBase, t.task.GSBase
+	found, err := m.Kernel.Registers(ctx, t.task)
+	if err != nil {
+		return regs, ctx.Err() // no registers is what there is to know
+	}
+	for number, name := range registerNames {
+		if v, ok := found.Get(symbols.Reg(number)); ok {
+			regs[name] = v
+		} else {
+			delete(regs, name) // that of a notice belongs to another frame
+		}
+	}
+	regs["cs"], regs["ss"] = kernelCS, kernelDS
+	if found.HasFlags {
+		regs["eflags"], regs["cs"], regs["ss"] = found.Flags, uint64(found.CS), uint64(found.SS)
+	}
+	return regs, nil
+}
+
+// noticed fills in the registers that the machine told when it panicked: those of panic()'s frame.
+func (m *Machine) noticed(regs gdbstub.Registers) {
+	n := m.Notice
+	for name, v := range map[string]*notify.Hex{
+		"rip": n.RIP, "rsp": n.RSP, "rbp": n.RBP, "rbx": n.RBX, "r12": n.R12, "r13": n.R13, "r14": n.R14, "r15": n.R15,
+		"cr4": n.CR4, "efer": n.EFER, "gs_base": n.GSBase,
+	} {
+		if v != nil {
+			regs[name] = uint64(*v)
+		}
+	}
+	if n.RIP != nil {
+		regs["cs"], regs["ss"] = kernelCS, kernelDS
+	}
+}
+
+func (m *Machine) cpuBase(ctx context.Context, id int) (uint64, bool) {
+	cpus, err := m.Kernel.CPUs(ctx)
+	if err != nil {
+		return 0, false
+	}
+	i := slices.IndexFunc(cpus, func(c linux.CPU) bool { return c.ID == id })
+	if i < 0 {
+		return 0, false
+	}
+	return cpus[i].Base, true
+}
