@@ -18,7 +18,7 @@ import (
 // TestPanicBacktrace compares gdb's backtrace of the panicking CPU with the Call Trace that the kernel printed.
 func TestPanicBacktrace(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
-		address := serve(t, adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux)
+		address := serve(t, adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux, "--threads", "cpus")
 		steps := gdb(t, h.guest.Kernel.Vmlinux, address, "bt", "info threads")
 		want := session.TrimTrace(h.guest.Facts.CallTrace)
 		if len(want) < 5 || want[0] != "panic" {
@@ -131,6 +131,24 @@ func TestClock(t *testing.T) {
 			}
 			if got := session.Value(session.Find(steps, "p/x $cr3")); got != fmt.Sprintf("%#x", h.guest.Facts.ClockCR3) {
 				t.Errorf("$cr3 is %s", got)
+			}
+		})
+		t.Run("as a thread of the kernel's gdb", func(t *testing.T) {
+			address := h.stub(t)
+			toClock := fmt.Sprintf("python [t.switch() for t in gdb.selected_inferior().threads() if t.ptid[1] == %d]",
+				h.guest.Facts.ClockPID)
+			steps := gdb(t, h.guest.Kernel.Vmlinux, address, "add-symbol-file "+h.guest.ClockELF(), clock, toClock, clock+" + 0",
+				"p/x $fs_base", "thread 1", clock+" + 1")
+			if got := session.Value(session.Find(steps, clock+" + 0")); got != want {
+				t.Errorf("%q, want %s\n%s", got, want, session.Transcript(steps))
+			}
+			if got := session.Value(session.Find(steps, "p/x $fs_base")); got != fmt.Sprintf("%#x", h.guest.Facts.ClockFSBase) {
+				t.Errorf("$fs_base is %s, the clock says %#x", got, h.guest.Facts.ClockFSBase)
+			}
+			for _, command := range []string{clock, clock + " + 1"} { // in the address space of another process
+				if got := session.Value(session.Find(steps, command)); got == want {
+					t.Errorf("another thread reads the clock's memory: %q", got)
+				}
 			}
 		})
 		t.Run("never silently wrong", func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,7 +58,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	for _, h := range hosts {
+	for _, h := range slices.Concat(hosts, deaths, []*host{crowd}) {
 		h.dir = filepath.Join(dir, h.name)
 		defer h.close()
 	}

@@ -1,0 +1,591 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"physgdb/test/guest"
+	"physgdb/test/session"
+)
+
+// deaths are machines that died in other ways than the [hosts], with other things on the other CPU, and of other sizes.
+// Each is made, looked at and thrown away.
+var deaths = []*host{
+	{name: "6.1-oops", config: guest.Config{Release: "6.1", Panic: "oops", LA57: true, PTI: true}},
+	{name: "6.1-bug", config: guest.Config{Release: "6.1", Panic: "bug"}},
+	{name: "6.1-hung", config: guest.Config{Release: "6.1", Panic: "hung", PTI: true}},
+	{name: "6.1-irq", config: guest.Config{Release: "6.1", Panic: "irq"}},
+	{name: "6.1-nmi", config: guest.Config{Release: "6.1", Panic: "nmi", LA57: true}},
+	{name: "6.1-user-6GB", config: guest.Config{Release: "6.1", Other: "user", MemoryMiB: 6144, PTI: true}},
+	{name: "6.12-oops", config: guest.Config{Release: "6.12", Panic: "oops", PTI: true}},
+	{name: "6.12-bug", config: guest.Config{Release: "6.12", Panic: "bug", LA57: true}},
+	{name: "6.12-hung", config: guest.Config{Release: "6.12", Panic: "hung"}},
+	{name: "6.12-irq-user", config: guest.Config{Release: "6.12", Panic: "irq-user", LA57: true, PTI: true}},
+	{name: "6.12-nmi", config: guest.Config{Release: "6.12", Panic: "nmi"}},
+	{name: "6.12-user-6GB", config: guest.Config{Release: "6.12", Other: "user", MemoryMiB: 6144, LA57: true}},
+}
+
+// TestTheDeadExplainThemselves has nothing but the RAM and the vmlinux of each machine: no CR3, no notice, no map.
+func TestTheDeadExplainThemselves(t *testing.T) {
+	for _, h := range slices.Concat(hosts, deaths) {
+		t.Run(h.name, func(t *testing.T) {
+			h.ready(t)
+			if slices.Contains(deaths, h) {
+				defer h.close()
+			}
+			for _, sub := range []struct {
+				name string
+				test func(*testing.T, *host)
+			}{
+				{"the kernel is found", kernelIsFound},
+				{"ps", psEqualsProc},
+				{"the panic's backtrace", panicBacktrace},
+				{"the registers of an oops", oopsRegisters},
+				{"the other CPU", otherCPU},
+				{"every task's backtrace", everyBacktrace},
+				{"dmesg", dmesgEqualsSerial},
+				{"modules", modulesEqualSys},
+				{"gdb", gdbSeesTasks},
+			} {
+				t.Run(sub.name, func(t *testing.T) { sub.test(t, h) })
+			}
+		})
+	}
+}
+
+// explain runs a command on a machine's RAM and vmlinux alone.
+func (h *host) explain(t testing.TB, command string, args ...string) *session.Result {
+	t.Helper()
+	return run(t, append([]string{command, h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux}, args...)...)
+}
+
+// lines reads JSON lines.
+func lines[T any](t testing.TB, out string) []T {
+	t.Helper()
+	var all []T
+	d := json.NewDecoder(strings.NewReader(out))
+	for d.More() {
+		var v T
+		if err := d.Decode(&v); err != nil {
+			t.Fatalf("%v in\n%s", err, out)
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// row finds what a line of `info` says.
+func row(t testing.TB, info, name string) string {
+	t.Helper()
+	for line := range strings.Lines(info) {
+		if rest, ok := strings.CutPrefix(line, name+"  "); ok {
+			return strings.TrimSpace(rest)
+		}
+	}
+	t.Fatalf("no %q in\n%s", name, info)
+	return ""
+}
+
+var readsText = regexp.MustCompile(`in (\d+) bridge reads`)
+
+// reads returns how many bridge reads `info` says that it took to find the kernel.
+func reads(t testing.TB, info string) int {
+	t.Helper()
+	m := readsText.FindStringSubmatch(row(t, info, "found by"))
+	if m == nil {
+		t.Fatalf("no number of reads in %q", row(t, info, "found by"))
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
+}
+
+// kernelIsFound compares where the kernel was found with /proc/iomem, /proc/kallsyms and QEMU.
+func kernelIsFound(t *testing.T, h *host) {
+	info := h.explain(t, "info").Stdout
+	facts := &h.guest.Facts
+	text := facts.Kallsyms["_text"]
+	textPhys := kernelCode(t, facts.IOMem)
+	levels := 4
+	if h.config.LA57 {
+		levels = 5
+	}
+	for name, want := range map[string]string{
+		"found by":  "real-mode trampoline, ",
+		"_text":     fmt.Sprintf("%#x, at phys %#x", text, textPhys),
+		"slide":     fmt.Sprintf("%#x", facts.Slide),
+		"phys_base": fmt.Sprintf("%#x", int64(textPhys)-int64(text-0xffffffff80000000)),
+		"died of":   "panicked: " + strings.TrimSpace(facts.PanicMessage),
+		"CR3":       fmt.Sprintf(", %d-level paging", levels),
+	} {
+		if got := row(t, info, name); !strings.Contains(got, want) {
+			t.Errorf("%s is %q, want %q in it", name, got, want)
+		}
+	}
+	if got, want := row(t, info, "CPUs"), facts.CPUs; strings.Count(got, ",")+1 != want {
+		t.Errorf("CPUs are %q, want %d", got, want)
+	}
+	byTrampoline := reads(t, info)
+	var cr3 uint64
+	for cpu := range facts.CPUs {
+		cr3 = h.registers(t, cpu)["cr3"]
+		told := run(t, "info", h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux, "--cr3", fmt.Sprintf("%#x", cr3)).Stdout
+		if n := reads(t, told); n > 10 || byTrampoline > 200 {
+			t.Errorf("%d bridge reads by the trampoline, want at most 200; %d from CR3, want at most 10", byTrampoline, n)
+		} else {
+			t.Logf("%d bridge reads by the trampoline, %d from the CR3 of CPU %d", byTrampoline, n, cpu)
+		}
+	}
+	h.translatesAsQEMU(t)
+}
+
+// kernelCode returns where /proc/iomem has the kernel's text.
+func kernelCode(t testing.TB, iomem string) uint64 {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^\s*([0-9a-f]+)-[0-9a-f]+ : Kernel code`).FindStringSubmatch(iomem)
+	if m == nil {
+		t.Fatalf("no kernel code in\n%s", iomem)
+	}
+	at, _ := strconv.ParseUint(m[1], 16, 64)
+	return at
+}
+
+// registers returns a CPU's registers as QEMU has them.
+func (h *host) registers(t testing.TB, cpu int) map[string]uint64 {
+	t.Helper()
+	regs, err := h.guest.Registers(t.Context(), cpu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regs
+}
+
+// translatesAsQEMU compares some translations under the root that physgdb found with QEMU's, which go by the CPU's own
+// CR3: the kernel's half is the same.
+func (h *host) translatesAsQEMU(t *testing.T) {
+	t.Helper()
+	var args, want []string
+	for _, name := range sampleSymbols(h, 20) {
+		va := fmt.Sprintf("%#x", h.guest.Facts.Kallsyms[name])
+		said, err := h.guest.HMP(t.Context(), "gva2gpa "+va)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gpa, mapped := strings.CutPrefix(strings.TrimSpace(said), "gpa: "); mapped { // else of the kernel's start, and freed
+			args, want = append(args, va), append(want, gpa)
+		}
+	}
+	out := h.explain(t, "vtop", args...).Stdout
+	var got []string
+	for _, m := range regexp.MustCompile(`(?m)^  phys  (0x[0-9a-f]+),`).FindAllStringSubmatch(out, -1) {
+		got = append(got, m[1])
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
+		t.Errorf("(-QEMU +vtop):\n%s", diff)
+	}
+}
+
+// psLine is a line of `ps --json`.
+type psLine struct {
+	PID, TID, PPID int
+	State, Comm    string
+	Kind           string
+	Running        bool
+}
+
+// psEqualsProc compares ps with what the guest listed just before its panic. Threads of the kernel that do odd jobs
+// come and go: those may be missing, and others may be new. All others must be there, and nothing besides.
+func psEqualsProc(t *testing.T, h *host) {
+	found := map[int]psLine{}
+	last := 0
+	for _, p := range lines[psLine](t, h.explain(t, "ps", "--json").Stdout) {
+		if p.Kind != "idle" {
+			found[p.TID] = p
+		}
+	}
+	for _, want := range h.guest.Facts.Threads {
+		last = max(last, want.TID)
+		got, ok := found[want.TID]
+		delete(found, want.TID)
+		comm, worker := want.Comm, strings.HasPrefix(want.Comm, "kworker/")
+		if worker { // /proc adds what the worker does
+			comm, _, _ = strings.Cut(strings.ReplaceAll(comm, "+", "-"), "-")
+			got.Comm, _, _ = strings.Cut(got.Comm, "-")
+		}
+		switch {
+		case !ok && worker:
+		case !ok:
+			t.Errorf("%d %s is missing", want.TID, want.Comm)
+		case got.PID != want.PID || got.Comm != comm || (got.Kind == "kernel") != want.Kernel || got.PPID != want.PPID:
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	for tid, p := range found {
+		if tid <= last {
+			t.Errorf("%+v was not there", p)
+		}
+	}
+	t.Logf("%d threads, as /proc had them; %d were born later", len(h.guest.Facts.Threads), len(found))
+}
+
+// trace is what `bt --json` says of a task.
+type trace struct {
+	PID, TID, CPU     int
+	Comm, Registers   string
+	Panicked, Running bool
+	Frames            []struct {
+		SP, PC           string
+		Function, Module string
+		Stack            string
+		Interrupted      *struct {
+			RIP, RSP  string
+			Registers map[string]string
+		}
+	}
+	User *struct {
+		RIP, RSP  string
+		Registers map[string]string
+	}
+	Lost string
+}
+
+// functions names the functions of a trace, with their modules.
+func (tr *trace) functions() []string {
+	var names []string
+	for _, f := range tr.Frames {
+		names = append(names, inModule(f.Function, f.Module))
+	}
+	return names
+}
+
+func inModule(function, module string) string {
+	if module != "" {
+		return function + " [" + module + "]"
+	}
+	return function
+}
+
+// callTrace is what the kernel's own trace of its death names, the function that made an oops first.
+func (h *host) callTrace() []string {
+	frames := h.guest.Facts.Frames
+	var names []string
+	if rip := h.guest.Facts.OopsRIP; rip != nil {
+		names = append(names, inModule(rip.Function, rip.Module))
+	} else if i := slices.IndexFunc(frames, func(f guest.Frame) bool { return f.Function == "panic" }); i > 0 {
+		frames = frames[i:] // some kernels list what printed the trace first
+	}
+	for _, f := range frames {
+		names = append(names, inModule(f.Function, f.Module))
+	}
+	return names
+}
+
+// panicBacktrace compares the backtrace of the task that panicked with the kernel's own Call Trace.
+func panicBacktrace(t *testing.T, h *host) {
+	traces := lines[trace](t, h.explain(t, "bt", "--json").Stdout)
+	if len(traces) != 1 || !traces[0].Panicked {
+		t.Fatalf("%d traces: %+v", len(traces), traces)
+	}
+	want := h.callTrace()
+	if len(want) < 4 {
+		t.Fatalf("the witness's Call Trace makes no sense: %q", want)
+	}
+	if diff := cmp.Diff(want, traces[0].functions()); diff != "" {
+		t.Errorf("(-log +bt):\n%s", diff)
+	}
+	if facts := &h.guest.Facts; traces[0].TID != facts.PanicPID || traces[0].CPU != facts.PanicCPU || traces[0].Comm != facts.PanicComm {
+		t.Errorf("%d %s on CPU %d; the log says %d %s on CPU %d", traces[0].TID, traces[0].Comm, traces[0].CPU,
+			facts.PanicPID, facts.PanicComm, facts.PanicCPU)
+	}
+}
+
+// oopsRegisters compares the registers that gdb shows after an oops with those that the kernel printed.
+func oopsRegisters(t *testing.T, h *host) {
+	printed := h.guest.Facts.OopsRegisters
+	if printed == nil {
+		t.Skip("it did not die of an oops")
+	}
+	names := []string{"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+		"r15", "eflags", "cr3", "fs_base", "gs_base"}
+	var commands []string
+	for _, name := range names {
+		commands = append(commands, "p/x $"+name)
+	}
+	steps := gdb(t, "", h.stub(t), commands...)
+	for i, name := range names {
+		got, err := strconv.ParseUint(strings.TrimPrefix(session.Value(steps[i+1].Output), "0x"), 16, 64)
+		want := printed[name]
+		if name == "eflags" {
+			got, want = got&0xffffffff, want&0xffffffff
+		}
+		if name == "cr3" { // without its PCID; of a KPTI pair the kernel's half
+			got, want = got&^0x1fff, want&^0x1fff
+		}
+		if err != nil || got != want {
+			t.Errorf("%s is %#x (%q), the kernel printed %#x", name, got, steps[i+1].Output, want)
+		}
+	}
+}
+
+// stub serves a machine with nothing but its RAM and its vmlinux.
+func (h *host) stub(t testing.TB, args ...string) string {
+	t.Helper()
+	return serve(t, append([]string{h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux}, args...)...)
+}
+
+// otherCPU compares where the CPUs rest with QEMU's registers, and what they had been doing with what they were told to.
+func otherCPU(t *testing.T, h *host) {
+	traces := lines[trace](t, h.explain(t, "bt", "--json", "cpus").Stdout)
+	if len(traces) != h.guest.Facts.CPUs {
+		t.Fatalf("%d traces of %d CPUs", len(traces), h.guest.Facts.CPUs)
+	}
+	for i := range traces {
+		tr := &traces[i]
+		if tr.Lost != "" {
+			t.Errorf("CPU %d: %s\n%q", tr.CPU, tr.Lost, tr.functions())
+		}
+		if h.config.Panic == "irq-user" && tr.CPU == h.guest.Facts.PanicCPU {
+			h.spun(t, tr)
+		}
+		if tr.CPU == h.guest.Facts.PanicCPU || len(tr.Frames) == 0 {
+			continue
+		}
+		qemu := h.registers(t, tr.CPU)
+		if want := fmt.Sprintf("%#x", qemu["rsp"]); tr.Frames[0].SP != want {
+			t.Errorf("CPU %d: RSP %s, QEMU says %s", tr.CPU, tr.Frames[0].SP, want)
+		}
+		if at, _, ok := h.vmlinux.At(qemu["rip"] - h.slide(t)); !ok || at.Name != tr.Frames[0].Function {
+			t.Errorf("CPU %d rests in %s, QEMU's RIP is in %s", tr.CPU, tr.Frames[0].Function, at.Name)
+		}
+		h.wasDoing(t, tr)
+	}
+}
+
+// wasDoing checks that a stopped CPU shows what it was interrupted in.
+func (h *host) wasDoing(t *testing.T, tr *trace) {
+	t.Helper()
+	names := strings.Join(tr.functions(), " ")
+	switch {
+	case h.config.Panic == "nmi":
+		if !strings.Contains(names, "nmi") || !strings.Contains(names, "[trouble]") || !strings.HasSuffix(tr.Comm, "deaf") {
+			t.Errorf("CPU %d ran %s: %s", tr.CPU, tr.Comm, names)
+		}
+	case !strings.Contains(names, "sysvec_reboot"):
+		t.Errorf("CPU %d was not stopped: %s", tr.CPU, names)
+	case strings.HasPrefix(names[strings.LastIndex(names, " ")+1:], "ret_from_fork"):
+		t.Logf("CPU %d happened to run the kernel's %s: %s", tr.CPU, tr.Comm, names)
+	case h.config.Other == "user":
+		h.spun(t, tr)
+	case !strings.Contains(names, "default_idle_call do_idle"):
+		t.Errorf("CPU %d ran %s: %s", tr.CPU, tr.Comm, names)
+	}
+}
+
+// spun checks that a CPU shows the user registers of the process that only spins.
+func (h *host) spun(t *testing.T, tr *trace) {
+	t.Helper()
+	if tr.User == nil || tr.Comm != "spinner" {
+		t.Fatalf("CPU %d ran %s: %s", tr.CPU, tr.Comm, tr.functions())
+	}
+	for name, want := range guest.SpinnerRegisters() {
+		if got := tr.User.Registers[name]; got != fmt.Sprintf("%#x", want) {
+			t.Errorf("CPU %d: spinner had %s = %#x, it is %s", tr.CPU, name, want, got)
+		}
+	}
+}
+
+// everyBacktrace wants the backtrace of every task to end at its first function or at its user registers.
+func everyBacktrace(t *testing.T, h *host) {
+	traces := lines[trace](t, h.explain(t, "bt", "--json", "--no-lines", "all").Stdout)
+	clean := 0
+	for i := range traces {
+		tr := &traces[i]
+		names := tr.functions()
+		switch last := names[len(names)-1]; {
+		case tr.Lost != "":
+			t.Errorf("%d %s: %s: %s", tr.TID, tr.Comm, tr.Lost, names)
+		case tr.User == nil && !isEntry(last):
+			t.Errorf("%d %s begins at %s", tr.TID, tr.Comm, last)
+		default:
+			clean++
+		}
+	}
+	if len(traces) < len(h.guest.Facts.Threads) {
+		t.Errorf("%d traces for %d threads", len(traces), len(h.guest.Facts.Threads))
+	}
+	t.Logf("%d of %d backtraces end cleanly", clean, len(traces))
+}
+
+// isEntry reports whether a function is the first of a task.
+func isEntry(name string) bool {
+	return strings.HasPrefix(name, "ret_from_fork") || strings.HasPrefix(name, "secondary_startup_64") ||
+		strings.HasPrefix(name, "common_startup_64")
+}
+
+// dmesgEqualsSerial compares dmesg with what the kernel printed on its serial console.
+func dmesgEqualsSerial(t *testing.T, h *host) {
+	printed, err := h.guest.KernelLog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, l := range printed {
+		want = append(want, fmt.Sprintf("[%5d.%06d] %s", l.Time/time.Second, l.Time%time.Second/time.Microsecond, l.Text))
+	}
+	got := strings.Split(strings.TrimSpace(h.explain(t, "dmesg").Stdout), "\n")
+	for i := range got {
+		got[i] = strings.TrimRight(got[i], " ")
+	}
+	for i := range want {
+		want[i] = strings.TrimRight(want[i], " ")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-serial +dmesg):\n%s", diff)
+	}
+	t.Logf("%d lines", len(got))
+}
+
+// module is a line of `modules --json`.
+type module struct {
+	Name, File string
+	BuildID    string `json:"build_id"`
+	Base       string
+	Sections   []struct{ Name, Addr string }
+}
+
+// modulesEqualSys compares the modules with /proc/modules and /sys/module.
+func modulesEqualSys(t *testing.T, h *host) {
+	facts := &h.guest.Facts
+	var want, got []string
+	for line := range strings.Lines(facts.Modules) {
+		f := strings.Fields(line) // name size refs users state address
+		want = append(want, f[0]+" "+f[5])
+	}
+	for _, m := range lines[module](t, h.explain(t, "modules", "--json").Stdout) {
+		got = append(got, m.Name+" "+m.Base)
+		if m.BuildID != facts.ModuleBuildIDs[m.Name] {
+			t.Errorf("%s has build-id %s, /sys says %s", m.Name, m.BuildID, facts.ModuleBuildIDs[m.Name])
+		}
+		for _, s := range m.Sections {
+			if addr := fmt.Sprintf("%#x", facts.ModuleSections[m.Name][s.Name]); s.Addr != addr {
+				t.Errorf("%s of %s at %s, /sys says %s", s.Name, m.Name, s.Addr, addr)
+			}
+		}
+		if len(m.Sections) != len(facts.ModuleSections[m.Name]) {
+			t.Errorf("%s has %d sections, /sys knows %d", m.Name, len(m.Sections), len(facts.ModuleSections[m.Name]))
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-/proc/modules +modules):\n%s", diff)
+	}
+}
+
+// gdbSeesTasks lets gdb list every task as a thread and walk each one's stack.
+func gdbSeesTasks(t *testing.T, h *host) {
+	address := h.stub(t, "--modules", moduleDir(h.guest.Kernel.Module), "--modules", moduleDir(h.guest.Kernel.Trouble),
+		"--modules", moduleDir(h.guest.Kernel.Drivers[0]))
+	steps := gdb(t, h.guest.Kernel.Vmlinux, address, "set print frame-arguments none", "bt", "info threads", "thread apply all -q -s bt", "info os processes",
+		"info sharedlibrary")
+	h.gdbFollows(t, session.Find(steps, "bt"))
+	threads := session.Find(steps, "info threads")
+	rows := regexp.MustCompile(`(?m)^(\*?) +(\d+) +Thread 1\.(\d+) "([^"]*)" \(([^)]*)`).FindAllStringSubmatch(threads, -1)
+	tasks := lines[psLine](t, h.explain(t, "ps", "--json").Stdout)
+	if len(rows) != len(tasks) {
+		t.Errorf("%d threads for %d tasks:\n%s", len(rows), len(tasks), threads)
+	}
+	byID := map[string]string{}
+	for _, r := range rows {
+		byID[r[3]] = r[4]
+	}
+	for _, p := range tasks {
+		if p.Kind != "idle" && byID[strconv.Itoa(p.TID)] != p.Comm {
+			t.Errorf("thread %d is %q, want %q", p.TID, byID[strconv.Itoa(p.TID)], p.Comm)
+		}
+	}
+	if len(rows) > 0 {
+		first := rows[0]
+		if first[1] != "*" || !strings.HasPrefix(first[5], "panicked: "+strings.TrimSpace(h.guest.Facts.PanicMessage)) {
+			t.Errorf("the first thread is not the one that panicked: %q", first[0])
+		}
+	}
+	h.gdbReachesEntries(t, session.Find(steps, "thread apply all -q -s bt"), len(tasks))
+	if out := session.Find(steps, "info os processes"); !strings.Contains(out, "clock") || !strings.Contains(out, "kthreadd") {
+		t.Errorf("info os processes:\n%s", out)
+	}
+}
+
+func moduleDir(path string) string { return path[:strings.LastIndex(path, "/")] }
+
+// gdbFollows compares gdb's backtrace with the kernel's own trace, as far as the CFI of vmlinux and of the modules
+// reaches: to the entry from user space, or to that of an interrupt.
+func (h *host) gdbFollows(t *testing.T, bt string) {
+	t.Helper()
+	want := h.callTrace()
+	for i := range want {
+		want[i], _, _ = strings.Cut(want[i], " [")
+	}
+	got := h.gdbTrace(t, bt)
+	n := min(len(want), len(got))
+	if diff := cmp.Diff(want[:n], got[:n]); diff != "" {
+		t.Errorf("(-log +gdb):\n%s\n%s", diff, bt)
+	}
+	if n == 0 || n < len(want) && !strings.HasPrefix(want[n-1], "sysvec_") {
+		t.Errorf("gdb ends at frame %d of %q:\n%s", n, want, bt)
+	}
+}
+
+var gdbFrame = regexp.MustCompile(`(?m)^#(\d+)\s+(?:0x([0-9a-f]+) in )?(\S+) \(.*$`)
+
+// gdbTrace names the functions of a gdb backtrace: those of the kernel by its symbol table, those of modules as gdb does.
+// Inlined ones, which have no address of their own, are left out, and so is what gdb made up behind the entry.
+func (h *host) gdbTrace(t *testing.T, bt string) []string {
+	t.Helper()
+	var names []string
+	frames := gdbFrame.FindAllStringSubmatch(bt, -1)
+	for i, f := range frames {
+		addr, _ := strconv.ParseUint(f[2], 16, 64)
+		switch s, _, ok := h.vmlinux.At(addr - 1 - h.slide(t)); {
+		case addr == 0 && i == 0: // frame 0 stands at the start of a line
+			names = append(names, f[3])
+		case addr == 0:
+			// The function that it was inlined into has the address, and comes with the next lines: gdb gives it to the innermost.
+		case i > 0 && ok && addr < 0xffffffffc0000000:
+			names = append(names, s.Name)
+			if strings.HasPrefix(s.Name, "entry_") {
+				return names
+			}
+		case f[3] == "??":
+			return names
+		default:
+			names = append(names, f[3])
+		}
+	}
+	return names
+}
+
+// gdbReachesEntries wants gdb's backtrace of every task to reach the function where it was entered.
+func (h *host) gdbReachesEntries(t *testing.T, traces string, tasks int) {
+	t.Helper()
+	reached, stopped := 0, 0
+	for _, bt := range strings.Split(traces, "\n#0 ") {
+		switch {
+		case regexp.MustCompile(`\bin (ret_from_fork|entry_|secondary_startup_64|common_startup_64|asm_)`).MatchString(bt):
+			reached++
+		case strings.Contains(bt, "sysvec_"): // stopped on another stack, which gdb cannot leave
+			stopped++
+		default:
+			t.Logf("not reached:\n%s", bt)
+		}
+	}
+	t.Logf("in gdb %d of %d tasks reach their entry, and %d the interrupt that stopped their CPU", reached, tasks, stopped)
+	if reached+stopped < tasks {
+		t.Errorf("in gdb %d tasks reach their entry, of %d", reached+stopped, tasks)
+	}
+}

@@ -1,0 +1,194 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"physgdb/gdbstub/rsp"
+	"physgdb/test/guest"
+	"physgdb/test/session"
+)
+
+// crowd is a machine with two thousand tasks.
+var crowd = &host{name: "6.1-crowd", config: guest.Config{Release: "6.1", Threads: 2000}}
+
+// BenchmarkFirstBacktrace is from the start of physgdb serve, which knows nothing but the RAM and the vmlinux, to gdb's first
+// backtrace, over the software adapter with a delay of 15 µs. What gdb does by itself, with vmlinux and without any machine,
+// is taken off. Wanted: 0.5 s.
+func BenchmarkFirstBacktrace(b *testing.B) {
+	h := hosts[0].ready(b)
+	source := adapter(b, h, "--delay", "15us")
+	var total, alone time.Duration
+	var stats string
+	for b.Loop() {
+		begin := time.Now()
+		s, address, err := physgdb.Serve(limited(b, time30s), source, "--vmlinux", h.guest.Kernel.Vmlinux)
+		if err != nil {
+			b.Fatal(err)
+		}
+		total += time.Since(begin)
+		steps := gdb(b, h.guest.Kernel.Vmlinux, address, "bt", "monitor stats")
+		total += steps[1].Took + steps[2].Took // target remote and bt
+		stats = steps[3].Output
+		alone += linesAlone(b, h, steps[2].Output)
+		if err := s.Stop(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(total.Seconds()*1e9/float64(b.N), "ns/op")
+	b.ReportMetric((total-alone).Seconds()/float64(b.N), "s-without-gdb")
+	b.Log(stats)
+}
+
+// linesAlone is how long gdb takes to find the lines and functions of a backtrace when it has the vmlinux only.
+func linesAlone(b *testing.B, h *host, bt string) time.Duration {
+	b.Helper()
+	var commands []string
+	for _, addr := range session.Frames(bt) {
+		commands = append(commands, fmt.Sprintf("info scope *%#x", addr-h.slide(b)))
+	}
+	steps, err := session.GDB(limited(b, time30s), h.guest.Kernel.Vmlinux, commands...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var took time.Duration
+	for _, s := range steps[1:] {
+		took += s.Took
+	}
+	return took
+}
+
+// BenchmarkBT is `physgdb bt` from its start to its end: the panic's backtrace with no debugger at all. Wanted: 0.3 s.
+func BenchmarkBT(b *testing.B) {
+	h := hosts[0].ready(b)
+	for name, source := range map[string]string{
+		"what=file": h.guest.Source(), "what=nettlp": adapter(b, h, "--delay", "15us"),
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				run(b, "bt", source, "--vmlinux", h.guest.Kernel.Vmlinux)
+			}
+		})
+	}
+}
+
+// BenchmarkInfoThreads is gdb's "info threads" of two thousand tasks, by physgdb and by a stub that answers at once what
+// physgdb had answered before. Wanted: 1.5 times the time of that.
+func BenchmarkInfoThreads(b *testing.B) {
+	h := crowd.ready(b)
+	tape := &recording{replies: map[string][]byte{}}
+	record := tape.serve(b, serve(b, h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux))
+	gdb(b, h.guest.Kernel.Vmlinux, record, "info threads")
+	for _, tc := range []struct {
+		name    string
+		address func() string
+	}{
+		{"what=physgdb", func() string { return serve(b, h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux) }},
+		{"what=replay", func() string { return tape.serve(b, "") }},
+	} {
+		b.Run(tc.name, func(b *testing.B) {
+			var took time.Duration
+			for b.Loop() {
+				steps := gdb(b, h.guest.Kernel.Vmlinux, tc.address(), "info threads")
+				if n := strings.Count(steps[2].Output, "Thread 1."); n < h.config.Threads {
+					b.Fatalf("%d threads:\n%s", n, steps[2].Output)
+				}
+				took += steps[2].Took
+			}
+			b.ReportMetric(took.Seconds()*1e9/float64(b.N), "ns/op")
+		})
+	}
+}
+
+// recording is what a stub answered, by the thread that was selected and the packet.
+type recording struct {
+	mu      sync.Mutex
+	replies map[string][]byte
+}
+
+// serve answers clients: by asking the stub at an address and remembering what it said, or, without an address, from memory.
+func (r *recording) serve(b *testing.B, stub string) string {
+	b.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				r.answer(conn, stub)
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// answer goes on until the client is gone.
+func (r *recording) answer(conn net.Conn, stub string) {
+	client := rsp.NewConn(conn, rsp.DefaultLimit)
+	var server *rsp.Conn
+	if stub != "" {
+		c, err := net.Dial("tcp", stub)
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		server = rsp.NewConn(c, rsp.DefaultLimit)
+	}
+	selected := ""
+	for {
+		kind, packet, err := client.Read()
+		if err != nil {
+			return
+		}
+		if kind != rsp.Packet {
+			continue
+		}
+		if strings.HasPrefix(string(packet), "Hg") {
+			selected = string(packet)
+		}
+		reply, err := r.reply(server, selected, packet)
+		if err != nil || client.Write(reply) != nil {
+			return
+		}
+		if string(packet) == "QStartNoAckMode" {
+			client.StartNoAck()
+			if server != nil {
+				server.StartNoAck()
+			}
+		}
+	}
+}
+
+// reply asks the server, or memory.
+func (r *recording) reply(server *rsp.Conn, selected string, packet []byte) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := selected + " " + string(packet)
+	if server == nil {
+		return r.replies[key], nil
+	}
+	if err := server.Write(packet); err != nil {
+		return nil, err
+	}
+	for {
+		kind, reply, err := server.Read()
+		if err != nil {
+			return nil, err
+		}
+		if kind == rsp.Packet {
+			r.replies[key] = append([]byte{}, reply...)
+			return r.replies[key], nil
+		}
+	}
+}
