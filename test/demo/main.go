@@ -77,6 +77,9 @@ func (d *demo) run(ctx context.Context, c guest.Config) error {
 	}
 	defer adapter.Stop()
 
+	if err := d.backtrace(ctx, g); err != nil {
+		return err
+	}
 	if err := d.kernelSession(ctx, g); err != nil {
 		return err
 	}
@@ -120,11 +123,25 @@ func (d *demo) panicHost(ctx context.Context, c guest.Config) (*guest.Guest, err
 	return g, os.WriteFile(d.notices, []byte(listener.Stdout()), 0o600)
 }
 
+// backtrace asks what the machine died of, with no debugger at all.
+func (d *demo) backtrace(ctx context.Context, g *guest.Guest) error {
+	d.chapter("What did it die of? physgdb knows the RAM and the vmlinux, and nothing else")
+	for _, command := range []string{"info", "bt"} {
+		d.say("$ physgdb %s '%s' --vmlinux vmlinux", command, source)
+		r, err := d.physgdb.Run(ctx, command, source, "--vmlinux", g.Kernel.Vmlinux)
+		if err != nil || r.Status != 0 {
+			return fmt.Errorf("physgdb %s: status %d, %v: %s", command, r.Status, err, r.Stderr)
+		}
+		d.say("%s", r.Stdout)
+	}
+	return nil
+}
+
 // kernelSession looks at the kernel, with vmlinux as gdb's main file, and then at the clock beside it.
 func (d *demo) kernelSession(ctx context.Context, g *guest.Guest) error {
-	d.chapter("gdb on the dead kernel")
-	d.say("$ physgdb serve '%s' --notify notices.jsonl --vmlinux vmlinux &", source)
-	stub, address, err := d.physgdb.Serve(ctx, source, "--notify", d.notices, "--vmlinux", g.Kernel.Vmlinux)
+	d.chapter("gdb on the dead kernel: its tasks are threads")
+	d.say("$ physgdb serve '%s' --vmlinux vmlinux &", source)
+	stub, address, err := d.physgdb.Serve(ctx, source, "--vmlinux", g.Kernel.Vmlinux)
 	if err != nil {
 		return err
 	}
@@ -132,7 +149,7 @@ func (d *demo) kernelSession(ctx context.Context, g *guest.Guest) error {
 	d.say("$ gdb")
 	target := "target remote " + address
 	clock := "print 'main.UnixTimeNow'"
-	steps, err := session.GDB(ctx, g.Kernel.Vmlinux, target, "info threads", "bt", "x/s linux_banner",
+	steps, err := session.GDB(ctx, g.Kernel.Vmlinux, target, "info threads 1-4", "bt", "x/s linux_banner",
 		"print init_task.comm", "print &init_task", "monitor stats",
 		"add-symbol-file "+g.ClockELF(), "monitor cr3 clock", "maint flush dcache", clock)
 	if err != nil {

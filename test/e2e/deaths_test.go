@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -54,6 +55,7 @@ func TestTheDeadExplainThemselves(t *testing.T) {
 				{"dmesg", dmesgEqualsSerial},
 				{"modules", modulesEqualSys},
 				{"gdb", gdbSeesTasks},
+				{"symbols of a module in gdb", moduleSymbols},
 			} {
 				t.Run(sub.name, func(t *testing.T) { sub.test(t, h) })
 			}
@@ -528,8 +530,10 @@ func moduleDir(path string) string { return path[:strings.LastIndex(path, "/")] 
 func (h *host) gdbFollows(t *testing.T, bt string) {
 	t.Helper()
 	want := h.callTrace()
-	for i := range want {
-		want[i], _, _ = strings.Cut(want[i], " [")
+	for i, name := range want {
+		if function, module, ok := strings.Cut(name, " ["); ok && module != "" { // gdb goes by the function in the source
+			want[i] = strings.TrimSuffix(function, ".cold")
+		}
 	}
 	got := h.gdbTrace(t, bt)
 	n := min(len(want), len(got))
@@ -588,4 +592,49 @@ func (h *host) gdbReachesEntries(t *testing.T, traces string, tasks int) {
 	if reached+stopped < tasks {
 		t.Errorf("in gdb %d tasks reach their entry, of %d", reached+stopped, tasks)
 	}
+}
+
+// moduleSymbols compares where gdb believes the variables and functions of physgdb.ko to be with where its file and
+// /sys/module put them.
+func moduleSymbols(t *testing.T, h *host) {
+	f, err := elf.Open(h.guest.Kernel.Module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := h.guest.Facts.ModuleSections["physgdb"]
+	var names, commands []string
+	want := map[string]uint64{}
+	for _, s := range all {
+		kind := elf.ST_TYPE(s.Info)
+		if kind != elf.STT_OBJECT && kind != elf.STT_FUNC || strings.ContainsAny(s.Name, ".") || strings.HasPrefix(s.Name, "__") ||
+			int(s.Section) >= len(f.Sections) {
+			continue
+		}
+		if _, another := h.vmlinux.Lookup(s.Name); another {
+			continue
+		}
+		section := f.Sections[s.Section]
+		at, loaded := sections[section.Name]
+		if !loaded || strings.HasPrefix(section.Name, ".init") || strings.HasPrefix(section.Name, ".exit") || want[s.Name] != 0 {
+			continue
+		}
+		names = append(names, s.Name)
+		commands = append(commands, "output/x (unsigned long)&'physgdb.c'::"+s.Name)
+		want[s.Name] = at + s.Value // in relocatable files from the section's start on
+	}
+	steps := gdb(t, h.guest.Kernel.Vmlinux, h.stub(t, "--modules", moduleDir(h.guest.Kernel.Module)), commands...)
+	for i, name := range names {
+		if got := steps[i+2].Output; got != fmt.Sprintf("%#x", want[name]) {
+			t.Errorf("%s: gdb says %q, it is at %#x", name, got, want[name])
+		}
+	}
+	if len(names) < 10 {
+		t.Errorf("only %d symbols: %q", len(names), names)
+	}
+	t.Logf("%d symbols", len(names))
 }

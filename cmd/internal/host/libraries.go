@@ -2,6 +2,11 @@ package host
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"physgdb/gdbstub"
@@ -48,11 +53,52 @@ func (m *Machine) library(ctx context.Context, module *linux.Module) (gdbstub.Li
 	if err != nil {
 		return gdbstub.Library{}, err
 	}
+	if path, err = loadable(path, module.Name, file); err != nil {
+		return gdbstub.Library{}, err
+	}
 	l := gdbstub.Library{Name: path}
 	for _, section := range sections {
 		l.Sections = append(l.Sections, section.Addr)
 	}
 	return l, nil
+}
+
+// loadable returns the path of a module's file as debuggers can load it: its own, or that of a copy in the user's cache. The
+// sections of newer files do not all begin at address 0, and gdb 13 to 18 then misplace the debug information of all of them.
+func loadable(path, name string, file *linux.ModuleFile) (string, error) {
+	if !file.Moved {
+		return path, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("%s needs a copy for gdb: %w", path, err)
+	}
+	dir := filepath.Join(cache, "physgdb", "modules", fmt.Sprintf("%x", file.BuildID))
+	copied := filepath.Join(dir, name+".ko")
+	if info, err := os.Stat(copied); err == nil && info.Size() == file.Size() {
+		return copied, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("%s needs a copy for gdb: %w", path, err)
+	}
+	if err := writeWhole(copied, io.NewSectionReader(file, 0, file.Size())); err != nil {
+		return "", fmt.Errorf("%s needs a copy for gdb: %w", path, err)
+	}
+	return copied, nil
+}
+
+// writeWhole writes a file so that nobody ever sees a part of it.
+func writeWhole(path string, content io.Reader) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails where all went well
+	_, err = io.Copy(f, content)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 // release returns the kernel's release, as uname -r says it, or "".
