@@ -1,6 +1,6 @@
 # make demo   panics a real kernel and shows a gdb session on what is left of it
 # make test   runs every test, those on real kernels and real debuggers among them
-.PHONY: build demo test lint fuzz bench setup clean
+.PHONY: build demo test lint fuzz damage bench setup clean
 
 build:
 	go build -o bin/ ./cmd/physgdb
@@ -26,6 +26,11 @@ lint:
 FUZZTIME ?= 60s
 fuzz:
 	@sh test/fuzz.sh $(FUZZTIME)
+
+# Every command on SEEDS dead machines of each kernel whose memory is broken in random places.
+SEEDS ?= 5000
+damage: setup
+	PHYSGDB_DAMAGE=$(SEEDS) go test -run TestDamage -v -timeout 60m ./cmd/internal/host
 
 # What the product has to be fast at, each beside its limit measured in the same run (what=...), and then one in a column
 # beside the other. More rounds make the columns tell more: BENCHCOUNT=6.

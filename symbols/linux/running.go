@@ -59,7 +59,7 @@ func (k *Kernel) oopsed(ctx context.Context, c *CPU, t *Task) (*Registers, error
 
 func (t *Task) onStack(sp uint64) bool { return t.stack().contains(sp) }
 
-func (t *Task) stack() stack { return stack{"TASK", t.Stack, t.Stack + t.stackSize} }
+func (t *Task) stack() stack { return stack{"TASK", t.Stack, t.StackEnd()} }
 
 func (c *CPU) onStack(sp uint64) bool {
 	_, ok := c.stackAt(sp)

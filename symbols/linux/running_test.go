@@ -164,3 +164,20 @@ func TestOopsBelongsToTheCPUOnWhoseStacksItWas(t *testing.T) {
 		}
 	}
 }
+
+func TestStackName(t *testing.T) {
+	w, task, cpu := restingWorld(t)
+	cpu.stacks = append(cpu.stacks, stack{"NMI", base + 0x200000, base + 0x202000})
+	w.Kernel.cpus = lazy[[]CPU]{done: true, value: []CPU{*cpu}}
+	for _, tc := range []struct {
+		sp   uint64
+		want string
+	}{
+		{task.Stack + 8, "TASK"}, {task.StackEnd(), "TASK"}, {cpu.stacks[0].start + 8, "IRQ"}, {cpu.stacks[0].end, "IRQ"},
+		{base + 0x201000, "NMI"}, {base + 0x3fff00, ""}, {0, ""},
+	} {
+		if got := w.StackName(ctx, task, tc.sp); got != tc.want {
+			t.Errorf("%#x: %q, want %q", tc.sp, got, tc.want)
+		}
+	}
+}

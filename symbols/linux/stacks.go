@@ -84,3 +84,21 @@ func (c *CPU) stackAt(sp uint64) (stack, bool) {
 	}
 	return stack{}, false
 }
+
+// StackName tells which stack an address belongs to, as the kernel's traces do: TASK for that of the task, IRQ, NMI, #DF and so
+// on for those of the CPUs, or "" if it is none of them. A stack pointer belongs to the stack below whose end it stands.
+func (k *Kernel) StackName(ctx context.Context, t *Task, sp uint64) string {
+	if t.onStack(sp - 1) {
+		return t.stack().name
+	}
+	cpus, err := k.CPUs(ctx)
+	if err != nil {
+		return ""
+	}
+	for i := range cpus {
+		if s, ok := cpus[i].stackAt(sp - 1); ok {
+			return s.name
+		}
+	}
+	return ""
+}

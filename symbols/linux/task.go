@@ -30,6 +30,9 @@ type Task struct {
 	cred      uint64 // virtual, of its struct cred
 }
 
+// StackEnd returns the virtual address behind the task's stack.
+func (t *Task) StackEnd() uint64 { return t.Stack + t.stackSize }
+
 // taskLayout is what is read of every task_struct.
 type taskLayout struct {
 	task      *layout

@@ -136,17 +136,17 @@ func (tr *tracer) onCPUs(list *linux.TaskList) []*linux.Task {
 // write writes a backtrace for people.
 func (b *trace) write(w io.Writer) error {
 	b.writeHeader(w)
-	onlyTask := !slices.ContainsFunc(b.Frames, func(f traceFrame) bool { return f.Stack != "TASK" })
+	onlyTask := !slices.ContainsFunc(b.Frames, func(f traceFrame) bool { return f.Stack != "TASK" && f.Stack != "" })
 	stack := ""
 	for i := range b.Frames {
 		f := &b.Frames[i]
-		if f.Stack != stack && !onlyTask {
+		if f.Stack != stack && f.Stack != "" && !onlyTask {
 			if stack != "" {
 				fmt.Fprintf(w, " </%s>\n", stack)
 			}
 			fmt.Fprintf(w, " <%s>\n", f.Stack)
+			stack = f.Stack
 		}
-		stack = f.Stack
 		f.write(w, i)
 	}
 	switch {
@@ -200,6 +200,9 @@ func (f *traceFrame) name() string {
 	}
 	place := linux.Place{Offset: uint64(f.Offset), Module: f.Module}
 	place.Name, place.Size = f.Function, uint64(f.Size)
+	if f.Guessed {
+		return "? " + place.String()
+	}
 	return place.String()
 }
 

@@ -92,31 +92,3 @@ func TestTraceAsJSON(t *testing.T) {
 		}
 	}
 }
-
-func TestNameStacks(t *testing.T) {
-	const task, irq, entry, farEntry = 0xffffc900004b8000, 0xffffc90000003000, 0xfffffe000000de00, 0xfffffe7fffff0e00
-	for _, tc := range []struct {
-		name   string
-		frames []traceFrame
-		want   string
-	}{
-		{"the task's", []traceFrame{{SP: task}, {SP: task + 16<<10 - 8}}, "TASK TASK"},
-		{"from an interrupt back", []traceFrame{{SP: irq}, {SP: task}}, "IRQ TASK"},
-		{"an NMI", []traceFrame{{SP: entry}, {SP: entry + 8, Function: "end_repeat_nmi"}, {SP: task}}, "NMI NMI TASK"},
-		{"an NMI in an interrupt", []traceFrame{{SP: farEntry, Function: "asm_exc_nmi"}, {SP: irq}, {SP: task}}, "NMI IRQ TASK"},
-		{"a double fault", []traceFrame{{SP: entry}, {SP: entry, Function: "asm_exc_double_fault"}, {SP: task}}, "#DF #DF TASK"},
-		{"a machine check", []traceFrame{{SP: entry, Function: "asm_exc_machine_check"}, {SP: task}}, "#MC TASK"},
-		{"a breakpoint", []traceFrame{{SP: entry, Function: "asm_exc_debug"}}, "#DB"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			nameStacks(tc.frames, task)
-			var got []string
-			for _, f := range tc.frames {
-				got = append(got, f.Stack)
-			}
-			if s := strings.Join(got, " "); s != tc.want {
-				t.Errorf("%s, want %s", s, tc.want)
-			}
-		})
-	}
-}

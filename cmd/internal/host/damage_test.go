@@ -29,18 +29,25 @@ const (
 )
 
 // TestDamage breaks a dead machine's memory in many ways, and lets every command look at what is left. None may hang, crash, or
-// take more memory than a small computer has. PHYSGDB_DAMAGE sets how many machines are broken.
+// take more memory than a small computer has. PHYSGDB_DAMAGE sets how many machines of each kernel are broken (make damage).
 //
 // What is broken is what the commands read of the whole machine: its page tables, tasks, lists, stacks and logs.
 func TestDamage(t *testing.T) {
 	if testing.Short() {
-		t.Skip("boots a machine")
+		t.Skip("boots machines")
 	}
-	seeds := 60
+	seeds := 150
 	if n, err := strconv.Atoi(os.Getenv("PHYSGDB_DAMAGE")); err == nil {
 		seeds = n
 	}
-	g, err := guest.Boot(ctx, guest.Config{Release: "6.12", MemoryMiB: 256, PTI: true})
+	for _, release := range []string{"6.1", "6.12"} {
+		t.Run(release, func(t *testing.T) { damage(t, release, int64(seeds)) })
+	}
+}
+
+// damage breaks a machine with a kernel as often as seeds says.
+func damage(t *testing.T, release string, seeds int64) {
+	g, err := guest.Boot(ctx, guest.Config{Release: release, MemoryMiB: 256, PTI: true})
 	must(t, err)
 	defer g.Close()
 	vmlinux, err := symbols.Open(g.Kernel.Vmlinux)
@@ -57,7 +64,7 @@ func TestDamage(t *testing.T) {
 		workers.Go(func() {
 			v := newVictim(t, g.RAMFile())
 			v.places = healthy.places
-			for seed := next.Add(1); seed <= int64(seeds) && !t.Failed(); seed = next.Add(1) {
+			for seed := next.Add(1); seed <= seeds && !t.Failed(); seed = next.Add(1) {
 				v.seed = seed
 				v.harm()
 				failures.Add(int64(v.examine(t, vmlinux, false)))

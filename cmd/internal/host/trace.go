@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"strings"
 
 	"physgdb/bridge"
 	"physgdb/mmu"
@@ -40,7 +39,8 @@ type traceFrame struct {
 	File     string       `json:"file,omitempty"`
 	Line     int          `json:"line,omitempty"`
 	Inlined  []inlined    `json:"inlined,omitempty"` // innermost first
-	Stack    string       `json:"stack"`             // TASK, IRQ, NMI…
+	Stack    string       `json:"stack"`             // TASK, IRQ, NMI…, or empty if it is none that is known
+	Guessed  bool         `json:"guessed,omitempty"` // that it called the one before; no unwind table tells
 	Regs     *interrupted `json:"interrupted,omitempty"`
 }
 
@@ -98,13 +98,12 @@ const stacksAhead = 128
 
 // readAhead reads the used part of stacks, so that a bridge's cache has them. Who reads them misses what is not there.
 func (tr *tracer) readAhead(ctx context.Context, tasks []*linux.Task) {
-	const stackSize = 16 << 10 // at least; THREAD_SIZE, arch/x86/include/asm/page_64_types.h
 	if _, inPlace := tr.m.Memory.Memory.(bridge.Viewer); inPlace || len(tasks) == 1 {
 		return
 	}
 	var ops []mmu.Op
 	for _, t := range tasks {
-		for at := t.SP; at-t.Stack < stackSize; at = at&^(mmu.PageSize-1) + mmu.PageSize {
+		for at := t.SP; at >= t.Stack && at < t.StackEnd(); at = at&^(mmu.PageSize-1) + mmu.PageSize {
 			ops = append(ops, mmu.Op{VA: at, Buf: make([]byte, mmu.PageSize-at%mmu.PageSize)})
 		}
 	}
@@ -135,9 +134,10 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*trace, error) {
 		return nil, err
 	}
 	for i := range found.Frames {
-		b.Frames = append(b.Frames, tr.frame(ctx, &found.Frames[i], i))
+		f := tr.frame(ctx, &found.Frames[i], i)
+		f.Stack = tr.m.Kernel.StackName(ctx, t, uint64(f.SP))
+		b.Frames = append(b.Frames, f)
 	}
-	nameStacks(b.Frames, t.Stack)
 	if found.User != nil {
 		b.User = newUserSide(found.User)
 	}
@@ -159,7 +159,7 @@ func (tr *tracer) rests(ctx context.Context, c *linux.CPU, t *linux.Task, regs *
 // frame names a function. Inlined functions are known where line tables are.
 func (tr *tracer) frame(ctx context.Context, f *linux.Frame, n int) traceFrame {
 	site := f.CallSite()
-	out := traceFrame{SP: address(f.SP), PC: address(f.PC)}
+	out := traceFrame{SP: address(f.SP), PC: address(f.PC), Guessed: f.Guessed}
 	if place, err := tr.m.Kernel.Symbolize(ctx, site); err == nil {
 		out.Function, out.Module = place.Name, place.Module
 		out.Offset, out.Size = address(place.Offset+f.PC-site), address(place.Size)
@@ -210,45 +210,4 @@ func registerMap(r *linux.Registers) map[string]address {
 		}
 	}
 	return known
-}
-
-// Where the kernel keeps the stacks that the CPU switches to by itself (the CPU entry area, Documentation/arch/x86/x86_64/
-// mm.rst), and how far apart the stacks of two tasks lie at least: twice the size of one, as they are aligned to their size
-// and a page between them is left free.
-const (
-	entryAreaStart = 0xffff_fe00_0000_0000
-	entryAreaEnd   = 0xffff_fe80_0000_0000
-	stackSpacing   = 32 << 10
-)
-
-// nameStacks says of every frame on which stack it lies, by the names that the kernel's own traces give them.
-func nameStacks(frames []traceFrame, taskStack uint64) {
-	for i := len(frames) - 1; i >= 0; i-- {
-		f := &frames[i]
-		switch sp := uint64(f.SP); {
-		case sp-taskStack < stackSpacing:
-			f.Stack = "TASK"
-		case sp < entryAreaStart || sp >= entryAreaEnd:
-			f.Stack = "IRQ"
-		case i+1 < len(frames) && isException(frames[i+1].Stack):
-			f.Stack = frames[i+1].Stack
-		default: // the outermost function on the stack of an exception is its entry
-			f.Stack = exceptionOf(f.Function)
-		}
-	}
-}
-
-func isException(stack string) bool { return stack == "NMI" || strings.HasPrefix(stack, "#") }
-
-// exceptionOf names the stack of an exception by its entry (arch/x86/include/asm/idtentry.h; stack_type_name,
-// arch/x86/kernel/dumpstack_64.c).
-func exceptionOf(entry string) string {
-	for name, stack := range map[string]string{
-		"double_fault": "#DF", "debug": "#DB", "machine_check": "#MC", "vmm_communication": "#VC",
-	} {
-		if strings.HasSuffix(entry, "exc_"+name) {
-			return stack
-		}
-	}
-	return "NMI"
 }
