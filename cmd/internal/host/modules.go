@@ -20,7 +20,9 @@ func modulesCommand() Command {
 		Help: "list the modules that the kernel had loaded",
 		About: `TAINT has the letters by which the kernel marks a module that is not quite its own: O out of tree, E unsigned,
 P proprietary… BASE is where its code begins. gdb loads the symbols of those whose files lie in the usual places or below
---modules DIR; --files says which files those are, or why there is none and how gdb is told to load one from elsewhere.
+--modules DIR; --files says which files those are, or why there is none. For the others the command is printed by which gdb
+loads one from elsewhere. Where objdump -h shows the sections of such a file at other addresses than 0, gdb would show wrong
+values: first objcopy --change-section-vma '*=0' NAME.ko
 
 Examples:
   physgdb modules file:/tmp/ram --vmlinux vmlinux
@@ -103,12 +105,12 @@ func (m *Machine) writeModules(ctx context.Context, w io.Writer, names []string,
 		fmt.Fprintf(out, "%-24s %9s  %-9s %-5s %-18s  %s\n", "NAME", "SIZE", "STATE", "TAINT", "BASE", "USED BY")
 	}
 	damage := slices.Clone(list.Damage)
-	var fileless []string
+	var fileless []*linux.Module
 	for _, md := range modules {
 		line := newModuleLine(md)
 		gdbs, noFile := m.library(ctx, md)
 		if noFile != nil {
-			fileless = append(fileless, oneLine(md.Name))
+			fileless = append(fileless, md)
 		}
 		line.File = gdbs.Name
 		if asJSON {
@@ -127,9 +129,33 @@ func (m *Machine) writeModules(ctx context.Context, w io.Writer, names []string,
 		}
 	}
 	if len(fileless) > 0 && !files && !asJSON {
-		fmt.Fprintf(out, "gdb is not given the symbols of %s; see modules --files\n", strings.Join(fileless, " "))
+		writeFileless(ctx, out, fileless)
 	}
 	return cmp.Or(out.Flush(), missing, listDamage("modules", damage))
+}
+
+// mostFileless is how many commands are written where nobody asked for them.
+const mostFileless = 16
+
+// writeFileless writes for modules whose files were not found how to load their symbols into gdb.
+func writeFileless(ctx context.Context, w io.Writer, modules []*linux.Module) {
+	fmt.Fprintln(w, "\nTheir files were not found here (why not: modules --files). Where you have them, in gdb:")
+	for i, md := range modules {
+		if i == mostFileless {
+			fmt.Fprintf(w, "and for %d more: modules --files\n", len(modules)-i)
+			return
+		}
+		fmt.Fprintln(w, addSymbolFile(ctx, md))
+	}
+}
+
+// addSymbolFile is gdb's command to load a module's symbols from a file of the user's, or why there is none.
+func addSymbolFile(ctx context.Context, md *linux.Module) string {
+	command, err := md.AddSymbolFile(ctx, "")
+	if err != nil {
+		return oneLine(err.Error())
+	}
+	return command
 }
 
 // writeModuleFile tells which file gdb loads a module's symbols from, or why from none and what the user can do.
@@ -139,11 +165,7 @@ func writeModuleFile(ctx context.Context, w io.Writer, md *linux.Module, path st
 		return err
 	}
 	fmt.Fprintf(w, "  %s\n", oneLine(noFile.Error()))
-	command, err := md.AddSymbolFile(ctx, "")
-	if err != nil {
-		command = oneLine(err.Error())
-	}
-	_, err = fmt.Fprintf(w, "  %s\n", command)
+	_, err := fmt.Fprintf(w, "  %s\n", addSymbolFile(ctx, md))
 	return err
 }
 
