@@ -65,9 +65,22 @@ func (m *Machine) threads(ctx context.Context) ([]thread, error) {
 	} else {
 		all = m.taskThreads(cpus, tasks)
 	}
+	if all = distinct(all); len(all) == 0 {
+		return m.bareCPUs(ctx), nil
+	}
 	m.markDead(ctx, all)
 	slices.SortStableFunc(all, func(a, b thread) int { return cmp.Compare(a.rank(), b.rank()) })
 	return all, nil
+}
+
+// distinct leaves out threads whose number is taken, as damaged lists may have two tasks with one pid.
+func distinct(all []thread) []thread {
+	taken := map[gdbstub.ThreadID]bool{}
+	return slices.DeleteFunc(all, func(t thread) bool {
+		again := taken[t.ID]
+		taken[t.ID] = true
+		return again || t.ID <= 0
+	})
 }
 
 // rank orders threads by how much a user wants to see them.
