@@ -59,6 +59,13 @@ type Config struct {
 // idle machine.
 const patience = 5 * time.Minute
 
+// errEarly says that a guest died by itself while it booted.
+var errEarly = errors.New("the guest panicked before it was told to")
+
+// mostBoots is how often a guest is booted that dies early: in software emulation, on a busy machine, a kernel does so
+// once in a while.
+const mostBoots = 3
+
 // Boot boots a guest, waits until it has panicked, and freezes it. The guest must be closed.
 func Boot(ctx context.Context, c Config) (*Guest, error) {
 	c = c.withDefaults()
@@ -66,12 +73,18 @@ func Boot(ctx context.Context, c Config) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guest{Kernel: k, config: c, dir: c.Dir}
-	if err := g.boot(ctx); err != nil {
-		err = fmt.Errorf("boot guest %s: %w%s", k.Release, err, g.evidence())
-		return nil, errors.Join(err, g.Close())
+	for boots := 1; ; boots++ {
+		g := &Guest{Kernel: k, config: c, dir: c.Dir}
+		err := g.boot(ctx)
+		if err == nil {
+			return g, nil
+		}
+		text := g.evidence()
+		if closeErr := g.Close(); !errors.Is(err, errEarly) || boots == mostBoots || closeErr != nil {
+			return nil, errors.Join(fmt.Errorf("boot guest %s: %w%s", k.Release, err, text), closeErr)
+		}
+		c.Logger.Warn("the guest died early and is booted again" + text)
 	}
-	return g, nil
 }
 
 func (c Config) withDefaults() Config {
@@ -184,7 +197,7 @@ func (g *Guest) ended() (bool, error) {
 		return false, nil
 	}
 	if said.panic == "" {
-		return false, errors.New("the guest panicked before it was told to")
+		return false, errEarly
 	}
 	return true, nil
 }
