@@ -85,12 +85,18 @@ func linearMapping(b *testing.B, h *host, size uint64) uint64 {
 
 // trivialStub is the least that gdb takes for a stub: memory is a page of bytes, made hexadecimal beforehand.
 func trivialStub(b *testing.B) string {
+	memory := []byte(hex.EncodeToString(bytes.Repeat([]byte{0xa5}, rsp.DefaultLimit/2)))
+	return listen(b, func(conn net.Conn) { answerTrivially(conn, memory) })
+}
+
+// listen lets clients in until the benchmark ends, and returns where.
+func listen(b *testing.B, answer func(net.Conn)) string {
+	b.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { listener.Close() })
-	memory := []byte(hex.EncodeToString(bytes.Repeat([]byte{0xa5}, rsp.DefaultLimit/2)))
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -99,7 +105,7 @@ func trivialStub(b *testing.B) string {
 			}
 			go func() {
 				defer conn.Close()
-				answerTrivially(conn, memory)
+				answer(conn)
 			}()
 		}
 	}()

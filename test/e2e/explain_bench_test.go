@@ -113,24 +113,7 @@ type recording struct {
 // serve answers clients: by asking the stub at an address and remembering what it said, or, without an address, from memory.
 func (r *recording) serve(b *testing.B, stub string) string {
 	b.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				r.answer(conn, stub)
-			}()
-		}
-	}()
-	return listener.Addr().String()
+	return listen(b, func(conn net.Conn) { r.answer(conn, stub) })
 }
 
 // answer goes on until the client is gone.
