@@ -21,7 +21,7 @@ const (
 )
 
 // batch drives one ReadPhys from its first request to its last completion. It belongs to whoever has the client's turn,
-// and lives as long as the client, so that tags still at rest and the newest stamp outlast a call.
+// and lives as long as the client, so that strays and the newest stamp outlast a call.
 type batch struct {
 	c     *Client
 	ports *ports
@@ -98,7 +98,7 @@ func (b *batch) begin(ops []bridge.Op) {
 	b.newest.expire(b.now)
 }
 
-// end lets go of what belongs to the caller. Requests still in the air are given up, and their tags rest.
+// end lets go of what belongs to the caller. Requests still in the air are given up.
 func (b *batch) end() {
 	for tag := range b.flights {
 		if b.flights[tag].active {
@@ -121,7 +121,7 @@ func (b *batch) patience() time.Duration {
 		until = min(until, b.tags.next())
 	}
 	if b.active == 0 {
-		until = min(until, b.heard+b.c.opts.Budget)
+		until = min(until, b.heard+b.c.opts.Budget, b.now+awakeAfter)
 	}
 	return max(until-b.now, 0)
 }
@@ -132,27 +132,48 @@ func (b *batch) pending() bool { return len(b.again) > 0 || b.cutter.more() }
 // fill sends as much as may be in the air and there are tags for.
 func (b *batch) fill() {
 	for b.active < b.c.opts.Tags && b.pending() {
-		tag, ok := b.tags.take(b.now, b.newest.known)
+		p := b.peek()
+		tag, n, ok := b.tags.take(b.now, b.newest.known, &p)
 		if !ok {
 			return
 		}
-		b.send(tag, b.next())
+		b.skip(n)
+		p.buf = p.buf[:n]
+		b.send(tag, p)
 	}
 }
 
+// next takes the piece to be sent next off what is pending.
 func (b *batch) next() piece {
-	if len(b.again) == 0 {
-		return b.cutter.next()
-	}
-	p := b.again[0]
-	b.again = slices.Delete(b.again, 0, 1)
+	p := b.peek()
+	b.skip(len(p.buf))
 	return p
+}
+
+func (b *batch) peek() piece {
+	if len(b.again) == 0 {
+		return b.cutter.peek()
+	}
+	return b.again[0]
+}
+
+// skip goes on behind the first n bytes of the piece that peek returns.
+func (b *batch) skip(n int) {
+	if len(b.again) == 0 {
+		b.cutter.skip(n)
+		return
+	}
+	p := &b.again[0]
+	if p.got(n); len(p.buf) == 0 {
+		b.again = slices.Delete(b.again, 0, 1)
+	}
 }
 
 func (b *batch) send(tag uint8, p piece) {
 	if p.giveUp == 0 {
 		p.giveUp = b.now + b.c.opts.Budget
 	}
+	p.tag = tag
 	if p.tries++; p.tries > 1 {
 		b.c.retries.Add(1)
 	}
@@ -162,7 +183,7 @@ func (b *batch) send(tag uint8, p piece) {
 	}
 	expires := b.now + b.c.opts.Timeout
 	b.expires = min(b.expires, expires)
-	b.flights[tag].begin(p, b.newest, b.now, expires)
+	b.flights[tag].begin(p, b.newest, expires)
 	b.active++
 
 	req := Request{Requester: b.c.opts.Requester, Tag: tag, Addr: p.addr, Len: len(p.buf)}
@@ -193,6 +214,9 @@ func (b *batch) receive(tag uint8) {
 		switch {
 		case err == unix.EAGAIN:
 			return
+		case err != nil && f.active && b.tags.suspect(tag):
+			f.why = b.unreachable(err) // perhaps news about a stray
+			return
 		case err != nil && f.active:
 			b.bounce(tag, err)
 			return
@@ -208,13 +232,13 @@ func (b *batch) receive(tag uint8) {
 }
 
 // late looks at one datagram on the port of a tag with nothing in the air. Its data are of no use any more, but if it
-// answers the last request there, the adapter is alive and has come that far.
+// answers a request of ours, the adapter is alive.
 func (b *batch) late(tag uint8, datagram []byte) {
 	stamp, tlp, _ := DecodeStamp(datagram)
 	c, err := DecodeCompletion(tlp)
 	f := &b.flights[tag]
 	if err == nil && c.Tag == tag && c.Requester == b.c.opts.Requester && f.sent.fresh(stamp) {
-		b.hear(tag)
+		b.heard = b.now
 	}
 }
 
@@ -226,8 +250,7 @@ func (b *batch) take(tag uint8, datagram []byte) {
 		b.reject(tag, err)
 	case done:
 		b.hear(tag)
-		b.land(tag)
-		b.tags.give(tag)
+		b.finish(tag)
 	default:
 		b.hear(tag)
 	}
@@ -239,17 +262,25 @@ func (b *batch) reject(tag uint8, err error) {
 	switch {
 	case errors.As(err, &refused):
 		b.hear(tag)
-		p := b.ground(tag)
+		p := b.refuse(tag, refused)
 		p.fail(b.cutter.ops, refused)
-	case err != errDuplicate:
+	case err != errDuplicate && err != errStray:
 		b.flights[tag].why = err
 	}
 }
 
-// hear notes that the adapter answered the request in the air under tag.
+// hear notes that the adapter answered the request in the air under tag: in time, unless it was asked before.
 func (b *batch) hear(tag uint8) {
 	b.heard = b.now
-	b.tags.answered(b.flights[tag].at)
+	if !b.repeats(tag) {
+		b.tags.hear(b.now)
+	}
+}
+
+// repeats reports whether the request in the air under tag was asked there before, and that may have been answered.
+func (b *batch) repeats(tag uint8) bool {
+	f := &b.flights[tag]
+	return b.tags.suspect(tag) && b.tags.double(tag, f.addr, len(f.buf))
 }
 
 // match decides whether a datagram answers the request in the air under tag, and takes its data if so.
@@ -269,8 +300,11 @@ func (b *batch) match(tag uint8, datagram []byte) (done bool, err error) {
 		return false, errRequester
 	case !f.sent.fresh(stamp):
 		return false, errStale
+	case b.tags.suspect(tag) && !f.fits(&c):
+		return false, errStray
 	}
-	if done, err = f.accept(&c); err == nil {
+	done, err = f.accept(&c)
+	if err == nil || errors.As(err, new(*refusal)) {
 		b.newest.note(stamp, b.now)
 	}
 	return done, err
@@ -278,8 +312,8 @@ func (b *batch) match(tag uint8, datagram []byte) (done bool, err error) {
 
 // expire tries again what was not answered in time.
 func (b *batch) expire() {
-	if b.active == 0 && b.pending() && b.now-b.heard >= b.c.opts.Budget {
-		b.giveUp(b.next()) // every tag is at rest
+	if b.active == 0 && b.pending() {
+		b.starve()
 	}
 	if b.now < b.expires {
 		return
@@ -297,10 +331,18 @@ func (b *batch) expire() {
 	}
 }
 
+// starve waits for the end of strays, for as long as a request may take.
+func (b *batch) starve() {
+	b.tags.starve(b.now)
+	if b.now-b.heard >= b.c.opts.Budget {
+		b.giveUp(b.next())
+	}
+}
+
 // bounce handles a request that the network would not carry: most often a port where nobody listens.
 func (b *batch) bounce(tag uint8, err error) {
 	p := b.land(tag)
-	b.tags.rest(restingTag{tag, b.now, b.c.opts.Timeout, b.c.opts.Timeout}) // nobody there, nobody answers
+	b.tags.rest(tag, b.now+b.c.opts.Timeout) // nobody there, nobody answers: no stray
 	p.why = b.unreachable(err)
 	p.tries = min(p.tries, b.c.opts.Retries) // it costs no time, so only the budget ends this
 	b.retry(p)
@@ -321,10 +363,29 @@ func (b *batch) land(tag uint8) piece {
 	return b.flights[tag].end()
 }
 
-// ground lands a request whose completions may still come, so its tag must rest.
+// finish lands a request that was answered in full. Of one that was asked before, the own answer may still come.
+func (b *batch) finish(tag uint8) piece {
+	if b.repeats(tag) {
+		return b.ground(tag)
+	}
+	b.tags.give(tag)
+	return b.land(tag)
+}
+
+// refuse lands a request that was refused. Completions sent before that, but not here yet, are told by their stamps, if
+// there are any.
+func (b *batch) refuse(tag uint8, r *refusal) piece {
+	if r.last && b.newest.known {
+		return b.finish(tag)
+	}
+	return b.ground(tag)
+}
+
+// ground lands a request whose completions may still come.
 func (b *batch) ground(tag uint8) piece {
-	least, most := b.c.opts.rests()
-	b.tags.rest(restingTag{tag, b.now, least, most})
+	f := &b.flights[tag]
+	b.tags.add(tag, f.addr, len(f.buf), b.now)
+	b.tags.give(tag)
 	return b.land(tag)
 }
 
@@ -375,7 +436,7 @@ func (b *batch) abandon(err error) {
 	}
 	b.again = b.again[:0]
 	for b.cutter.more() {
-		p := b.cutter.next()
+		p := b.next()
 		p.fail(b.cutter.ops, err)
 	}
 }

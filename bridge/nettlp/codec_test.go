@@ -269,7 +269,7 @@ func FuzzAccept(f *testing.F) {
 	f.Fuzz(func(t *testing.T, addr uint64, n uint16, tlp []byte) {
 		room := pageSize - int(addr%pageSize)
 		var fl flight
-		fl.begin(piece{addr: bridge.PhysAddr(addr), buf: make([]byte, 1+int(n)%room)}, reference{}, 0, 0)
+		fl.begin(piece{addr: bridge.PhysAddr(addr), buf: make([]byte, 1+int(n)%room)}, reference{}, 0)
 		c, err := DecodeCompletion(tlp)
 		if err != nil {
 			return

@@ -7,7 +7,7 @@
 // [Client.ReadPhys] cuts every piece at 4 KiB boundaries and at the maximum read request size (MRRS), and sends each
 // part as a memory read (MRd) under its own tag, as many at a time as there are tags. Tag t travels on UDP port base+t,
 // source and destination alike. The machine answers with completions (CplD), several per request if it likes; each names
-// its place by the count of bytes still to come. Lost requests are sent again on another tag.
+// its place by the count of bytes still to come. Lost requests are sent again, by turns on the same tag and on another.
 //
 // The goroutine that wants the data sends, waits and receives itself, so a read costs little more than the round trip.
 // In return one batch is in the air at a time: others wait for their turn.
@@ -20,17 +20,23 @@
 // count. Adapters stamp what they send with a tick and a sequence number, so a completion must also be newer than the
 // newest stamp that had come in when its request went out; a duplicate never is.
 //
-// Stamps do not help when not the answer is late but the adapter: it answers a request that was given up long ago, with
-// a new stamp. So a tag whose request was given up rests for ten timeouts, and for three seconds unless a later request
-// was answered in the meantime, which shows that the adapter is not behind. (With tags= in the URL there are too few tags
-// for that, and they rest for a quarter of the time a request may take at most: do not set it without need.)
+// Stamps do not help when not the answer is late but the adapter: it stood still, and now answers all that it was asked,
+// with new stamps, while the same tags ask for something else. So a request that was not answered in full is remembered
+// as a stray, and under its tag nothing is asked whose completions could be mistaken for the stray's. Lower Address and
+// Byte Count of a completion always add up to the end of the request, modulo 128, which serves as more bits of the tag: a
+// request is cut a little shorter, if need be, to end elsewhere. Requests that lie within 64 bytes are answered whole, so
+// their length tells them apart as well. To ask for the same bytes again is always safe: the RAM of a dead machine does
+// not change. A stray is forgotten after other answers came in time for three seconds in all, or after half a minute. When
+// no tag is left that will do, a read waits for as long as a request may take, and then fails.
 //
 // # What remains
 //
-// The trap stays open where there is no stamp to compare with: with an adapter that leaves the stamp zero (libtlp's
-// psmem), in the first round trip of a session, and in the first after five seconds of silence, because the tick wraps
-// within half a minute. There a tag's socket is emptied before the tag is used again, and tags take turns; a duplicate
-// that comes later than that would be believed if it fits. So would the answer of an adapter that stalls for more than
-// three seconds. One that sends well-formed lies, say another line's data under the right header, cannot be told from an
-// honest one.
+// The trap of the late duplicate stays open where there is no stamp to compare with: with an adapter that leaves the stamp
+// zero (libtlp's psmem), and in the first round trip after five seconds of silence, because the tick wraps within half a
+// minute. There a tag's socket is emptied before the tag is used again, and tags take turns; a duplicate that comes later
+// than that would be believed if it fits. A request that the network doubled counts as answered after the first answer,
+// though the second has a newer stamp. A client remembers its own strays only: what another, with the same addresses, ports
+// and requester ID, asked of an adapter that stands still may come to the next as an answer. And an adapter may not stand
+// still for more than half a minute. One that sends well-formed lies, say another line's data under the right header,
+// cannot be told from an honest one.
 package nettlp

@@ -20,11 +20,17 @@ var (
 	errRetry     = fmt.Errorf("%w: %v", bridge.ErrRefused, StatusCRS)
 )
 
-// errDuplicate: the bytes came before. It is no fault of the answer.
-var errDuplicate = errors.New("duplicate completion")
+// No fault of the answer.
+var (
+	errDuplicate = errors.New("duplicate completion") // the bytes came before
+	errStray     = errors.New("completion of an earlier request")
+)
 
 // refusal is an answer that no retry would change.
-type refusal struct{ what string }
+type refusal struct {
+	what string
+	last bool // no completion follows
+}
 
 func (r *refusal) Error() string { return fmt.Sprintf("%v: %s", bridge.ErrRefused, r.what) }
 func (r *refusal) Unwrap() error { return bridge.ErrRefused }
@@ -33,7 +39,6 @@ func (r *refusal) Unwrap() error { return bridge.ErrRefused }
 type flight struct {
 	piece
 	active  bool
-	at      time.Duration // when it was sent
 	expires time.Duration // when to try again
 	sent    reference     // the newest stamp when it was sent
 	count   int           // bytes received
@@ -41,8 +46,8 @@ type flight struct {
 }
 
 // begin puts p in the air.
-func (f *flight) begin(p piece, sent reference, at, expires time.Duration) {
-	f.piece, f.sent, f.at, f.expires = p, sent, at, expires
+func (f *flight) begin(p piece, sent reference, expires time.Duration) {
+	f.piece, f.sent, f.expires = p, sent, expires
 	f.active, f.count = true, 0
 	f.seen = dwSet{}
 }
@@ -53,6 +58,14 @@ func (f *flight) end() piece {
 	p.got(f.prefix())
 	f.active, f.piece = false, piece{}
 	return p
+}
+
+// fits reports whether a completion belongs to a request of this one's shape: it tells the same end, and begins where this
+// one does or a completer may cut it.
+func (f *flight) fits(c *Completion) bool {
+	at := f.limit() - bridge.PhysAddr(c.ByteCount)
+	return c.ByteCount <= len(f.buf) && (bridge.PhysAddr(c.Lower)-at)%endings == 0 &&
+		(at == f.addr || at%lineSize == 0 || (at-f.addr&^3)%looseCut == 0)
 }
 
 // accept takes the data of a completion that is addressed to this flight and fresh. It reports whether all bytes are
@@ -83,9 +96,9 @@ func checkStatus(c *Completion) error {
 	case c.Status == StatusCRS:
 		return errRetry
 	case c.Status != StatusSC:
-		return &refusal{c.Status.String()}
+		return &refusal{c.Status.String(), true}
 	case c.Poisoned:
-		return &refusal{"data poisoned (EP): the machine knows them to be bad"}
+		return &refusal{"data poisoned (EP): the machine knows them to be bad", false}
 	case !c.Data:
 		return errNoData
 	}

@@ -12,6 +12,7 @@ type piece struct {
 	addr   bridge.PhysAddr
 	buf    []byte
 	tries  int           // requests sent for it
+	tag    uint8         // of the last of them
 	giveUp time.Duration // when its time is over, on the batch's clock; 0 before the first try
 	why    error         // the last thing that went wrong with it, nil for mere silence
 }
@@ -35,15 +36,16 @@ func (c *cutter) more() bool {
 	return false
 }
 
-// next returns the next piece, of which more must have reported that there is one.
-func (c *cutter) next() piece {
+// peek returns the next piece, of which more must have reported that there is one.
+func (c *cutter) peek() piece {
 	op := &c.ops[c.op]
 	addr := op.Addr + bridge.PhysAddr(c.off)
 	n := min(len(op.Buf)-c.off, c.mrrs, pageSize-int(addr&(pageSize-1)))
-	p := piece{op: c.op, addr: addr, buf: op.Buf[c.off : c.off+n]}
-	c.off += n
-	return p
+	return piece{op: c.op, addr: addr, buf: op.Buf[c.off : c.off+n]}
 }
+
+// skip goes on behind the first n bytes of the piece that peek returns.
+func (c *cutter) skip(n int) { c.off += n }
 
 // fail notes that the piece could not be read. The op keeps the lowest address that failed.
 func (p *piece) fail(ops []bridge.Op, err error) {
@@ -60,6 +62,9 @@ func (p *piece) wanted(ops []bridge.Op) bool {
 	failed, ok := ops[p.op].Err.(*bridge.AccessError)
 	return !ok || p.addr < failed.Addr
 }
+
+// limit is the address behind the last byte of the piece.
+func (p *piece) limit() bridge.PhysAddr { return p.addr + bridge.PhysAddr(len(p.buf)) }
 
 // got moves the piece past its first n bytes.
 func (p *piece) got(n int) {

@@ -1,0 +1,143 @@
+package nettlp
+
+import (
+	"time"
+
+	"physgdb/bridge"
+)
+
+const (
+	// endings is how many ends of requests completions tell apart: Lower Address and Byte Count always add up to the
+	// address where the request ends, of which the first keeps seven bits.
+	endings = 1 << 7
+	// lineSize is the smallest read completion boundary: completers cut only at its multiples (PCIe base spec §2.3.1.1).
+	lineSize = 64
+	// looseCut is where libtlp's psmem cuts instead: every so many bytes from the first DW of a request.
+	looseCut = 256
+
+	// strayLife is how long the answer of a request can be under way while others come in time. The longer, the more strays
+	// there are on a line that loses, and the shorter requests must be cut.
+	strayLife = 3 * time.Second
+	// strayLimit is how long in all: an adapter that stands still longer has been restarted.
+	strayLimit = 30 * time.Second
+	// awakeAfter is for how long before an answer the adapter is known not to have stood still.
+	awakeAfter = 50 * time.Millisecond
+)
+
+// strays are the requests that were not answered in full, or asked twice under one tag: their completions may still
+// come. Of one shape there is one, or several that end at the very same address, where they ask for the same bytes.
+type strays struct {
+	byShape map[shape]stray
+	count   []int // by tag
+	queue   []sighting
+	awake   time.Duration // how long the adapter is known to have been awake
+	heard   time.Duration // when it last answered in time
+}
+
+// shape is what the completions of a request show of it. Those of requests of different shapes never look alike.
+type shape struct {
+	tag   uint8
+	end   uint8 // its end, modulo endings
+	alone uint8 // its length, if it is too short to be cut and does not begin where others are cut; else 0
+}
+
+// stray is a request whose completions may still come.
+type stray struct {
+	addr, end bridge.PhysAddr
+	since     time.Duration // when the last such request was given up
+}
+
+// sighting says when a stray is over, unless it was asked again since.
+type sighting struct {
+	shape
+	since time.Duration
+	awake time.Duration
+}
+
+func newStrays(tags int) strays { return strays{byShape: map[shape]stray{}, count: make([]int, tags)} }
+
+func shapeOf(tag uint8, addr bridge.PhysAddr, n int) shape {
+	s := shape{tag: tag, end: uint8((addr + bridge.PhysAddr(n)) % endings)}
+	if in := int(addr % lineSize); in > 0 && in+n <= lineSize {
+		s.alone = uint8(n)
+	}
+	return s
+}
+
+// add takes in a request, given up now, which admits has let pass. Of requests with one end the last counts.
+func (s *strays) add(tag uint8, addr bridge.PhysAddr, n int, now time.Duration) {
+	sh := shapeOf(tag, addr, n)
+	if _, ok := s.byShape[sh]; !ok {
+		s.count[tag]++
+	}
+	s.byShape[sh] = stray{addr, addr + bridge.PhysAddr(n), now}
+	s.queue = append(s.queue, sighting{sh, now, s.awake})
+}
+
+// hear notes that the adapter answered something in time.
+func (s *strays) hear(now time.Duration) {
+	s.awake += min(now-s.heard, awakeAfter)
+	s.heard = now
+}
+
+// starve notes that nothing can be asked any more, because of strays. An adapter that was awake passes for awake.
+func (s *strays) starve(now time.Duration) {
+	if now-s.heard <= 2*awakeAfter {
+		s.hear(now)
+	}
+}
+
+// expire forgets those that are over.
+func (s *strays) expire(now time.Duration) {
+	n := 0
+	for ; n < len(s.queue); n++ {
+		q := &s.queue[n]
+		if now-q.since < strayLimit && s.awake-q.awake < strayLife {
+			break
+		}
+		if old, ok := s.byShape[q.shape]; ok && old.since == q.since {
+			delete(s.byShape, q.shape)
+			s.count[q.tag]--
+		}
+	}
+	if n > 0 {
+		s.queue = s.queue[:copy(s.queue, s.queue[n:])]
+	}
+}
+
+// next returns when the first of them is over at the latest, or never.
+func (s *strays) next() time.Duration {
+	if len(s.queue) == 0 {
+		return never
+	}
+	return s.queue[0].since + strayLimit
+}
+
+// suspect reports whether a tag has any.
+func (s *strays) suspect(tag uint8) bool { return s.count[tag] > 0 }
+
+// double reports whether such a request would add none, because there is one of this shape with this end.
+func (s *strays) double(tag uint8, addr bridge.PhysAddr, n int) bool {
+	old, ok := s.byShape[shapeOf(tag, addr, n)]
+	return ok && old.end == addr+bridge.PhysAddr(n)
+}
+
+// admits reports whether no stray's completion could be taken, under tag, for one of this request, unless it brings the
+// same bytes.
+func (s *strays) admits(tag uint8, addr bridge.PhysAddr, n int) bool {
+	if !s.suspect(tag) {
+		return true
+	}
+	sh, end := shapeOf(tag, addr, n), addr+bridge.PhysAddr(n)
+	if old, ok := s.byShape[sh]; ok && old.end != end {
+		return false
+	}
+	// The last piece of a loose cut may look like the answer to a short request.
+	if sh.alone > 0 {
+		long, ok := s.byShape[shape{tag, sh.end, 0}]
+		return !ok || (long.end-bridge.PhysAddr(n)-long.addr&^3)%looseCut > 0
+	}
+	last := (end - addr&^3) % looseCut
+	_, ok := s.byShape[shape{tag, sh.end, uint8(last)}]
+	return last == 0 || !ok
+}
