@@ -130,6 +130,16 @@ func (t *Table) At(addr uint64) (sym Symbol, off uint64, ok bool) {
 	return sym, addr - sym.Addr, ok
 }
 
+// Next returns the lowest address above addr at which a symbol stands; 0 if there is none.
+func (t *Table) Next(addr uint64) uint64 {
+	order := t.byAddr()
+	i := sort.Search(len(order), func(i int) bool { return t.symbols[order[i]].Addr > addr })
+	if i == len(order) {
+		return 0
+	}
+	return t.symbols[order[i]].Addr
+}
+
 // better reports whether a person would rather read a than b at the same address.
 func better(a, b *Symbol) bool {
 	if a.Func != b.Func {

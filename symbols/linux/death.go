@@ -3,6 +3,7 @@ package linux
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -11,6 +12,7 @@ type Death struct {
 	CPU     *CPU   // that panicked, or nil if none did: the machine was stopped while it ran
 	Task    *Task  // that it ran then, or nil if that is not known
 	Message string // what panic() was told, or "" if the log does not have it any more
+	Cause   string // the first line of the oops that led to it, or "" if there was none
 	Oopses  int    // how often the kernel had caught itself at a fault
 	Taint   Taint
 }
@@ -44,8 +46,7 @@ func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
 	if err := k.findDead(ctx, d, int(id)); err != nil {
 		return nil, err
 	}
-	d.Message, err = k.panicMessage(ctx)
-	return d, err
+	return d, k.readLastWords(ctx, d)
 }
 
 // findDead finds the CPU that panicked, and its task.
@@ -73,19 +74,30 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 // panicPrefix is what panic() logs before its message (kernel/panic.c).
 const panicPrefix = "Kernel panic - not syncing: "
 
-// panicMessage looks for what panic() was told in the newest lines of the log.
-func (k *Kernel) panicMessage(ctx context.Context) (string, error) {
+// oopsPrefixes are how the first line of an oops begins that says what is wrong (arch/x86/mm/fault.c, lib/bug.c,
+// arch/x86/kernel/traps.c).
+var oopsPrefixes = []string{"BUG: ", "kernel BUG at ", "Oops: ", "general protection fault", "divide error", "stack guard page"}
+
+// readLastWords looks for what panic() was told, and for the oops before it, in the newest lines of the log.
+func (k *Kernel) readLastWords(ctx context.Context, d *Death) error {
 	const newest = 512 // records: a panic prints its message, then a backtrace, and sometimes the state of all CPUs
 	log, err := k.Log(ctx, newest)
 	if err != nil {
-		return "", ctx.Err() // one can do without the message
+		return ctx.Err() // one can do without
 	}
-	for i := len(log.Records) - 1; i >= 0; i-- {
-		if message, ok := strings.CutPrefix(log.Records[i].Text, panicPrefix); ok {
-			return message, nil
+	for i := range log.Records {
+		text := log.Records[i].Text
+		if message, ok := strings.CutPrefix(text, panicPrefix); ok {
+			d.Message = message
+			return nil
+		}
+		isOops := slices.ContainsFunc(oopsPrefixes, func(p string) bool { return strings.HasPrefix(text, p) })
+		if d.Oopses > 0 && d.Cause == "" && isOops {
+			d.Cause, _, _ = strings.Cut(text, "\n")
 		}
 	}
-	return "", nil
+	d.Cause = "" // without a panic it led to nothing
+	return nil
 }
 
 // Taint is the kernel's tainted_mask: what has happened that makes a developer distrust its state.

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"physgdb/mmu"
 	"physgdb/symbols"
@@ -115,6 +116,9 @@ func (k *Kernel) checkBuildID(ctx context.Context) error {
 	if id == nil {
 		inRAM = "memory has none where that would lie"
 	}
+	if words := strings.Fields(k.searchBanner(ctx)); len(words) > 2 {
+		inRAM += ", and is of Linux " + words[2]
+	}
 	return fmt.Errorf("%w: its build-id is %x, %s; get the vmlinux of the kernel that ran",
 		ErrOtherKernel, k.Symbols.BuildID, inRAM)
 }
@@ -155,16 +159,46 @@ func (k *Kernel) SpaceOf(ctx context.Context, cr3 uint64) (*mmu.Space, error) {
 	return k.m.Space(l.Root)
 }
 
-// Banner returns the first line that the kernel logged, "Linux version …", or "" if it cannot be read.
+// Banner returns the first line that the kernel logged, "Linux version …", or "" if it cannot be read. Without symbols it is
+// looked for in the kernel's image.
 func (k *Kernel) Banner(ctx context.Context) string {
 	addr, ok := k.Addr("linux_banner")
 	if !ok {
-		return ""
+		return k.searchBanner(ctx)
 	}
+	return k.readBanner(ctx, addr)
+}
+
+func (k *Kernel) readBanner(ctx context.Context, addr uint64) string {
 	p := make([]byte, 512)
 	n, _ := k.Space.ReadMemory(ctx, addr, p)
 	line, _, _ := bytes.Cut(p[:n], []byte{'\n'})
 	return string(bytes.TrimRight(line, "\x00"))
+}
+
+// searchBanner looks for the banner from the kernel's text on: it stands in the read-only data behind that.
+func (k *Kernel) searchBanner(ctx context.Context) string {
+	const most, piece = 64 << 20, 1 << 20
+	start := []byte(bannerStart)
+	p := make([]byte, piece+len(start))
+	for at := k.Text; at < k.Text+most; at += piece {
+		n, _ := k.Space.ReadMemory(ctx, at, p)
+		for from := 0; ; {
+			i := bytes.Index(p[from:n], start)
+			if i < 0 {
+				break
+			}
+			from += i + len(start)
+			line := k.readBanner(ctx, at+uint64(from-len(start)))
+			if _, build, ok := strings.Cut(line, "#"); ok && build != "" && build[0] >= '1' && build[0] <= '9' {
+				return line // and not what it is made from, which has no number yet
+			}
+		}
+		if ctx.Err() != nil {
+			return ""
+		}
+	}
+	return ""
 }
 
 // readSymbol reads a little-endian number of size bytes, at most 8, at a symbol.

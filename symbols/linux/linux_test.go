@@ -139,6 +139,21 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// TestBannerWithoutSymbols finds it in the image, behind what looks like it.
+func TestBannerWithoutSymbols(t *testing.T) {
+	d := newKernel(4)
+	at := textPhys + 3<<21 + 0xffffa
+	copy(d.RAM[at-0x1000:], "Linux version %s # SMP\x00")
+	copy(d.RAM[at:], "Linux version 6.1.0-test (me) #1 SMP\nmore")
+	k, err := linux.Attach(ctx, mmuOf(d), &linux.Options{CR3: d.CR3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := k.Banner(ctx), "Linux version 6.1.0-test (me) #1 SMP"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestAttachRefusesAnotherVmlinux(t *testing.T) {
 	d := newKernel(4)
 	for name, table := range map[string]*symbols.Table{

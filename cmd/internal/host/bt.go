@@ -20,7 +20,7 @@ func btCommand() Command {
 		About: `Without words it is the task that panicked or, if none did, those that were running. Frames are found by the
 kernel's own unwind tables, across interrupts, up to user space. A frame is its number, stack pointer, function and the
 offset in it as the kernel's traces have them, address, and line of the source where vmlinux tells it. Functions that the
-compiler inlined stand above the one that they are part of.
+compiler inlined stand above the one that they are part of, with its number.
 
 Examples:
   physgdb bt file:/tmp/ram --vmlinux vmlinux
@@ -48,6 +48,9 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 	}
 	tasks, missing := tracer.pick(list, words)
 	out := bufio.NewWriter(w)
+	if len(tasks) == 0 && missing == nil && !asJSON {
+		fmt.Fprintln(out, "no such tasks")
+	}
 	for i, t := range tasks {
 		if i%stacksAhead == 0 {
 			tracer.readAhead(ctx, tasks[i:min(i+stacksAhead, len(tasks))])
@@ -172,9 +175,9 @@ func (b *trace) writeHeader(w io.Writer) {
 	case b.Running:
 		what = "running"
 	}
-	fmt.Fprintf(w, "PID: %d", b.TID)
+	fmt.Fprintf(w, "PID: %d", b.PID)
 	if b.TID != b.PID {
-		fmt.Fprintf(w, " (of %d)", b.PID)
+		fmt.Fprintf(w, "  TID: %d", b.TID)
 	}
 	fmt.Fprintf(w, "  TASK: %v  CPU: %d  STATE: %s  COMM: %q", b.Task, b.CPU, what, b.Comm)
 	if b.Registers != "" {
@@ -188,7 +191,7 @@ func (f *traceFrame) write(w io.Writer, n int) {
 		fmt.Fprintf(w, "    interrupted: RIP %v  RSP %v  CS %v  EFLAGS %v  ORIG_RAX %d\n", r.RIP, r.RSP, r.CS, r.Flags, r.OrigRAX)
 	}
 	for _, in := range f.Inlined {
-		fmt.Fprintf(w, "%24s%s (inlined)%s\n", "", in.Function, sourceText(in.File, in.Line))
+		fmt.Fprintf(w, "%-3s %20s%s (inlined)%s\n", fmt.Sprintf("#%d", n), "", in.Function, sourceText(in.File, in.Line))
 	}
 	fmt.Fprintf(w, "%-3s [%v] %s at %v%s\n", fmt.Sprintf("#%d", n), f.SP, f.name(), f.PC, sourceText(f.File, f.Line))
 }

@@ -38,15 +38,15 @@ func TestTraceForPeople(t *testing.T) {
 		want string
 	}{
 		"across stacks": {oopsTrace(), `
-PID: 136 (of 1)  TASK: 0xffff888003a44000  CPU: 1  STATE: running  COMM: "init"  REGISTERS: the oops
+PID: 1  TID: 136  TASK: 0xffff888003a44000  CPU: 1  STATE: running  COMM: "init"  REGISTERS: the oops
  <IRQ>
 #0  [0xffffc90000003fc0] stop_this_cpu+0x4a/0xc0 at 0xffffffff8105093a (arch/x86/kernel/process.c:825)
  </IRQ>
  <TASK>
 #1  [0xffffc900004bbe28] asm_sysvec_reboot+0x1a/0x20 at 0xffffffff8200166a
     interrupted: RIP 0xffffffffc04e1095  RSP 0xffffc900004bbed8  CS 0x10  EFLAGS 0x246  ORIG_RAX -1
-                        cpu_relax (inlined) (asm/processor.h:29)
-                        wait (inlined)
+#2                      cpu_relax (inlined) (asm/processor.h:29)
+#2                      wait (inlined)
 #2  [0xffffc900004bbed8] spin+0x5/0x10 [trouble] at 0xffffffffc04e1095
 #3  [0xffffc900004bbee0] ? at 0xffffffffc04ff000
  user: RIP 0x40a74e  RSP 0x7ffc0010  system call 0
@@ -62,7 +62,7 @@ PID: 7  TASK: 0x1000  CPU: 0  STATE: D  COMM: "sh"
  lost: its stack is damaged
 `},
 		"interrupted user space, and a reason": {irq, `
-PID: 136 (of 1)  TASK: 0xffff888003a44000  CPU: 1  STATE: running  COMM: "init"  REGISTERS: the oops
+PID: 1  TID: 136  TASK: 0xffff888003a44000  CPU: 1  STATE: running  COMM: "init"  REGISTERS: the oops
  user: RIP 0x40a74e  RSP 0x7ffc0010  interrupted
  lost: and more
 `},

@@ -99,6 +99,10 @@ func (m *Machine) advise(err error, o *Options) error {
 		return err
 	}
 	var tips []string
+	if ram := m.Memory.Info().RAM; errors.Is(err, bridge.ErrNotRAM) && m.Memory.ramFrom == ramAllOfSource {
+		tips = append(tips, fmt.Sprintf("a source that is whole: this one ends at phys %#x, and the machine had memory beyond",
+			uint64(ram[len(ram)-1].End)))
+	}
 	if !m.Memory.Info().RAM.Known() {
 		tips = append(tips, "--ram FILE, the host's /proc/iomem, so that RAM can be looked through")
 	}

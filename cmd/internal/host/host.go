@@ -51,8 +51,11 @@ type Memory struct {
 	ramFrom string // who says where RAM is; empty if nobody does
 }
 
-// ramByUser says that it was the user who said where RAM is.
-const ramByUser = "by --ram"
+// Who said where RAM is: the user, or the source itself.
+const (
+	ramByUser      = "by --ram"
+	ramAllOfSource = "all of the source"
+)
 
 // Counts returns what the memory cost so far.
 func (m *Memory) Counts() bridge.Counts { return m.meter.Counts() }
@@ -94,7 +97,7 @@ func wrap(mem bridge.Memory, ram bridge.RAMMap) *Memory {
 	case ram.Known():
 		m.ramFrom = ramByUser
 	case mem.Info().RAM.Known():
-		m.ramFrom = "all of the source"
+		m.ramFrom = ramAllOfSource
 	}
 	if _, ok := mem.(bridge.Viewer); ok {
 		m.Memory = m.guard
@@ -178,6 +181,11 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	if err := o.checkCR3(); err != nil {
 		return nil, err
 	}
+	for _, dir := range o.Modules {
+		if _, err := os.ReadDir(dir); err != nil {
+			return nil, fmt.Errorf("--modules %s: %w", dir, reason(err))
+		}
+	}
 	vmlinux, err := o.readVmlinux()
 	if err != nil {
 		return nil, err
@@ -258,7 +266,9 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 	}
 	m.learnRAM(ctx)
 	m.findCPUs(ctx)
-	m.files = linux.NewModuleFiles(m.release(ctx), o.Modules)
+	if m.Kernel.Symbols != nil {
+		m.files = linux.NewModuleFiles(m.release(ctx), o.Modules)
+	}
 	return nil
 }
 

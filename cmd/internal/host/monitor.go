@@ -34,8 +34,8 @@ func commands() []command {
 			run: func(s *session, ctx context.Context, w io.Writer, _ []string) error { return s.m.WriteReport(ctx, w) },
 		},
 		{
-			names: []string{"cr3"}, usage: "cr3 [HEX|PID|NAME|kernel|panic]", argumented: true,
-			help: "show or select the address space: of a process, of a program that said hello, of the task that panicked",
+			names: []string{"cr3"}, usage: "cr3 [HEX|PID|NAME|kernel|panic|threads]", argumented: true,
+			help: "show the address space, or select one for all threads; threads: each has its own again",
 			run:  (*session).monitorCR3,
 		},
 		{
@@ -50,7 +50,10 @@ func commands() []command {
 			names: []string{"stats"}, help: "what this session has cost the bridge",
 			run: func(s *session, _ context.Context, w io.Writer, _ []string) error { return s.m.WriteStats(w) },
 		},
-		{names: []string{"help"}, help: "this list", run: (*session).monitorHelp},
+		{
+			names: []string{"help"}, usage: "help [COMMAND]", argumented: true, help: "this list, or what one command does",
+			run: (*session).monitorHelp,
+		},
 	}
 	var all []command
 	for _, c := range Commands() {
@@ -93,8 +96,11 @@ func (s *session) Monitor(ctx context.Context, w io.Writer, line string) error {
 	return fmt.Errorf("unknown command %q; try: monitor help", words[0])
 }
 
-func (s *session) monitorHelp(_ context.Context, w io.Writer, _ []string) error {
+func (s *session) monitorHelp(_ context.Context, w io.Writer, words []string) error {
 	for _, c := range commands() {
+		if len(words) > 0 && !slices.Contains(c.names, words[0]) {
+			continue
+		}
 		help := c.help
 		if len(c.names) > 1 {
 			help += " (also " + strings.Join(c.names[1:], ", ") + ")"
@@ -142,11 +148,20 @@ func (s *session) monitorCR3(ctx context.Context, w io.Writer, words []string) e
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "cr3 %#x\n", space.Root().CR3)
+		whose := "of the thread"
+		if s.space != nil {
+			whose = "selected for all threads; monitor cr3 threads gives each its own again"
+		}
+		fmt.Fprintf(w, "cr3 %#x (%s)\n", space.Root().CR3, whose)
 		return s.m.writeRoots(ctx, w, nil, false)
 	case 1:
 	default:
-		return errors.New("monitor cr3 takes one argument: a hexadecimal CR3, a pid, a name, kernel, or panic")
+		return errors.New("monitor cr3 takes one argument: a hexadecimal CR3, a pid, a name, kernel, panic, or threads")
+	}
+	if words[0] == "threads" {
+		s.space = nil
+		_, err := fmt.Fprintf(w, "each thread has its own address space; %s\n", flushAdvice)
+		return err
 	}
 	r, err := s.m.rootNamed(ctx, words[0])
 	if err != nil {
@@ -159,9 +174,12 @@ func (s *session) monitorCR3(ctx context.Context, w io.Writer, words []string) e
 	if r.Comm != "" {
 		what = fmt.Sprintf(" of %s, pid %d", oneLine(r.Comm), r.PID)
 	}
-	fmt.Fprintf(w, "cr3 %#x%s; now have gdb drop what it remembers: maint flush dcache\n", s.space.Root().CR3, what)
-	return nil
+	_, err = fmt.Fprintf(w, "cr3 %#x%s, for all threads until monitor cr3 threads; %s\n", s.space.Root().CR3, what, flushAdvice)
+	return err
 }
+
+// flushAdvice is what a user must do where memory and registers look different from now on.
+const flushAdvice = "now have gdb drop what it remembers: maint flush dcache, and maint flush register-cache"
 
 // mostMapLines bounds how much of a list of mappings a debugger shows.
 const mostMapLines = 1000

@@ -27,16 +27,17 @@ func TestMonitor(t *testing.T) {
 		want       []string // in the answer
 		user       string   // at the user page from then on
 	}{
-		{"nothing is a cry for help", "", []string{"monitor info", "monitor cr3 [HEX|PID|NAME|kernel|panic]", "monitor help"},
+		{"nothing is a cry for help", "", []string{"monitor info", "monitor cr3 [HEX|PID|NAME|kernel|panic|threads]", "monitor help"},
 			"pani"},
+		{"help for one command", "help vtop", []string{"monitor vtop ADDRESS..."}, "pani"},
 		{"help", "help", []string{"monitor vtop ADDRESS...", "monitor bt [--no-lines] [--json] [PID|NAME|cpus|blocked|all]...",
 			"(also lx-dmesg)"}, "pani"},
 		{"info", "info", []string{"db7", "panicked: tests", "0x1c000000", "2 (panicked), 0, 69"}, "pani"},
 		{"cr3 of a program", "cr3 clock", []string{clock, "maint flush dcache"}, "tick"},
 		{"cr3 as --cr3 has it", "cr3 hello:clock", []string{clock}, "tick"},
 		{"cr3 as a number", fmt.Sprintf("  cr3   %#x ", r.clock), []string{clock}, "tick"},
-		{"cr3 as a number without 0x", fmt.Sprintf("cr3 %x", r.clock), []string{clock}, "tick"},
-		{"cr3 of the user half", fmt.Sprintf("cr3 %x", r.clock+0x1000), []string{clock}, "tick"},
+		{"cr3 of each thread again", "cr3 threads", []string{"its own address space"}, "pani"},
+		{"cr3 of the user half", fmt.Sprintf("cr3 %#x", r.clock+0x1000), []string{clock, "for all threads"}, "tick"},
 		{"cr3 back to the kernel", "cr3 kernel", []string{cr3}, "pani"},
 		{"vtop", "vtop panic+4 0x401000", []string{"panic+0x4/0x200", "PML4  entry 511", "0x401000: PT entry 1"}, "pani"},
 		{"maps of user space", "maps", []string{"0x400000-0x401000", "r-xu", "maps: 1 pages in 1 lines"}, "pani"},
@@ -66,8 +67,9 @@ func TestMonitorRefuses(t *testing.T) {
 		"info all":       "monitor info takes no arguments",
 		"stats 1":        "monitor stats takes no arguments",
 		"cr3 a b":        "monitor cr3 takes one argument",
-		"cr3 cron":       `"cron" is neither a hexadecimal CR3 nor kernel nor a task, and no program named "cron" told its CR3;`,
-		"cr3 5000":       "maps no kernel",
+		"cr3 cron":       `"cron" is neither a task (see ps) nor kernel nor panic nor a CR3 such as 0x1000, and no program named "cron" told its CR3;`,
+		"cr3 5000":       `"5000" is neither a task`,
+		"cr3 0x5000":     "maps no kernel",
 		"vtop":           "is missing",
 		"maps a b":       "monitor maps takes one argument",
 		"maps cron":      `"cron" is neither`,
@@ -99,9 +101,13 @@ func TestMonitorRefuses(t *testing.T) {
 func TestMonitorListsRoots(t *testing.T) {
 	r := newRig(t, 4)
 	s := connect(t, r.attach(t, Options{Notify: r.notices(t, greeted, died)}))
-	want := fmt.Sprintf("cr3 %#x\nkernel %#[1]x\npanic %#[1]x\nclock %#x\n", r.CR3, r.clock)
+	want := fmt.Sprintf("cr3 %#x (of the thread)\nkernel %#[1]x\npanic %#[1]x\nclock %#x\n", r.CR3, r.clock)
 	if said := s.monitor(t, "cr3"); said != want {
 		t.Errorf("says\n%s, want\n%s", said, want)
+	}
+	s.monitor(t, "cr3 clock")
+	if said := s.monitor(t, "cr3"); !strings.HasPrefix(said, fmt.Sprintf("cr3 %#x (selected for all threads", r.clock)) {
+		t.Errorf("says\n%s", said)
 	}
 }
 

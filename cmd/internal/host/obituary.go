@@ -3,25 +3,28 @@ package host
 import (
 	"context"
 	"fmt"
+
+	"physgdb/symbols/linux"
 )
 
 // obituary says in a line what the machine died of: by its own notice, or else by its memory. It is empty if the kernel
 // has not panicked, or nobody can tell.
 func (m *Machine) obituary(ctx context.Context) string {
-	if n := m.Notice; n != nil {
-		return epitaph(n.Message, n.Comm, n.PID)
+	var death linux.Death // what memory tells
+	if m.Kernel.Symbols != nil {
+		if d, err := m.Kernel.Death(ctx); err == nil {
+			death = *d
+		}
 	}
-	if m.Kernel.Symbols == nil {
+	switch n := m.Notice; {
+	case n != nil:
+		return epitaph(n.Message, death.Cause, n.Comm, n.PID)
+	case death.CPU == nil:
 		return ""
+	case death.Task == nil:
+		return epitaph(death.Message, death.Cause, "", nil)
 	}
-	death, err := m.Kernel.Death(ctx)
-	if err != nil || death.CPU == nil {
-		return ""
-	}
-	if death.Task == nil {
-		return epitaph(death.Message, "", nil)
-	}
-	return epitaph(death.Message, death.Task.Comm, &death.Task.PID)
+	return epitaph(death.Message, death.Cause, death.Task.Comm, &death.Task.PID)
 }
 
 // deadCPU returns the number of the CPU that panicked, or -1 if none did or nobody can tell.
@@ -39,11 +42,14 @@ func (m *Machine) deadCPU(ctx context.Context) int {
 	return death.CPU.ID
 }
 
-// epitaph puts a panic's message and task into words.
-func epitaph(message, comm string, pid *int) string {
+// epitaph puts a panic's message, the oops that led to it, and its task into words.
+func epitaph(message, cause, comm string, pid *int) string {
 	text := "panicked"
 	if message != "" {
 		text += ": " + oneLine(message)
+	}
+	if cause != "" {
+		text += "; " + oneLine(cause)
 	}
 	if comm == "" {
 		return text

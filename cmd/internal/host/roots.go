@@ -142,8 +142,8 @@ func (m *Machine) taskRoot(ctx context.Context, t *linux.Task) (*root, error) {
 	return &root{Name: fmt.Sprint(t.PID), CR3: address(cr3), PID: t.PID, Comm: t.Comm}, nil
 }
 
-// rootNamed finds the root that a user means by a word. A number without 0x is a pid if there is such a task, and a CR3
-// otherwise.
+// rootNamed finds the root that a user means by a word. A CR3 must have its 0x: without, a pid that is not there would be
+// taken for one.
 func (m *Machine) rootNamed(ctx context.Context, word string) (*root, error) {
 	if word == "kernel" {
 		return &root{Name: word, CR3: address(m.Kernel.Root.CR3)}, nil
@@ -161,8 +161,9 @@ func (m *Machine) rootNamed(ctx context.Context, word string) (*root, error) {
 		return m.taskRoot(ctx, t)
 	}
 	v, err := bridge.ParseAddr(word)
-	if err != nil {
-		return nil, fmt.Errorf("%q is neither a hexadecimal CR3 nor kernel nor a task, and %w", word, helloErr)
+	if err != nil || !strings.HasPrefix(word, "0x") {
+		return nil, fmt.Errorf("%q is neither a task (see ps) nor kernel nor panic nor a CR3 such as 0x1000, and %w", word,
+			helloErr)
 	}
 	return &root{Name: word, CR3: address(v)}, nil
 }

@@ -42,7 +42,7 @@ func TestRootsWithoutTasks(t *testing.T) {
 	if !strings.Contains(got.String(), "clock "+hex(r.clock)) {
 		t.Errorf("%q has no clock", got.String())
 	}
-	for _, word := range []string{"clock", hex(r.clock), hex(r.clock)[2:]} {
+	for _, word := range []string{"clock", hex(r.clock)} {
 		root, err := m.rootNamed(ctx, word)
 		must(t, err)
 		if uint64(root.CR3) != r.clock {
