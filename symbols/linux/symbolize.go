@@ -70,8 +70,8 @@ func (k *Kernel) place(addr uint64) (Place, bool) {
 	if !ok || s.Addr < imageBase || hasEnd && addr >= end {
 		return Place{}, false
 	}
-	const filler = 64 // bytes at most between two functions
-	if gap := k.Symbols.Next(s.Addr) - (s.Addr + s.Size); s.Func && gap < filler {
+	const filler = 64 // bytes at most between two symbols
+	if gap := k.Symbols.Next(s.Addr) - (s.Addr + s.Size); gap < filler {
 		s.Size += gap // the kernel knows where the next one begins and no more (get_symbol_pos, kernel/kallsyms.c)
 	}
 	s.Addr += k.Slide
