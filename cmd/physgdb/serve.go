@@ -59,6 +59,9 @@ func serve(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
+	if err := m.LookAhead(c.Context); err != nil {
+		return err
+	}
 	listener, err := listen(c.String("listen"))
 	if err != nil {
 		return err

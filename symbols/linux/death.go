@@ -63,11 +63,10 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 	if d.CPU == nil {
 		return fmt.Errorf("panic_cpu is %d, and there is no such CPU: damaged memory", id)
 	}
-	tasks, err := k.Tasks(ctx)
+	d.Task, err = k.TaskAt(ctx, d.CPU.Current)
 	if err != nil {
-		return err
+		return ctx.Err() // its memory is damaged: the rest is worth telling
 	}
-	d.Task = tasks.At(d.CPU.Current)
 	return nil
 }
 

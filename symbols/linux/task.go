@@ -130,6 +130,25 @@ func (k *Kernel) Tasks(ctx context.Context) (*TaskList, error) {
 	return k.tasks.get(ctx, k.readTasks)
 }
 
+// TaskAt reads the task whose task_struct is at a virtual address, and no other: a machine may have a hundred thousand. It
+// does not know the parent.
+func (k *Kernel) TaskAt(ctx context.Context, addr uint64) (*Task, error) {
+	l, err := k.taskLayout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := l.task.readOne(ctx, k.Space, addr)
+	if err != nil {
+		return nil, err
+	}
+	if !l.plausible(r) {
+		return nil, fmt.Errorf("no task at %#x", addr)
+	}
+	t := l.of(addr, r)
+	t.Idle = t.PID == 0
+	return t, nil
+}
+
 func (k *Kernel) readTasks(ctx context.Context) (*TaskList, error) {
 	l, err := k.taskLayout(ctx)
 	if err != nil {
@@ -326,7 +345,7 @@ func (f *taskFinder) byCPU(ctx context.Context) error {
 		switch {
 		case err != nil && r.data == nil:
 			return err
-		case err != nil || !f.plausible(r):
+		case err != nil || !f.l.plausible(r):
 			f.damaged(fmt.Errorf("current task of CPU %d at %#x: not a task", cpus[i].ID, addr))
 		case f.l.PID.int(r) == 0:
 			f.addIdle(addr, r, cpus[i].ID)
@@ -338,8 +357,8 @@ func (f *taskFinder) byCPU(ctx context.Context) error {
 }
 
 // plausible reports whether a record can be that of a task at all.
-func (f *taskFinder) plausible(r record) bool {
-	pid, tgid, stack := f.l.PID.int(r), f.l.TGID.int(r), f.l.Stack.uint(r)
+func (l *taskLayout) plausible(r record) bool {
+	pid, tgid, stack := l.PID.int(r), l.TGID.int(r), l.Stack.uint(r)
 	return pid >= 0 && pid < maxPID && tgid >= 0 && tgid < maxPID && int64(stack) < 0
 }
 

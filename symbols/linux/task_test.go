@@ -256,3 +256,28 @@ func TestSwitchedOut(t *testing.T) {
 		t.Errorf("%+v", regs)
 	}
 }
+
+func TestTaskAtReadsOneTask(t *testing.T) {
+	w := newTaskWorld(t, nil)
+	w.add(5, 5)
+	w.add(7, 7)
+	if _, err := w.TaskAt(ctx, w.tasks[5]); err != nil { // types and page tables are known from now on
+		t.Fatal(err)
+	}
+	before := w.fake.Counts().Batches
+	task, err := w.TaskAt(ctx, w.tasks[7])
+	if err != nil || task.PID != 7 || task.Comm != "task7" || task.Idle {
+		t.Errorf("%+v, %v", task, err)
+	}
+	if batches := w.fake.Counts().Batches - before; batches != 1 {
+		t.Errorf("%d batches of reads", batches)
+	}
+	if task, err := w.TaskAt(ctx, initTask); err != nil || !task.Idle {
+		t.Errorf("an idle task: %+v, %v", task, err)
+	}
+	for _, addr := range []uint64{0, 0xdead000000000100, base + 0x1f0000} { // the last is mapped, and empty
+		if task, err := w.TaskAt(ctx, addr); err == nil {
+			t.Errorf("%#x: %+v", addr, task)
+		}
+	}
+}

@@ -44,7 +44,7 @@ func (f *taskFinder) threadHead(ctx context.Context) (uint64, error) {
 // process adds the threads of a process, given one of them. It reports whether that is a task at all.
 func (f *taskFinder) process(ctx context.Context, leader, threads uint64) (bool, error) {
 	r, err := f.l.task.readOne(ctx, f.k.Space, leader)
-	if err != nil || !f.plausible(r) {
+	if err != nil || !f.l.plausible(r) {
 		f.damaged(fmt.Errorf("list of processes: no task at %#x", leader))
 		return false, ctx.Err()
 	}
@@ -58,7 +58,7 @@ func (f *taskFinder) process(ctx context.Context, leader, threads uint64) (bool,
 			return true, nil
 		}
 		t, err := f.l.task.readOne(ctx, f.k.Space, addr)
-		if err != nil || !f.plausible(t) || f.l.TGID.int(t) != f.l.TGID.int(r) {
+		if err != nil || !f.l.plausible(t) || f.l.TGID.int(t) != f.l.TGID.int(r) {
 			f.damaged(fmt.Errorf("threads of pid %d: no thread of it at %#x", f.l.PID.int(r), addr))
 			return false, ctx.Err()
 		}

@@ -38,13 +38,18 @@ Examples:
 }
 
 func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []string, lines, asJSON bool) error {
-	list, err := m.tasks(ctx, "bt")
-	if err != nil {
+	if err := m.needSymbols("bt"); err != nil {
 		return err
 	}
 	tracer, err := m.newTracer(ctx, lines)
 	if err != nil {
 		return fmt.Errorf("bt: %w", err)
+	}
+	list := &linux.TaskList{All: []*linux.Task{tracer.dead}} // others need not be looked for if that is all that is wanted
+	if len(words) > 0 || tracer.dead == nil {
+		if list, err = m.tasks(ctx, "bt"); err != nil {
+			return err
+		}
 	}
 	tasks, missing := tracer.pick(list, words)
 	out := bufio.NewWriter(w)
@@ -127,7 +132,7 @@ func (tr *tracer) onCPUs(list *linux.TaskList) []*linux.Task {
 		}
 	}
 	rank := func(t *linux.Task) int {
-		if t == tr.dead {
+		if tr.isDead(t) {
 			return -1
 		}
 		return tr.running[t.Addr].ID

@@ -44,7 +44,7 @@ func (m *Machine) threads(ctx context.Context) ([]thread, error) {
 	if m.Kernel.Symbols == nil {
 		return m.bareCPUs(ctx), nil
 	}
-	tasks, err := m.Kernel.Tasks(ctx)
+	all, err := m.kernelThreads(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, err
@@ -52,25 +52,38 @@ func (m *Machine) threads(ctx context.Context) ([]thread, error) {
 		m.log.Warn("the tasks cannot be found; the CPUs are shown instead", "why", err)
 		return m.bareCPUs(ctx), nil
 	}
-	for _, damage := range tasks.Damage {
-		m.log.Warn("the list of tasks is damaged; some may be missing", "why", damage)
-	}
-	cpus, err := m.Kernel.CPUs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var all []thread
-	if m.threadsAre == ThreadsCPUs {
-		all = m.cpuThreads(cpus, tasks)
-	} else {
-		all = m.taskThreads(cpus, tasks)
-	}
 	if all = distinct(all); len(all) == 0 {
 		return m.bareCPUs(ctx), nil
 	}
 	m.markDead(ctx, all)
 	slices.SortStableFunc(all, func(a, b thread) int { return cmp.Compare(a.rank(), b.rank()) })
 	return all, nil
+}
+
+// kernelThreads lists what the kernel knows: its tasks, or what its CPUs ran.
+func (m *Machine) kernelThreads(ctx context.Context) ([]thread, error) {
+	cpus, err := m.Kernel.CPUs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if m.threadsAre == ThreadsCPUs {
+		return m.cpuThreads(ctx, cpus), nil
+	}
+	tasks, err := m.Kernel.Tasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, damage := range tasks.Damage {
+		m.log.Warn("the list of tasks is damaged; some may be missing", "why", damage)
+	}
+	return m.taskThreads(cpus, tasks), nil
+}
+
+// LookAhead lists the threads, so that the first debugger has them at once: over a slow bridge that may take longer than
+// debuggers wait. What cannot be read now is said when they ask.
+func (m *Machine) LookAhead(ctx context.Context) error {
+	_, err := m.threads(ctx)
+	return err
 }
 
 // distinct leaves out threads whose number is taken, as damaged lists may have two tasks with one pid.
@@ -129,15 +142,15 @@ func (m *Machine) taskThreads(cpus []linux.CPU, tasks *linux.TaskList) []thread 
 }
 
 // cpuThreads makes a thread of every CPU.
-func (m *Machine) cpuThreads(cpus []linux.CPU, tasks *linux.TaskList) []thread {
+func (m *Machine) cpuThreads(ctx context.Context, cpus []linux.CPU) []thread {
 	all := make([]thread, 0, len(cpus))
 	for i := range cpus {
-		t := thread{task: tasks.At(cpus[i].Current), Thread: gdbstub.Thread{
+		t := thread{Thread: gdbstub.Thread{
 			ID: cpuThread(cpus[i].ID), Name: fmt.Sprintf("CPU %d", cpus[i].ID), Text: "what it ran is not known",
 			Core: cpus[i].ID,
 		}}
-		if t.task != nil {
-			t.Text = fmt.Sprintf("%s, pid %d", oneLine(t.task.Comm), t.task.PID)
+		if task, err := m.Kernel.TaskAt(ctx, cpus[i].Current); err == nil {
+			t.task, t.Text = task, fmt.Sprintf("%s, pid %d", oneLine(task.Comm), task.PID)
 		}
 		all = append(all, t)
 	}
@@ -165,7 +178,7 @@ func taskText(t *linux.Task, running bool) string {
 func (m *Machine) markDead(ctx context.Context, all []thread) {
 	task := m.deadTask(ctx)
 	for i := range all {
-		if t := &all[i]; task != nil && t.task == task {
+		if t := &all[i]; task != nil && t.task != nil && t.task.Addr == task.Addr {
 			t.dead = true
 			t.Text = m.obituary(ctx)
 		}

@@ -92,6 +92,9 @@ func (m *Machine) newTracer(ctx context.Context, lines bool) (*tracer, error) {
 	return t, ctx.Err()
 }
 
+// isDead reports whether a task is the one that panicked.
+func (tr *tracer) isDead(t *linux.Task) bool { return tr.dead != nil && t.Addr == tr.dead.Addr }
+
 // stacksAhead is how many stacks are read in one batch: unwinding one takes reads one after the other, each of which would
 // otherwise be a round trip.
 const stacksAhead = 128
@@ -115,7 +118,7 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*trace, error) {
 	cpu := tr.running[t.Addr]
 	b := &trace{
 		PID: t.TGID, TID: t.PID, Comm: t.Comm, State: string(t.Letter()), CPU: t.CPU, Running: cpu != nil,
-		Panicked: t == tr.dead, Task: address(t.Addr), Frames: []traceFrame{},
+		Panicked: tr.isDead(t), Task: address(t.Addr), Frames: []traceFrame{},
 	}
 	if cpu != nil {
 		b.CPU = cpu.ID
