@@ -10,21 +10,28 @@ import (
 // obituary says in a line what the machine died of: by its own notice, or else by its memory. It is empty if the kernel
 // has not panicked, or nobody can tell.
 func (m *Machine) obituary(ctx context.Context) string {
-	var death linux.Death // what memory tells
-	if m.Kernel.Symbols != nil {
-		if d, err := m.Kernel.Death(ctx); err == nil {
-			death = *d
-		}
-	}
+	death := m.death(ctx)
 	switch n := m.Notice; {
 	case n != nil:
-		return epitaph(n.Message, death.Cause, n.Comm, n.PID)
+		return epitaph(n.Message, death.Cause) + taskWords(n.Comm, n.PID)
 	case death.CPU == nil:
 		return ""
 	case death.Task == nil:
-		return epitaph(death.Message, death.Cause, "", nil)
+		return epitaph(death.Message, death.Cause)
 	}
-	return epitaph(death.Message, death.Cause, death.Task.Comm, &death.Task.PID)
+	return epitaph(death.Message, death.Cause) + taskWords(death.Task.Comm, &death.Task.PID)
+}
+
+// death is what memory tells of the machine's death; as good as nothing where it cannot be read.
+func (m *Machine) death(ctx context.Context) linux.Death {
+	if m.Kernel.Symbols == nil {
+		return linux.Death{}
+	}
+	d, err := m.Kernel.Death(ctx)
+	if err != nil {
+		return linux.Death{}
+	}
+	return *d
 }
 
 // deadCPU returns the number of the CPU that panicked, or -1 if none did or nobody can tell.
@@ -32,18 +39,14 @@ func (m *Machine) deadCPU(ctx context.Context) int {
 	if m.Notice != nil {
 		return m.cpus[0]
 	}
-	if m.Kernel.Symbols == nil {
-		return -1
+	if cpu := m.death(ctx).CPU; cpu != nil {
+		return cpu.ID
 	}
-	death, err := m.Kernel.Death(ctx)
-	if err != nil || death.CPU == nil {
-		return -1
-	}
-	return death.CPU.ID
+	return -1
 }
 
-// epitaph puts a panic's message, the oops that led to it, and its task into words.
-func epitaph(message, cause, comm string, pid *int) string {
+// epitaph puts a panic's message, and the oops that led to it, into words.
+func epitaph(message, cause string) string {
 	text := "panicked"
 	if message != "" {
 		text += ": " + oneLine(message)
@@ -51,12 +54,16 @@ func epitaph(message, cause, comm string, pid *int) string {
 	if cause != "" {
 		text += "; " + oneLine(cause)
 	}
-	if comm == "" {
-		return text
-	}
-	text += "; task " + oneLine(comm)
-	if pid != nil {
-		text += fmt.Sprintf(", pid %d", *pid)
-	}
 	return text
+}
+
+// taskWords names the task of a panic, if it is known.
+func taskWords(comm string, pid *int) string {
+	switch {
+	case comm == "":
+		return ""
+	case pid == nil:
+		return "; task " + oneLine(comm)
+	}
+	return fmt.Sprintf("; task %s, pid %d", oneLine(comm), *pid)
 }

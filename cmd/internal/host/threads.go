@@ -174,13 +174,24 @@ func taskText(t *linux.Task, running bool) string {
 	return strings.Join(words, ", ")
 }
 
-// markDead finds the thread that panicked, and writes on it what the machine died of.
+// markDead finds the thread that panicked, and writes on it what the machine died of. Its task and number stand beside that
+// already, so it tells what they do not.
 func (m *Machine) markDead(ctx context.Context, all []thread) {
 	task := m.deadTask(ctx)
+	if task == nil {
+		return
+	}
+	death := m.death(ctx)
 	for i := range all {
-		if t := &all[i]; task != nil && t.task != nil && t.task.Addr == task.Addr {
-			t.dead = true
-			t.Text = m.obituary(ctx)
+		t := &all[i]
+		if t.task == nil || t.task.Addr != task.Addr {
+			continue
+		}
+		t.dead, t.Text = true, epitaph(death.Message, death.Cause)
+		if m.threadsAre == ThreadsCPUs {
+			t.Text += taskWords(task.Comm, &task.PID)
+		} else {
+			t.Text += fmt.Sprintf("; on CPU %d", t.Core)
 		}
 	}
 }
