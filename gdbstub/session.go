@@ -67,6 +67,9 @@ func (s *session) run(ctx context.Context) error {
 	for {
 		kind, packet, err := s.wire.Read()
 		if err != nil {
+			if ctx.Err() != nil {
+				err = ctx.Err() // the connection was closed because of it
+			}
 			return fmt.Errorf("read request: %w", err)
 		}
 		if kind == rsp.Interrupt {
