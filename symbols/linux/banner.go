@@ -8,8 +8,8 @@ import (
 	"physgdb/bridge"
 )
 
-// bannerStart is how every kernel's linux_banner starts (init/version-timestamp.c).
-const bannerStart = "Linux version "
+// BannerStart is how every kernel's linux_banner starts (init/version-timestamp.c).
+const BannerStart = "Linux version "
 
 // byBanner looks for the banner of the vmlinux's kernel wherever it is if the kernel lies at a multiple of 2 MiB, as it
 // must. A hit gives the physical address of everything in the image, of init_top_pgt too.
@@ -27,9 +27,9 @@ func (f *finder) byBanner(ctx context.Context) (*Kernel, error) {
 	if !ram.Known() {
 		return nil, f.setback(ctx, ErrNoRAMMap)
 	}
-	p := &probe{size: len(bannerStart), passed: f.progress(ram)}
+	p := &probe{size: len(BannerStart), passed: f.progress(ram)}
 	p.hit = func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
-		if string(p) != bannerStart {
+		if string(p) != BannerStart {
 			return nil, nil
 		}
 		text := at - banner
@@ -43,7 +43,7 @@ func (f *finder) byBanner(ctx context.Context) (*Kernel, error) {
 		}
 		return f.try(ctx, c)
 	}
-	return f.search(ctx, p, everyIn(ram, imageAlign, banner, len(bannerStart)),
+	return f.search(ctx, p, everyIn(ram, imageAlign, banner, len(BannerStart)),
 		"no banner where that of the vmlinux could lie leads to it")
 }
 

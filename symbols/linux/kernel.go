@@ -179,7 +179,7 @@ func (k *Kernel) readBanner(ctx context.Context, addr uint64) string {
 // searchBanner looks for the banner from the kernel's text on: it stands in the read-only data behind that.
 func (k *Kernel) searchBanner(ctx context.Context) string {
 	const most, piece = 64 << 20, 1 << 20
-	start := []byte(bannerStart)
+	start := []byte(BannerStart)
 	p := make([]byte, piece+len(start))
 	for at := k.Text; at < k.Text+most; at += piece {
 		n, _ := k.Space.ReadMemory(ctx, at, p)

@@ -13,6 +13,8 @@ type Registers struct {
 	From string
 	// Exact says that RIP is the next instruction. Otherwise it is the address behind a call that has not returned.
 	Exact bool
+	// AtRest says that they are those of the function in which the CPU spends the time after its kernel's death.
+	AtRest bool
 	// Flags, CS and SS are RFLAGS and the selectors, if HasFlags is set.
 	Flags    uint64
 	CS, SS   uint16

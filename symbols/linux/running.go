@@ -200,7 +200,7 @@ func (k *Kernel) restsIn(ctx context.Context, fn symbols.Symbol, s stack, words 
 		if words[i] <= fn.Addr || words[i] > fn.Addr+fn.Size {
 			continue
 		}
-		regs := &Registers{From: "the function in which the CPU rests, " + fn.Name}
+		regs := &Registers{From: "the function in which the CPU rests, " + fn.Name, AtRest: true}
 		regs.set(symbols.RIP, words[i])
 		regs.set(symbols.RSP, s.start+8*uint64(i+1))
 		if err := k.findFramePointer(ctx, regs, fn, words[i+1:]); err != nil {

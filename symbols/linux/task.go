@@ -24,7 +24,6 @@ type Task struct {
 	FSBase    uint64
 	GSBase    uint64 // of user space
 	MM        uint64 // virtual, of its mm_struct, or 0
-	ActiveMM  uint64 // that whose page tables it runs on
 	exitState uint64
 	stackSize uint64
 	cred      uint64 // virtual, of its struct cred
@@ -52,7 +51,6 @@ type taskLayout struct {
 	FSBase    member `c:"thread.fsbase"`
 	GSBase    member `c:"thread.gsbase"`
 	MM        member `c:"mm"`
-	ActiveMM  member `c:"active_mm"`
 	PIDLinks  member `c:"pid_links"`
 	Tasks     member `c:"tasks"`
 	Node      member `c:"thread_node"`
@@ -85,14 +83,14 @@ func (k *Kernel) stackSize() uint64 {
 // PF_KTHREAD marks threads of the kernel (include/linux/sched.h).
 const pfKthread = 0x0020_0000
 
-// task makes a Task of what was read.
+// of makes a Task of what was read of the task_struct at addr.
 func (l *taskLayout) of(addr uint64, r record) *Task {
 	return &Task{
 		Addr: addr, PID: l.PID.int(r), TGID: l.TGID.int(r), Comm: l.Comm.text(r),
 		State: State(l.State.uint(r)), exitState: l.ExitState.uint(r), CPU: l.CPU.int(r),
 		OnCPU: l.OnCPU.uint(r) != 0, Kernel: l.Flags.uint(r)&pfKthread != 0,
 		Stack: l.Stack.uint(r), stackSize: l.stackSize, SP: l.SP.uint(r),
-		FSBase: l.FSBase.uint(r), GSBase: l.GSBase.uint(r), MM: l.MM.uint(r), ActiveMM: l.ActiveMM.uint(r),
+		FSBase: l.FSBase.uint(r), GSBase: l.GSBase.uint(r), MM: l.MM.uint(r),
 		cred: l.Cred.uint(r),
 	}
 }
@@ -103,31 +101,30 @@ type TaskList struct {
 	All []*Task
 	// Damage tells why some may be missing: what cannot be true of the kernel's lists. It is empty as a rule.
 	Damage []error
-
-	byAddr map[uint64]*Task
-}
-
-// At returns the task whose task_struct is at a virtual address, or nil.
-func (l *TaskList) At(addr uint64) *Task { return l.byAddr[addr] }
-
-// WithPID returns the task of a pid, or nil. The idle tasks have none.
-func (l *TaskList) WithPID(pid int) *Task {
-	i, found := slices.BinarySearchFunc(l.All, pid, func(t *Task, pid int) int {
-		if t.Idle {
-			return 1
-		}
-		return cmp.Compare(t.PID, pid)
-	})
-	if !found {
-		return nil
-	}
-	return l.All[i]
 }
 
 // Tasks finds every task: by the tree of pids, which costs few batches of reads; where that is damaged, by the kernel's
 // list of processes as well. The idle tasks are on neither: the CPUs tell them.
 func (k *Kernel) Tasks(ctx context.Context) (*TaskList, error) {
 	return k.tasks.get(ctx, k.readTasks)
+}
+
+func (k *Kernel) readTasks(ctx context.Context) (*TaskList, error) {
+	l, err := k.taskLayout(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("tasks: %w", err)
+	}
+	f := &taskFinder{k: k, l: l, parents: map[uint64]uint64{}, byAddr: map[uint64]*Task{}}
+	for _, look := range []func(context.Context) error{f.byPID, f.byList, f.idle, f.byCPU} {
+		if err := look(ctx); err != nil {
+			return nil, fmt.Errorf("tasks: %w", err)
+		}
+	}
+	if len(f.all) == 0 {
+		return nil, fmt.Errorf("tasks: none found: %w", errors.Join(f.damage.list()...))
+	}
+	f.finish()
+	return &TaskList{All: f.all, Damage: f.damage.list()}, nil
 }
 
 // TaskAt reads the task whose task_struct is at a virtual address, and no other: a machine may have a hundred thousand. It
@@ -149,33 +146,15 @@ func (k *Kernel) TaskAt(ctx context.Context, addr uint64) (*Task, error) {
 	return t, nil
 }
 
-func (k *Kernel) readTasks(ctx context.Context) (*TaskList, error) {
-	l, err := k.taskLayout(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("tasks: %w", err)
-	}
-	f := &taskFinder{k: k, l: l, parents: map[uint64]uint64{}, list: &TaskList{byAddr: map[uint64]*Task{}}}
-	for _, look := range []func(context.Context) error{f.byPID, f.byList, f.idle, f.byCPU} {
-		if err := look(ctx); err != nil {
-			return nil, fmt.Errorf("tasks: %w", err)
-		}
-	}
-	if len(f.list.All) == 0 {
-		return nil, fmt.Errorf("tasks: none found: %w", errors.Join(f.list.Damage...))
-	}
-	f.finish()
-	return f.list, nil
-}
-
 // taskFinder gathers tasks.
 type taskFinder struct {
 	k       *Kernel
 	l       *taskLayout
-	list    *TaskList
+	all     []*Task
+	byAddr  map[uint64]*Task  // by task_struct
 	parents map[uint64]uint64 // task_struct of each task's parent
+	damage  damage
 }
-
-func (f *taskFinder) damaged(err error) { f.list.Damage = append(f.list.Damage, err) }
 
 // maxPID is above every pid (PID_MAX_LIMIT, include/linux/threads.h), and so the most tasks that there can be.
 const maxPID = 4 << 20
@@ -197,9 +176,9 @@ func (f *taskFinder) byPID(ctx context.Context) error {
 	for i, r := range records {
 		switch pid := f.l.PID.int(r); {
 		case r.err != nil:
-			f.damaged(fmt.Errorf("pid %d: %w", pids[i].nr, r.err))
+			f.damage.add("pid %d: %w", pids[i].nr, r.err)
 		case pid != pids[i].nr:
-			f.damaged(fmt.Errorf("pid %d: its task_struct at %#x says pid %d", pids[i].nr, tasks[i], pid))
+			f.damage.add("pid %d: its task_struct at %#x says pid %d", pids[i].nr, tasks[i], pid)
 		default:
 			f.add(tasks[i], r)
 		}
@@ -222,12 +201,9 @@ type pidLayout struct {
 
 // pids lists the pids that have a task.
 func (f *taskFinder) pids(ctx context.Context) ([]numbered, error) {
-	types, err := f.k.Types(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var l pidLayout
-	if l.pid, err = newLayout(types, "pid", &l); err != nil {
+	var err error
+	if l.pid, err = f.k.layout(ctx, "pid", &l); err != nil {
 		return nil, err
 	}
 	found, err := f.pidTree(ctx)
@@ -247,9 +223,9 @@ func (f *taskFinder) pids(ctx context.Context) ([]numbered, error) {
 		nr, link := l.NR.int(r), l.Tasks.uint(r)
 		switch {
 		case r.err != nil:
-			f.damaged(fmt.Errorf("pid %d: %w", found[i].index, r.err))
+			f.damage.add("pid %d: %w", found[i].index, r.err)
 		case uint64(nr) != found[i].index:
-			f.damaged(fmt.Errorf("pid %d: its struct pid at %#x says %d", found[i].index, addrs[i], nr))
+			f.damage.add("pid %d: its struct pid at %#x says %d", found[i].index, addrs[i], nr)
 		case link != 0: // else the number is still in use as that of a process group or session
 			pids = append(pids, numbered{nr, link - f.l.PIDLinks.Offset})
 		}
@@ -277,30 +253,29 @@ func (f *taskFinder) pidTree(ctx context.Context) ([]xaEntry, error) {
 	}
 	root, err := f.k.readUint(ctx, ns+head.Offset, 8)
 	if err != nil {
-		f.damaged(fmt.Errorf("tree of pids: %w", err))
+		f.damage.add("tree of pids: %w", err)
 		return nil, ctx.Err()
 	}
-	found, damage, err := x.entries(ctx, f.k, root)
-	f.list.Damage = append(f.list.Damage, damage...)
+	found, err := x.entries(ctx, f.k, root, &f.damage)
 	return slices.DeleteFunc(found, func(e xaEntry) bool { return e.index == 0 || e.index >= maxPID }), err
 }
 
 // add takes a task in, once.
 func (f *taskFinder) add(addr uint64, r record) {
-	if f.list.byAddr[addr] != nil {
+	if f.byAddr[addr] != nil {
 		return
 	}
 	t := f.l.of(addr, r)
 	f.parents[addr] = f.l.Parent.uint(r)
-	f.list.byAddr[addr] = t
-	f.list.All = append(f.list.All, t)
+	f.byAddr[addr] = t
+	f.all = append(f.all, t)
 }
 
 // idle adds the idle tasks, and tells which CPU each belongs to.
 func (f *taskFinder) idle(ctx context.Context) error {
 	cpus, err := f.k.CPUs(ctx)
 	if err != nil {
-		f.damaged(err)
+		f.damage.add("%w", err)
 		return ctx.Err()
 	}
 	var addrs []uint64
@@ -315,7 +290,7 @@ func (f *taskFinder) idle(ctx context.Context) error {
 		switch {
 		case addrs[i] == 0:
 		case r.err != nil || f.l.PID.int(r) != 0:
-			f.damaged(fmt.Errorf("idle task of CPU %d at %#x: not a task with pid 0", cpus[i].ID, addrs[i]))
+			f.damage.add("idle task of CPU %d at %#x: not a task with pid 0", cpus[i].ID, addrs[i])
 		default:
 			f.addIdle(addrs[i], r, cpus[i].ID)
 		}
@@ -326,7 +301,7 @@ func (f *taskFinder) idle(ctx context.Context) error {
 // addIdle takes in the idle task of a CPU.
 func (f *taskFinder) addIdle(addr uint64, r record, cpu int) {
 	f.add(addr, r)
-	t := f.list.byAddr[addr]
+	t := f.byAddr[addr]
 	t.Idle, t.CPU = true, cpu
 }
 
@@ -338,7 +313,7 @@ func (f *taskFinder) byCPU(ctx context.Context) error {
 	}
 	for i := range cpus {
 		addr := cpus[i].Current
-		if addr == 0 || f.list.byAddr[addr] != nil {
+		if addr == 0 || f.byAddr[addr] != nil {
 			continue
 		}
 		r, err := f.l.task.readOne(ctx, f.k.Space, addr)
@@ -346,7 +321,7 @@ func (f *taskFinder) byCPU(ctx context.Context) error {
 		case err != nil && r.data == nil:
 			return err
 		case err != nil || !f.l.plausible(r):
-			f.damaged(fmt.Errorf("current task of CPU %d at %#x: not a task", cpus[i].ID, addr))
+			f.damage.add("current task of CPU %d at %#x: not a task", cpus[i].ID, addr)
 		case f.l.PID.int(r) == 0:
 			f.addIdle(addr, r, cpus[i].ID)
 		default:
@@ -364,22 +339,18 @@ func (l *taskLayout) plausible(r record) bool {
 
 // finish puts the list in order and finds out parents.
 func (f *taskFinder) finish() {
-	for _, t := range f.list.All {
-		if p := f.list.byAddr[f.parents[t.Addr]]; p != nil {
+	for _, t := range f.all {
+		if p := f.byAddr[f.parents[t.Addr]]; p != nil {
 			t.Parent = p.TGID
 		}
 	}
-	slices.SortFunc(f.list.All, func(a, b *Task) int {
-		if a.Idle != b.Idle {
-			return cmp.Compare(btoi(a.Idle), btoi(b.Idle))
+	slices.SortFunc(f.all, func(a, b *Task) int {
+		switch {
+		case a.Idle && !b.Idle:
+			return 1
+		case b.Idle && !a.Idle:
+			return -1
 		}
 		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.CPU, b.CPU))
 	})
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -35,7 +35,8 @@ func newTaskWorld(t *testing.T, rules fakeRules) *taskWorld {
 	})}
 	w.types.define("task_struct", "__state", 4, "stack", "flags", 4, "on_cpu", 4, "thread_info.cpu", 4, "tasks", 16,
 		"pid", 4, "tgid", 4, "real_parent", "comm", 16, "exit_state", 4, "thread.sp", "thread.fsbase", "thread.gsbase",
-		"mm", "active_mm", "pid_links", 64, "thread_node", 16, "signal", "real_cred")
+		"mm", "pid_links", 64, "thread_node", 16, "signal", "real_cred")
+	w.types.define("list_head", "next", "prev")
 	w.types.define("signal_struct", "thread_head", 16)
 	w.types.define("pid", "numbers[0].nr", 4, "tasks[0].first")
 	w.types.define("xa_node", "shift", 1, "slots", 512)
@@ -159,20 +160,16 @@ func TestTasks(t *testing.T) {
 	}
 }
 
-func TestTaskListFindsTasks(t *testing.T) {
-	w := newTaskWorld(t, nil)
-	w.add(7, 7)
-	w.add(5, 5)
-	l, err := w.Tasks(ctx)
-	if err != nil {
-		t.Fatal(err)
+// withPID finds a task in a list.
+func withPID(t *testing.T, l *TaskList, pid int) *Task {
+	t.Helper()
+	for _, task := range l.All {
+		if task.PID == pid {
+			return task
+		}
 	}
-	if got := l.WithPID(7); got == nil || got.Addr != w.tasks[7] || l.At(w.tasks[7]) != got {
-		t.Errorf("pid 7: %+v", got)
-	}
-	if l.WithPID(6) != nil || l.WithPID(0) != nil || l.At(0x1234) != nil {
-		t.Error("a task that is not there was found")
-	}
+	t.Fatalf("no pid %d in %s", pid, listing(l))
+	return nil
 }
 
 func TestTaskState(t *testing.T) {
@@ -217,7 +214,7 @@ func TestDamagedTaskStacks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if regs, err := w.Registers(ctx, l.WithPID(5)); err == nil {
+		if regs, err := w.Registers(ctx, withPID(t, l, 5)); err == nil {
 			t.Errorf("SP %#x: %+v", sp, regs)
 		}
 	}
@@ -238,7 +235,7 @@ func TestSwitchedOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	regs, err := w.Registers(ctx, l.WithPID(5))
+	regs, err := w.Registers(ctx, withPID(t, l, 5))
 	if err != nil {
 		t.Fatal(err)
 	}

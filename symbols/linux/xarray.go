@@ -39,8 +39,8 @@ type xaNode struct {
 const xaRoot = ^uint64(0)
 
 // entries returns the pointers of an array, by its xa_head, level by level: one batch of reads for each. Nodes that cannot
-// be read, or cannot be true, are left out and told in damage.
-func (x *xarray) entries(ctx context.Context, k *Kernel, head uint64) (found []xaEntry, damage []error, err error) {
+// be read, or cannot be true, are left out and told to d.
+func (x *xarray) entries(ctx context.Context, k *Kernel, head uint64, d *damage) (found []xaEntry, err error) {
 	level := []xaNode{}
 	switch {
 	case head == 0:
@@ -57,23 +57,24 @@ func (x *xarray) entries(ctx context.Context, k *Kernel, head uint64) (found []x
 		}
 		records, err := x.node.read(ctx, k.Space, addrs)
 		if err != nil {
-			return found, damage, err
+			return found, err
 		}
 		var next []xaNode
 		for i, n := range level {
 			if why := x.check(n, records[i], seen); why != nil {
-				damage = append(damage, why)
+				d.add("%w", why)
 				continue
 			}
 			seen[n.addr] = true
 			found, next = x.open(n, records[i], found, next)
 		}
 		if len(seen)+len(next) > xaMost/64 {
-			return found, append(damage, fmt.Errorf("an XArray of more than %d nodes", xaMost/64)), nil
+			d.add("an XArray of more than %d nodes", xaMost/64)
+			return found, nil
 		}
 		level = next
 	}
-	return found, damage, nil
+	return found, nil
 }
 
 // check says why a node cannot be a true one.

@@ -49,12 +49,13 @@ func TestXArray(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, damage, err := x.entries(ctx, w.Kernel, head)
+			var d damage
+			got, err := x.entries(ctx, w.Kernel, head, &d)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(xaEntry{})); diff != "" || (len(damage) > 0) != tc.damaged {
-				t.Errorf("damage %v; (-want +got):\n%s", damage, diff)
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(xaEntry{})); diff != "" || (len(d.list()) > 0) != tc.damaged {
+				t.Errorf("damage %v; (-want +got):\n%s", d.list(), diff)
 			}
 		})
 	}
@@ -68,9 +69,10 @@ func TestXArrayOfOneOrNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for head, want := range map[uint64][]xaEntry{0: nil, base + 0x40: {{0, base + 0x40}}} {
-		got, damage, err := x.entries(ctx, w.Kernel, head)
-		if !slices.Equal(got, want) || len(damage) > 0 || err != nil {
-			t.Errorf("head %#x: %v, %v, %v", head, got, damage, err)
+		var d damage
+		got, err := x.entries(ctx, w.Kernel, head, &d)
+		if !slices.Equal(got, want) || len(d.list()) > 0 || err != nil {
+			t.Errorf("head %#x: %v, %v, %v", head, got, d.list(), err)
 		}
 	}
 }
@@ -93,7 +95,7 @@ func TestXArrayCostsABatchALevel(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.fake.Counts().Batches
-	got, _, err := x.entries(ctx, w.Kernel, root|xaInternal)
+	got, err := x.entries(ctx, w.Kernel, root|xaInternal, &damage{})
 	if batches := w.fake.Counts().Batches - before; len(got) != 64 || err != nil || batches != 2 {
 		t.Errorf("%d entries in %d batches, %v; want 64 in 2", len(got), batches, err)
 	}

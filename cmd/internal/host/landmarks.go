@@ -7,6 +7,7 @@ import (
 
 	"physgdb/bridge"
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
 )
 
 // Symbols that tell one vmlinux from another by where they are. The banner alone does not: it is near the start of
@@ -17,9 +18,6 @@ const (
 	notesStart   = "__start_notes"
 	notesStop    = "__stop_notes"
 )
-
-// bannerStart is how the string at bannerSymbol starts.
-const bannerStart = "Linux version "
 
 func landmarks() []string { return []string{bannerSymbol, notesStart, notesStop, "panic", "init_task"} }
 
@@ -35,8 +33,8 @@ func (m *Machine) checkFit(ctx context.Context, found map[string]uint64) error {
 			return errMisfit
 		}
 	}
-	banner, err := m.readLandmark(ctx, found[bannerSymbol], uint64(len(bannerStart)))
-	if err != nil || string(banner) != bannerStart {
+	banner, err := m.readLandmark(ctx, found[bannerSymbol], uint64(len(linux.BannerStart)))
+	if err != nil || string(banner) != linux.BannerStart {
 		return cmp.Or(err, errMisfit)
 	}
 	notes, err := m.readLandmark(ctx, found[notesStart], found[notesStop]-found[notesStart])

@@ -214,7 +214,7 @@ var registerNames = [...]string{
 	"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
 }
 
-// registers returns what is known of a thread's registers, and in words why it is not more.
+// registers returns what is known of a thread's registers, which may be nothing. The error is ctx's.
 func (m *Machine) registers(ctx context.Context, t *thread) (gdbstub.Registers, error) {
 	regs := gdbstub.Registers{}
 	if t.dead && m.Notice != nil {

@@ -129,8 +129,8 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*trace, error) {
 		return b, ctx.Err()
 	}
 	b.Registers = regs.From
-	if cpu != nil {
-		b.Rests = tr.rests(ctx, cpu, t, regs)
+	if cpu != nil && !regs.AtRest {
+		b.Rests = tr.rests(ctx, cpu, t)
 	}
 	found, err := tr.m.Kernel.Unwind(ctx, regs)
 	if err != nil {
@@ -150,10 +150,10 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*trace, error) {
 	return b, ctx.Err()
 }
 
-// rests tells in which function a CPU rests, if its registers are not those.
-func (tr *tracer) rests(ctx context.Context, c *linux.CPU, t *linux.Task, regs *linux.Registers) string {
+// rests tells in which function a CPU rests.
+func (tr *tracer) rests(ctx context.Context, c *linux.CPU, t *linux.Task) string {
 	at, err := tr.m.Kernel.Resting(ctx, c, t)
-	if err != nil || at == nil || at.PC() == regs.PC() {
+	if err != nil || at == nil {
 		return ""
 	}
 	return tr.m.Kernel.NameAt(ctx, at.PC())
@@ -163,9 +163,13 @@ func (tr *tracer) rests(ctx context.Context, c *linux.CPU, t *linux.Task, regs *
 func (tr *tracer) frame(ctx context.Context, f *linux.Frame, n int) traceFrame {
 	site := f.CallSite()
 	out := traceFrame{SP: address(f.SP), PC: address(f.PC), Guessed: f.Guessed}
-	if place, err := tr.m.Kernel.Symbolize(ctx, site); err == nil {
+	symbolize := tr.m.Kernel.Symbolize
+	if site != f.PC {
+		symbolize = tr.m.Kernel.SymbolizeReturn
+	}
+	if place, err := symbolize(ctx, f.PC); err == nil {
 		out.Function, out.Module = place.Name, place.Module
-		out.Offset, out.Size = address(place.Offset+f.PC-site), address(place.Size)
+		out.Offset, out.Size = address(place.Offset), address(place.Size)
 	}
 	if f.Regs != nil && n > 0 {
 		out.Regs = newInterrupted(f.Regs)
