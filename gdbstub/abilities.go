@@ -43,11 +43,30 @@ type HaltExplainer interface {
 	WhyHalted() string
 }
 
-// OSABINamer overrides the OS ABI of the Description, which selects gdb's rules for shared libraries and processes:
-// "none" for a kernel, "GNU/Linux" for a user program.
-type OSABINamer interface {
-	// OSABI is called once per connection and does no work.
-	OSABI() string
+// Describer says which registers there are. Without it they are those of [AMD64].
+type Describer interface {
+	// Description is called once and does no work.
+	Description() *Description
+}
+
+// ProcessOpener lets the user attach to the machine's programs one by one (`target extended-remote`, then `attach PID`),
+// beside the machine as a whole, which is process 1.
+type ProcessOpener interface {
+	// OpenProcess returns a program as a Target of its own, with abilities of its own. The error's text is for the user.
+	OpenProcess(ctx context.Context, pid int) (Target, error)
+}
+
+// AuxiliaryVector knows what the operating system told a program when it started it (`qXfer:auxv:read`). From that gdb
+// learns where a position-independent program lies.
+type AuxiliaryVector interface {
+	// Auxv returns the vector as it lies in memory, pairs of words up to AT_NULL.
+	Auxv(ctx context.Context) ([]byte, error)
+}
+
+// Runner is a machine that runs on while it is looked at. The user's `continue` means to look no more until Ctrl-C.
+type Runner interface {
+	// LookAgain drops what was read of the machine, as it has run on since. It is called at each Ctrl-C.
+	LookAgain(ctx context.Context) error
 }
 
 // LibraryLister knows which files beside the main one are loaded where (`qXfer:libraries:read`), such as the modules
@@ -106,11 +125,14 @@ type abilities struct {
 	libraries      LibraryLister
 	osLister       OSLister
 	vmcoreInfo     VMCoreInfoReader
+	processes      ProcessOpener
+	auxv           AuxiliaryVector
+	runner         Runner
 
-	wanted    []string  // names from the borrower
-	osTables  []OSTable // from the osLister
-	whyHalted string
-	osabi     string // empty: as the Description says
+	description *Description
+	wanted      []string  // names from the borrower
+	osTables    []OSTable // from the osLister
+	whyHalted   string
 }
 
 // defaultWhyHalted is shown for a Target that is no HaltExplainer.
@@ -118,12 +140,15 @@ const defaultWhyHalted = "The machine is halted: it can be looked at, but it can
 
 // abilitiesOf finds out what target can do.
 func abilitiesOf(target Target) abilities {
-	a := abilities{whyHalted: defaultWhyHalted}
+	a := abilities{whyHalted: defaultWhyHalted, description: AMD64()}
 	a.registerWriter, _ = target.(RegisterWriter)
 	a.relocator, _ = target.(Relocator)
 	a.monitor, _ = target.(Monitor)
 	a.libraries, _ = target.(LibraryLister)
 	a.vmcoreInfo, _ = target.(VMCoreInfoReader)
+	a.processes, _ = target.(ProcessOpener)
+	a.auxv, _ = target.(AuxiliaryVector)
+	a.runner, _ = target.(Runner)
 	if b, ok := target.(SymbolBorrower); ok {
 		a.borrower, a.wanted = b, b.WantedSymbols()
 	}
@@ -133,8 +158,8 @@ func abilitiesOf(target Target) abilities {
 	if e, ok := target.(HaltExplainer); ok {
 		a.whyHalted = e.WhyHalted()
 	}
-	if n, ok := target.(OSABINamer); ok {
-		a.osabi = n.OSABI()
+	if d, ok := target.(Describer); ok {
+		a.description = d.Description()
 	}
 	return a
 }

@@ -135,6 +135,14 @@ func (c *client) document(object, annex string) string {
 	}
 }
 
+// expectPart sends a packet and wants some words in the answer.
+func (c *client) expectPart(packet, want string) {
+	c.t.Helper()
+	if got := c.ask(packet); !strings.Contains(got, want) {
+		c.t.Errorf("%q is answered %q, want %q in it", packet, got, want)
+	}
+}
+
 // expectEnd fails the test unless the server closes the connection.
 func (c *client) expectEnd() {
 	c.t.Helper()

@@ -38,9 +38,9 @@ func (s *session) dispatch(ctx context.Context, packet []byte) reply {
 		return s.fail(codeRefused, "A machine that cannot run takes no breakpoints.")
 
 	case "c", "C", "s", "S":
-		return s.refuseResume(s.current)
+		return s.resume(ctx, name == "c" || name == "C", s.current)
 	case "D":
-		return s.detach()
+		return s.detach(args)
 	case "k":
 		return reply{payload: []byte("X09"), end: true} // gdb does not wait for it, lldb does
 	case "R":
@@ -78,11 +78,11 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 		return s.runMonitor(ctx, args)
 
 	case "vCont":
-		return s.vCont(args)
+		return s.vCont(ctx, args)
 	case "vAttach":
 		return s.attach(ctx, args)
 	case "vKill":
-		return s.kill()
+		return s.kill(args)
 	case "vRun":
 		return s.fail(codeRefused, s.can.whyHalted)
 	}

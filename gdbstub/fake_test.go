@@ -133,7 +133,7 @@ func (a *able) VMCoreInfo(context.Context) ([]byte, error) { return []byte(vmcor
 
 func (a *able) WhyHalted() string { return "This kernel has panicked: it cannot run." }
 
-func (a *able) OSABI() string { return "none" }
+func (a *able) Description() *gdbstub.Description { return gdbstub.AMD64() }
 
 func (a *able) Close() error {
 	a.closed.Store(true)

@@ -19,8 +19,6 @@ type Options struct {
 
 	// MaxClients is how many connections ServeListener serves at once; default 16. Others get a refusal they show.
 	MaxClients int
-
-	Description *Description // default AMD64()
 }
 
 // withDefaults returns a copy of o, which may be nil, with every value set.
@@ -40,9 +38,6 @@ func (o *Options) withDefaults() Options {
 	}
 	if full.MaxClients <= 0 {
 		full.MaxClients = 16
-	}
-	if full.Description == nil {
-		full.Description = AMD64()
 	}
 	return full
 }

@@ -77,7 +77,7 @@ func (s *session) askRegisters(ctx context.Context) (Registers, error) {
 
 // selected returns the thread that the client last selected, or the first.
 func (s *session) selected(ctx context.Context) (ThreadID, error) {
-	err := s.needThreads(ctx)
+	err := s.needThreads(ctx, s.inferior)
 	return s.current, err
 }
 

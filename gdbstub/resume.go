@@ -2,30 +2,44 @@ package gdbstub
 
 import (
 	"bytes"
+	"context"
 )
 
 // vCont answers vCont? and vCont;action[:thread];… (gdb manual, appendix E.2). Both c and C must be offered, or gdb
 // falls back to older packets.
-func (s *session) vCont(args []byte) reply {
+func (s *session) vCont(ctx context.Context, args []byte) reply {
 	if string(args) == "?" {
 		return text("vCont;c;C;s;S")
 	}
-	return s.refuseResume(s.resumedThread(args))
+	goes := true
+	for action := range bytes.SplitSeq(bytes.TrimPrefix(args, []byte(";")), []byte(";")) {
+		goes = goes && len(action) > 0 && (action[0] == 'c' || action[0] == 'C')
+	}
+	return s.resume(ctx, goes, s.resumedThread(ctx, args))
 }
 
 // resumedThread returns the thread that a vCont names, which is the one the user steps, or else the selected one.
-func (s *session) resumedThread(actions []byte) ThreadID {
+func (s *session) resumedThread(ctx context.Context, actions []byte) ThreadID {
 	for action := range bytes.SplitSeq(actions, []byte(";")) {
 		_, arg, _ := bytes.Cut(action, []byte(":"))
-		id, valid := parseThreadID(arg)
-		if _, found := s.threads.index[id]; valid && found {
+		if in, id, found := s.find(ctx, arg); found && in == s.inferior {
 			return id
 		}
 	}
 	return s.current
 }
 
-// refuseResume answers every request to run: a sentence on the console and a stop by SIGINT, at once. Any other
+// resume lets a machine run that runs anyway: the client waits until the user presses Ctrl-C. All else is refused: steps,
+// and whatever would make a dead machine run.
+func (s *session) resume(ctx context.Context, goes bool, id ThreadID) reply {
+	if goes && s.machine.can.runner != nil {
+		s.running = true
+		return silence()
+	}
+	return s.refuseResume(id)
+}
+
+// refuseResume answers a request to run that cannot be: a sentence on the console and a stop by SIGINT, at once. Any other
 // reply makes some client step for ever, hang, or give up the connection.
 func (s *session) refuseResume(id ThreadID) reply {
 	if err := s.print([]byte(s.can.whyHalted + "\n")); err != nil {
@@ -34,10 +48,39 @@ func (s *session) refuseResume(id ThreadID) reply {
 	return s.stopReply("T02", id)
 }
 
-// stopReply says that thread id has stopped. Without a list of threads it names none, which is legal, too.
+// interrupt answers Ctrl-C. Where the client waits for the machine to stop, that is taken for a wish to look again. At any
+// other time there is nothing to stop, and a reply would be one too many.
+func (s *session) interrupt(ctx context.Context) reply {
+	if !s.running {
+		return silence()
+	}
+	s.running = false
+	for _, in := range s.inferiors {
+		if err := s.lookAgain(ctx, in); err != nil && s.print([]byte(err.Error()+"\n")) != nil {
+			return reply{silent: true, end: true}
+		}
+	}
+	return s.stopReply("T02", s.current)
+}
+
+// lookAgain has an inferior forget what it was.
+func (s *session) lookAgain(ctx context.Context, in *inferior) error {
+	if runner := in.can.runner; runner != nil {
+		_, err := ask(ctx, in.worker, func(ctx context.Context, _ Target) (struct{}, error) {
+			return struct{}{}, runner.LookAgain(ctx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.refreshThreads(ctx, in)
+}
+
+// stopReply says that a thread of the selected process has stopped. Without a list of threads it names none, which is
+// legal, too.
 func (s *session) stopReply(signal string, id ThreadID) reply {
 	if id == 0 {
 		return text(signal)
 	}
-	return reply{payload: append(s.appendThreadID([]byte(signal+"thread:"), id), ';')}
+	return reply{payload: append(s.appendThreadID([]byte(signal+"thread:"), s.pid, id), ';')}
 }

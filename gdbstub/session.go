@@ -14,21 +14,20 @@ import (
 
 // session is the conversation with one client. The goroutine in run owns it.
 type session struct {
-	opt       Options
-	conn      net.Conn
-	wire      *rsp.Conn
-	worker    *worker
-	can       abilities
-	log       packetLog
-	registers []Register        // by number
-	objects   map[string]object // of qXfer, by name
+	opt  Options
+	conn net.Conn
+	wire *rsp.Conn
+	log  packetLog
 
-	client  client
-	process process
-	threads threadList
-	current ThreadID // chosen by Hg; 0 before the first list: the first thread
-	symbols lending
-	xfer    document // that is being read chunk by chunk
+	client   client
+	extended bool // target extended-remote: the connection outlives the processes
+	running  bool // the client has let the machine run, and waits for it to stop
+
+	machine   *inferior
+	inferiors []*inferior // that the client debugs, in the order in which it attached to them
+	*inferior             // the one that was last selected; the machine if there is none
+
+	unlisted []threadRef // what qsThreadInfo has yet to tell
 
 	memory []byte // read from the Target; given up to a call that is late
 	out    []byte // payload of a reply with data, reused
@@ -42,28 +41,21 @@ type client struct {
 	errorText    bool // understands E.text in reply to everything
 }
 
-// process says whether the one process there is, the machine, is under the debugger.
-type process struct {
-	extended bool // target extended-remote: the connection outlives the process
-	detached bool // extended, and not attached yet or any more
-}
-
 func newSession(opt Options, conn net.Conn, w *worker, can abilities, log hclog.Logger) *session {
 	s := &session{
-		opt:       opt,
-		conn:      conn,
-		wire:      rsp.NewConn(deadlineConn{conn, opt.WriteTimeout}, packetSize),
-		worker:    w,
-		can:       can,
-		log:       packetLog{log},
-		registers: opt.Description.Registers(),
+		opt:  opt,
+		conn: conn,
+		wire: rsp.NewConn(deadlineConn{conn, opt.WriteTimeout}, packetSize),
+		log:  packetLog{log},
 	}
-	s.objects = s.qXferObjects()
+	s.machine = s.newInferior(machinePID, w, can)
+	s.inferior, s.inferiors = s.machine, []*inferior{s.machine}
 	return s
 }
 
 // run answers requests until the client ends the session or the connection fails.
 func (s *session) run(ctx context.Context) error {
+	defer s.close()
 	for {
 		kind, packet, err := s.wire.Read()
 		if err != nil {
@@ -72,11 +64,13 @@ func (s *session) run(ctx context.Context) error {
 			}
 			return fmt.Errorf("read request: %w", err)
 		}
+		var answer reply
 		if kind == rsp.Interrupt {
-			continue // nothing runs, so there is nothing to stop; a reply would be one too many
+			answer = s.interrupt(ctx)
+		} else {
+			s.log.packet("request", packet)
+			answer = s.dispatch(ctx, packet)
 		}
-		s.log.packet("request", packet)
-		answer := s.dispatch(ctx, packet)
 		if ctx.Err() != nil {
 			return net.ErrClosed
 		}
@@ -86,7 +80,7 @@ func (s *session) run(ctx context.Context) error {
 		if answer.end {
 			return nil
 		}
-		if isStartNoAck(packet) {
+		if kind == rsp.Packet && isStartNoAck(packet) {
 			s.wire.StartNoAck()
 		}
 	}

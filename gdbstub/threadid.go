@@ -7,25 +7,29 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// processID is the process that all threads belong to: the machine.
-const processID = 1
+// anyProcess and anyThread stand for the ids 0 and -1, any and all.
+const (
+	anyProcess          = 0
+	anyThread  ThreadID = 0
+)
 
-// anyThread stands for the ids 0 and -1, any and all.
-const anyThread ThreadID = 0
+// threadRef is how clients name a thread.
+type threadRef struct {
+	pid int
+	id  ThreadID
+}
 
 // parseThreadID reads a thread-id (gdb manual, appendix E.2): `1f`, `p1.1f`, `p1`, with 0 for any and -1 for all.
-func parseThreadID(arg []byte) (ThreadID, bool) {
+func parseThreadID(arg []byte) (ref threadRef, valid bool) {
 	if rest, ok := bytes.CutPrefix(arg, []byte("p")); ok {
 		pid, tid, hasThread := bytes.Cut(rest, []byte("."))
-		if p, ok := parseID(pid); !ok || p != anyThread && p != processID {
-			return 0, false
-		}
-		if !hasThread {
-			return anyThread, true
+		if ref.pid, valid = parseProcess(pid); !valid || !hasThread {
+			return ref, valid
 		}
 		arg = tid
 	}
-	return parseID(arg)
+	ref.id, valid = parseID(arg)
+	return ref, valid
 }
 
 func parseID(digits []byte) (ThreadID, bool) {
@@ -36,10 +40,10 @@ func parseID(digits []byte) (ThreadID, bool) {
 	return ThreadID(n), ok && n <= uint64(maxThreadID)
 }
 
-// appendThreadID writes id as this client wants to read it.
-func (s *session) appendThreadID(dst []byte, id ThreadID) []byte {
+// appendThreadID writes the id of a thread of a process as this client wants to read it.
+func (s *session) appendThreadID(dst []byte, pid int, id ThreadID) []byte {
 	if s.client.multiprocess {
-		dst = append(strconv.AppendInt(append(dst, 'p'), processID, 16), '.')
+		dst = append(strconv.AppendInt(append(dst, 'p'), int64(pid), 16), '.')
 	}
 	return strconv.AppendInt(dst, int64(id), 16)
 }

@@ -13,16 +13,16 @@ import (
 type threadList struct {
 	all    []Thread
 	index  map[ThreadID]int
-	next   int  // of qsThreadInfo
 	listed bool // by a client
 }
 
 // errNoThreads is what a Target without threads amounts to: there is nothing to select.
 var errNoThreads = errors.New("the machine has no threads to show")
 
-// refreshThreads takes a new snapshot. If the selected thread is gone the first one takes its place.
-func (s *session) refreshThreads(ctx context.Context) error {
-	all, err := ask(ctx, s.worker, func(ctx context.Context, t Target) ([]Thread, error) { return t.Threads(ctx) })
+// refreshThreads takes a new snapshot of an inferior's threads. If the selected thread is gone the first one takes its
+// place.
+func (s *session) refreshThreads(ctx context.Context, in *inferior) error {
+	all, err := ask(ctx, in.worker, func(ctx context.Context, t Target) ([]Thread, error) { return t.Threads(ctx) })
 	if err != nil {
 		return err
 	}
@@ -38,37 +38,58 @@ func (s *session) refreshThreads(ctx context.Context) error {
 	if len(list.all) == 0 {
 		return errNoThreads
 	}
-	s.threads = list
-	if _, alive := list.index[s.current]; !alive {
-		s.current = list.all[0].ID
+	in.threads = list
+	if _, alive := list.index[in.current]; !alive {
+		in.current = list.all[0].ID
 	}
 	return nil
 }
 
 // freshThreads takes a new snapshot, unless the one at hand was not listed yet. So the one that `?` was answered from
 // is also the one that the client lists right after.
-func (s *session) freshThreads(ctx context.Context) error {
-	if len(s.threads.all) > 0 && !s.threads.listed {
+func (s *session) freshThreads(ctx context.Context, in *inferior) error {
+	if len(in.threads.all) > 0 && !in.threads.listed {
 		return nil
 	}
-	return s.refreshThreads(ctx)
+	return s.refreshThreads(ctx, in)
 }
 
-// listThreads takes the snapshot that a client is about to read.
+// listThreads takes the snapshots that a client is about to read: of all that it debugs.
 func (s *session) listThreads(ctx context.Context) error {
-	if err := s.freshThreads(ctx); err != nil {
-		return err
+	for _, in := range s.inferiors {
+		if err := s.freshThreads(ctx, in); err != nil {
+			return err
+		}
+		in.threads.listed = true
 	}
-	s.threads.listed = true
 	return nil
 }
 
 // needThreads takes a snapshot if there is none yet.
-func (s *session) needThreads(ctx context.Context) error {
-	if len(s.threads.all) > 0 {
+func (s *session) needThreads(ctx context.Context, in *inferior) error {
+	if len(in.threads.all) > 0 {
 		return nil
 	}
-	return s.refreshThreads(ctx)
+	return s.refreshThreads(ctx, in)
+}
+
+// find returns what a client means by a thread-id. Any thread is the selected one.
+func (s *session) find(ctx context.Context, arg []byte) (in *inferior, id ThreadID, found bool) {
+	ref, valid := parseThreadID(arg)
+	if !valid {
+		return nil, 0, false
+	}
+	if in = s.attached(ref.pid); in == nil {
+		return nil, 0, false
+	}
+	if ref.id == anyThread {
+		return in, in.current, true
+	}
+	if s.needThreads(ctx, in) != nil {
+		return nil, 0, false
+	}
+	_, found = in.threads.index[ref.id]
+	return in, ref.id, found
 }
 
 // selectThread answers Hg and Hc. Hc only matters to a machine that runs.
@@ -76,75 +97,62 @@ func (s *session) selectThread(ctx context.Context, args []byte) reply {
 	if len(args) == 0 || args[0] != 'g' && args[0] != 'c' {
 		return text(codeRefused)
 	}
-	id, valid := parseThreadID(args[1:])
-	if !valid {
-		return text(codeRefused)
-	}
-	if id == anyThread {
-		return ok()
-	}
-	if !s.hasThread(ctx, id) {
+	in, id, found := s.find(ctx, args[1:])
+	if !found {
 		return text(codeRefused)
 	}
 	if args[0] == 'g' {
-		s.current = id
+		s.inferior, in.current = in, id
 	}
 	return ok()
 }
 
 // isThreadAlive answers T.
 func (s *session) isThreadAlive(ctx context.Context, args []byte) reply {
-	if id, valid := parseThreadID(args); !valid || !s.hasThread(ctx, id) {
+	if _, _, found := s.find(ctx, args); !found {
 		return text(codeRefused)
 	}
 	return ok()
 }
 
-func (s *session) hasThread(ctx context.Context, id ThreadID) bool {
-	if s.needThreads(ctx) != nil {
-		return false
-	}
-	_, found := s.threads.index[id]
-	return found
-}
-
 // currentThread answers qC.
 func (s *session) currentThread(ctx context.Context) reply {
-	if err := s.needThreads(ctx); err != nil {
+	if err := s.needThreads(ctx, s.inferior); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
-	return reply{payload: s.appendThreadID([]byte("QC"), s.current)}
+	return reply{payload: s.appendThreadID([]byte("QC"), s.pid, s.current)}
 }
 
-// firstThreads answers qfThreadInfo with the first part of a new snapshot.
+// firstThreads answers qfThreadInfo with the first part of new snapshots.
 func (s *session) firstThreads(ctx context.Context) reply {
-	if s.process.detached {
-		return text("l")
-	}
 	if err := s.listThreads(ctx); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
-	s.threads.next = 0
+	s.unlisted = nil
+	for _, in := range s.inferiors {
+		for i := range in.threads.all {
+			s.unlisted = append(s.unlisted, threadRef{in.pid, in.threads.all[i].ID})
+		}
+	}
 	return s.moreThreads()
 }
 
-// threadsPerPacket keeps a list of ids (at most 11 bytes each) within one packet.
-const threadsPerPacket = packetSize / 16
+// threadsPerPacket keeps a list of ids (at most 20 bytes each) within one packet.
+const threadsPerPacket = packetSize / 32
 
 // moreThreads answers qsThreadInfo with the next part of the list, or l at its end.
 func (s *session) moreThreads() reply {
-	rest := s.threads.all[min(s.threads.next, len(s.threads.all)):]
-	rest = rest[:min(threadsPerPacket, len(rest))]
-	if len(rest) == 0 {
+	part := s.unlisted[:min(threadsPerPacket, len(s.unlisted))]
+	if len(part) == 0 {
 		return text("l")
 	}
-	s.threads.next += len(rest)
+	s.unlisted = s.unlisted[len(part):]
 	s.out = append(s.out[:0], 'm')
-	for i, t := range rest {
+	for i, t := range part {
 		if i > 0 {
 			s.out = append(s.out, ',')
 		}
-		s.out = s.appendThreadID(s.out, t.ID)
+		s.out = s.appendThreadID(s.out, t.pid, t.id)
 	}
 	return reply{payload: s.out}
 }
@@ -154,11 +162,11 @@ func (s *session) threadExtraInfo(ctx context.Context, args []byte) reply {
 	if len(args) == 0 {
 		return text(codeRefused)
 	}
-	id, valid := parseThreadID(args[1:])
-	if !valid || !s.hasThread(ctx, id) {
+	in, id, found := s.find(ctx, args[1:])
+	if !found || s.needThreads(ctx, in) != nil {
 		return text(codeRefused)
 	}
-	t := s.threads.all[s.threads.index[id]]
+	t := in.threads.all[in.threads.index[id]]
 	words := strings.TrimSpace(readable(t.Name + " " + t.Text))
 	if words == "" {
 		words = "thread" // an empty answer would make gdb try older packets

@@ -19,19 +19,22 @@ type document struct {
 }
 
 // qXferObjects is the table that both answers qXfer and fills qSupported.
-func (s *session) qXferObjects() map[string]object {
+func (s *session) qXferObjects(can *abilities) map[string]object {
 	objects := map[string]object{
 		"features": s.featuresObject,
 		"threads":  s.threadsObject,
 	}
-	if s.can.libraries != nil {
+	if can.libraries != nil {
 		objects["libraries"] = s.librariesObject
 	}
-	if s.can.osLister != nil {
+	if can.osLister != nil {
 		objects["osdata"] = s.osObject
 	}
-	if s.can.vmcoreInfo != nil {
+	if can.vmcoreInfo != nil {
 		objects["vmcoreinfo"] = s.vmcoreInfoObject
+	}
+	if can.auxv != nil || can.processes != nil { // what a client is offered must hold for all that it may attach to
+		objects["auxv"] = s.auxvObject
 	}
 	return objects
 }
@@ -97,11 +100,7 @@ func (s *session) featuresObject(_ context.Context, annex string) ([]byte, bool,
 	if annex != "target.xml" {
 		return nil, false, nil
 	}
-	d := *s.opt.Description
-	if s.can.osabi != "" {
-		d.OSABI = s.can.osabi
-	}
-	return d.XML(), true, nil
+	return s.can.description.XML(), true, nil
 }
 
 // threadsObject is the thread list (appendix E.14 "Thread List Format").
@@ -109,22 +108,21 @@ func (s *session) threadsObject(ctx context.Context, annex string) ([]byte, bool
 	if annex != "" {
 		return nil, false, nil
 	}
-	if s.process.detached {
-		return []byte("<threads/>"), true, nil
-	}
 	if err := s.listThreads(ctx); err != nil {
 		return nil, false, err
 	}
 	doc := []byte("<?xml version=\"1.0\"?>\n<threads>\n")
-	for _, t := range s.threads.all {
-		doc = s.appendThreadXML(doc, t)
+	for _, in := range s.inferiors {
+		for _, t := range in.threads.all {
+			doc = s.appendThreadXML(doc, in.pid, t)
+		}
 	}
 	return append(doc, "</threads>\n"...), true, nil
 }
 
 // appendThreadXML appends one line of a list, which may have thousands and is read anew for each `info threads`.
-func (s *session) appendThreadXML(doc []byte, t Thread) []byte {
-	doc = s.appendThreadID(append(doc, "<thread id=\""...), t.ID)
+func (s *session) appendThreadXML(doc []byte, pid int, t Thread) []byte {
+	doc = s.appendThreadID(append(doc, "<thread id=\""...), pid, t.ID)
 	if t.Core >= 0 {
 		doc = strconv.AppendInt(append(doc, "\" core=\""...), int64(t.Core), 10)
 	}
@@ -142,5 +140,18 @@ func (s *session) vmcoreInfoObject(ctx context.Context, annex string) ([]byte, b
 	}
 	reader := s.can.vmcoreInfo
 	data, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.VMCoreInfo(ctx) })
+	return data, true, err
+}
+
+// auxvObject is the auxiliary vector of a program. The machine itself has none, which is an empty one.
+func (s *session) auxvObject(ctx context.Context, annex string) ([]byte, bool, error) {
+	if annex != "" {
+		return nil, false, nil
+	}
+	reader := s.can.auxv
+	if reader == nil {
+		return nil, true, nil
+	}
+	data, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.Auxv(ctx) })
 	return data, true, err
 }

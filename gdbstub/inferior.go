@@ -1,0 +1,145 @@
+package gdbstub
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"physgdb/gdbstub/rsp"
+)
+
+// inferior is what a client debugs as a process: the machine as a whole, or one of its programs. Each has a Target of its
+// own, and with that abilities and registers of its own.
+type inferior struct {
+	pid       int
+	worker    *worker
+	can       abilities
+	registers []Register        // by number
+	objects   map[string]object // of qXfer, by name
+
+	threads threadList
+	current ThreadID // chosen by Hg; 0 before the first list: the first thread
+	symbols lending
+	xfer    document // that is being read chunk by chunk
+}
+
+// machinePID is the process that stands for the whole machine. A program has the number that it has on the machine; the
+// one whose number this is there cannot be attached to by itself.
+const machinePID = 1
+
+func (s *session) newInferior(pid int, w *worker, can abilities) *inferior {
+	return &inferior{
+		pid: pid, worker: w, can: can, registers: can.description.Registers(), objects: s.qXferObjects(&can),
+	}
+}
+
+// attached returns what the client debugs under a number, or nil; anyProcess is the one that is selected.
+func (s *session) attached(pid int) *inferior {
+	if pid == anyProcess {
+		return s.inferior
+	}
+	i := slices.IndexFunc(s.inferiors, func(in *inferior) bool { return in.pid == pid })
+	if i < 0 {
+		return nil
+	}
+	return s.inferiors[i]
+}
+
+// attach answers vAttach;<process>.
+func (s *session) attach(ctx context.Context, args []byte) reply {
+	if len(args) == 0 {
+		return text(codeRefused)
+	}
+	pid, valid := parseProcess(args[1:])
+	if !valid || pid == anyProcess {
+		return text(codeRefused)
+	}
+	if s.attached(pid) != nil {
+		return s.fail(codeRefused, fmt.Sprintf("process %d is attached to already", pid))
+	}
+	in, err := s.open(ctx, pid)
+	if err != nil {
+		return s.fail(codeRefused, err.Error())
+	}
+	if err := s.refreshThreads(ctx, in); err != nil {
+		s.leave(in)
+		return s.fail(codeRefused, err.Error())
+	}
+	s.inferiors = append(s.inferiors, in)
+	s.inferior, in.current = in, in.threads.all[0].ID // whichever was selected before an earlier detach
+	return s.stopReply("T05", in.current)
+}
+
+// open opens what the client wants to attach to: one of the machine's programs, or the machine, which is open already.
+func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
+	if pid == machinePID {
+		return s.machine, nil
+	}
+	opener := s.machine.can.processes
+	if opener == nil || !s.client.multiprocess {
+		return nil, fmt.Errorf("there is no process %d here, only %d, the machine", pid, machinePID)
+	}
+	target, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) (Target, error) {
+		return opener.OpenProcess(ctx, pid)
+	})
+	if err != nil {
+		return nil, err
+	}
+	ready := func(context.Context) (Target, error) { return target, nil }
+	w, can, err := startWorker(ctx, ready, s.opt.Deadline)
+	if err != nil {
+		return nil, err
+	}
+	return s.newInferior(pid, w, can), nil
+}
+
+// detach answers D and D;<process>. What ends is never more than the session.
+func (s *session) detach(args []byte) reply {
+	pid, valid := parseProcess(bytes.TrimPrefix(args, []byte(";")))
+	if len(args) == 0 || !s.client.multiprocess { // which makes numbers up
+		pid, valid = anyProcess, true
+	}
+	in := s.attached(pid)
+	if !valid || in == nil {
+		return text(codeRefused)
+	}
+	s.inferiors = slices.DeleteFunc(s.inferiors, func(other *inferior) bool { return other == in })
+	s.leave(in)
+	return reply{payload: []byte("OK"), end: !s.extended && len(s.inferiors) == 0}
+}
+
+// kill answers vKill;<process>. Nothing here can be killed, but an error would keep the user from leaving.
+func (s *session) kill(args []byte) reply { return s.detach(args) }
+
+// leave closes a program that the client is done with. The machine stays open: it may be attached to again.
+func (s *session) leave(in *inferior) {
+	if s.inferior == in {
+		s.inferior = s.machine
+		if len(s.inferiors) > 0 {
+			s.inferior = s.inferiors[0]
+		}
+	}
+	if in == s.machine {
+		return
+	}
+	if err := in.worker.stop(); err != nil {
+		s.log.log.Warn("process not closed", "process", in.pid, "error", err)
+	}
+}
+
+// close ends all that the session has opened beside the machine.
+func (s *session) close() {
+	for _, in := range s.inferiors {
+		s.leave(in)
+	}
+}
+
+// parseProcess reads the number of a process; 0 and -1 stand for any and all.
+func parseProcess(digits []byte) (pid int, valid bool) {
+	if string(digits) == "-1" {
+		return anyProcess, true
+	}
+	n, ok := rsp.ParseHex(digits)
+	return int(n), ok && n <= uint64(maxThreadID)
+}
