@@ -33,6 +33,14 @@ func amd64Core() Feature {
 	return f
 }
 
+// LinuxAMD64 is the feature by which gdb knows a program of Linux: the number of the system call that it is in.
+func LinuxAMD64() Feature {
+	return Feature{
+		Name:      "org.gnu.gdb.i386.linux",
+		Registers: []Register{{Name: "orig_rax", Bits: 64, Type: "int64"}},
+	}
+}
+
 func amd64Segments() Feature {
 	return Feature{
 		Name: "org.gnu.gdb.i386.segments",

@@ -12,7 +12,7 @@ import (
 
 // housing is a machine with programs, by their pids.
 type housing struct {
-	*bare
+	*able
 	programs map[int]*program
 }
 
@@ -51,7 +51,7 @@ func newHousing() *housing {
 		registers: map[gdbstub.ThreadID]gdbstub.Registers{0x57: {"rax": 0x57}, 0x58: {"rax": 0x58}},
 		memory:    []region{{0x400000, []byte("program")}},
 	}
-	return &housing{newBare(), map[int]*program{0x57: {bare: own}}}
+	return &housing{newAble(), map[int]*program{0x57: {bare: own}}}
 }
 
 func TestProgramsAreAttachedToBesideTheMachine(t *testing.T) {
@@ -59,7 +59,7 @@ func TestProgramsAreAttachedToBesideTheMachine(t *testing.T) {
 	program := machine.programs[0x57]
 	c := connect(t, machine)
 	c.expect(gdb16, "PacketSize=20000;QStartNoAckMode+;vContSupported+;multiprocess+;binary-upload+;error-message+;"+
-		"qXfer:auxv:read+;qXfer:features:read+;qXfer:threads:read+")
+		"qXfer:auxv:read+;qXfer:features:read+;qXfer:libraries:read+;qXfer:osdata:read+;qXfer:threads:read+;qXfer:vmcoreinfo:read+")
 	c.expect("!", "OK")
 	c.expect("vAttach;58", "E.88 is no program")
 	c.expect("vAttach;1", "T05thread:p1.1;")
@@ -74,6 +74,9 @@ func TestProgramsAreAttachedToBesideTheMachine(t *testing.T) {
 	c.expect("qsThreadInfo", "l")
 	c.expectPart("qXfer:threads:read::0,1000", `<thread id="p57.58"`)
 	c.expectPart("qXfer:threads:read::0,1000", `<thread id="p1.1f"`)
+
+	c.expect("qXfer:osdata:read::0,100", "l") // it was offered, and this one has none
+	c.expect("qSymbol::", "OK")
 
 	c.expect("Hgp57.58", "OK")
 	c.expect("p0", "5800000000000000")

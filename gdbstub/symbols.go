@@ -17,8 +17,11 @@ type lending struct {
 // lendSymbol answers qSymbol (gdb manual, appendix E.4). `qSymbol::` is gdb's offer, made when it connects and after
 // each file it loads; `qSymbol:<value>:<name>`, with name in hex and an empty value if unknown, is its answer.
 func (s *session) lendSymbol(ctx context.Context, args []byte) reply {
-	if s.can.borrower == nil {
+	switch {
+	case s.machine.can.borrower == nil:
 		return unsupported()
+	case s.can.borrower == nil:
+		return ok() // a client takes it badly if one process wants symbols and another does not know the packet
 	}
 	value, name, _ := bytes.Cut(bytes.TrimPrefix(args, []byte(":")), []byte(":"))
 	if len(value) == 0 && len(name) == 0 {

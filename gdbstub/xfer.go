@@ -46,6 +46,9 @@ func (s *session) transfer(ctx context.Context, args []byte) reply {
 		return unsupported()
 	}
 	produce, known := s.objects[string(part[1])]
+	if _, offered := s.machine.objects[string(part[1])]; !known && offered {
+		return text("l") // what was offered must be answered for every process
+	}
 	if !known {
 		return unsupported()
 	}

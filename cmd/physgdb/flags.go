@@ -24,6 +24,7 @@ var (
 		"places; may be given more than once"}
 	ramFlag = &cli.StringFlag{Name: "ram", Usage: "where the host has RAM: a `FILE` with its /proc/iomem, or with " +
 		"lines start-end"}
+	liveFlag    = &cli.BoolFlag{Name: "live", Usage: "the host is not dead: continue and Ctrl-C in the debugger take a new look at it"}
 	timeoutFlag = &cli.DurationFlag{Name: "timeout", Usage: "how long the bridge may leave one request unanswered, " +
 		"retries included, such as 500ms", DefaultText: "as the source has it"}
 	logLevelFlag = &cli.StringFlag{Name: "log-level", Value: "warn", Usage: "`LEVEL` of the log on stderr: error, warn, " +
@@ -70,6 +71,7 @@ func hostOptions(c *cli.Context, source string) (*host.Options, error) {
 		RAM:        c.String(ramFlag.Name),
 		VMCoreInfo: c.String(vmcoreinfoFlag.Name),
 		Threads:    c.String(threadsFlag.Name),
+		Live:       c.Bool(liveFlag.Name),
 		Modules:    c.StringSlice(modulesFlag.Name),
 		Timeout:    c.Duration(timeoutFlag.Name),
 		Log:        log,

@@ -29,7 +29,7 @@ Examples:
   physgdb serve 'nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00' --notify udp://192.168.10.3:6666 --vmlinux vmlinux`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:1234", Usage: "`ADDRESS` for debuggers to connect to"},
-			threadsFlag,
+			threadsFlag, liveFlag,
 		}, machineFlags()...),
 		Action: serve,
 	}

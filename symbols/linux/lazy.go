@@ -25,3 +25,10 @@ func (l *lazy[T]) get(ctx context.Context, read func(context.Context) (T, error)
 	}
 	return v, err
 }
+
+// set gives the value without reading anything.
+func (l *lazy[T]) set(v T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.value, l.done = v, true
+}

@@ -13,8 +13,7 @@ import (
 
 // findKernel finds the kernel: under the CR3 that the user told, or else by what the machine said, or by a search.
 func (m *Machine) findKernel(ctx context.Context, o *Options) error {
-	// Not m.Memory, which could show memory in place for all that mmu can tell: where it cannot, reads are to be batches.
-	walker := mmu.New(m.Memory.Memory, &mmu.Options{Resident: linux.Resident})
+	walker := newWalker(m.Memory)
 	var err error
 	if o.CR3 != "" {
 		err = m.attachTo(ctx, walker, o)

@@ -37,6 +37,7 @@ type Options struct {
 	VMCoreInfo string
 	Threads    string        // what a debugger's threads stand for: ThreadsTasks, or ThreadsCPUs; empty for tasks
 	Modules    []string      // directories with the files of loaded modules, beside the usual places
+	Live       bool          // the machine runs: nothing is remembered for longer than one look at it
 	Timeout    time.Duration // for one request to the bridge; 0 for the bridge's own
 	Log        hclog.Logger  // nil for silence
 	Notes      io.Writer     // where to say what is being waited for; nil for silence
@@ -165,6 +166,7 @@ type Machine struct {
 	Process string
 
 	cpus       []int
+	live       bool          // it runs
 	chosen     bool          // the user said which CR3 to look at memory through
 	foundIn    bridge.Counts // what it took to find the kernel
 	threadsAre string
@@ -195,7 +197,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{
-		Memory: mem, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: vmlinux,
+		Memory: mem, live: o.Live, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: vmlinux,
 		log: o.logger(),
 	}
 	if err := m.attach(ctx, o); err != nil {

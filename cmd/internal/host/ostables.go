@@ -50,9 +50,17 @@ func (s *session) processRows(ctx context.Context) ([][]string, error) {
 	}
 	rows := make([][]string, len(leaders))
 	for i, t := range leaders {
-		rows[i] = []string{strconv.Itoa(t.PID), userText(uids[i]), t.Comm, strings.Join(cores[t.TGID], ",")}
+		rows[i] = []string{strconv.Itoa(t.PID), userText(uids[i]), commandText(t), strings.Join(cores[t.TGID], ",")}
 	}
 	return rows, nil
+}
+
+// commandText names a process for who wants to attach to one: number 1 is the machine as a whole, and only then init.
+func commandText(t *linux.Task) string {
+	if t.PID == 1 {
+		return t.Comm + " (attach 1: the whole machine)"
+	}
+	return t.Comm
 }
 
 // userText names a user. The machine's own names for the others were in its files.

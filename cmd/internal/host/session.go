@@ -28,11 +28,18 @@ type session struct {
 
 // NewSession opens the machine for one connection.
 func (m *Machine) NewSession(ctx context.Context) (gdbstub.Target, error) {
+	if m.live {
+		return m.newLiveSession(ctx)
+	}
+	return m.newSession(ctx), nil
+}
+
+func (m *Machine) newSession(ctx context.Context) *session {
 	s := &session{m: m, spaces: map[uint64]*mmu.Space{}, obituary: m.obituary(ctx)}
 	if m.chosen {
 		s.space = m.Space
 	}
-	return s, nil
+	return s
 }
 
 func (s *session) Threads(ctx context.Context) ([]gdbstub.Thread, error) {
@@ -208,7 +215,10 @@ func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) er
 
 // WhyHalted is what a user reads who tries to run the machine.
 func (s *session) WhyHalted() string {
-	if s.obituary == "" {
+	switch {
+	case s.m.live:
+		return whyNotStepped
+	case s.obituary == "":
 		return "This machine is dead: it can be looked at, but it cannot run."
 	}
 	return fmt.Sprintf("This machine is dead (%s): it can be looked at, but it cannot run.", s.obituary)

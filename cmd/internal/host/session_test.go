@@ -175,7 +175,7 @@ func TestRelocation(t *testing.T) {
 type file int
 
 const (
-	program        file = iota
+	aProgram       file = iota
 	vmlinux             // where it runs
 	unmovedVmlinux      // loaded after connecting, or on a connection that does not move it
 	nextBuild           // of a kernel that differs behind the banner
@@ -186,7 +186,7 @@ const (
 // lend returns what gdb knows of the wanted symbols when it has a file.
 func (r *rig) lend(f file) map[string]uint64 {
 	found := map[string]uint64{}
-	if f == program {
+	if f == aProgram {
 		return found
 	}
 	for _, s := range r.Symbols() {
@@ -219,7 +219,7 @@ func TestWhichFileTheUserLoaded(t *testing.T) {
 		file file
 		why  string // of the refusal; empty: memory is shown
 	}{
-		{"a program, at the kernel's root", kernel, program, "gdb's main file is no kernel"},
+		{"a program, at the kernel's root", kernel, aProgram, "gdb's main file is no kernel"},
 		{"the vmlinux, at the kernel's root", kernel, vmlinux, ""},
 		{"the vmlinux, which physgdb knows, too", known, vmlinux, ""},
 		{"the vmlinux, loaded too late", kernel, unmovedVmlinux, "was loaded after connecting"},
@@ -227,7 +227,7 @@ func TestWhichFileTheUserLoaded(t *testing.T) {
 		{"the next build, its banner at the same place", kernel, nextBuild, "it is of another kernel"},
 		{"the next build, where physgdb knows the right one", known, nextBuild, "it is of another kernel"},
 		{"a kernel of other text, where physgdb knows the right one", known, otherText, "it is of another kernel"},
-		{"a program, at its root", process, program, ""},
+		{"a program, at its root", process, aProgram, ""},
 		{"the vmlinux, at the root of a process", process, unmovedVmlinux, "this connection is for the program clock"},
 		{"the vmlinux moved by hand, at the root of a process", process, vmlinux, ""},
 	} {
@@ -272,7 +272,7 @@ func TestTheFileIsJudgedAgain(t *testing.T) {
 		file file
 		why  string
 	}{
-		{program, "no kernel"}, {vmlinux, ""}, {otherKernel, "another kernel"}, {program, "no kernel"}, {vmlinux, ""},
+		{aProgram, "no kernel"}, {vmlinux, ""}, {otherKernel, "another kernel"}, {aProgram, "no kernel"}, {vmlinux, ""},
 	} {
 		must(t, s.BorrowSymbols(ctx, r.lend(step.file)))
 		s.shows(t, step.why)

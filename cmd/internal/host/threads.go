@@ -22,8 +22,9 @@ const (
 // thread is a thread as debuggers see it: a task, or a CPU where the tasks are not known.
 type thread struct {
 	gdbstub.Thread
-	task *linux.Task // nil if not known
-	dead bool        // this is what panicked
+	task  *linux.Task // nil if not known
+	dead  bool        // this is what panicked
+	blank bool        // its registers cannot be known, as it runs
 }
 
 // idleThread numbers the idle tasks, which all have pid 0, apart: this and the CPU. No pid is that large.
@@ -101,6 +102,8 @@ func (t *thread) rank() int {
 	switch {
 	case t.dead:
 		return 0
+	case t.blank:
+		return 4
 	case t.task != nil && t.task.OnCPU && !t.task.Idle:
 		return 1
 	case t.task != nil && t.task.Idle:
@@ -134,7 +137,7 @@ func (m *Machine) taskThreads(cpus []linux.CPU, tasks *linux.TaskList) []thread 
 	}
 	all := make([]thread, 0, len(tasks.All))
 	for _, t := range tasks.All {
-		all = append(all, thread{task: t, Thread: gdbstub.Thread{
+		all = append(all, thread{task: t, blank: m.live && running[t.Addr], Thread: gdbstub.Thread{
 			ID: taskThread(t), Name: t.Comm, Text: taskText(t, running[t.Addr]), Core: t.CPU,
 		}})
 	}

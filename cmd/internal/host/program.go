@@ -1,0 +1,137 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"physgdb/gdbstub"
+	"physgdb/mmu"
+	"physgdb/symbols"
+	"physgdb/symbols/linux"
+)
+
+// program is a process of the machine as a debugger sees it that has attached to it: its threads, with the registers with
+// which they entered the kernel, and its memory. What it lacks beside a [session], it does without: no kernel is moved to
+// its place, and no modules are there.
+type program struct {
+	pid    int
+	leader *linux.Task
+	space  *mmu.Space
+	shell  *session // answers `monitor`
+	tasks  map[gdbstub.ThreadID]*linux.Task
+}
+
+// OpenProcess opens one of the machine's programs.
+func (s *session) OpenProcess(ctx context.Context, pid int) (gdbstub.Target, error) {
+	return s.openProgram(ctx, pid)
+}
+
+func (s *session) openProgram(ctx context.Context, pid int) (*program, error) {
+	if err := s.m.needSymbols("attach"); err != nil {
+		return nil, err
+	}
+	list, err := s.m.Kernel.Tasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	leader := processOf(list, pid)
+	switch {
+	case leader == nil:
+		return nil, fmt.Errorf("the machine has no process %d; see: info os processes", pid)
+	case leader.MM == 0:
+		return nil, fmt.Errorf("process %d, %s, has no memory of its own; attach to 1, which is the whole machine", pid,
+			oneLine(leader.Comm))
+	}
+	space, err := s.m.Kernel.TaskSpace(ctx, leader)
+	if err != nil {
+		return nil, err
+	}
+	return &program{pid: pid, leader: leader, space: space, shell: s.m.newSession(ctx)}, nil
+}
+
+// processOf finds the first thread of a process, or nil.
+func processOf(list *linux.TaskList, pid int) *linux.Task {
+	for _, t := range list.All {
+		if t.PID == pid && t.TGID == pid && !t.Idle {
+			return t
+		}
+	}
+	return nil
+}
+
+// Threads lists the process's threads, the one that panicked first.
+func (p *program) Threads(ctx context.Context) ([]gdbstub.Thread, error) {
+	all, err := p.shell.m.threads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.tasks = map[gdbstub.ThreadID]*linux.Task{}
+	var list []gdbstub.Thread
+	for _, t := range all {
+		if t.task == nil || t.task.TGID != p.pid || t.task.Idle {
+			continue
+		}
+		t.ID = taskThread(t.task)
+		p.tasks[t.ID] = t.task
+		list = append(list, t.Thread)
+	}
+	if len(list) == 0 { // as where threads are CPUs
+		id := taskThread(p.leader)
+		p.tasks[id] = p.leader
+		list = []gdbstub.Thread{{ID: id, Name: p.leader.Comm, Core: p.leader.CPU}}
+	}
+	return list, nil
+}
+
+// Registers returns what a thread of the program had in its registers when it last entered the kernel.
+func (p *program) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
+	t := p.tasks[id]
+	if t == nil {
+		return nil, fmt.Errorf("process %d has no thread %d", p.pid, id)
+	}
+	regs := gdbstub.Registers{"cr3": p.space.Root().CR3, "fs_base": t.FSBase, "gs_base": t.GSBase}
+	found, err := p.shell.m.Kernel.UserRegisters(ctx, t)
+	if err != nil {
+		p.shell.m.log.Info("a program's registers are not known", "why", err)
+		regs["rip"] = 0 // gdb does not attach to a thread that has no PC at all
+		return regs, ctx.Err()
+	}
+	for number, name := range registerNames {
+		if v, ok := found.Get(symbols.Reg(number)); ok {
+			regs[name] = v
+		}
+	}
+	regs["eflags"], regs["cs"], regs["ss"] = found.Flags, uint64(found.CS), uint64(found.SS)
+	regs["orig_rax"] = uint64(found.OrigRAX)
+	return regs, nil
+}
+
+// ReadMemory reads what the program sees, and the kernel's half, which its page tables map too.
+func (p *program) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint64, b []byte) (int, error) {
+	return p.space.ReadMemory(ctx, addr, b)
+}
+
+// Description has gdb treat it as a Linux program: it looks for shared libraries.
+func (p *program) Description() *gdbstub.Description {
+	d := gdbstub.AMD64()
+	d.OSABI = "GNU/Linux"
+	d.Features = append(d.Features, gdbstub.LinuxAMD64())
+	return d
+}
+
+// Auxv tells gdb where a position-independent program lies.
+func (p *program) Auxv(ctx context.Context) ([]byte, error) {
+	return p.shell.m.Kernel.Auxv(ctx, p.leader)
+}
+
+// Monitor answers as in any session, in the program's address space.
+func (p *program) Monitor(ctx context.Context, w io.Writer, line string) error {
+	if p.shell.now == nil {
+		p.shell.now = &thread{task: p.leader}
+	}
+	return p.shell.Monitor(ctx, w, line)
+}
+
+// WhyHalted is what a user reads who tries to run the program.
+func (p *program) WhyHalted() string { return p.shell.WhyHalted() }

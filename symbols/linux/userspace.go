@@ -1,0 +1,66 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+)
+
+// fredPadding is what kernels that know FRED leave free at the top of a task's stack, in bytes, whether the CPU has it or
+// not (TOP_OF_KERNEL_STACK_PADDING, arch/x86/include/asm/thread_info.h, 6.9 on).
+const fredPadding = 16
+
+// UserRegisters returns the registers with which a task last entered the kernel: those that its program sees. Threads of
+// the kernel have none. Those of a task whose program runs at the moment are of an earlier one.
+func (k *Kernel) UserRegisters(ctx context.Context, t *Task) (*Registers, error) {
+	if t.MM == 0 {
+		return nil, fmt.Errorf("task %d has no user space", t.PID)
+	}
+	l, err := k.ptRegsLayout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, padding := range []uint64{0, fredPadding} {
+		regs, err := k.readPtRegs(ctx, t.StackEnd()-padding-l.regs.size)
+		if err != nil {
+			return nil, fmt.Errorf("registers of the program of task %d: %w", t.PID, err)
+		}
+		if regs.fromUserSpace() {
+			regs.From = "where it entered the kernel"
+			return regs, nil
+		}
+	}
+	return nil, fmt.Errorf("task %d left no registers of its program, or they are damaged", t.PID)
+}
+
+// fromUserSpace reports whether registers can be those of a program: it runs at the lowest privilege, in the half of the
+// address space that is its own.
+func (r *Registers) fromUserSpace() bool {
+	return r.User() && r.SS&3 == 3 && int64(r.PC()) >= 0
+}
+
+// Auxv returns the auxiliary vector that a task's program was started with, as it lies in memory: pairs of words, up to
+// that of AT_NULL. It is empty for threads of the kernel.
+func (k *Kernel) Auxv(ctx context.Context, t *Task) ([]byte, error) {
+	if t.MM == 0 {
+		return nil, nil
+	}
+	types, err := k.Types(ctx)
+	if err != nil {
+		return nil, err
+	}
+	saved, err := types.Field("mm_struct", "saved_auxv")
+	if err != nil {
+		return nil, err
+	}
+	const most = 4096 // bytes; kernels have some 400
+	vector := make([]byte, min(saved.Size, most)&^15)
+	if _, err := k.Space.ReadMemory(ctx, t.MM+saved.Offset, vector); err != nil {
+		return nil, fmt.Errorf("auxiliary vector of task %d: %w", t.PID, err)
+	}
+	for at := 0; at < len(vector); at += 16 {
+		if [8]byte(vector[at:]) == [8]byte{} {
+			return vector[:at+16], nil
+		}
+	}
+	return nil, fmt.Errorf("auxiliary vector of task %d at %#x has no end: damaged memory", t.PID, t.MM+saved.Offset)
+}
