@@ -169,8 +169,9 @@ func gdb(t testing.TB, file, address string, commands ...string) []session.Step 
 // adapter starts the software adapter over a machine's RAM at an address of its own, and returns the URL for clients.
 func adapter(t testing.TB, h *host, args ...string) string {
 	t.Helper()
+	end := func(n uint32) string { return fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()%128, n>>8, n&255) } // of this process
 	at := links.Add(2)
-	server, client := fmt.Sprintf("127.88.%d.%d", at>>8, at&255), fmt.Sprintf("127.88.%d.%d", (at+1)>>8, (at+1)&255)
+	server, client := end(at), end(at+1)
 	s, err := physgdb.Start(limited(t, time.Minute), "adapter at", append([]string{
 		"adapter", h.guest.Source(), "--listen", server}, args...)...)
 	if err != nil {

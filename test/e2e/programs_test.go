@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"physgdb/test/guest"
+	"physgdb/test/session"
+)
+
+// TestPrograms attaches gdb to a process of the machine, beside the kernel, and compares what it shows with what the process
+// said of itself.
+func TestPrograms(t *testing.T) {
+	on(t, func(t *testing.T, h *host) {
+		pid, threads := h.process(t, "clock")
+		address := serve(t, adapter(t, h), "--vmlinux", h.guest.Kernel.Vmlinux)
+		const number, last, base, inside = "p 'main.UnixTimeNow'", "p 'main.Last'.Number", "p/x $fs_base", "info symbol $pc"
+		steps, err := session.GDB(limited(t, 3*time.Minute), h.guest.Kernel.Vmlinux,
+			"target extended-remote "+address, "attach 1", "add-inferior", "inferior 2", "file "+h.guest.ClockELF(),
+			"attach 2", fmt.Sprintf("attach %d", pid), number, base, inside, "bt", "info threads", "continue", last,
+			"set var 'main.UnixTimeNow' = 7", number+" ", "inferior 1", "x/s linux_banner", "bt", "inferior 2", "detach",
+			"inferior 1", "detach", "info os processes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out := session.Find(steps, "attach 2"); !strings.Contains(out, "failed") {
+			t.Errorf("attach to a thread of the kernel: %q", out)
+		}
+		now := fmt.Sprint(h.guest.Facts.LastClock)
+		for _, command := range []string{number, number + " "} {
+			if got := session.Value(session.Find(steps, command)); got != now {
+				t.Errorf("the clock shows %q, want %s", got, now)
+			}
+		}
+		if got, want := session.Value(session.Find(steps, base)), fmt.Sprintf("%#x", h.guest.Facts.ClockFSBase); got != want {
+			t.Errorf("fs_base is %s, the clock says %s", got, want)
+		}
+		if got := session.Value(session.Find(steps, last)); got == "" || got == "0" {
+			t.Errorf("after continue the last tick has the number %q", got)
+		}
+		if out := session.Find(steps, inside); !strings.HasPrefix(out, "runtime.") {
+			t.Errorf("the program stands in %q", out)
+		}
+		if bt := session.Find(steps, "bt"); !strings.Contains(bt, " in runtime.") {
+			t.Errorf("its backtrace:\n%s", bt)
+		}
+		list := session.Find(steps, "info threads")
+		if got := strings.Count(list, fmt.Sprintf("Thread %d.", pid)); got != threads {
+			t.Errorf("%d threads, /proc had %d:\n%s", got, threads, list)
+		}
+		if got := strings.Count(list, "Thread 1."); got < len(h.guest.Facts.Threads)/2 {
+			t.Errorf("the kernel's threads are gone beside it: %d", got)
+		}
+		if out := session.Find(steps, "x/s linux_banner"); !strings.Contains(out, "Linux version "+h.guest.Facts.Release) {
+			t.Errorf("beside it, the kernel's banner is %q", out)
+		}
+		if out := session.Find(steps, "info os processes"); !strings.Contains(out, fmt.Sprintf("\n%-10d root", pid)) {
+			t.Errorf("info os processes:\n%s", out)
+		}
+	})
+}
+
+// process finds a process that the guest listed before it died, and how many threads it had.
+func (h *host) process(t *testing.T, comm string) (pid, threads int) {
+	t.Helper()
+	for _, thread := range h.guest.Facts.Threads {
+		if thread.Comm == comm && thread.PID == thread.TID {
+			pid = thread.PID
+		}
+	}
+	for _, thread := range h.guest.Facts.Threads {
+		if thread.PID == pid {
+			threads++
+		}
+	}
+	if pid == 0 {
+		t.Fatalf("the guest had no process %s", comm)
+	}
+	return pid, threads
+}
+
+// spinnerAsProgram attaches to the process that only spins, whose registers are known.
+func spinnerAsProgram(t *testing.T, h *host) {
+	if h.config.Other != "user" {
+		t.Skip("no spinner")
+	}
+	pid, _ := h.process(t, "spinner")
+	const place = "p (long)$pc == (long)&spinning"
+	commands := []string{"target extended-remote " + h.stub(t), fmt.Sprintf("attach %d", pid), place}
+	for name := range guest.SpinnerRegisters() {
+		commands = append(commands, "p/x $"+name)
+	}
+	steps, err := session.GDB(limited(t, time.Minute), h.guest.ExtrasELF(), commands...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range guest.SpinnerRegisters() {
+		if got := session.Value(session.Find(steps, "p/x $"+name)); got != fmt.Sprintf("%#x", want) {
+			t.Errorf("%s is %s, want %#x", name, got, want)
+		}
+	}
+	if out := session.Value(session.Find(steps, place)); out != "1" {
+		t.Errorf("it does not stand where it spins: %q", out)
+	}
+}
