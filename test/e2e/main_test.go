@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,15 @@ type host struct {
 
 // links numbers the addresses of both ends of NetTLP links.
 var links atomic.Uint32
+
+// link returns addresses for both ends of a link that nobody else uses, other processes that test something included.
+func link() (server, client netip.Addr) {
+	n := links.Add(2)
+	end := func(n uint32) netip.Addr {
+		return netip.AddrFrom4([4]byte{127, byte(64 + os.Getpid()%128), byte(n >> 8), byte(n)})
+	}
+	return end(n), end(n + 1)
+}
 
 // physgdb is the command under test.
 var physgdb session.Physgdb
@@ -169,11 +179,9 @@ func gdb(t testing.TB, file, address string, commands ...string) []session.Step 
 // adapter starts the software adapter over a machine's RAM at an address of its own, and returns the URL for clients.
 func adapter(t testing.TB, h *host, args ...string) string {
 	t.Helper()
-	end := func(n uint32) string { return fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()%128, n>>8, n&255) } // of this process
-	at := links.Add(2)
-	server, client := end(at), end(at+1)
+	server, client := link()
 	s, err := physgdb.Start(limited(t, time.Minute), "adapter at", append([]string{
-		"adapter", h.guest.Source(), "--listen", server}, args...)...)
+		"adapter", h.guest.Source(), "--listen", server.String()}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,5 +190,5 @@ func adapter(t testing.TB, h *host, args ...string) string {
 			t.Errorf("the adapter ended badly: %v\n%s", err, s.Stderr())
 		}
 	})
-	return fmt.Sprintf("nettlp://%s?local=%s&requester=01:00", server, client)
+	return fmt.Sprintf("nettlp://%v?local=%v&requester=01:00", server, client)
 }

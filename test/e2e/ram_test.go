@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -63,9 +62,7 @@ func startAdapter(t *testing.T, h *host, ram bridge.RAMMap) (*nettlp.Adapter, st
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := links.Add(2)
-	server := netip.AddrFrom4([4]byte{127, 88, byte(at >> 8), byte(at)})
-	client := netip.AddrFrom4([4]byte{127, 88, byte((at + 1) >> 8), byte(at + 1)})
+	server, client := link()
 	a, err := nettlp.NewAdapter(bridge.NewGuard(mem, ram), &nettlp.AdapterOptions{Listen: server})
 	if err != nil {
 		t.Fatal(err)
