@@ -193,11 +193,19 @@ func (k *Kernel) readStackWords(ctx context.Context, stacks []stack) ([][]uint64
 	return words, nil
 }
 
+// largestResting is where a function in which CPUs rest ends at the latest, in bytes, if its size is not known.
+const largestResting = 4096
+
 // restsIn looks on one stack for return addresses into fn from the top down, until one is found from which the stack
-// unwinds to its end. One whose caller cannot be found does not count.
+// unwinds to its end. One whose caller cannot be found does not count. Where the size of fn is not known, the caller must
+// have called it.
 func (k *Kernel) restsIn(ctx context.Context, fn symbols.Symbol, s stack, words []uint64, best *resting) error {
+	size := fn.Size
+	if size == unknownSize {
+		size = largestResting
+	}
 	for i := len(words) - 1; i >= 0; i-- {
-		if words[i] <= fn.Addr || words[i] > fn.Addr+fn.Size {
+		if words[i] <= fn.Addr || words[i] > fn.Addr+size {
 			continue
 		}
 		regs := &Registers{From: "the function in which the CPU rests, " + fn.Name, AtRest: true}
@@ -210,6 +218,13 @@ func (k *Kernel) restsIn(ctx context.Context, fn symbols.Symbol, s stack, words 
 		if err != nil {
 			return err
 		}
+		if fn.Size == unknownSize {
+			if called, err := k.wasCalled(ctx, fn, b); err != nil {
+				return err
+			} else if !called {
+				continue
+			}
+		}
 		if n := len(b.Frames); b.Err == nil || n > max(1, best.frames) {
 			*best = resting{regs, n, b.Err == nil}
 		}
@@ -218,6 +233,15 @@ func (k *Kernel) restsIn(ctx context.Context, fn symbols.Symbol, s stack, words 
 		}
 	}
 	return nil
+}
+
+// wasCalled reports whether the innermost function of a backtrace was called at the address of fn.
+func (k *Kernel) wasCalled(ctx context.Context, fn symbols.Symbol, b *Backtrace) (bool, error) {
+	if len(b.Frames) < 2 {
+		return false, nil
+	}
+	called, direct, err := k.callBefore(ctx, b.Frames[1].PC)
+	return direct && called == fn.Addr, err
 }
 
 // findFramePointer finds RBP for a function that uses it as its frame pointer, as panic() does: the function pushed the

@@ -211,3 +211,29 @@ func TestInfo(t *testing.T) {
 		}
 	})
 }
+
+// TestGDBLendsItsSymbols gives the vmlinux to gdb alone: once connected, every task is there all the same.
+func TestGDBLendsItsSymbols(t *testing.T) {
+	on(t, func(t *testing.T, h *host) {
+		address := serve(t, adapter(t, h))
+		dead := fmt.Sprintf("thread find %s", h.guest.Facts.PanicMessage)
+		steps := gdb(t, h.guest.Kernel.Vmlinux, address, "info threads", dead, "thread 2", "bt", "monitor ps", "monitor info")
+		threads := session.Find(steps, "info threads")
+		for _, want := range h.guest.Facts.Threads {
+			name := fmt.Sprintf("Thread 1.%d %q", want.TID, want.Comm)
+			if !strings.HasPrefix(want.Comm, "kworker/") && !strings.Contains(threads, name) {
+				t.Errorf("%s is missing in\n%s", name, threads)
+			}
+		}
+		if out := session.Find(steps, dead); !strings.HasPrefix(out, "Thread 2 ") {
+			t.Errorf("what panicked is not the first that it shows: %q", out)
+		}
+		want := session.TrimTrace(h.guest.Facts.CallTrace)
+		if diff := cmp.Diff(want, session.Trace(session.Find(steps, "bt"), h.vmlinux, h.slide(t))); diff != "" {
+			t.Errorf("(-log +gdb):\n%s", diff)
+		}
+		if out := session.Find(steps, "monitor info"); !strings.Contains(out, "which the debugger lent") {
+			t.Errorf("monitor info does not tell whose symbols these are:\n%s", out)
+		}
+	})
+}

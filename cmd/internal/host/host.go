@@ -171,6 +171,7 @@ type Machine struct {
 	foundIn    bridge.Counts // what it took to find the kernel
 	threadsAre string
 	files      *linux.ModuleFiles // of the kernel's modules, on the disk of this machine
+	moduleDirs []string           // that the user named
 	vmlinux    *symbols.File      // nil if there is none
 	log        hclog.Logger
 }
@@ -198,7 +199,8 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	}
 	m := &Machine{
 		Memory: mem, live: o.Live, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: vmlinux,
-		log: o.logger(),
+		moduleDirs: o.Modules,
+		log:        o.logger(),
 	}
 	if err := m.attach(ctx, o); err != nil {
 		mem.Close()
@@ -269,7 +271,7 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 	m.learnRAM(ctx)
 	m.findCPUs(ctx)
 	if m.Kernel.Symbols != nil {
-		m.files = linux.NewModuleFiles(m.release(ctx), o.Modules)
+		m.files = linux.NewModuleFiles(m.release(ctx), m.moduleDirs)
 	}
 	return nil
 }
@@ -322,6 +324,16 @@ func (m *Machine) findCPUs(ctx context.Context) {
 			m.cpus = append(m.cpus, cpu)
 		}
 	}
+}
+
+// explainedBy returns the machine as a debugger's vmlinux explains it, which found symbols at these addresses.
+func (m *Machine) explainedBy(ctx context.Context, found map[string]uint64) *Machine {
+	known, mem := *m, *m.Memory
+	known.Memory, known.Kernel = &mem, m.Kernel.WithSymbols(found)
+	known.learnRAM(ctx)
+	known.findCPUs(ctx)
+	known.files = linux.NewModuleFiles(known.release(ctx), m.moduleDirs)
+	return &known
 }
 
 // Close closes the bridge.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"physgdb/gdbstub"
 	"physgdb/mmu"
+	"physgdb/symbols/linux"
 )
 
 // session is the machine as one debugger's connection sees it: a [gdbstub.Target]. What the client changes, the address
@@ -182,8 +184,14 @@ func (s *session) Relocation(context.Context) (text, slide uint64, ok bool) {
 	return s.m.Kernel.Text, s.m.Kernel.Slide, true
 }
 
-// WantedSymbols asks gdb where it believes some parts of the kernel to be: that tells which file the user has loaded.
-func (s *session) WantedSymbols() []string { return landmarks() }
+// WantedSymbols asks gdb where it believes some parts of the kernel to be: that tells which file the user has loaded. Where
+// there is no vmlinux here, gdb's tells enough to find the tasks by.
+func (s *session) WantedSymbols() []string {
+	if s.m.Kernel.Symbols != nil || s.m.Process != "" {
+		return landmarks()
+	}
+	return slices.Concat(landmarks(), linux.BorrowedNames())
+}
 
 // BorrowSymbols learns which file gdb holds. Where its addresses cannot be right for this connection, no memory is shown
 // from then on: a value from the wrong address looks just like a right one.
@@ -207,8 +215,12 @@ func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) er
 	case misfit != nil:
 		s.distrust = fmt.Errorf("whether gdb's vmlinux fits could not be found out: %w; connect again", misfit)
 	}
-	if s.distrust != nil {
+	switch {
+	case s.distrust != nil:
 		s.m.log.Warn("a debugger is shown no memory: " + s.distrust.Error())
+	case isKernel && s.m.Kernel.Symbols == nil && s.m.Process == "":
+		s.m = s.m.explainedBy(ctx, found)
+		s.obituary = s.m.obituary(ctx)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func TestThreads(t *testing.T) {
 	r := newRig(t, 4)
 	unknown := func(cpu int) gdbstub.Thread {
 		return gdbstub.Thread{
-			ID: gdbstub.ThreadID(cpu + 1), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu,
+			ID: idleThread + gdbstub.ThreadID(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu,
 		}
 	}
 	dead := unknown(2)
@@ -69,11 +69,11 @@ func TestRegisters(t *testing.T) {
 		thread gdbstub.ThreadID
 		want   gdbstub.Registers
 	}{
-		{"those of the notice, and no others", died, 3, told},
-		{"none of a CPU that only stopped", died, 1, root},
-		{"no more than a rip, which gdb needs, without a notice", "", 1, gdbstub.Registers{"cr3": r.CR3, "rip": 0}},
-		{"none of another CPU without a notice", "", 3, root},
-		{"no selectors where no rip was told", `{"physgdb":1,"event":"panic","cpu":2,"cr3":"CR3","rbx":"0x7"}`, 3,
+		{"those of the notice, and no others", died, idleThread + 2, told},
+		{"none of a CPU that only stopped", died, idleThread, root},
+		{"no more than a rip, which gdb needs, without a notice", "", idleThread, gdbstub.Registers{"cr3": r.CR3, "rip": 0}},
+		{"none of another CPU without a notice", "", idleThread + 2, root},
+		{"no selectors where no rip was told", `{"physgdb":1,"event":"panic","cpu":2,"cr3":"CR3","rbx":"0x7"}`, idleThread + 2,
 			gdbstub.Registers{"cr3": r.CR3, "rip": 0, "rbx": 7}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

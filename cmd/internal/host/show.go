@@ -34,10 +34,13 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	if banner := k.Banner(ctx); banner != "" {
 		row("kernel", "%s", oneLine(banner))
 	}
-	if k.Symbols != nil {
-		row("build-id", "%x, in memory and in vmlinux", k.Symbols.BuildID)
-	} else {
+	switch {
+	case k.Symbols == nil:
 		row("symbols", "none: give --vmlinux FILE for names")
+	case len(k.Symbols.BuildID) == 0:
+		row("symbols", "few, which the debugger lent: give --vmlinux FILE for names")
+	default:
+		row("build-id", "%x, in memory and in vmlinux", k.Symbols.BuildID)
 	}
 	row("found by", "%s, in %d bridge reads (%s)", k.FoundBy, m.foundIn.Reads, sizeText(m.foundIn.Bytes))
 	row("CR3", "%#x, %d-level paging", space.Root().CR3, k.Root.Levels)

@@ -112,12 +112,13 @@ func (t *thread) rank() int {
 	return 2
 }
 
-// bareCPUs are the threads where nothing is known of tasks.
+// bareCPUs are the threads where nothing is known of tasks. They have the numbers of the CPUs' idle tasks: if the tasks become
+// known, as when a debugger lends its symbols, these go on.
 func (m *Machine) bareCPUs(ctx context.Context) []thread {
 	all := make([]thread, len(m.cpus))
 	for i, cpu := range m.cpus {
 		all[i].Thread = gdbstub.Thread{
-			ID: cpuThread(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu,
+			ID: idleThread + gdbstub.ThreadID(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu,
 		}
 	}
 	switch first := &all[0]; {

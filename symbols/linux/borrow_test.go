@@ -1,0 +1,41 @@
+package linux
+
+import (
+	"testing"
+)
+
+// TestRestingByAddressesAlone finds where a CPU rests when a debugger has told where the functions begin, but not where they
+// end: a return address counts if who is returned to had called that very function.
+func TestRestingByAddressesAlone(t *testing.T) {
+	const inStop, behindCall = fnStop + 0x20, fnCaller + 0x30
+	for name, called := range map[string]uint64{"stop_this_cpu": fnStop, "": fnPanic} {
+		w, task, cpu := restingWorld(t)
+		w.Kernel = w.WithSymbols(map[string]uint64{"panic": fnPanic, "stop_this_cpu": fnStop, "far": fnPanic + 0x100000})
+		w.put(cpu.stacks[0].start+0x100, inStop, 0, behindCall)
+		w.putCall(behindCall, called)
+		regs, err := w.Resting(ctx, cpu, task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (regs != nil) != (name != "") || regs != nil && regs.From != "the function in which the CPU rests, "+name {
+			t.Errorf("where %#x was called: %+v", called, regs)
+		}
+	}
+}
+
+func TestBorrowedSymbols(t *testing.T) {
+	w := newWorld(t, nil, nil)
+	w.Slide = 0x10200000
+	k := w.WithSymbols(map[string]uint64{"init_task": 0xffffffff9200a000, "runqueues": 0x31980 + 0x10200000})
+	for name, want := range map[string]uint64{"init_task": 0xffffffff9200a000, "runqueues": 0x31980} {
+		if got, ok := k.Addr(name); !ok || got != want {
+			t.Errorf("%s is at %#x, %v; want %#x", name, got, ok, want)
+		}
+	}
+	if got := k.Name(0xffffffff9200a008); got != "" {
+		t.Errorf("the address behind init_task is called %q", got)
+	}
+	if _, ok := w.Kernel.Addr("init_task"); ok {
+		t.Error("the kernel that it was made of has the symbols, too")
+	}
+}
