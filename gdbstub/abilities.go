@@ -116,6 +116,24 @@ type VMCoreInfoReader interface {
 	VMCoreInfo(ctx context.Context) ([]byte, error)
 }
 
+// RegionLister tells which stretches of the address space are mapped, and with which rights (`qMemoryRegionInfo`, for
+// lldb's `memory region`). lldb asks several times at each stop, and for `memory region --all` once per region, so the
+// answers should come from a list that is made once.
+type RegionLister interface {
+	// Region returns the stretch that addr lies in, as a thread sees it.
+	Region(ctx context.Context, id ThreadID, addr uint64) (Region, error)
+}
+
+// Region is a stretch of virtual addresses that is mapped with the same rights throughout, or in which nothing is mapped.
+type Region struct {
+	First, Last uint64 // both included, so that a region can reach the top of the address space
+	Mapped      bool   // false for a hole; the rest is then ignored
+	Read        bool
+	Write       bool
+	Execute     bool
+	Name        string // what is there, or empty
+}
+
 // abilities is what one Target can do beyond the least. A nil field means that it cannot.
 type abilities struct {
 	registerWriter RegisterWriter
@@ -128,6 +146,7 @@ type abilities struct {
 	processes      ProcessOpener
 	auxv           AuxiliaryVector
 	runner         Runner
+	regions        RegionLister
 
 	description *Description
 	wanted      []string  // names from the borrower
@@ -149,6 +168,7 @@ func abilitiesOf(target Target) abilities {
 	a.processes, _ = target.(ProcessOpener)
 	a.auxv, _ = target.(AuxiliaryVector)
 	a.runner, _ = target.(Runner)
+	a.regions, _ = target.(RegionLister)
 	if b, ok := target.(SymbolBorrower); ok {
 		a.borrower, a.wanted = b, b.WantedSymbols()
 	}

@@ -76,6 +76,8 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 		return s.lendSymbol(ctx, args)
 	case "qRcmd":
 		return s.runMonitor(ctx, args)
+	case "qMemoryRegionInfo":
+		return s.regionInfo(ctx, args)
 
 	case "vCont":
 		return s.vCont(ctx, args)

@@ -23,6 +23,7 @@ type session struct {
 	first   gdbstub.ThreadID
 	now     *thread
 	spaces  map[uint64]*mmu.Space // of the threads' processes, by mm_struct
+	regions map[regionKey]*regionState
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
 	obituary string
