@@ -134,6 +134,13 @@ type Region struct {
 	Name        string // what is there, or empty
 }
 
+// PhysicalSwitcher can show physical memory instead of virtual (`Qqemu.PhyMemMode:1`). While that is on, the addresses of
+// [Target.ReadMemory] are physical ones. It is off when a connection opens. Both methods do no work.
+type PhysicalSwitcher interface {
+	PhysicalMode() bool
+	SetPhysicalMode(on bool)
+}
+
 // abilities is what one Target can do beyond the least. A nil field means that it cannot.
 type abilities struct {
 	registerWriter RegisterWriter
@@ -147,6 +154,7 @@ type abilities struct {
 	auxv           AuxiliaryVector
 	runner         Runner
 	regions        RegionLister
+	physical       PhysicalSwitcher
 
 	description *Description
 	wanted      []string  // names from the borrower
@@ -169,6 +177,7 @@ func abilitiesOf(target Target) abilities {
 	a.auxv, _ = target.(AuxiliaryVector)
 	a.runner, _ = target.(Runner)
 	a.regions, _ = target.(RegionLister)
+	a.physical, _ = target.(PhysicalSwitcher)
 	if b, ok := target.(SymbolBorrower); ok {
 		a.borrower, a.wanted = b, b.WantedSymbols()
 	}

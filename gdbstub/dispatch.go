@@ -76,6 +76,10 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 		return s.lendSymbol(ctx, args)
 	case "qRcmd":
 		return s.runMonitor(ctx, args)
+	case "qqemu":
+		return s.qemuQuery(ctx, args)
+	case "Qqemu":
+		return s.setQemu(ctx, args)
 	case "qMemoryRegionInfo":
 		return s.regionInfo(ctx, args)
 

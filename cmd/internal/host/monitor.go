@@ -47,6 +47,10 @@ func commands() []command {
 			help: "what is mapped: in user space, here or of a process, or by the kernel", run: (*session).monitorMaps,
 		},
 		{
+			names: []string{"phys"}, usage: "phys [on|off]", argumented: true,
+			help: "show whether addresses are physical, or make them so, for this connection alone", run: (*session).monitorPhys,
+		},
+		{
 			names: []string{"stats"}, help: "what this session has cost the bridge",
 			run: func(s *session, _ context.Context, w io.Writer, _ []string) error { return s.m.WriteStats(w) },
 		},
@@ -113,6 +117,9 @@ func (s *session) monitorHelp(_ context.Context, w io.Writer, words []string) er
 func (s *session) monitorInfo(ctx context.Context, w io.Writer, _ []string) error {
 	if s.distrust != nil {
 		fmt.Fprintf(w, "Memory is not shown: %v.\n", s.distrust)
+	}
+	if s.physical {
+		fmt.Fprintln(w, physicalIsOn)
 	}
 	space, err := s.look(ctx)
 	if err != nil {

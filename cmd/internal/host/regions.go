@@ -41,6 +41,9 @@ func (s *session) Region(ctx context.Context, id gdbstub.ThreadID, addr uint64) 
 	if s.distrust != nil {
 		return gdbstub.Region{}, s.distrust
 	}
+	if s.physical {
+		return s.physicalRegion(addr)
+	}
 	t, err := s.thread(ctx, id)
 	if err != nil {
 		return gdbstub.Region{}, err

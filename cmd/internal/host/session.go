@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/bridge"
 	"physgdb/gdbstub"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
@@ -24,6 +25,8 @@ type session struct {
 	now     *thread
 	spaces  map[uint64]*mmu.Space // of the threads' processes, by mm_struct
 	regions map[regionKey]*regionState
+
+	physical bool // addresses are physical
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
 	obituary string
@@ -111,6 +114,9 @@ func (s *session) cr3(ctx context.Context, t *thread) (uint64, error) {
 func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint64, p []byte) (int, error) {
 	if s.distrust != nil {
 		return 0, s.distrust
+	}
+	if s.physical {
+		return bridge.Read(ctx, s.m.Memory, bridge.PhysAddr(addr), p, false)
 	}
 	t, err := s.thread(ctx, id)
 	if err != nil {

@@ -1,0 +1,69 @@
+package host
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"physgdb/bridge"
+	"physgdb/gdbstub"
+	"physgdb/test/memimage"
+)
+
+func TestPhysicalModeIsOfOneConnection(t *testing.T) {
+	r := newRig(t, 4)
+	m := r.attach(t, Options{})
+	s, other := connect(t, m), connect(t, m)
+	s.SetPhysicalMode(true)
+	if !s.PhysicalMode() || other.PhysicalMode() || connect(t, m).PhysicalMode() {
+		t.Error("the mode is not that of the connection alone")
+	}
+	p := make([]byte, len(memimage.Banner))
+	if _, err := s.ReadMemory(ctx, s.first, uint64(r.TextPhys+8<<21), p); err != nil || string(p) != memimage.Banner {
+		t.Errorf("physical memory reads %q, %v", p, err)
+	}
+	if got := other.user(t); got != "pani" {
+		t.Errorf("another connection reads %q", got)
+	}
+	s.SetPhysicalMode(false)
+	if got := s.user(t); got != "pani" {
+		t.Errorf("virtual memory reads %q again", got)
+	}
+}
+
+func TestPhysicalModeReadsNothingButRAM(t *testing.T) {
+	r := newRig(t, 4)
+	s := connect(t, r.attach(t, Options{}))
+	s.SetPhysicalMode(true)
+	end := uint64(len(r.RAM))
+	for addr, want := range map[uint64]int{end - 4: 4, end: 0, 0xfee00000: 0, ^uint64(0) - 7: 0} {
+		n, err := s.ReadMemory(ctx, s.first, addr, make([]byte, 8))
+		if n != want || !errors.Is(err, bridge.ErrNotRAM) {
+			t.Errorf("at %#x: %d bytes, %v", addr, n, err)
+		}
+	}
+	want := []gdbstub.Region{{First: 0, Last: end - 1, Mapped: true, Read: true, Name: "RAM"}, hole(end, ^uint64(0))}
+	if diff := cmp.Diff(want, walk(t, s, 0)); diff != "" {
+		t.Errorf("regions (-want +got):\n%s", diff)
+	}
+}
+
+func TestMonitorPhys(t *testing.T) {
+	s := connect(t, newRig(t, 4).attach(t, Options{}))
+	for _, step := range []struct{ line, want string }{
+		{"phys", "are virtual"}, {"phys on", "monitor phys off\nNow have gdb drop what it remembers: maint flush dcache"},
+		{"phys", "are physical"}, {"info", "Addresses are physical"}, {"phys off", "are virtual.\nNow have"},
+	} {
+		if said := s.monitor(t, step.line); !strings.Contains(said, step.want) {
+			t.Errorf("%s: %q, want %q in it", step.line, said, step.want)
+		}
+	}
+	if said := s.monitor(t, "info"); strings.Contains(said, "physical:") {
+		t.Errorf("info still says that addresses are physical:\n%s", said)
+	}
+	for _, line := range []string{"phys yes", "phys on off"} {
+		wantError(t, s.Monitor(ctx, &strings.Builder{}, line), "takes on or off")
+	}
+}
