@@ -58,8 +58,9 @@ func (s *liveSession) LookAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	chosen := s.space
+	chosen, physical := s.space, s.physical
 	*s.session = *now.newSession(ctx)
+	s.physical = physical
 	if chosen != nil {
 		s.space, err = now.Kernel.SpaceOf(ctx, chosen.Root().CR3)
 	}
@@ -88,6 +89,7 @@ func (p *liveProgram) LookAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	again.shell.physical = p.shell.physical
 	*p.program = *again
 	return nil
 }

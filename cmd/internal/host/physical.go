@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"physgdb/bridge"
 	"physgdb/gdbstub"
 )
 
@@ -18,6 +19,17 @@ func (s *session) PhysicalMode() bool { return s.physical }
 
 // SetPhysicalMode makes addresses physical, or virtual again. What is not RAM stays refused.
 func (s *session) SetPhysicalMode(on bool) { s.physical = on }
+
+// PhysicalMode says whether addresses are physical.
+func (p *program) PhysicalMode() bool { return p.shell.physical }
+
+// SetPhysicalMode makes addresses physical, or virtual again.
+func (p *program) SetPhysicalMode(on bool) { p.shell.SetPhysicalMode(on) }
+
+// readPhysical reads what may be read: RAM.
+func (s *session) readPhysical(ctx context.Context, addr uint64, p []byte) (int, error) {
+	return bridge.Read(ctx, s.m.Memory, bridge.PhysAddr(addr), p, false)
+}
 
 func (s *session) monitorPhys(_ context.Context, w io.Writer, words []string) error {
 	switch {

@@ -9,6 +9,7 @@ import (
 
 	"physgdb/bridge"
 	"physgdb/gdbstub"
+	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
 )
 
@@ -65,5 +66,21 @@ func TestMonitorPhys(t *testing.T) {
 	}
 	for _, line := range []string{"phys yes", "phys on off"} {
 		wantError(t, s.Monitor(ctx, &strings.Builder{}, line), "takes on or off")
+	}
+}
+
+func TestAProgramHasPhysicalModeToo(t *testing.T) {
+	r := newRig(t, 4)
+	m := r.attach(t, Options{})
+	p := &program{leader: &linux.Task{}, space: m.Space, shell: m.newSession(ctx)}
+	must(t, p.Monitor(ctx, &strings.Builder{}, "phys on"))
+	b := make([]byte, 5)
+	_, err := p.ReadMemory(ctx, 1, uint64(r.TextPhys+8<<21), b)
+	if err != nil || string(b) != memimage.Banner[:5] || !p.PhysicalMode() {
+		t.Errorf("physical memory reads %q, %v", b, err)
+	}
+	p.SetPhysicalMode(false)
+	if _, err = p.ReadMemory(ctx, 1, memimage.UserVA, b); err != nil || string(b) != "panic" {
+		t.Errorf("virtual memory reads %q, %v", b, err)
 	}
 }

@@ -109,6 +109,9 @@ func (p *program) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.R
 
 // ReadMemory reads what the program sees, and the kernel's half, which its page tables map too.
 func (p *program) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint64, b []byte) (int, error) {
+	if p.shell.physical {
+		return p.shell.readPhysical(ctx, addr, b)
+	}
 	return p.space.ReadMemory(ctx, addr, b)
 }
 

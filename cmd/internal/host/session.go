@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"physgdb/bridge"
 	"physgdb/gdbstub"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
@@ -116,7 +115,7 @@ func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint
 		return 0, s.distrust
 	}
 	if s.physical {
-		return bridge.Read(ctx, s.m.Memory, bridge.PhysAddr(addr), p, false)
+		return s.readPhysical(ctx, addr, p)
 	}
 	t, err := s.thread(ctx, id)
 	if err != nil {
