@@ -141,6 +141,21 @@ type PhysicalSwitcher interface {
 	SetPhysicalMode(on bool)
 }
 
+// FileServer has files for the client to read (`vFile`): for the user's `remote get`, and for gdb, which looks there for
+// every file that it wants of the target as long as its sysroot is "target:", as it is by default. A server with this
+// ability must therefore have the files that it names by a LibraryLister.
+type FileServer interface {
+	// OpenFile opens a file. The error is fs.ErrNotExist for a name that there is none of, which clients try a lot.
+	OpenFile(ctx context.Context, name string) (File, error)
+}
+
+// File is an open file. Its content holds still, and is read piece by piece: nothing should be copied for a part of it. If
+// it implements io.Closer it is closed by the client, or at the end of the connection; a late read may still be under way.
+type File interface {
+	io.ReaderAt
+	Size() int64 // bytes
+}
+
 // abilities is what one Target can do beyond the least. A nil field means that it cannot.
 type abilities struct {
 	registerWriter RegisterWriter
@@ -155,6 +170,7 @@ type abilities struct {
 	runner         Runner
 	regions        RegionLister
 	physical       PhysicalSwitcher
+	files          FileServer
 
 	description *Description
 	wanted      []string  // names from the borrower
@@ -178,6 +194,7 @@ func abilitiesOf(target Target) abilities {
 	a.runner, _ = target.(Runner)
 	a.regions, _ = target.(RegionLister)
 	a.physical, _ = target.(PhysicalSwitcher)
+	a.files, _ = target.(FileServer)
 	if b, ok := target.(SymbolBorrower); ok {
 		a.borrower, a.wanted = b, b.WantedSymbols()
 	}

@@ -87,6 +87,8 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 		return s.vCont(ctx, args)
 	case "vAttach":
 		return s.attach(ctx, args)
+	case "vFile":
+		return s.vFile(ctx, args)
 	case "vKill":
 		return s.kill(args)
 	case "vRun":

@@ -40,9 +40,12 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
 		refuse(conn, s.opt.Deadline, err.Error())
 		return err
 	}
-	err = newSession(s.opt, conn, w, can, log).run(ctx)
+	session := newSession(s.opt, conn, w, can, log)
+	err = session.run(ctx)
 	cancel() // of a call that is still running
-	return errors.Join(withoutFarewell(ctx, err), w.stop())
+	stopped := w.stop()
+	session.closeFiles()
+	return errors.Join(withoutFarewell(ctx, err), stopped)
 }
 
 // peer names the client in the log. A conn made of pipes may have no address.

@@ -28,6 +28,7 @@ type session struct {
 	*inferior             // the one that was last selected; the machine if there is none
 
 	unlisted []threadRef // what qsThreadInfo has yet to tell
+	files    files
 
 	memory []byte // read from the Target; given up to a call that is late
 	out    []byte // payload of a reply with data, reused
@@ -47,6 +48,8 @@ func newSession(opt Options, conn net.Conn, w *worker, can abilities, log hclog.
 		conn: conn,
 		wire: rsp.NewConn(deadlineConn{conn, opt.WriteTimeout}, packetSize),
 		log:  packetLog{log},
+
+		files: files{},
 	}
 	s.machine = s.newInferior(machinePID, w, can)
 	s.inferior, s.inferiors = s.machine, []*inferior{s.machine}

@@ -43,6 +43,22 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestAllSymbolsComeInTheOrderOfTheirAddresses(t *testing.T) {
+	table := symbols.NewTable([]symbols.Symbol{
+		{Name: "c", Addr: 0xffffffff81000000}, {Name: "a", Addr: 8}, {Name: "b", Addr: 0x10000}, {Name: "alias", Addr: 8},
+	}, nil)
+	var names []string
+	for s := range table.All() {
+		names = append(names, s.Name)
+		if s.Name == "b" {
+			break
+		}
+	}
+	if got := strings.Join(names, " "); got != "a alias b" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestBuildID(t *testing.T) {
 	const gnu = "\x04\x00\x00\x00\x04\x00\x00\x00\x03\x00\x00\x00GNU\x00\xde\xad\xbe\xef"
 	const other = "\x06\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00Linux\x00\x00\x00\x01\x00\x00\x00"

@@ -5,6 +5,7 @@ package symbols
 
 import (
 	"hash/maphash"
+	"iter"
 	"sort"
 	"strings"
 	"sync"
@@ -138,6 +139,17 @@ func (t *Table) Next(addr uint64) uint64 {
 		return 0
 	}
 	return t.symbols[order[i]].Addr
+}
+
+// All enumerates the symbols in the order of their addresses.
+func (t *Table) All() iter.Seq[Symbol] {
+	return func(yield func(Symbol) bool) {
+		for _, i := range t.byAddr() {
+			if !yield(t.symbols[i]) {
+				return
+			}
+		}
+	}
 }
 
 // better reports whether a person would rather read a than b at the same address.

@@ -24,6 +24,7 @@ func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 		return nil, ctx.Err()
 	}
 	var all []gdbstub.Library
+	s.told = nil
 	for _, m := range modules.All {
 		l, err := s.m.library(ctx, m)
 		if ctx.Err() != nil {
@@ -34,6 +35,7 @@ func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 			continue
 		}
 		all = append(all, l)
+		s.told = append(s.told, l.Name)
 	}
 	return all, nil
 }

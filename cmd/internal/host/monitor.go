@@ -51,6 +51,10 @@ func commands() []command {
 			help: "show whether addresses are physical, or make them so, for this connection alone", run: (*session).monitorPhys,
 		},
 		{
+			names: []string{"files"}, help: "the files of the machine that gdb's remote get can fetch",
+			run: (*session).monitorFiles,
+		},
+		{
 			names: []string{"stats"}, help: "what this session has cost the bridge",
 			run: func(s *session, _ context.Context, w io.Writer, _ []string) error { return s.m.WriteStats(w) },
 		},

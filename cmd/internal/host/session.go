@@ -26,6 +26,9 @@ type session struct {
 	regions map[regionKey]*regionState
 
 	physical bool // addresses are physical
+
+	told     []string          // the files that gdb was told of, on the disk of this machine
+	contents map[string][]byte // of the machine's files, as far as they were made
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
 	obituary string

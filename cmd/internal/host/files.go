@@ -1,0 +1,181 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"physgdb/gdbstub"
+	"physgdb/symbols/linux"
+)
+
+// machineFile is a file that the machine would have, made of what its memory knew.
+type machineFile struct {
+	name string
+	help string
+	// write writes the content. Where that is not all, what was found stands on w, and the error says what is missing.
+	write func(m *Machine, ctx context.Context, w io.Writer) error
+}
+
+// machineFiles are what gdb's `remote get NAME FILE` can fetch.
+func machineFiles() []machineFile {
+	return []machineFile{
+		{"/dmesg", "the kernel's log", func(m *Machine, ctx context.Context, w io.Writer) error {
+			return m.writeDmesg(ctx, w, &dmesgOptions{levels: allLevels})
+		}},
+		{"/proc/cmdline", "what the boot loader told the kernel", line((*Machine).commandLine)},
+		{"/proc/iomem", "what was where in physical memory", (*Machine).writeIOMem},
+		{"/proc/kallsyms", "the symbols of the kernel and its modules, where they ran", (*Machine).writeKallsyms},
+		{"/proc/modules", "the modules that were loaded", (*Machine).writeProcModules},
+		{"/proc/version", "the kernel's version", line((*Machine).bannerText)},
+	}
+}
+
+// line makes a file of one line.
+func line(find func(*Machine, context.Context) (string, error)) func(*Machine, context.Context, io.Writer) error {
+	return func(m *Machine, ctx context.Context, w io.Writer) error {
+		text, err := find(m, ctx)
+		if err == nil {
+			_, err = fmt.Fprintln(w, text)
+		}
+		return err
+	}
+}
+
+// OpenFile opens one of the machine's files, or the file of a module that gdb was told of: gdb asks here for it. Nothing
+// else on the disk of this machine is shown.
+func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, error) {
+	if slices.Contains(s.told, name) {
+		return openOnDisk(name)
+	}
+	content, made := s.contents[name]
+	if !made {
+		all := machineFiles()
+		i := slices.IndexFunc(all, func(f machineFile) bool { return f.name == name })
+		if i < 0 {
+			return nil, fs.ErrNotExist
+		}
+		var err error
+		if content, err = s.m.makeFile(ctx, &all[i]); err != nil {
+			return nil, err
+		}
+		if s.contents == nil {
+			s.contents = map[string][]byte{}
+		}
+		s.contents[name] = content
+	}
+	return bytes.NewReader(content), nil
+}
+
+// makeFile makes the content of a file. An incomplete one is better than none.
+func (m *Machine) makeFile(ctx context.Context, f *machineFile) ([]byte, error) {
+	var content bytes.Buffer
+	err := f.write(m, ctx, &content)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil && content.Len() == 0:
+		return nil, fmt.Errorf("%s: %w", f.name, err)
+	case err != nil:
+		m.log.Warn("a file is not whole", "name", f.name, "why", err)
+	}
+	return content.Bytes(), nil
+}
+
+// diskFile is a file on the disk of this machine.
+type diskFile struct {
+	*os.File
+	size int64
+}
+
+// Size returns how many bytes the file had when it was opened.
+func (f *diskFile) Size() int64 { return f.size }
+
+func openOnDisk(name string) (gdbstub.File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &diskFile{f, info.Size()}, nil
+}
+
+func (s *session) monitorFiles(_ context.Context, w io.Writer, _ []string) error {
+	for _, f := range machineFiles() {
+		fmt.Fprintf(w, "%-15s %s\n", f.name, f.help)
+	}
+	_, err := fmt.Fprintln(w, "gdb fetches them: remote get /proc/iomem iomem.txt")
+	return err
+}
+
+func (m *Machine) writeKallsyms(ctx context.Context, w io.Writer) error {
+	if err := m.needSymbols("symbols"); err != nil {
+		return err
+	}
+	return m.Kernel.WriteKallsyms(ctx, w)
+}
+
+// writeIOMem writes the kernel's resources as /proc/iomem has them (r_show(), kernel/resource.c).
+func (m *Machine) writeIOMem(ctx context.Context, w io.Writer) error {
+	const deepest = 8 // MAX_IORES_LEVEL
+	list, err := m.Kernel.Resources(ctx)
+	for _, r := range list {
+		indent := strings.Repeat("  ", min(r.Depth, deepest))
+		fmt.Fprintf(w, "%s%08x-%08x : %s\n", indent, uint64(r.Start), uint64(r.Last), oneLine(r.Name))
+	}
+	return err
+}
+
+// writeProcModules writes the modules as /proc/modules has them (m_show(), kernel/module/procfs.c).
+func (m *Machine) writeProcModules(ctx context.Context, w io.Writer) error {
+	if err := m.needSymbols("modules"); err != nil {
+		return err
+	}
+	list, err := m.Kernel.Modules(ctx)
+	if err != nil {
+		return err
+	}
+	for _, md := range list.All {
+		if md.State != linux.ModuleUnformed {
+			fmt.Fprintln(w, procModule(md))
+		}
+	}
+	return listDamage("modules", list.Damage)
+}
+
+// procModule is a line of /proc/modules.
+func procModule(md *linux.Module) string {
+	refs := "-"
+	if md.Refs >= 0 || md.State == linux.ModuleGoing { // -1 as it is being removed; else they are not counted
+		refs = fmt.Sprint(md.Refs)
+	}
+	var users strings.Builder
+	for _, name := range md.UsedBy {
+		users.WriteString(name + ",")
+	}
+	if md.Permanent {
+		users.WriteString("[permanent],")
+	}
+	if users.Len() == 0 {
+		users.WriteString("-")
+	}
+	text := fmt.Sprintf("%s %d %s %s %v 0x%016x", md.Name, md.Size(), refs, users.String(), md.State, md.Base())
+	mark := map[linux.ModuleState]string{linux.ModuleGoing: "-", linux.ModuleComing: "+"}[md.State]
+	if md.Taint == 0 && mark == "" {
+		return text
+	}
+	taint := ""
+	if md.Taint != 0 {
+		taint = md.Taint.String()
+	}
+	return fmt.Sprintf("%s (%s%s)", text, taint, mark)
+}
