@@ -33,7 +33,9 @@ type SymbolBorrower interface {
 
 // Monitor answers the user's `monitor LINE` (`qRcmd`).
 type Monitor interface {
-	// Monitor writes the answer to w, in UTF-8, within the deadline. An error is shown to the user as a line of text.
+	// Monitor writes the answer to w, in UTF-8. It is shown as it comes, if it does not come at once. The deadline counts
+	// from the last output on, so a command may take long if it says now and then how far it is. An error is shown to the
+	// user as a line of text. When ctx is done nobody wants the answer any more, or the deadline is near.
 	Monitor(ctx context.Context, w io.Writer, line string) error
 }
 

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"sync"
+	"fmt"
+	"time"
 
 	"physgdb/gdbstub/rsp"
 )
 
-// runMonitor answers qRcmd,<line in hex>: the output as console text, then OK. An error is shown as text, too, since
-// gdb makes nothing but "Protocol error with Rcmd" of an error code.
+// runMonitor answers qRcmd,<line in hex>: the output as console text, then OK, or the rest of it. An error is shown as
+// text, too, since gdb makes nothing but "Protocol error with Rcmd" of an error code.
 func (s *session) runMonitor(ctx context.Context, args []byte) reply {
 	monitor := s.can.monitor
 	if monitor == nil {
@@ -20,52 +21,137 @@ func (s *session) runMonitor(ctx context.Context, args []byte) reply {
 	if err != nil {
 		return text(codeRefused)
 	}
-	var output console
-	_, err = ask(ctx, s.worker, func(ctx context.Context, _ Target) (struct{}, error) {
-		return struct{}{}, monitor.Monitor(ctx, &output, string(line))
-	})
-	shown := output.seal()
+	callCtx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	run := &monitorRun{s: s, output: newConsole(), audience: s.newAudience(), ctx: callCtx, stop: stop}
+	run.result, err = submit(ctx, s.worker, callCtx, time.After(s.worker.deadline),
+		func(ctx context.Context, _ Target) (struct{}, error) {
+			return struct{}{}, monitor.Monitor(ctx, run.output, string(line))
+		})
 	if err != nil {
-		shown = append(shown, err.Error()+"\n"...)
+		return run.finish(ctx, err)
 	}
-	if s.print(shown) != nil {
+	return run.follow(ctx)
+}
+
+// Why a monitor command was stopped.
+var (
+	errAbandoned   = errors.New("nobody waits for it any more")
+	errInterrupted = errors.New("interrupted")
+)
+
+// monitorRun is a monitor command under way, as the goroutine of its session sees it.
+type monitorRun struct {
+	s        *session
+	result   <-chan outcome[struct{}]
+	output   *console
+	audience audience
+	ctx      context.Context // of the command
+	stop     context.CancelCauseFunc
+}
+
+// follow shows what a command puts out until it ends, and returns the reply that ends it. The deadline counts from the
+// last output on.
+func (r *monitorRun) follow(ctx context.Context) reply {
+	deadline := r.s.worker.deadline
+	soft, hard := time.NewTimer(softDeadline(deadline)), time.NewTimer(deadline)
+	defer soft.Stop()
+	defer hard.Stop()
+	show := time.NewTicker(showEvery)
+	defer show.Stop()
+	for {
+		var err error
+		select {
+		case <-r.output.grown:
+			soft.Reset(softDeadline(deadline))
+			hard.Reset(deadline)
+		case <-soft.C:
+			r.stop(fmt.Errorf("nothing came for %v", softDeadline(deadline)))
+		case <-hard.C:
+			return r.finish(ctx, noAnswer{deadline})
+		case o := <-r.result:
+			return r.finish(ctx, r.reason(o.err))
+		case <-show.C:
+			if r.audience.open() {
+				err = r.show()
+			}
+		case e := <-r.s.listen():
+			err = r.hear(e)
+		case <-ctx.Done():
+			return r.abandon()
+		}
+		if err != nil {
+			return r.abandon()
+		}
+	}
+}
+
+// reason returns why a command failed: if it was stopped, why it was.
+func (r *monitorRun) reason(err error) error {
+	if err != nil && errors.Is(err, context.Canceled) && r.ctx.Err() != nil {
+		return context.Cause(r.ctx)
+	}
+	return err
+}
+
+// show sends what the command has put out since the last time.
+func (r *monitorRun) show() error {
+	text := r.output.take()
+	if len(text) == 0 {
+		return nil
+	}
+	r.audience.sent()
+	if r.audience.beats {
+		return r.s.printOnce(text)
+	}
+	return r.s.print(text)
+}
+
+// hear deals with what the client sent meanwhile. The error says that it waits no more.
+func (r *monitorRun) hear(e event) error {
+	s := r.s
+	s.pending = nil
+	switch {
+	case e.err != nil || e.kind == rsp.Packet:
+		s.held = &e // the next request, or the end of the connection, is for run to see
+		return errAbandoned
+	case e.kind == rsp.Interrupt:
+		r.stop(errInterrupted)
+	case e.kind == rsp.Nak:
+		r.audience.isThere()
+	}
+	_, err := s.wire.Settle(e.kind)
+	return err
+}
+
+// abandon ends a command that nobody waits for. It gets no reply: the client would take one for that to its next request.
+func (r *monitorRun) abandon() reply {
+	r.stop(errAbandoned)
+	r.output.seal()
+	return silence()
+}
+
+// finish ends a command with the rest of its output, and the reason if it ended badly.
+func (r *monitorRun) finish(ctx context.Context, err error) reply {
+	for !r.audience.here {
+		select {
+		case e := <-r.s.listen():
+			if r.hear(e) != nil {
+				return r.abandon()
+			}
+		case <-ctx.Done():
+			return r.abandon()
+		}
+	}
+	rest := r.output.seal()
+	if err != nil {
+		rest = append(rest, err.Error()+"\n"...)
+	}
+	if r.audience.beats && len(rest) > 0 {
+		return reply{payload: rsp.AppendHex(nil, rest)}
+	}
+	if r.s.print(rest) != nil {
 		return reply{silent: true, end: true}
 	}
 	return ok()
-}
-
-// maxOutput bounds the output of one monitor command, in bytes.
-const maxOutput = 16 << 20
-
-var (
-	errSealed = errors.New("the deadline of the command has passed")
-	errOutput = errors.New("the output of the command is too long")
-)
-
-// console collects the output of a monitor command until its deadline.
-type console struct {
-	mu     sync.Mutex // protects all below; a late command and the session meet here
-	text   bytes.Buffer
-	sealed bool
-}
-
-// Write adds to the output, or fails when nobody waits for it any more.
-func (c *console) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.sealed:
-		return 0, errSealed
-	case c.text.Len()+len(p) > maxOutput:
-		return 0, errOutput
-	}
-	return c.text.Write(p)
-}
-
-// seal ends the output and returns it.
-func (c *console) seal() []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sealed = true
-	return c.text.Bytes()
 }

@@ -30,6 +30,10 @@ type session struct {
 	unlisted []threadRef // what qsThreadInfo has yet to tell
 	files    files
 
+	noAck   bool         // acknowledgements have ended
+	pending <-chan event // what listen waits for; nil if it waits for nothing
+	held    *event       // came while another request was answered; nil if there is none
+
 	memory []byte // read from the Target; given up to a call that is late
 	out    []byte // payload of a reply with data, reused
 }
@@ -60,7 +64,7 @@ func newSession(opt Options, conn net.Conn, w *worker, can abilities, log hclog.
 func (s *session) run(ctx context.Context) error {
 	defer s.close()
 	for {
-		kind, packet, err := s.wire.Read()
+		kind, packet, err := s.next()
 		if err != nil {
 			if ctx.Err() != nil {
 				err = ctx.Err() // the connection was closed because of it
@@ -68,6 +72,7 @@ func (s *session) run(ctx context.Context) error {
 			return fmt.Errorf("read request: %w", err)
 		}
 		var answer reply
+		startNoAck := kind == rsp.Packet && isStartNoAck(packet)
 		if kind == rsp.Interrupt {
 			answer = s.interrupt(ctx)
 		} else {
@@ -83,10 +88,60 @@ func (s *session) run(ctx context.Context) error {
 		if answer.end {
 			return nil
 		}
-		if kind == rsp.Packet && isStartNoAck(packet) {
+		if startNoAck {
+			s.noAck = true
 			s.wire.StartNoAck()
 		}
 	}
+}
+
+// event is what the client sent, or the end of the connection.
+type event struct {
+	kind    rsp.Kind
+	payload []byte
+	err     error
+}
+
+// next returns the next Packet or Interrupt.
+func (s *session) next() (rsp.Kind, []byte, error) {
+	for {
+		e := s.nextEvent()
+		if e.err != nil {
+			return 0, nil, e.err
+		}
+		if done, err := s.wire.Settle(e.kind); done || err != nil {
+			return e.kind, e.payload, err
+		}
+	}
+}
+
+func (s *session) nextEvent() event {
+	switch {
+	case s.held != nil:
+		e := *s.held
+		s.held = nil
+		return e
+	case s.pending != nil:
+		e := <-s.pending
+		s.pending = nil
+		return e
+	}
+	kind, payload, err := s.wire.Next()
+	return event{kind, payload, err}
+}
+
+// listen returns where the next event will come, for whoever has something else to wait for as well; he sets pending to
+// nil when he has taken it. The goroutine that reads it ends then, or when the connection is closed.
+func (s *session) listen() <-chan event {
+	if s.pending == nil {
+		next := make(chan event, 1)
+		go func() {
+			kind, payload, err := s.wire.Next()
+			next <- event{kind, payload, err}
+		}()
+		s.pending = next
+	}
+	return s.pending
 }
 
 // send sends one reply, if there is one to be sent.
@@ -109,13 +164,18 @@ const maxConsole = 8192
 func (s *session) print(text []byte) error {
 	for len(text) > 0 {
 		n := min(len(text), maxConsole)
-		s.out = rsp.AppendHex(append(s.out[:0], 'O'), text[:n])
-		if err := s.send(reply{payload: s.out}); err != nil {
+		if err := s.printOnce(text[:n]); err != nil {
 			return err
 		}
 		text = text[n:]
 	}
 	return nil
+}
+
+// printOnce is print in one packet, for a client that is known to take one of any size: gdb.
+func (s *session) printOnce(text []byte) error {
+	s.out = rsp.AppendHex(append(s.out[:0], 'O'), text)
+	return s.send(reply{payload: s.out})
 }
 
 // deadlineConn limits how long each write may take, so that a client which stops reading is let go.

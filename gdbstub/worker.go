@@ -105,17 +105,9 @@ func ask[T any](ctx context.Context, w *worker, call func(context.Context, Targe
 	timer := time.NewTimer(w.deadline)
 	defer timer.Stop()
 
-	result := make(chan outcome[T], 1)
-	job := func(target Target) {
-		value, err := call(callCtx, target)
-		result <- outcome[T]{value, err}
-	}
-	select {
-	case w.jobs <- job:
-	case <-timer.C: // an earlier call is still running
-		return none, noAnswer{w.deadline}
-	case <-ctx.Done():
-		return none, ctx.Err()
+	result, err := submit(ctx, w, callCtx, timer.C, call)
+	if err != nil {
+		return none, err
 	}
 	select {
 	case o := <-result:
@@ -124,6 +116,25 @@ func ask[T any](ctx context.Context, w *worker, call func(context.Context, Targe
 		return none, noAnswer{w.deadline}
 	case <-ctx.Done():
 		return none, ctx.Err()
+	}
+}
+
+// submit makes the worker call the Target with callCtx and returns where the result will come. It fails if ctx is done, or
+// if the worker is still at an earlier call when late comes.
+func submit[T any](ctx context.Context, w *worker, callCtx context.Context, late <-chan time.Time,
+	call func(context.Context, Target) (T, error)) (<-chan outcome[T], error) {
+	result := make(chan outcome[T], 1)
+	job := func(target Target) {
+		value, err := call(callCtx, target)
+		result <- outcome[T]{value, err}
+	}
+	select {
+	case w.jobs <- job:
+		return result, nil
+	case <-late:
+		return nil, noAnswer{w.deadline}
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 var ErrDamaged = errors.New("wrong checksum")
 
 // Conn speaks packets over a byte stream and keeps the rules of acknowledgement (appendix E.11). It starts in ack
-// mode. One goroutine owns it.
+// mode. One goroutine owns it, but for Next.
 type Conn struct {
 	in    *Reader
 	out   *Writer
@@ -30,24 +30,33 @@ func (c *Conn) StartNoAck() { c.noAck = true }
 // of step: the error is ErrDamaged and the connection should be closed.
 func (c *Conn) Read() (Kind, []byte, error) {
 	for {
-		kind, payload, err := c.in.Next()
+		kind, payload, err := c.Next()
 		if err != nil {
 			return 0, nil, err
 		}
-		switch kind {
-		case Packet:
-			return kind, payload, c.ack(true)
-		case Interrupt:
-			return kind, nil, nil
-		case Damaged:
-			err = c.ack(false)
-		case Nak:
-			err = c.resend()
-		}
-		if err != nil {
-			return 0, nil, err
+		if done, err := c.Settle(kind); done || err != nil {
+			return kind, payload, err
 		}
 	}
+}
+
+// Next returns the next event whatever it is and writes nothing, so that it may wait while another goroutine writes. The
+// event must then go through Settle.
+func (c *Conn) Next() (Kind, []byte, error) { return c.in.Next() }
+
+// Settle does what an event from Next calls for by the rules of acknowledgement. It reports whether Read would return it.
+func (c *Conn) Settle(kind Kind) (done bool, err error) {
+	switch kind {
+	case Packet:
+		return true, c.ack(true)
+	case Interrupt:
+		return true, nil
+	case Damaged:
+		return false, c.ack(false)
+	case Nak:
+		return false, c.resend()
+	}
+	return false, nil
 }
 
 // Write sends one packet; see Writer.WritePacket.
