@@ -158,6 +158,24 @@ type File interface {
 	Size() int64 // bytes
 }
 
+// MemorySearcher finds bytes in memory (`qSearch:memory`), for gdb's `find`. Without the ability gdb reads all the memory
+// that it is to search.
+type MemorySearcher interface {
+	// SearchMemory returns the first address in the length bytes from addr on at which the pattern stands; all of it
+	// must lie within. Where nothing is mapped nothing is found. What could not be looked through for another reason, or
+	// not in time, is an error, whose text gdb shows: it should say what else the user could do.
+	SearchMemory(ctx context.Context, id ThreadID, addr, length uint64, pattern []byte) (at uint64, found bool, err error)
+}
+
+// LoadReader reads memory by where the program that the client has loaded says that its parts are loaded (`qCRC`), for
+// gdb's `compare-sections`. These are the physical addresses of its segments (LMA), as they were linked: those of a kernel
+// are not its virtual ones, and neither has been moved with it.
+type LoadReader interface {
+	// ReadLoaded fills p from the load address addr on and returns the number of good bytes from the start of p. A
+	// number less than len(p) comes with an error.
+	ReadLoaded(ctx context.Context, id ThreadID, addr uint64, p []byte) (int, error)
+}
+
 // abilities is what one Target can do beyond the least. A nil field means that it cannot.
 type abilities struct {
 	registerWriter RegisterWriter
@@ -173,6 +191,8 @@ type abilities struct {
 	regions        RegionLister
 	physical       PhysicalSwitcher
 	files          FileServer
+	searcher       MemorySearcher
+	loader         LoadReader
 
 	description *Description
 	wanted      []string  // names from the borrower
@@ -197,6 +217,8 @@ func abilitiesOf(target Target) abilities {
 	a.regions, _ = target.(RegionLister)
 	a.physical, _ = target.(PhysicalSwitcher)
 	a.files, _ = target.(FileServer)
+	a.searcher, _ = target.(MemorySearcher)
+	a.loader, _ = target.(LoadReader)
 	if b, ok := target.(SymbolBorrower); ok {
 		a.borrower, a.wanted = b, b.WantedSymbols()
 	}

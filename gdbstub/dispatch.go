@@ -70,6 +70,11 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 	case "qThreadExtraInfo":
 		return s.threadExtraInfo(ctx, args)
 
+	case "qSearch":
+		return s.searchMemory(ctx, args)
+	case "qCRC":
+		return s.checksumMemory(ctx, args)
+
 	case "qOffsets":
 		return s.offsets(ctx)
 	case "qSymbol":

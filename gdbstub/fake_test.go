@@ -1,6 +1,7 @@
 package gdbstub_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -130,6 +131,29 @@ func (a *able) Libraries(context.Context) ([]gdbstub.Library, error) { return a.
 func (a *able) OSTables() []gdbstub.OSTable { return a.tables }
 
 func (a *able) VMCoreInfo(context.Context) ([]byte, error) { return []byte(vmcoreInfo), nil }
+
+// SearchMemory finds a pattern in any region of the machine; a search that reaches address 0 fails.
+func (a *able) SearchMemory(_ context.Context, _ gdbstub.ThreadID, addr, length uint64, pattern []byte) (uint64, bool, error) {
+	if addr == 0 {
+		return 0, false, errors.New("3% were searched; try $more")
+	}
+	for _, r := range a.memory {
+		for i := range r.data {
+			at := r.addr + uint64(i)
+			if bytes.HasPrefix(r.data[i:], pattern) && at >= addr && at-addr+uint64(len(pattern)) <= length {
+				return at, true, nil
+			}
+		}
+	}
+	return 0, false, nil
+}
+
+// loadedAt is where the fake kernel was linked to be loaded.
+const loadedAt = 0x1000000
+
+func (a *able) ReadLoaded(_ context.Context, _ gdbstub.ThreadID, addr uint64, p []byte) (int, error) {
+	return readRegions(a.memory, addr-loadedAt+text, p)
+}
 
 func (a *able) WhyHalted() string { return "This kernel has panicked: it cannot run." }
 

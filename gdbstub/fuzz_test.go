@@ -44,6 +44,7 @@ func FuzzConnection(f *testing.F) {
 		"qSymbol::\nqSymbol:ff:6c696e75785f62616e6e6572\nqSymbol::61\nqRcmd,68656c6c6f\nqRcmd,7",
 		"vCont;s:p1.1;c:p1.-1\nZ0,1,1\nM0,1:00\nX0,0:\nP2c=0050000000000000\nG\nvRun;\nR\nvKill;1",
 		"qfThreadInfo\nqsThreadInfo\nqThreadExtraInfo,1\nT1\nqXfer:threads:read::0,ffffffffffffffff\nD;1",
+		"QStartNoAckMode\nqSearch:memory:ffffffff9d000000;2000;}\x03\x06\nqSearch:memory:;;\nqCRC:1000000,100\nqCRC:,\nqRcmd,00",
 		"qXfer:osdata:read::0,1000\nqXfer:osdata:read:a:b:0,1\nqXfer:libraries:read::0,1000\nqXfer:vmcoreinfo:read::1,2",
 	} {
 		f.Add([]byte(seed))

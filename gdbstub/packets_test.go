@@ -97,6 +97,26 @@ func TestPackets(t *testing.T) {
 			{"qRcmd," + hex.EncodeToString([]byte("bye")), []string{said("unknown command \"bye\"\n"), "OK"}},
 			{"qRcmd,zz", []string{"E01"}},
 		},
+		"a search finds the first place, as a whole within the range, and says visibly when it failed": {
+			{"qSearch:memory:ffffffff9d000000;2000;\x05\x06", []string{"1,ffffffff9d000005"}},
+			{"qSearch:memory:ffffffff9d000006;2000;\x05\x06", []string{"1,ffffffff9d000105"}},
+			{"qSearch:memory:ffffffff9d000000;2000;}\x03}\x04", []string{"1,ffffffff9d000023"}}, // "#$", escaped
+			{"qSearch:memory:ffffffff9d000000;6;\x05\x06", []string{"0"}},
+			{"qSearch:memory:ffffffff9d000000;7;\x05;\x06", []string{"0"}}, // a semicolon is part of it
+			{"qSearch:memory:ffffffff9d000000;ffffffffffffffff;\x05", []string{"1,ffffffff9d000005"}},
+			{"qSearch:memory:0;8;a", []string{"the search was not finished: 3% were searched; try ?more"}},
+			{"qSearch:memory:1;8;", []string{"the search was not finished: the request makes no sense"}},
+			{"qSearch:memory:1;8;}", []string{"the search was not finished: the request makes no sense"}},
+			{"qSearch:memory:1;8", []string{"the search was not finished: the request makes no sense"}},
+			{"qSearch:disk:1;8;a", []string{"the search was not finished: the request makes no sense"}},
+		},
+		// Of the bytes 0 to 0xff, and of "12345678", the bytes 0x31 to 0x38, by CRC-32/MPEG-2.
+		"a checksum is of memory at load addresses": {
+			{"qCRC:1000000,100", []string{"C494a116a"}}, {"qCRC:1000031,8", []string{"C49e3c2fb"}},
+			{"qCRC:1000000,0", []string{"Cffffffff"}},
+			{"qCRC:1001fff,2", []string{"E01"}}, {"qCRC:0,4", []string{"E01"}}, {"qCRC:ffffffffffffffff,2", []string{"E01"}},
+			{"qCRC:1000000", []string{"E01"}}, {"qCRC", []string{"E01"}}, {"qCRC:x,1", []string{"E01"}},
+		},
 		"unknown packets get an empty reply": {
 			{"vMustReplyEmpty", []string{""}}, {"qTStatus", []string{""}}, {"", []string{""}}, {"v", []string{""}},
 			{"QThreadSuffixSupported", []string{""}}, {"\x00", []string{""}}, {"qExecAndArgs", []string{""}},
@@ -142,6 +162,8 @@ func TestATargetWithoutAbilitiesRefusesInWords(t *testing.T) {
 	c.expect("qOffsets", "")
 	c.expect("qSymbol::", "")
 	c.expect("qRcmd,00", "")
+	c.expect("qSearch:memory:0;8;a", "")
+	c.expect("qCRC:0,8", "")
 	c.expect("c", "O"+hex.EncodeToString([]byte(why+"\n")))
 	if got := c.receive(); got != "T02thread:p1.1;" {
 		t.Errorf("got %q", got)
