@@ -36,7 +36,7 @@ type Option struct {
 
 // Commands are what a dead machine can be asked.
 func Commands() []Command {
-	return []Command{btCommand(), psCommand(), dmesgCommand(), modulesCommand(), percpuCommand(), cr3Command()}
+	return []Command{btCommand(), psCommand(), dmesgCommand(), modulesCommand(), percpuCommand(), cr3Command(), findCommand()}
 }
 
 // Prepare takes the words of a user: arguments, and the options that were given, a switch's value being "true". The

@@ -174,6 +174,7 @@ type Machine struct {
 	moduleDirs []string           // that the user named
 	vmlinux    *symbols.File      // nil if there is none
 	log        hclog.Logger
+	notes      io.Writer // where to say how far long work is; nil for silence
 }
 
 // helloPrefix before a name stands for the CR3 that the program of this name told.
@@ -199,8 +200,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	}
 	m := &Machine{
 		Memory: mem, live: o.Live, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: vmlinux,
-		moduleDirs: o.Modules,
-		log:        o.logger(),
+		moduleDirs: o.Modules, log: o.logger(), notes: o.Notes,
 	}
 	if err := m.attach(ctx, o); err != nil {
 		mem.Close()

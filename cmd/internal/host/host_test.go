@@ -113,8 +113,10 @@ func TestSessionHasEveryAbility(t *testing.T) {
 	_, borrows := s.(gdbstub.SymbolBorrower)
 	_, answers := s.(gdbstub.Monitor)
 	_, explains := s.(gdbstub.HaltExplainer)
-	if !writes || !moves || !borrows || !answers || !explains {
-		t.Error("an ability is lost: ", writes, moves, borrows, answers, explains)
+	_, searches := s.(gdbstub.MemorySearcher)
+	_, loads := s.(gdbstub.LoadReader)
+	if !writes || !moves || !borrows || !answers || !explains || !searches || !loads {
+		t.Error("an ability is lost: ", writes, moves, borrows, answers, explains, searches, loads)
 	}
 }
 

@@ -46,6 +46,7 @@ func commands() []command {
 			names: []string{"maps"}, usage: "maps [kernel|PID|NAME]", argumented: true,
 			help: "what is mapped: in user space, here or of a process, or by the kernel", run: (*session).monitorMaps,
 		},
+		findHere(),
 		{
 			names: []string{"phys"}, usage: "phys [on|off]", argumented: true,
 			help: "show whether addresses are physical, or make them so, for this connection alone", run: (*session).monitorPhys,
@@ -86,9 +87,31 @@ func asked(c Command) command {
 	}
 }
 
+// findHere makes find search what the client looks at, and say on its console how far it is.
+func findHere() command {
+	c := findCommand()
+	find := asked(c)
+	find.run = func(s *session, ctx context.Context, w io.Writer, words []string) error {
+		answer, err := c.parse(words)
+		if err != nil {
+			return fmt.Errorf("monitor %w", err)
+		}
+		if s.distrust != nil {
+			return s.distrust
+		}
+		here := *s.m
+		if here.Space, err = s.look(ctx); err != nil {
+			return err
+		}
+		here.chosen, here.notes = s.space != nil, console{w}
+		return answer(ctx, &here, w)
+	}
+	return find
+}
+
 // Monitor answers `monitor LINE`.
 func (s *session) Monitor(ctx context.Context, w io.Writer, line string) error {
-	words := strings.Fields(line)
+	words := splitLine(line)
 	if len(words) == 0 {
 		words = []string{"help"}
 	}

@@ -1,0 +1,28 @@
+package host
+
+import (
+	"context"
+	"errors"
+
+	"physgdb/bridge"
+	"physgdb/gdbstub"
+)
+
+// ReadLoaded reads the kernel by the physical addresses it was linked for, which vmlinux gives its segments (LOAD_OFFSET,
+// arch/x86/kernel/vmlinux.lds.S). It has them even where the kernel itself has no mapping any more, as of its init code,
+// and of per-CPU data as they were linked. A program lies where it was linked.
+func (s *session) ReadLoaded(ctx context.Context, id gdbstub.ThreadID, addr uint64, p []byte) (int, error) {
+	if s.distrust != nil {
+		return 0, s.distrust
+	}
+	if s.m.Process != "" {
+		return s.ReadMemory(ctx, id, addr, p)
+	}
+	k := s.m.Kernel
+	at := bridge.PhysAddr(addr + k.Slide + uint64(k.PhysBase()))
+	n, err := bridge.Read(ctx, s.m.Memory, at, p, false)
+	if errors.Is(err, bridge.ErrUnknownRAM) { // then a page table must vouch for it
+		return k.Space.ReadMemory(ctx, k.Text+uint64(at-k.TextPhys), p)
+	}
+	return n, err
+}

@@ -1,0 +1,60 @@
+package host
+
+import "bytes"
+
+// scan looks for a pattern in bytes that come piece by piece. Where one piece follows another, it also finds what lies
+// across the border.
+type scan struct {
+	pattern []byte
+	hit     func(at uint64) bool // hears of each place, in order; false ends the scan
+
+	next  uint64 // address behind the last piece
+	carry []byte // what the last pieces ended with: one byte less than the pattern, or all there was
+	seam  []byte // reused
+}
+
+// piece looks through the bytes at an address. It returns false if the scan is over.
+func (s *scan) piece(at uint64, p []byte) bool {
+	if at != s.next {
+		s.carry = s.carry[:0]
+	}
+	s.next = at + uint64(len(p))
+	if len(s.carry) > 0 {
+		s.seam = append(append(s.seam[:0], s.carry...), p[:min(len(p), len(s.pattern)-1)]...)
+		if !s.look(at-uint64(len(s.carry)), s.seam) {
+			return false
+		}
+	}
+	if !s.look(at, p) {
+		return false
+	}
+	s.keep(p)
+	return true
+}
+
+// look finds every place of the pattern in p, those that overlap one another as well.
+func (s *scan) look(at uint64, p []byte) bool {
+	for from := 0; ; from++ {
+		i := bytes.Index(p[from:], s.pattern)
+		if i < 0 {
+			return true
+		}
+		from += i
+		if !s.hit(at + uint64(from)) {
+			return false
+		}
+	}
+}
+
+// keep remembers the end of p, or, where p is short, that of all since the last gap.
+func (s *scan) keep(p []byte) {
+	most := len(s.pattern) - 1
+	if len(p) >= most {
+		s.carry = append(s.carry[:0], p[len(p)-most:]...)
+		return
+	}
+	s.carry = append(s.carry, p...)
+	if extra := len(s.carry) - most; extra > 0 {
+		s.carry = append(s.carry[:0], s.carry[extra:]...)
+	}
+}
