@@ -17,7 +17,7 @@ func (s *session) readMemory(ctx context.Context, args []byte) reply {
 	if len(data) == 0 {
 		return text(codeMemory) // gdb 13 takes words for data here
 	}
-	s.out = rsp.AppendHex(s.out[:0], data)
+	s.out = rsp.AppendHexRuns(s.out[:0], data)
 	return reply{payload: s.out}
 }
 

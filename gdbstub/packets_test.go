@@ -1,6 +1,7 @@
 package gdbstub_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -246,7 +247,7 @@ func TestTooLongARequestEndsTheSession(t *testing.T) {
 
 func TestALargeReadIsCutToOnePacket(t *testing.T) {
 	target := newBare()
-	target.memory = []region{{0x1000, make([]byte, 1<<20)}}
+	target.memory = []region{{0x1000, bytes.Repeat([]byte{0x12}, 1<<20)}} // has no runs
 	c := connect(t, target)
 	if got := len(c.ask("m1000,ffffffffffffffff")); got != 0x20000 {
 		t.Errorf("m is answered with %#x digits", got)
@@ -254,6 +255,14 @@ func TestALargeReadIsCutToOnePacket(t *testing.T) {
 	if got := len(c.ask("x1000,80000")); got != 1+0x10000 {
 		t.Errorf("x is answered with %#x bytes", got)
 	}
+}
+
+func TestRunsOfMemoryAreShort(t *testing.T) {
+	target := newBare()
+	target.memory = []region{{0x1000, make([]byte, 100)}, {0x1064, []byte("*")}}
+	c := connect(t, target)
+	c.expect("m1000,65", "0*~0*z000000002a") // 98 and 94 digits of twelve words, 4 bytes more, and the asterisk
+	c.expect("x1000,65", "b"+strings.Repeat("\x00", 100)+"}\n")
 }
 
 func TestReadAtTheEndOfTheAddressSpace(t *testing.T) {

@@ -15,10 +15,11 @@ func (s *session) readRegisters(ctx context.Context) reply {
 	if err != nil {
 		return sentence(err.Error())
 	}
-	s.out = s.out[:0]
+	var all []byte
 	for _, r := range s.registers {
-		s.out = appendRegister(s.out, r, known)
+		all = appendRegister(all, r, known)
 	}
+	s.out = rsp.AppendRuns(s.out[:0], all) // most are x digits
 	return reply{payload: s.out}
 }
 
