@@ -26,3 +26,8 @@ func (s *session) ReadLoaded(ctx context.Context, id gdbstub.ThreadID, addr uint
 	}
 	return n, err
 }
+
+// ReadLoaded reads the program where it was linked, which is where it is.
+func (p *program) ReadLoaded(ctx context.Context, id gdbstub.ThreadID, addr uint64, b []byte) (int, error) {
+	return p.ReadMemory(ctx, id, addr, b)
+}

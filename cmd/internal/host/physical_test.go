@@ -34,6 +34,25 @@ func TestPhysicalModeIsOfOneConnection(t *testing.T) {
 	}
 }
 
+func TestPhysicalModeFindsPhysicalAddresses(t *testing.T) {
+	r := newRig(t, 4)
+	s := connect(t, r.attach(t, Options{}))
+	p := &program{space: s.m.Space, shell: s}
+	inRAM, mapped := uint64(r.TextPhys+8<<21), r.Text()+8<<21
+	for _, target := range []interface {
+		gdbstub.MemorySearcher
+		gdbstub.PhysicalSwitcher
+	}{s, p} {
+		for physical, want := range map[bool]uint64{true: inRAM, false: mapped} {
+			target.SetPhysicalMode(physical)
+			at, found, err := target.SearchMemory(ctx, s.first, want-0x1000, 0x10000, []byte(memimage.Banner))
+			if at != want || !found || err != nil {
+				t.Errorf("%T, physical %v: %#x, %v, %v; want %#x", target, physical, at, found, err, want)
+			}
+		}
+	}
+}
+
 func TestPhysicalModeReadsNothingButRAM(t *testing.T) {
 	r := newRig(t, 4)
 	s := connect(t, r.attach(t, Options{}))

@@ -55,6 +55,18 @@ func (s *search) run(ctx context.Context, space *mmu.Space, r mmu.Range) error {
 	return err
 }
 
+// runPhysical searches the RAM that lies in a range of physical addresses.
+func (s *search) runPhysical(ctx context.Context, r mmu.Range) error {
+	err := s.stretch(ctx, r.First, bridge.PhysAddr(r.First), r.Last-r.First+1, false)
+	if err == nil {
+		err = s.flush(ctx)
+	}
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
 func (s *search) pages(ctx context.Context, space *mmu.Space, r mmu.Range) error {
 	for mp, err := range mmu.Merge(space.Mappings(ctx, r)) {
 		if err != nil {
@@ -208,8 +220,23 @@ func (s *session) SearchMemory(ctx context.Context, id gdbstub.ThreadID, addr, l
 		return 0, false, s.distrust
 	}
 	t, err := s.thread(ctx, id)
-	if err != nil || length == 0 {
+	if err != nil {
 		return 0, false, err
+	}
+	return s.findFirst(ctx, addr, length, pattern, func(first uint64) (*mmu.Space, error) { return s.spaceFor(ctx, t, first) })
+}
+
+// SearchMemory finds a pattern for gdb in what the program sees.
+func (p *program) SearchMemory(ctx context.Context, _ gdbstub.ThreadID, addr, length uint64, pattern []byte) (
+	at uint64, found bool, err error) {
+	return p.shell.findFirst(ctx, addr, length, pattern, func(uint64) (*mmu.Space, error) { return p.space, nil })
+}
+
+// findFirst returns the first place of a pattern, in the space that an address belongs to, or in physical memory.
+func (s *session) findFirst(ctx context.Context, addr, length uint64, pattern []byte,
+	spaceFor func(first uint64) (*mmu.Space, error)) (at uint64, found bool, err error) {
+	if length == 0 {
+		return 0, false, nil
 	}
 	begin := time.Now()
 	look := newSearch(s.m.Memory, pattern, func(place uint64) bool {
@@ -217,8 +244,12 @@ func (s *session) SearchMemory(ctx context.Context, id gdbstub.ThreadID, addr, l
 		return false
 	})
 	for _, r := range halves(mmu.Range{First: addr, Last: addr + (length - 1)}) {
-		space, err := s.spaceFor(ctx, t, r.First)
-		if err == nil {
+		var err error
+		if s.physical {
+			err = look.runPhysical(ctx, r)
+		} else if space, failed := spaceFor(r.First); failed != nil {
+			err = failed
+		} else {
 			err = look.run(ctx, space, r)
 		}
 		switch {
