@@ -10,17 +10,19 @@ import (
 
 // allowed says which of our packages a package, and what lies below it, may import. Tests may import more.
 var allowed = map[string][]string{
-	"bridge":            {},
-	"bridge/bridgetest": {"bridge"},
-	"bridge/nettlp":     {"bridge"},
-	"bridge/notify":     {},
-	"mmu":               {"bridge"},
-	"symbols":           {},
-	"symbols/linux":     {"symbols", "mmu", "bridge"},
-	"gdbstub":           {"gdbstub/rsp"},
-	"gdbstub/rsp":       {},
-	"cmd/internal/host": {"bridge", "bridge/nettlp", "bridge/notify", "mmu", "symbols", "symbols/linux", "gdbstub"},
-	"cmd/physgdb":       {"cmd/internal/host", "bridge", "bridge/nettlp", "bridge/notify", "mmu", "gdbstub"},
+	"bridge":                {},
+	"bridge/bridgetest":     {"bridge"},
+	"bridge/nettlp":         {"bridge"},
+	"bridge/notify":         {},
+	"mmu":                   {"bridge"},
+	"symbols":               {},
+	"symbols/linux":         {"symbols", "mmu", "bridge"},
+	"gdbstub":               {"gdbstub/rsp"},
+	"gdbstub/rsp":           {},
+	"cmd/internal/host":     {"bridge", "bridge/nettlp", "bridge/notify", "mmu", "symbols", "symbols/linux", "gdbstub"},
+	"cmd/internal/entry":    {},
+	"cmd/internal/debugger": {},
+	"cmd/physgdb":           {"cmd/internal/host", "cmd/internal/entry", "cmd/internal/debugger", "bridge", "bridge/nettlp", "bridge/notify", "mmu", "gdbstub"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"physgdb/cmd/internal/debugger"
 	"physgdb/cmd/internal/host"
 )
 
@@ -28,9 +29,19 @@ func usagef(format string, args ...any) error {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not end by itself
 	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
+}
+
+// endings are the signals that ask for a graceful end. nohup ignores the one for a lost terminal, and that stays so.
+func endings() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // run is the whole command: it returns the exit status.
@@ -42,6 +53,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err == nil {
 		return exitDone
+	}
+	var ended *debugger.ExitError
+	if errors.As(err, &ended) {
+		return ended.Status // it has told why by itself
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = errors.New("interrupted")
@@ -81,7 +96,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 }
 
 func subcommands() []*cli.Command {
-	list := []*cli.Command{serveCommand(), infoCommand()}
+	list := []*cli.Command{serveCommand(), gdbCommand(), infoCommand()}
 	for _, q := range host.Commands() {
 		list = append(list, explainCommand(q))
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // permute moves the options of a command before its other arguments, so that they may stand on either side of SOURCE:
-// the cli package silently takes what follows the first argument for arguments, too. Behind "--" nothing is an option.
+// the cli package silently takes what follows the first argument for arguments, too. Behind "--" nothing is an option. A
+// command that hands on what stands there finds the "--" among its arguments.
 //
 // What the cli package would let pass is an error: an option without its value takes the next word, whatever it is, and
 // one that is given twice has the last value.
@@ -26,6 +27,9 @@ func permute(app *cli.App, args []string) ([]string, error) {
 	for i := 2; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
+			if handsOn(cmd) {
+				rest = append(rest, arg)
+			}
 			rest = append(rest, args[i+1:]...)
 			break
 		}
@@ -74,6 +78,9 @@ func dashed(name string) string {
 	}
 	return "--" + name
 }
+
+// handsOn reports whether words behind "--" are for another program, so that they must be told from operands.
+func handsOn(cmd *cli.Command) bool { return strings.Contains(cmd.ArgsUsage, "[-- ") }
 
 func isHelp(name string) bool { return slices.Contains(cli.HelpFlag.Names(), name) }
 

@@ -1,14 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
+	"physgdb/cmd/internal/debugger"
+	"physgdb/cmd/internal/entry"
 	"physgdb/cmd/internal/host"
 	"physgdb/gdbstub"
 )
@@ -22,13 +23,16 @@ func serveCommand() *cli.Command {
 		Usage:     "be the gdbserver of a dead machine",
 		ArgsUsage: "SOURCE",
 		Description: `Finds the kernel in SOURCE and waits for debuggers: gdb -ex 'file vmlinux' -ex 'target remote ADDRESS'.
-Prints one line on stdout when it is ready.
+Prints one line on stdout when it is ready. With --listen stdio it serves the debugger that started it, and prints on stderr
+alone: in gdb, target remote | physgdb serve --listen stdio SOURCE, or the same behind | ssh HOST.
 
 Examples:
   physgdb serve file:/tmp/ram --vmlinux vmlinux
+  physgdb serve file:/tmp/ram --vmlinux vmlinux --listen unix:/run/user/1000/dead
   physgdb serve 'nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00' --notify udp://192.168.10.3:6666 --vmlinux vmlinux`,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:1234", Usage: "`ADDRESS` for debuggers to connect to"},
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:1234", Usage: "where debuggers come in: HOST:PORT or PORT, " +
+				"unix:PATH, or stdio: an `ADDRESS`"},
 			threadsFlag, liveFlag,
 		}, machineFlags()...),
 		Action: serve,
@@ -40,55 +44,103 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := hostOptions(c, args[0])
+	o, err := servedOptions(c, args[0])
 	if err != nil {
 		return err
 	}
-	if o.Threads != host.ThreadsTasks && o.Threads != host.ThreadsCPUs {
-		return usagef("serve: --threads %s: want tasks or cpus", o.Threads)
+	at, err := entry.Parse(c.String("listen"))
+	switch {
+	case err != nil:
+		return usagef("serve: --listen %s: %w", c.String("listen"), err)
+	case at.IsStdio():
+		return serveStdio(c, o)
 	}
+	return serveAt(c, o, at)
+}
+
+// servedOptions are the options for a machine that debuggers look at.
+func servedOptions(c *cli.Context, source string) (*host.Options, error) {
+	o, err := hostOptions(c, source)
+	if err == nil && o.Threads != host.ThreadsTasks && o.Threads != host.ThreadsCPUs {
+		err = usagef("%s: --threads %s: want tasks or cpus", c.Command.Name, o.Threads)
+	}
+	return o, err
+}
+
+// attachAhead finds the kernel and what a debugger asks for first.
+func attachAhead(ctx context.Context, o *host.Options) (*host.Machine, error) {
+	m, err := host.Attach(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.LookAhead(ctx); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func newServer(m *host.Machine, o *host.Options) *gdbstub.Server {
+	return gdbstub.NewServer(m.NewSession, &gdbstub.Options{Logger: o.Log})
+}
+
+// serveAt serves whoever connects.
+func serveAt(c *cli.Context, o *host.Options, at entry.Address) error {
 	// What is wrong with the address shows now rather than when the machine has died and its notice is used up. Nobody is
 	// let in before there is something to serve.
-	early, err := listen(c.String("listen"))
-	if err != nil {
+	if err := at.Check(); err != nil {
 		return err
 	}
-	early.Close()
-	m, err := host.Attach(c.Context, o)
+	m, err := attachAhead(c.Context, o)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if err := m.LookAhead(c.Context); err != nil {
-		return err
-	}
-	listener, err := listen(c.String("listen"))
+	listener, err := at.Listen()
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	if ip := listener.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
+	if entry.BeyondThisMachine(listener) {
 		fmt.Fprintf(c.App.ErrWriter, "physgdb: WARNING: WHOEVER REACHES %v READS EVERY SECRET OF THE HOST\n", listener.Addr())
 	}
 	if _, err := fmt.Fprintf(c.App.Writer, "physgdb: listening on %v\n", listener.Addr()); err != nil {
 		return err
 	}
-	server := gdbstub.NewServer(m.NewSession, &gdbstub.Options{Logger: o.Log})
-	return server.ServeListener(c.Context, listener)
+	return newServer(m, o).ServeListener(c.Context, listener)
 }
 
-// listen opens the address that debuggers connect to.
-func listen(address string) (net.Listener, error) {
-	_, port, err := net.SplitHostPort(address)
-	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
-		return nil, usagef("serve: --listen %s: want ADDRESS:PORT, such as 127.0.0.1:1234", address)
-	}
-	l, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("another program listens on %s; choose another address with --listen", address)
-	}
+// serveStdio serves the debugger that started this command and already waits for an answer.
+func serveStdio(c *cli.Context, o *host.Options) error {
+	wire, err := entry.TakeStdio()
 	if err != nil {
-		return nil, fmt.Errorf("listen for debuggers: %w; choose another address with --listen", err)
+		return usagef("serve: --listen stdio: %w", err)
 	}
-	return l, nil
+	defer wire.Close()
+	debugger.LeaveKeys()
+	ctx, cancel := context.WithCancelCause(c.Context)
+	defer cancel(nil)
+	answer := wire.KeepWaiting(func() { cancel(errors.New("the debugger went away before the kernel was found")) })
+	m, err := attachAhead(ctx, o)
+	answer()
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return refuseStdio(ctx, wire, err)
+	}
+	defer m.Close()
+	fmt.Fprintln(c.App.ErrWriter, "physgdb: listening on stdio")
+	if err := newServer(m, o).Serve(ctx, wire); err != nil && c.Context.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// refuseStdio lets the debugger itself say why there is nothing to debug, since what we say is not shown everywhere that
+// a debugger runs.
+func refuseStdio(ctx context.Context, wire net.Conn, why error) error {
+	none := func(context.Context) (gdbstub.Target, error) { return nil, why }
+	_ = gdbstub.NewServer(none, nil).Serve(ctx, wire) // the error is why
+	return why
 }

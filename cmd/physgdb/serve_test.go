@@ -3,8 +3,12 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -45,6 +49,29 @@ func TestServe(t *testing.T) {
 	r.want(t, exitDone, "")
 	if want := fmt.Sprintf("physgdb: listening on %s\n", address); r.out != want || r.errors != "" {
 		t.Errorf("stdout %q, want %q; stderr %q", r.out, want, r.errors)
+	}
+}
+
+// TestServeOnASocket: it is its owner's alone, and gone when the stub is.
+func TestServeOnASocket(t *testing.T) {
+	h := newHost(t)
+	path := filepath.Join(h.dir, "gdb")
+	p := start(t, h.words("serve RAM --cr3 CR3 --listen unix:DIR/gdb")...)
+	if got := await(t, &p.out, "physgdb: listening on "); got != path {
+		t.Errorf("listening on %s, want %s", got, path)
+	}
+	info, err := os.Lstat(path)
+	must(t, err)
+	if got, want := info.Mode(), fs.ModeSocket|0o600; got != want {
+		t.Errorf("mode %v, want %v", got, want)
+	}
+	physgdb(t, h.words("serve RAM --cr3 CR3 --listen unix:DIR/gdb")...).want(t, exitFailed, "another program listens on "+path)
+	conn, err := net.Dial("unix", path)
+	must(t, err)
+	defer conn.Close()
+	p.stop(t).want(t, exitDone, "")
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket stays: %v", err)
 	}
 }
 

@@ -66,6 +66,16 @@ func TestNothingIsAnOptionBehindTwoDashes(t *testing.T) {
 	physgdb(t, "info", "--cr3", h.cr3, "--", "x", "--phys").want(t, exitUsage, `left over: ["--phys"]`)
 }
 
+// TestWordsBehindTwoDashesAreTheDebuggers: whatever they look like, and further dashes among them.
+func TestWordsBehindTwoDashesAreTheDebuggers(t *testing.T) {
+	app := newApp(io.Discard, io.Discard)
+	got, err := permute(app, strings.Fields("physgdb gdb RAM --lldb -- -batch --cr3 -- x"))
+	want := strings.Fields("physgdb gdb --lldb -- RAM -- -batch --cr3 -- x")
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
 func TestWrongUsage(t *testing.T) {
 	h := newHost(t)
 	for _, tc := range []struct{ name, line, want string }{
@@ -107,8 +117,14 @@ func TestWrongUsage(t *testing.T) {
 		{"an offset that is none", "vtop RAM --cr3 CR3 --vmlinux VMLINUX panic+x", `"x" is not an offset`},
 		{"both halves", "maps RAM --cr3 CR3 --user --kernel", "exclude each other"},
 		{"a negative count", "notify --count -1", "--count -1"},
-		{"a listening address without port", "serve RAM --cr3 CR3 --listen 1234", "want ADDRESS:PORT"},
-		{"a listening port that is none", "serve RAM --cr3 CR3 --listen 127.0.0.1:99999", "want ADDRESS:PORT"},
+		{"a listening address without port", "serve RAM --cr3 CR3 --listen ::1", "--listen ::1: want HOST:PORT"},
+		{"a listening port that is none", "serve RAM --cr3 CR3 --listen 127.0.0.1:99999", "want HOST:PORT, PORT, unix:PATH"},
+		{"a socket without a path", "serve RAM --cr3 CR3 --listen unix:", "want unix:PATH"},
+		{"threads of no kind", "serve RAM --cr3 CR3 --threads all", "serve: --threads all: want tasks or cpus"},
+		{"no SOURCE for a debugger", "gdb -- -batch", "gdb: too few arguments: want SOURCE [-- ARGUMENT...]"},
+		{"arguments of gdb without dashes", "gdb RAM bt", `left over: ["bt"]; arguments for the debugger stand behind --`},
+		{"options of gdb without dashes", "gdb RAM -batch", "gdb: unknown option --batch"},
+		{"two debuggers", "gdb RAM --lldb --gdb gdb", "--gdb and --lldb exclude each other"},
 		{"an adapter of nothing", "adapter", "want either SOURCE or --memory FILE"},
 		{"an adapter of two things", "adapter RAM --memory RAM", "want either SOURCE or --memory FILE"},
 		{"an adapter at IPv6", "adapter RAM --listen ::1", "want an IPv4 address"},

@@ -1,0 +1,52 @@
+package debugger
+
+import (
+	"slices"
+	"strings"
+)
+
+// Session is what a debugger is started with.
+type Session struct {
+	Socket  string   // path of the Unix socket on which the stub listens
+	Vmlinux string   // main file of the debugger, or empty
+	Modules []string // directories with the files of modules
+	Args    []string // the user's own, behind all else
+}
+
+// gdbArguments orders gdb's arguments. All that we want stands in -ex, which gdb does after the user's ~/.gdbinit: so
+// that this works as always, and cannot undo it. The user's own -ex and -x find the machine attached.
+func gdbArguments(s *Session) []string {
+	args := []string{"-q"}
+	if s.Vmlinux != "" {
+		args = append(args, "-se", s.Vmlinux)
+	}
+	commands := []string{"set pagination off", "set confirm off", "set remotetimeout 30"}
+	if len(s.Modules) > 0 {
+		commands = append(commands, "set solib-search-path "+strings.Join(s.Modules, ":"))
+	}
+	for _, c := range append(commands, "target remote "+s.Socket) {
+		args = append(args, "-ex", c)
+	}
+	return slices.Concat(args, s.Args)
+}
+
+// lldbArguments orders lldb's. It does -o after ~/.lldbinit and after the main file is loaded.
+func lldbArguments(s *Session) []string {
+	var args []string
+	if s.Vmlinux != "" {
+		args = append(args, "--file", s.Vmlinux)
+	}
+	commands := []string{"settings set auto-confirm true", "settings set plugin.process.gdb-remote.packet-timeout 30"}
+	for _, dir := range s.Modules {
+		commands = append(commands, "settings append target.exec-search-paths "+quoted(dir))
+	}
+	for _, c := range append(commands, "process connect --plugin gdb-remote unix-connect://"+s.Socket) {
+		args = append(args, "-o", c)
+	}
+	return slices.Concat(args, s.Args)
+}
+
+// quoted makes one word of text for lldb.
+func quoted(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}

@@ -1,0 +1,135 @@
+// Package entry is how debuggers get in: addresses to listen on, and stdin and stdout for one debugger that started us.
+package entry
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Address is where debuggers come in.
+type Address struct {
+	network string // as in package net, or stdio
+	address string // as in package net; of a Unix socket, an absolute path
+}
+
+const stdio = "stdio"
+
+// forms reminds of what an address may be.
+const forms = "want HOST:PORT, PORT, unix:PATH or stdio, such as 127.0.0.1:1234 or [::1]:1234"
+
+// Parse reads an address as users write it: HOST:PORT, :PORT or PORT, unix:PATH, or stdio. Without a host it means
+// 127.0.0.1: who shall be reached from other machines has to say so, by 0.0.0.0 or [::]. An error is the user's.
+func Parse(text string) (Address, error) {
+	if text == stdio {
+		return Address{network: stdio, address: stdio}, nil
+	}
+	if path, ok := strings.CutPrefix(text, "unix:"); ok {
+		return parseUnix(path)
+	}
+	if !strings.Contains(text, ":") {
+		text = ":" + text
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return Address{}, errors.New(forms)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return Address{}, errors.New(forms)
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return Address{network: tcpFor(host), address: net.JoinHostPort(host, port)}, nil
+}
+
+// tcpFor keeps 0.0.0.0 from meaning all of IPv6, too.
+func tcpFor(host string) string {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		return "tcp4"
+	}
+	return "tcp"
+}
+
+// maxSocketPath is the longest path of a Unix socket in bytes: that of sun_path without its final zero (unix(7)).
+const maxSocketPath = 107
+
+func parseUnix(path string) (Address, error) {
+	if path == "" {
+		return Address{}, errors.New("the path is missing: want unix:PATH")
+	}
+	path, err := filepath.Abs(path)
+	switch {
+	case err != nil:
+		return Address{}, err
+	case strings.Contains(path, ":"):
+		return Address{}, errors.New("gdb takes a path with a colon for HOST:PORT; choose a path without")
+	case len(path) > maxSocketPath:
+		return Address{}, fmt.Errorf("the path of a socket has at most %d bytes, and %s has %d; choose a shorter one",
+			maxSocketPath, path, len(path))
+	}
+	return Address{network: "unix", address: path}, nil
+}
+
+// IsStdio reports whether the one client is who started this process; see [TakeStdio].
+func (a Address) IsStdio() bool { return a.network == stdio }
+
+// String returns the address as a debugger takes it: HOST:PORT, a path, or stdio.
+func (a Address) String() string { return a.address }
+
+// Listen opens the address. Closing the listener removes a Unix socket.
+func (a Address) Listen() (net.Listener, error) {
+	if a.network == "unix" {
+		return listenUnix(a.address)
+	}
+	l, err := net.Listen(a.network, a.address)
+	if err != nil {
+		return nil, a.explain(err)
+	}
+	return l, nil
+}
+
+// Check says what would keep Listen from working, and lets nobody in.
+func (a Address) Check() error {
+	l, err := a.Listen()
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// explain says in one line what is wrong with a TCP address and what to try.
+func (a Address) explain(err error) error {
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns):
+		return fmt.Errorf("listen on %s: no host of that name is known here; give its address to --listen", a)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("another program listens on %s; choose another address with --listen", a)
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
+		return fmt.Errorf("listen on %s: that is no address of this machine; choose one that is with --listen", a)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("listen on %s: permission denied; choose a port above 1023 with --listen", a)
+	}
+	return fmt.Errorf("listen on %s: %w; choose another address with --listen", a, cause(err))
+}
+
+// cause returns what the system said, without what package net tells beside it.
+func cause(err error) error {
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number
+	}
+	return err
+}
+
+// BeyondThisMachine reports whether programs on other machines may reach a listener.
+func BeyondThisMachine(l net.Listener) bool {
+	tcp, ok := l.Addr().(*net.TCPAddr)
+	return ok && !tcp.IP.IsLoopback()
+}

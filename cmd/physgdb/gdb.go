@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"physgdb/cmd/internal/debugger"
+	"physgdb/cmd/internal/entry"
+)
+
+func gdbCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "gdb",
+		Usage:     "start gdb on a dead machine",
+		ArgsUsage: "SOURCE [-- ARGUMENT...]",
+		Description: `Finds the kernel in SOURCE, and starts gdb with vmlinux loaded and the machine attached. Nobody else can connect.
+What stands behind -- are arguments for gdb; its own ~/.gdbinit holds as always. The exit status is gdb's.
+
+Examples:
+  physgdb gdb file:/tmp/ram --vmlinux vmlinux
+  physgdb gdb file:/tmp/ram --vmlinux vmlinux -- -batch -ex bt
+  physgdb gdb file:/tmp/ram --vmlinux vmlinux --lldb
+  physgdb gdb file:/tmp/ram --notify notices.jsonl --cr3 hello:clock -- ./clock`,
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "gdb", Usage: "the gdb to start: its `PATH`, or its name on PATH"},
+			&cli.BoolFlag{Name: "lldb", Usage: "start lldb instead, the newest that is installed"},
+			threadsFlag,
+		}, machineFlags()...),
+		Action: startDebugger,
+	}
+}
+
+// startDebugger looks for the debugger before the machine, whose notice it may have to wait for.
+func startDebugger(c *cli.Context) error {
+	source, own, err := splitWords(c)
+	if err != nil {
+		return err
+	}
+	o, err := servedOptions(c, source)
+	if err != nil {
+		return err
+	}
+	d, err := chosenDebugger(c)
+	if err != nil {
+		return err
+	}
+	m, err := attachAhead(c.Context, o)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	listener, err := entry.ListenPrivately()
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	s := &debugger.Session{Socket: listener.Path(), Vmlinux: o.Vmlinux, Modules: o.Modules, Args: own}
+	if m.Process != "" {
+		s.Vmlinux = "" // the main file is a program, see Relocation in package host
+	}
+
+	// The stub outlives a signal that ends this command until the debugger has said goodbye.
+	ctx, stop := context.WithCancel(context.WithoutCancel(c.Context))
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- newServer(m, o).ServeListener(ctx, listener) }()
+	err = d.Run(c.Context, s)
+	stop()
+	return errors.Join(err, <-served)
+}
+
+// splitWords tells SOURCE from the words for the debugger: permute leaves "--" between them.
+func splitWords(c *cli.Context) (source string, own []string, err error) {
+	words := c.Args().Slice()
+	if i := slices.Index(words, "--"); i >= 0 {
+		words, own = words[:i], words[i+1:]
+	}
+	switch {
+	case len(words) == 0:
+		return "", nil, usagef("gdb: too few arguments: want %s; see physgdb gdb --help", c.Command.ArgsUsage)
+	case len(words) > 1:
+		return "", nil, usagef("gdb: left over: %q; arguments for the debugger stand behind --", words[1:])
+	}
+	return words[0], own, nil
+}
+
+func chosenDebugger(c *cli.Context) (*debugger.Debugger, error) {
+	switch {
+	case c.Bool("lldb") && c.IsSet("gdb"):
+		return nil, usagef("gdb: --gdb and --lldb exclude each other")
+	case c.Bool("lldb"):
+		return debugger.LLDB()
+	}
+	return debugger.GDB(c.String("gdb"))
+}
