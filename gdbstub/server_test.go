@@ -153,6 +153,26 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// TestAnIdleSessionThatIsEndedHasNotFailed: a stub that is stopped logs no failure for each client.
+func TestAnIdleSessionThatIsEndedHasNotFailed(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	here, there := net.Pipe()
+	defer here.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- gdbstub.NewServer(open(newAble()), nil).Serve(ctx, there) }()
+	if _, err := here.Write([]byte("$qAttached#8f")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(here, make([]byte, len("+$1#31"))); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
 // stubborn is a machine whose calls can be made to hang.
 type stubborn struct {
 	*able

@@ -67,7 +67,7 @@ func (s *session) run(ctx context.Context) error {
 		kind, packet, err := s.next()
 		if err != nil {
 			if ctx.Err() != nil {
-				err = ctx.Err() // the connection was closed because of it
+				err = net.ErrClosed // by Serve, which knows this farewell, whatever this connection calls it
 			}
 			return fmt.Errorf("read request: %w", err)
 		}
