@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -73,7 +75,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
 		Name:                      "physgdb",
 		Usage:                     "a gdbserver for machines that can no longer run one",
-		HideVersion:               true,
+		Version:                   version(),
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
 		Writer:                    stdout,
@@ -93,6 +95,15 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		cmd.HideHelpCommand = true
 	}
 	return app
+}
+
+// version says which physgdb this is, by what the go command wrote into it: the module's version, or the commit.
+func version() string {
+	build, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return fmt.Sprintf("%s (%s, %s/%s)", build.Main.Version, build.GoVersion, runtime.GOOS, runtime.GOARCH)
 }
 
 func subcommands() []*cli.Command {

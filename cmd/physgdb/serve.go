@@ -131,10 +131,7 @@ func serveStdio(c *cli.Context, o *host.Options) error {
 	}
 	defer m.Close()
 	fmt.Fprintln(c.App.ErrWriter, "physgdb: listening on stdio")
-	if err := newServer(m, o).Serve(ctx, wire); err != nil && c.Context.Err() == nil {
-		return err
-	}
-	return nil
+	return newServer(m, o).Serve(ctx, wire)
 }
 
 // refuseStdio lets the debugger itself say why there is nothing to debug, since what we say is not shown everywhere that

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -173,6 +174,14 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%q: %s is not listed in\n%s", args, name, r.out)
 			}
 		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	r := physgdb(t, "--version")
+	r.want(t, exitDone, "")
+	if !strings.HasPrefix(r.out, "physgdb version ") || !strings.Contains(r.out, runtime.Version()) {
+		t.Errorf("%q", r.out)
 	}
 }
 
