@@ -1,0 +1,275 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"physgdb/test/session"
+)
+
+// atHome lets debuggers find the user's settings, and gives temporary files a directory that must be empty in the end.
+func atHome(t *testing.T) {
+	t.Helper()
+	home, temporary := t.TempDir(), t.TempDir()
+	settings := "set pagination on\nset confirm on\nset remotetimeout 1\nset auto-load no\necho gdbinit was read\\n\n"
+	if err := os.WriteFile(filepath.Join(home, ".gdbinit"), []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("TMPDIR", temporary)
+	t.Cleanup(func() {
+		if left, err := filepath.Glob(filepath.Join(temporary, "physgdb-*")); len(left) > 0 || err != nil {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	})
+}
+
+// TestPhysgdbStartsGDB: bt is the kernel's Call Trace, the user's settings count, and gdb's exit status is passed on.
+func TestPhysgdbStartsGDB(t *testing.T) {
+	h := hosts[0].ready(t)
+	atHome(t)
+	r, err := physgdb.Run(limited(t, 2*time.Minute), "gdb", h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux,
+		"--threads", "cpus", "--", "-batch", "-ex", "bt", "-ex", "show remotetimeout", "-ex", "quit 7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Status != 7 || !strings.Contains(r.Stdout, "gdbinit was read") || !strings.Contains(r.Stdout, "Timeout limit") ||
+		!strings.Contains(r.Stdout, "is 30.") {
+		t.Errorf("status %d:\n%s\n%s", r.Status, r.Stdout, r.Stderr)
+	}
+	want := session.TrimTrace(h.guest.Facts.CallTrace)
+	if diff := cmp.Diff(want, session.Trace(r.Stdout, h.vmlinux, h.slide(t))); diff != "" {
+		t.Errorf("(-log +gdb):\n%s\n%s", diff, r.Stdout)
+	}
+}
+
+// TestPhysgdbStartsGDBOnAProcess: gdb's main file is then the program.
+func TestPhysgdbStartsGDBOnAProcess(t *testing.T) {
+	h := hosts[0].ready(t)
+	atHome(t)
+	r := run(t, "gdb", h.guest.Source(), "--notify", h.notices, "--cr3", "hello:clock", "--vmlinux", h.guest.Kernel.Vmlinux,
+		"--", h.guest.ClockELF(), "-batch", "-ex", "p 'main.Last'.Unix", "-ex", "info files")
+	if session.Value(r.Stdout) == "" || session.Value(r.Stdout) == "0" || strings.Contains(r.Stdout, h.guest.Kernel.Vmlinux) {
+		t.Errorf("%s\n%s", r.Stdout, r.Stderr)
+	}
+}
+
+func TestPhysgdbStartsLLDB(t *testing.T) {
+	h := hosts[0].ready(t)
+	atHome(t)
+	r := run(t, "gdb", h.guest.Source(), "--lldb", "--", "--batch", "-o", "thread list")
+	if !strings.Contains(r.Stdout, "* thread #1") {
+		t.Errorf("%s\n%s", r.Stdout, r.Stderr)
+	}
+}
+
+// dialogue is a debugger on a terminal.
+type dialogue struct {
+	*testing.T
+	ctx  context.Context
+	term *session.Terminal
+}
+
+func talk(t *testing.T, name string, args ...string) *dialogue {
+	t.Helper()
+	ctx := limited(t, 2*time.Minute)
+	term, err := session.OnTerminal(ctx, name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &dialogue{t, ctx, term}
+}
+
+// say types, and returns what is shown until text comes.
+func (d *dialogue) say(keys, text string) string {
+	d.Helper()
+	if err := d.term.Type(keys); err != nil {
+		d.Fatal(err)
+	}
+	shown, err := d.term.Await(d.ctx, text)
+	if err != nil {
+		d.Fatal(err)
+	}
+	return shown
+}
+
+const ctrlC, ctrlBackslash = "\x03", "\x1c"
+
+// TestCtrlCIsTheDebuggers: neither the stub nor the connection ends by it, whoever started whom.
+func TestCtrlCIsTheDebuggers(t *testing.T) {
+	h := hosts[0].ready(t)
+	atHome(t)
+	source, vmlinux := h.guest.Source(), h.guest.Kernel.Vmlinux
+	for name, start := range map[string]func(t *testing.T) *dialogue{
+		"physgdb gdb": func(t *testing.T) *dialogue {
+			d := talk(t, string(physgdb), "gdb", source, "--vmlinux", vmlinux)
+			d.say("", "Remote debugging using")
+			return d
+		},
+		"target remote |": func(t *testing.T) *dialogue {
+			d := talk(t, "gdb", "-nx", "-q", "-ex", "set confirm off", vmlinux)
+			d.say("", "(gdb) ")
+			d.say("target remote | "+string(physgdb)+" serve --listen stdio "+source+" --vmlinux "+vmlinux+"\n",
+				"physgdb: listening on stdio")
+			return d
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			d.say("", "(gdb) ")
+			d.say(ctrlC, "(gdb) ")
+			d.say(ctrlBackslash+ctrlC, "(gdb) ")
+			d.say("maint flush register-cache\n", "(gdb) ")
+			if shown := d.say("x/s linux_banner\n", "(gdb) "); !strings.Contains(shown, `"Linux version `) {
+				t.Errorf("after Ctrl-C: %s", shown)
+			}
+			d.say("quit 5\n", "quit 5")
+			if status, screen := d.term.Wait(); status != 5 {
+				t.Errorf("status %d:\n%s", status, screen)
+			}
+		})
+	}
+}
+
+func TestASignalEndsDebuggerAndStub(t *testing.T) {
+	h := hosts[0].ready(t)
+	atHome(t)
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		d := talk(t, string(physgdb), "gdb", h.guest.Source(), "--", "-nx")
+		d.say("", "(gdb) ")
+		began := time.Now()
+		if err := d.term.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		status, screen := d.term.Wait() // all have closed the terminal: gdb, too
+		if took := time.Since(began); status == 0 || took > 2*time.Second {
+			t.Errorf("%v: status %d after %v:\n%s", signal, status, took, screen)
+		}
+	}
+}
+
+// TestGDBStartsTheStub by a socket, as gdb does it, and by pipes, as ssh does.
+func TestGDBStartsTheStub(t *testing.T) {
+	h := hosts[0].ready(t)
+	vmlinux := h.guest.Kernel.Vmlinux
+	stub := string(physgdb) + " serve --listen stdio " + h.guest.Source() + " --threads cpus --vmlinux " + vmlinux
+	for name, command := range map[string]string{"socket": "| " + stub, "pipes": "| cat | " + stub + " | cat"} {
+		t.Run(name, func(t *testing.T) {
+			steps := gdb(t, vmlinux, command, "bt", "detach")
+			want := session.TrimTrace(h.guest.Facts.CallTrace)
+			if diff := cmp.Diff(want, session.Trace(session.Find(steps, "bt"), h.vmlinux, h.slide(t))); diff != "" {
+				t.Errorf("(-log +gdb):\n%s\n%s", diff, session.Transcript(steps))
+			}
+		})
+	}
+}
+
+// TestGDBSaysWhyItsStubDoesNotServe: what the stub prints is not shown by all that drive a debugger.
+func TestGDBSaysWhyItsStubDoesNotServe(t *testing.T) {
+	command := "| " + string(physgdb) + " serve --listen stdio /no/such/ram"
+	steps := gdb(t, "", command)
+	if out := session.Find(steps, "target remote "+command); !strings.Contains(out, "source /no/such/ram: no such file") {
+		t.Error(out)
+	}
+}
+
+func TestStdioIsNotATerminal(t *testing.T) {
+	d := talk(t, string(physgdb), "serve", "--listen", "stdio", "/no/such/ram")
+	d.say("", "type into gdb: target remote | physgdb serve --listen stdio SOURCE")
+	if status, _ := d.term.Wait(); status != 2 {
+		t.Errorf("status %d, want that of wrong usage", status)
+	}
+}
+
+// TestOtherAddresses are those that debuggers take beside an IPv4 address.
+func TestOtherAddresses(t *testing.T) {
+	h := hosts[0].ready(t)
+	path := filepath.Join(t.TempDir(), "dead")
+	for _, listen := range []string{"unix:" + path, "localhost:0", "0", "[::1]:0"} {
+		t.Run(listen, func(t *testing.T) {
+			if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
+				l.Close()
+			} else if listen == "[::1]:0" {
+				t.Skip("no IPv6 here")
+			}
+			s, err := physgdb.Start(limited(t, time.Minute), "listening on ", "serve", "--listen", listen, h.guest.Source())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, address, _ := strings.Cut(s.Ready, "listening on ")
+			look := fmt.Sprintf("x/s %#x", h.guest.Facts.Kallsyms["linux_banner"])
+			steps := gdb(t, "", address, look)
+			if out := session.Find(steps, look); !strings.Contains(out, `"Linux version `) {
+				t.Error(session.Transcript(steps))
+			}
+			if err := s.Stop(); err != nil || s.Stderr() != "" {
+				t.Errorf("%v: %s", err, s.Stderr())
+			}
+		})
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket stays: %v", err)
+	}
+}
+
+// TestTheStubEndsAtOnce, also while a client waits for a bridge that does not answer.
+func TestTheStubEndsAtOnce(t *testing.T) {
+	h := hosts[0].ready(t)
+	bridge, err := physgdb.Start(limited(t, time.Minute), "adapter at", "adapter", h.guest.Source(), "--listen", "127.88.255.2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bridge.Stop()
+	defer bridge.Signal(syscall.SIGCONT)
+	path := filepath.Join(t.TempDir(), "dead")
+	s, err := physgdb.Start(limited(t, time.Minute), "listening on ", "serve", "--listen", "unix:"+path,
+		"nettlp://127.88.255.2?local=127.88.255.3&requester=01:00", "--vmlinux", h.guest.Kernel.Vmlinux)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bridge.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	idle, reading := dial(t, path), dial(t, path)
+	defer idle.Close()
+	defer reading.Close()
+	if _, err := reading.Write([]byte("+$mffffffffc0400000,1000#41")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reading.Read(make([]byte, 1)); err != nil { // the acknowledgement
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := s.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Stop(); err != nil || s.Stderr() != "" {
+		t.Errorf("%v: %s", err, s.Stderr())
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the end took %v", took)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket stays: %v", err)
+	}
+}
+
+func dial(t *testing.T, path string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
