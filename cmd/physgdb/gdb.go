@@ -27,7 +27,7 @@ Examples:
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "gdb", Usage: "the gdb to start: its `PATH`, or its name on PATH"},
 			&cli.BoolFlag{Name: "lldb", Usage: "start lldb instead, the newest that is installed"},
-			threadsFlag,
+			threadsFlag, liveFlag,
 		}, machineFlags()...),
 		Action: startDebugger,
 	}
