@@ -7,11 +7,17 @@ import (
 	"physgdb/symbols"
 )
 
-// Trace names the function of each frame of a gdb backtrace by the kernel's symbol table, as the kernel's own Call Trace
-// does, up to the entry from user space: what gdb shows beyond that it made up from saved registers.
+// Trace names the function of each frame of a gdb backtrace, see [Functions].
 func Trace(bt string, vmlinux *symbols.Table, slide uint64) []string {
+	return Functions(Frames(bt), vmlinux, slide)
+}
+
+// Functions names the functions at the addresses of a backtrace, innermost first, by the kernel's symbol table, as the
+// kernel's own Call Trace does, up to the entry from user space: what a debugger shows beyond that it made up from saved
+// registers.
+func Functions(frames []uint64, vmlinux *symbols.Table, slide uint64) []string {
 	var names []string
-	for i, addr := range Frames(bt) {
+	for i, addr := range frames {
 		if i > 0 {
 			addr-- // a return address may lie behind a function that ends in a call
 		}

@@ -1,0 +1,31 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// npmScript installs the debug adapter that node runs and prints its file.
+//
+//go:embed npm.sh
+var npmScript string
+
+// StartCDT starts the debug adapter of Eclipse CDT for gdb, in its form for remote targets. It is downloaded when it is
+// first asked for.
+func StartCDT(ctx context.Context) (*DAP, error) {
+	install := exec.CommandContext(ctx, "sh", "-c", npmScript)
+	var stderr bytes.Buffer
+	install.Stderr = &stderr
+	file, err := install.Output()
+	if err != nil {
+		return nil, fmt.Errorf("install cdt-gdb-adapter: %w\n%s", err, stderr.Bytes())
+	}
+	return StartDAP(ctx, "node", strings.TrimSpace(string(file)))
+}
+
+// StartLLDB starts the debug adapter of lldb as Debian has it.
+func StartLLDB(ctx context.Context) (*DAP, error) { return StartDAP(ctx, "lldb-vscode-14") }
