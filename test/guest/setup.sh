@@ -6,6 +6,10 @@ set -eu
 # libelf1, libssl3: kernel modules, the programs of Debian's kbuild, and the guest's programs in C. xz: 6.12's drivers.
 # crash: another who reads dead kernels, to compare with.
 packages="qemu-system-x86 gdb xz-utils gcc binutils gcc-12 libc6-dev make libelf1 libssl3 crash"
+# lldb: another debugger, with its debug adapter. node: what runs the one for gdb, from wherever it came.
+packages="$packages lldb-14"
+command -v node >/dev/null || packages="$packages nodejs"
+command -v npm >/dev/null || packages="$packages npm"
 
 missing=
 for package in $packages; do
