@@ -38,7 +38,8 @@ func (s *session) dispatch(ctx context.Context, packet []byte) reply {
 		return s.fail(codeRefused, "A machine that cannot run takes no breakpoints.")
 
 	case "c", "C", "s", "S":
-		return s.resume(ctx, name == "c" || name == "C", s.current)
+		in, id := s.lastStopped()
+		return s.resume(name == "c" || name == "C", in, id)
 	case "D":
 		return s.detach(args)
 	case "k":

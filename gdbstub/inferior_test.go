@@ -171,7 +171,7 @@ func TestAMachineThatRunsStopsAtCtrlC(t *testing.T) {
 	if got := c.receive(); got != "O"+hex.EncodeToString([]byte("the bridge is down\n")) {
 		t.Errorf("got %q", got)
 	}
-	if got := c.receive(); got != "T02thread:p1.104;" {
+	if got := c.receive(); got != "T02thread:p1.1;" {
 		t.Errorf("got %q", got)
 	}
 }

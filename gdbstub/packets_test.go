@@ -34,8 +34,13 @@ func TestPackets(t *testing.T) {
 			{"vCont?", []string{"vCont;c;C;s;S"}}, {"vCont;c:p1.-1", stopped}, {"vCont;C0b:p1.1;c", stopped},
 			{"c", stopped}, {"s", stopped}, {"C05", stopped}, {"S05", stopped}, {"cffffffff9d000000", stopped},
 			{"vCont", stopped}, {"vCont;", stopped},
-			{"vCont;s:p1.1f;c:p1.-1", []string{refusal, "T02thread:p1.1f;"}},
 			{"vCont;s:p1.99;c:p1.-1", stopped},
+			{"vCont;s:p1.1f;c:p1.-1", []string{refusal, "T02thread:p1.1f;"}},
+		},
+		"who looks at other threads and goes on stays where it stopped": {
+			{"?", []string{"T05thread:p1.1;"}}, {"Hgp1.1f", []string{"OK"}}, {"vCont;c:p1.-1", stopped}, {"c", stopped},
+			{"vCont;s:p1.2;c:p1.-1", []string{refusal, "T02thread:p1.2;"}}, {"Hgp1.1", []string{"OK"}},
+			{"vCont;c:p1.-1", []string{refusal, "T02thread:p1.2;"}},
 		},
 		"writes and breakpoints are refused, never unsupported": {
 			{"Mffffffff9d000000,1:00", []string{"E14"}}, {"Xffffffff9d000000,0:", []string{"E14"}},

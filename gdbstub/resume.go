@@ -15,37 +15,52 @@ func (s *session) vCont(ctx context.Context, args []byte) reply {
 	for action := range bytes.SplitSeq(bytes.TrimPrefix(args, []byte(";")), []byte(";")) {
 		goes = goes && len(action) > 0 && (action[0] == 'c' || action[0] == 'C')
 	}
-	return s.resume(ctx, goes, s.resumedThread(ctx, args))
+	in, id := s.resumedThread(ctx, args)
+	return s.resume(goes, in, id)
 }
 
-// resumedThread returns the thread that a vCont names, which is the one the user steps, or else the selected one.
-func (s *session) resumedThread(ctx context.Context, actions []byte) ThreadID {
+// resumedThread returns the thread that a vCont names, which is the one the user steps, or else the one that stopped last.
+func (s *session) resumedThread(ctx context.Context, actions []byte) (*inferior, ThreadID) {
 	for action := range bytes.SplitSeq(actions, []byte(";")) {
 		_, arg, _ := bytes.Cut(action, []byte(":"))
-		if in, id, found := s.find(ctx, arg); found && in == s.inferior {
-			return id
+		if ref, valid := parseThreadID(arg); !valid || ref.id == anyThread {
+			continue
+		}
+		if in, id, found := s.find(ctx, arg); found {
+			return in, id
 		}
 	}
-	return s.current
+	return s.lastStopped()
+}
+
+// lastStopped returns the thread that the last stop was told of. The one that Hg selected would not do: a client that has
+// listed all threads leaves the last of them selected, and would find itself there when it goes on from another.
+func (s *session) lastStopped() (*inferior, ThreadID) {
+	if in := s.attached(s.stopped.pid); in != nil {
+		if _, alive := in.threads.index[s.stopped.id]; alive {
+			return in, s.stopped.id
+		}
+	}
+	return s.inferior, s.current
 }
 
 // resume lets a machine run that runs anyway: the client waits until the user presses Ctrl-C. All else is refused: steps,
 // and whatever would make a dead machine run.
-func (s *session) resume(ctx context.Context, goes bool, id ThreadID) reply {
+func (s *session) resume(goes bool, in *inferior, id ThreadID) reply {
 	if goes && s.machine.can.runner != nil {
 		s.running = true
 		return silence()
 	}
-	return s.refuseResume(id)
+	return s.refuseResume(in, id)
 }
 
 // refuseResume answers a request to run that cannot be: a sentence on the console and a stop by SIGINT, at once. Any other
 // reply makes some client step for ever, hang, or give up the connection.
-func (s *session) refuseResume(id ThreadID) reply {
-	if err := s.print([]byte(s.can.whyHalted + "\n")); err != nil {
+func (s *session) refuseResume(in *inferior, id ThreadID) reply {
+	if err := s.print([]byte(in.can.whyHalted + "\n")); err != nil {
 		return reply{silent: true, end: true}
 	}
-	return s.stopReply("T02", id)
+	return s.stopReply("T02", in, id)
 }
 
 // interrupt answers Ctrl-C. Where the client waits for the machine to stop, that is taken for a wish to look again. At any
@@ -60,7 +75,8 @@ func (s *session) interrupt(ctx context.Context) reply {
 			return reply{silent: true, end: true}
 		}
 	}
-	return s.stopReply("T02", s.current)
+	in, id := s.lastStopped()
+	return s.stopReply("T02", in, id)
 }
 
 // lookAgain has an inferior forget what it was.
@@ -76,11 +92,12 @@ func (s *session) lookAgain(ctx context.Context, in *inferior) error {
 	return s.refreshThreads(ctx, in)
 }
 
-// stopReply says that a thread of the selected process has stopped. Without a list of threads it names none, which is
-// legal, too.
-func (s *session) stopReply(signal string, id ThreadID) reply {
+// stopReply says that a thread has stopped, and selects it: gdb asks for its registers without another Hg. Without a list of
+// threads it names none, which is legal, too.
+func (s *session) stopReply(signal string, in *inferior, id ThreadID) reply {
+	s.inferior, in.current, s.stopped = in, id, threadRef{in.pid, id}
 	if id == 0 {
 		return text(signal)
 	}
-	return reply{payload: append(s.appendThreadID([]byte(signal+"thread:"), s.pid, id), ';')}
+	return reply{payload: append(s.appendThreadID([]byte(signal+"thread:"), in.pid, id), ';')}
 }

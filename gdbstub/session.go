@@ -27,6 +27,7 @@ type session struct {
 	inferiors []*inferior // that the client debugs, in the order in which it attached to them
 	*inferior             // the one that was last selected; the machine if there is none
 
+	stopped  threadRef   // of the last stop reply
 	unlisted []threadRef // what qsThreadInfo has yet to tell
 	files    files
 
