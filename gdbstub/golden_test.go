@@ -15,16 +15,18 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-var update = flag.Bool("update", false, "record the transcripts of gdb in testdata anew")
+var update = flag.Bool("update", false, "record the transcripts of gdb and of debug adapters in testdata anew")
 
 // The transcripts in testdata: `-> ` what the client sends, `<- ` what it gets, both as the inside of a Go string.
-// Those of gdb 13 are recorded with gdb; the others follow what was measured of those clients.
+// Those of gdb 13 and of the debug adapters are recorded with them; the others follow what was measured of those clients.
 
 func TestTranscripts(t *testing.T) {
 	if *update {
-		record(t, "testdata/gdb13-remote.txt", "target remote ", "info threads", "x/2gx 0xffffffff9d001ff8",
+		recordGDB(t, "testdata/gdb13-remote.txt", "target remote ", "info threads", "x/2gx 0xffffffff9d001ff8",
 			"continue", "stepi", "set $rax=1", "set $cr3=0x5000", "monitor hello", "detach")
-		record(t, "testdata/gdb13-extended.txt", "target extended-remote ", "attach 1", "info threads", "kill")
+		recordGDB(t, "testdata/gdb13-extended.txt", "target extended-remote ", "attach 1", "info threads", "kill")
+		record(t, "testdata/cdt-gdb-adapter.txt", driveCDT)
+		record(t, "testdata/lldb-vscode14.txt", driveLLDB)
 	}
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -43,8 +45,16 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// record lets gdb talk to a machine with every ability and writes down what they say.
-func record(t *testing.T, file, connect string, commands ...string) {
+// recordGDB lets gdb talk to a machine, see record.
+func recordGDB(t *testing.T, file, connect string, commands ...string) {
+	t.Helper()
+	record(t, file, func(t *testing.T, kernel, address string) {
+		gdb(t, append([]string{"file " + kernel, connect + address}, commands...)...)
+	})
+}
+
+// record lets a client talk to a machine with every ability and writes down what they say.
+func record(t *testing.T, file string, drive func(t *testing.T, kernel, address string)) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -52,7 +62,7 @@ func record(t *testing.T, file, connect string, commands ...string) {
 	}
 	tap := &tapListener{Listener: ln}
 	serveOn(t, tap, open(newAble()), nil)
-	gdb(t, append([]string{"file " + buildKernel(t), connect + ln.Addr().String()}, commands...)...)
+	drive(t, buildKernel(t), ln.Addr().String())
 	if err := os.WriteFile(file, []byte(tap.transcript()), 0o644); err != nil {
 		t.Fatal(err)
 	}
