@@ -42,6 +42,10 @@ func TestPackets(t *testing.T) {
 			{"vCont;s:p1.2;c:p1.-1", []string{refusal, "T02thread:p1.2;"}}, {"Hgp1.1", []string{"OK"}},
 			{"vCont;c:p1.-1", []string{refusal, "T02thread:p1.2;"}},
 		},
+		"the thread that stopped is selected": {
+			{"?", []string{"T05thread:p1.1;"}}, {"Hgp1.1f", []string{"OK"}},
+			{"vCont;s:p1.2;c:p1.-1", []string{refusal, "T02thread:p1.2;"}}, {"p10", []string{"1000009dffffffff"}},
+		},
 		"writes and breakpoints are refused, never unsupported": {
 			{"Mffffffff9d000000,1:00", []string{"E14"}}, {"Xffffffff9d000000,0:", []string{"E14"}},
 			{"G00", []string{"E.Registers are written one by one."}},
