@@ -1,0 +1,56 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// comments are those of JSON with comments, as VS Code reads it, on lines of their own.
+var comments = regexp.MustCompile(`(?m)^\s*//.*$`)
+
+// configuration reads a configuration of VS Code's debugger.
+func configuration(t *testing.T, text string) map[string]any {
+	t.Helper()
+	var c map[string]any
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return c
+}
+
+// TestVSCodeSampleIsWhatTheDocumentShows compares docs/vscode/launch.json with the configurations in docs/vscode.md.
+func TestVSCodeSampleIsWhatTheDocumentShows(t *testing.T) {
+	sample, err := os.ReadFile("../docs/vscode/launch.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := os.ReadFile("../docs/vscode.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	launch := configuration(t, comments.ReplaceAllString(string(sample), ""))
+	if launch["version"] != "0.2.0" { // the only one that VS Code knows
+		t.Errorf("version %v", launch["version"])
+	}
+	var shown []any
+	for _, block := range regexp.MustCompile("(?s)```jsonc\n(.*?)```").FindAllStringSubmatch(string(document), -1) {
+		shown = append(shown, configuration(t, block[1]))
+	}
+	if diff := cmp.Diff(launch["configurations"], any(shown)); diff != "" {
+		t.Errorf("(-launch.json +vscode.md):\n%s", diff)
+	}
+	if len(shown) < 6 {
+		t.Errorf("only %d configurations", len(shown))
+	}
+	for _, c := range shown {
+		kind, _ := c.(map[string]any)["type"].(string)
+		if kind == "" || !strings.Contains(string(document), "| `"+kind+"` |") {
+			t.Errorf("type %q is not in the document's table", kind)
+		}
+	}
+}
