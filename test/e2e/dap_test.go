@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -214,15 +215,33 @@ func TestGDBAdapter(t *testing.T) {
 	}
 }
 
+// configuration is the one for an extension that docs/vscode/launch.json has, with the paths and the address of a machine.
+func (e *editor) configuration(h *host, kind string) args {
+	e.t.Helper()
+	sample, err := os.ReadFile("../../docs/vscode/launch.json")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	hostName, port, _ := strings.Cut(e.tap.Address(), ":")
+	text := strings.NewReplacer("${workspaceFolder}/vmlinux", h.guest.Kernel.Vmlinux, "${workspaceFolder}", h.dir,
+		"127.0.0.1:1234", e.tap.Address(), `"127.0.0.1"`, strconv.Quote(hostName), `"1234"`, strconv.Quote(port)).Replace(string(sample))
+	var launch struct{ Configurations []args }
+	_, text, _ = strings.Cut(text, "\n{\n") // behind the comment
+	if err := json.Unmarshal([]byte("{"+text), &launch); err != nil {
+		e.t.Fatal(err)
+	}
+	i := slices.IndexFunc(launch.Configurations, func(c args) bool { return c["type"] == kind })
+	if i < 0 {
+		e.t.Fatalf("launch.json has no %s", kind)
+	}
+	return launch.Configurations[i]
+}
+
 // attachGDB connects to the stub. Once that is done, the adapter lets the machine run, and hears that it cannot.
 func (e *editor) attachGDB(h *host) {
 	e.t.Helper()
 	e.do("initialize", args{"adapterID": "gdbtarget", "pathFormat": "path", "linesStartAt1": true}, nil)
-	hostName, port, _ := strings.Cut(e.tap.Address(), ":")
-	e.do("attach", args{
-		"gdb": "gdb", "gdbArguments": []string{"-nx"}, "program": h.guest.Kernel.Vmlinux,
-		"target": args{"type": "remote", "host": hostName, "port": port},
-	}, nil)
+	e.do("attach", e.configuration(h, "gdbtarget"), nil)
 	if err := e.Await(limited(e.t, time.Second), "initialized", nil); err != nil {
 		e.t.Fatal(err)
 	}
@@ -384,6 +403,7 @@ func (e *editor) gdbCannotRun(at frame) {
 		{"continue", "", "SIGINT"}, {"next", "", "SIGINT"}, {"stepIn", "", "SIGINT"}, {"next", "instruction", "SIGINT"},
 		{"stepIn", "instruction", "SIGINT"}, {"stepOut", "", "error"}, {"continue", "", "SIGINT"},
 	} {
+		e.do("threads", nil, nil) // which selects one after the other
 		a := args{"threadId": 1}
 		if run.granularity != "" {
 			a["granularity"] = run.granularity
