@@ -38,8 +38,9 @@ const (
 // files are those that a connection has open, by descriptor.
 type files map[uint64]File
 
-// vFile answers the vFile packets that read: they are about the machine, whichever process is selected (gdb manual, appendix E, "Host I/O Packets"): what gdb's `remote get` sends, and
-// gdb itself when it loads a file from the target. Numbers are in hex, and paths as well.
+// vFile answers the vFile packets that read (gdb manual, appendix E, "Host I/O Packets"): what gdb's `remote get` sends, and
+// gdb itself when it loads a file from the target. They are about the machine, whichever process is selected. Numbers are
+// in hex, and paths as well.
 func (s *session) vFile(ctx context.Context, args []byte) reply {
 	if s.machine.can.files == nil {
 		return unsupported()

@@ -20,7 +20,8 @@ func TestKallsyms(t *testing.T) {
 		{Name: "__end_rodata", Addr: image + 0x2800}, {Name: "modules", Addr: w.head},
 	}, nil)
 	w.load("a")
-	text := w.symtab("", symbols.Symbol{Name: "start", Func: true}, symbols.Symbol{Name: ".Lmark"}, symbols.Symbol{Name: "datum", Addr: 0x1100})
+	text := w.symtab("", symbols.Symbol{Name: "start", Func: true}, symbols.Symbol{Name: ".Lmark"},
+		symbols.Symbol{Name: "datum", Addr: 0x1100})
 	if text != 0xffff888000201000 {
 		t.Fatalf("the module is at %#x", text)
 	}
