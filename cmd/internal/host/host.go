@@ -50,6 +50,7 @@ type Memory struct {
 	guard   *bridge.Guard
 	meter   *bridge.Meter
 	ramFrom string // who says where RAM is; empty if nobody does
+	cached  bool   // what was read once is remembered
 }
 
 // Who said where RAM is: the user, or the source itself.
@@ -103,7 +104,7 @@ func wrap(mem bridge.Memory, ram bridge.RAMMap) *Memory {
 	if _, ok := mem.(bridge.Viewer); ok {
 		m.Memory = m.guard
 	} else {
-		m.Memory = bridge.NewCache(m.guard, cacheSize)
+		m.Memory, m.cached = bridge.NewCache(m.guard, cacheSize), true
 	}
 	return m
 }

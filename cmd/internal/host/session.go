@@ -29,6 +29,7 @@ type session struct {
 
 	told     []string          // the files that gdb was told of, on the disk of this machine
 	contents map[string][]byte // of the machine's files, as far as they were made
+	ahead   readAhead
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
 	obituary string
@@ -44,6 +45,7 @@ func (m *Machine) NewSession(ctx context.Context) (gdbstub.Target, error) {
 
 func (m *Machine) newSession(ctx context.Context) *session {
 	s := &session{m: m, spaces: map[uint64]*mmu.Space{}, obituary: m.obituary(ctx)}
+	s.ahead.on = m.Memory.cached
 	if m.chosen {
 		s.space = m.Space
 	}
@@ -128,7 +130,18 @@ func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint
 	if err != nil {
 		return 0, err
 	}
-	return space.ReadMemory(ctx, addr, p)
+	s.ahead.await(ctx, space, addr)
+	n, err := space.ReadMemory(ctx, addr, p)
+	if err == nil {
+		s.ahead.note(space, addr, n)
+	}
+	return n, err
+}
+
+// Close ends what the session has under way.
+func (s *session) Close() error {
+	s.ahead.stop()
+	return nil
 }
 
 // spaceFor returns what to read an address through for a thread. Kernel addresses are the same for all.
