@@ -29,7 +29,7 @@ type session struct {
 
 	told     []string          // the files that gdb was told of, on the disk of this machine
 	contents map[string][]byte // of the machine's files, as far as they were made
-	ahead   readAhead
+	ahead    readAhead
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
 	obituary string
