@@ -23,12 +23,15 @@ type VMCoreInfo struct {
 // CR3 returns the physical address of the kernel's own top-level page table.
 func (v *VMCoreInfo) CR3() uint64 { return v.TopTable - imageBase + uint64(v.PhysBase) }
 
-// The ELF note that holds the text, and how the text begins (include/linux/vmcore_info.h, kernel/vmcore_info.c).
+// VMCoreInfoStart is how the text begins, in every kernel (kernel/vmcore_info.c).
+const VMCoreInfoStart = "OSRELEASE="
+
+// The ELF note that holds the text (include/linux/vmcore_info.h, kernel/vmcore_info.c).
 const (
-	noteName       = "VMCOREINFO\x00"
-	noteHeader     = 12 // bytes: lengths of name and text, type; 32 bits each
-	noteText       = noteHeader + (len(noteName)+3)&^3
-	vmcoreinfoText = "OSRELEASE="
+	noteName   = "VMCOREINFO\x00"
+	noteHeader = 12 // bytes: lengths of name and text, type; 32 bits each
+	noteText   = noteHeader + (len(noteName)+3)&^3
+
 	// mostVMCoreInfo bounds the text, in bytes; kernels give it a page.
 	mostVMCoreInfo = 64 << 10
 )
@@ -52,7 +55,7 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 			return nil, fmt.Errorf("VMCOREINFO: %d bytes of %d", len(p), n)
 		}
 		text = p[noteText:n]
-	} else if !bytes.HasPrefix(p, []byte(vmcoreinfoText)) {
+	} else if !bytes.HasPrefix(p, []byte(VMCoreInfoStart)) {
 		return nil, errors.New("no VMCOREINFO")
 	}
 	text, _, _ = bytes.Cut(text, []byte{0})
@@ -101,7 +104,7 @@ func (f *finder) byNoteScan(ctx context.Context) (*Kernel, error) {
 		return nil, nil
 	}
 	p := &probe{size: noteText, passed: f.progress(ram), hit: func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
-		if _, ok := noteSize(p); ok || bytes.HasPrefix(p, []byte(vmcoreinfoText)) {
+		if _, ok := noteSize(p); ok || bytes.HasPrefix(p, []byte(VMCoreInfoStart)) {
 			return f.tryVMCoreInfo(ctx, ByNoteScan, at)
 		}
 		return nil, nil

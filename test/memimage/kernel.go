@@ -2,6 +2,7 @@ package memimage
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 
 	"physgdb/bridge"
@@ -26,6 +27,8 @@ const (
 	hugePage  = 2 << 20
 	textPages = 9 // 2 MiB each; the last holds the banner. One page of data follows.
 	linkData  = LinkText + textPages*hugePage
+
+	linkDumpText = linkData + 0x400 // of what vmcoreinfo_data points to
 )
 
 // KernelOptions say what a [Kernel] is like. Zero values are usual.
@@ -65,6 +68,8 @@ func NewKernel(o *KernelOptions) *Kernel {
 	k.place("init_top_pgt", string(k.upperHalf()))
 	k.place("linux_banner", Banner)
 	k.place("__start_notes", buildIDNote(k.BuildID))
+	k.place("vmcoreinfo_data", string(binary.LittleEndian.AppendUint64(nil, linkDumpText+k.Slide)))
+	copy(k.RAM[k.TextPhys+linkDumpText-LinkText:], "OSRELEASE=6.1\n")
 	k.place("nr_cpu_ids", "\x46\x00\x00\x00")                                      // 70
 	k.place("__cpu_possible_mask", "\x05\x00\x00\x00\x00\x00\x00\x00\x20\x00\x00") // CPUs 0, 2, 69
 	return k
@@ -140,6 +145,7 @@ func (k *Kernel) Symbols() []Symbol {
 		{Name: "__stop_notes", Link: linkData + uint64(len(buildIDNote(k.BuildID)))},
 		{Name: "nr_cpu_ids", Link: linkData + 0x100},
 		{Name: "__cpu_possible_mask", Link: linkData + 0x200},
+		{Name: "vmcoreinfo_data", Link: linkData + 0x300, Size: 8},
 		{Name: "init_task", Link: linkData + 0x1000, Size: 0x100},
 		{Name: "init_top_pgt", Link: linkData + 0x2000, Size: pageSize},
 		{Name: "iomem_resource", Link: linkData + 0x10000},

@@ -226,16 +226,16 @@ func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) er
 	}
 	switch {
 	case !isKernel && s.m.Process == "":
-		s.distrust = errors.New("gdb's main file is no kernel, and gdb has moved it as if it were; load vmlinux as the " +
+		s.distrust = errors.New("the debugger's main file is no kernel, and it has moved it as if it were; load vmlinux as the " +
 			"main file, connect again, then load the program with add-symbol-file; or serve with --cr3 hello:NAME")
 	case misfit != nil && s.m.Process != "":
-		s.distrust = fmt.Errorf("this connection is for the program %s, and gdb's main file is a kernel, which "+
+		s.distrust = fmt.Errorf("this connection is for the program %s, and the debugger's main file is a kernel, which "+
 			"is not moved here; serve without --cr3 %s%s for it", s.m.Process, helloPrefix, s.m.Process)
 	case errors.Is(misfit, errMisfit):
-		s.distrust = errors.New("gdb's vmlinux does not fit: it is of another kernel, or was loaded after connecting; " +
+		s.distrust = errors.New("the debugger's vmlinux does not fit: it is of another kernel, or was loaded after connecting; " +
 			"load the right one, then connect again")
 	case misfit != nil:
-		s.distrust = fmt.Errorf("whether gdb's vmlinux fits could not be found out: %w; connect again", misfit)
+		s.distrust = fmt.Errorf("whether the debugger's vmlinux fits could not be found out: %w; connect again", misfit)
 	}
 	switch {
 	case s.distrust != nil:

@@ -171,7 +171,7 @@ func TestRelocation(t *testing.T) {
 	}
 }
 
-// file is what gdb has loaded.
+// file is what the debugger has loaded.
 type file int
 
 const (
@@ -181,23 +181,26 @@ const (
 	nextBuild           // of a kernel that differs behind the banner
 	otherText           // of a kernel with the same data
 	otherKernel
+	inLLDB // added to one of the others: lldb does not lend the symbols of the notes
 )
 
 // lend returns what gdb knows of the wanted symbols when it has a file.
 func (r *rig) lend(f file) map[string]uint64 {
 	found := map[string]uint64{}
+	lldb := f >= inLLDB
+	f %= inLLDB
 	if f == aProgram {
 		return found
 	}
 	for _, s := range r.Symbols() {
-		if !slices.Contains(landmarks(), s.Name) {
+		if !slices.Contains(landmarks(), s.Name) || lldb && strings.Contains(s.Name, "notes") {
 			continue
 		}
 		found[s.Name] = s.Link + slide
 		switch {
 		case f == unmovedVmlinux:
 			found[s.Name] = s.Link
-		case f == nextBuild && strings.Contains(s.Name, "notes"):
+		case f == nextBuild && (strings.Contains(s.Name, "notes") || s.Name == dumpText):
 			found[s.Name] += 0x40
 		case f == otherText && s.Name == "panic":
 			found[s.Name] += 0x40
@@ -219,7 +222,7 @@ func TestWhichFileTheUserLoaded(t *testing.T) {
 		file file
 		why  string // of the refusal; empty: memory is shown
 	}{
-		{"a program, at the kernel's root", kernel, aProgram, "gdb's main file is no kernel"},
+		{"a program, at the kernel's root", kernel, aProgram, "the debugger's main file is no kernel"},
 		{"the vmlinux, at the kernel's root", kernel, vmlinux, ""},
 		{"the vmlinux, which physgdb knows, too", known, vmlinux, ""},
 		{"the vmlinux, loaded too late", kernel, unmovedVmlinux, "was loaded after connecting"},
@@ -227,6 +230,12 @@ func TestWhichFileTheUserLoaded(t *testing.T) {
 		{"the next build, its banner at the same place", kernel, nextBuild, "it is of another kernel"},
 		{"the next build, where physgdb knows the right one", known, nextBuild, "it is of another kernel"},
 		{"a kernel of other text, where physgdb knows the right one", known, otherText, "it is of another kernel"},
+		{"the vmlinux in lldb", kernel, inLLDB + vmlinux, ""},
+		{"the vmlinux in lldb, which physgdb knows, too", known, inLLDB + vmlinux, ""},
+		{"the next build in lldb, its banner at the same place", kernel, inLLDB + nextBuild, "it is of another kernel"},
+		{"the next build in lldb, where physgdb knows the right one", known, inLLDB + nextBuild, "it is of another kernel"},
+		{"the vmlinux in lldb, loaded too late", kernel, inLLDB + unmovedVmlinux, "was loaded after connecting"},
+		{"a program in lldb, at the kernel's root", kernel, inLLDB + aProgram, "the debugger's main file is no kernel"},
 		{"a program, at its root", process, aProgram, ""},
 		{"the vmlinux, at the root of a process", process, unmovedVmlinux, "this connection is for the program clock"},
 		{"the vmlinux moved by hand, at the root of a process", process, vmlinux, ""},
