@@ -6,6 +6,7 @@ func AMD64() *Description {
 	return &Description{
 		Architecture: "i386:x86-64",
 		OSABI:        "none",
+		Triple:       "x86_64-unknown-unknown",
 		Features:     []Feature{amd64Core(), amd64Segments(), amd64System()},
 	}
 }

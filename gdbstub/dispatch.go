@@ -20,13 +20,13 @@ func (s *session) dispatch(ctx context.Context, packet []byte) reply {
 		return s.isThreadAlive(ctx, args)
 
 	case "g":
-		return s.readRegisters(ctx)
+		return s.readRegisters(ctx, args)
 	case "p":
 		return s.readRegister(ctx, args)
 	case "P":
 		return s.writeRegister(ctx, args)
 	case "G":
-		return sentence("Registers are written one by one.")
+		return s.refuse("Registers are written one by one.")
 
 	case "m":
 		return s.readMemory(ctx, args)
@@ -34,6 +34,8 @@ func (s *session) dispatch(ctx context.Context, packet []byte) reply {
 		return s.readMemoryBinary(ctx, args)
 	case "M", "X":
 		return s.fail(codeMemory, "The machine's memory is read-only.")
+	case "_":
+		return s.fail(codeRefused, "The machine's memory is read-only.") // of lldb, which then interprets expressions
 	case "z", "Z":
 		return s.fail(codeRefused, "A machine that cannot run takes no breakpoints.")
 
@@ -70,6 +72,21 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 		return s.moreThreads()
 	case "qThreadExtraInfo":
 		return s.threadExtraInfo(ctx, args)
+	case threadStop:
+		return s.threadStopInfo(ctx, args)
+	case "jThreadsInfo":
+		return s.threadsInfo(ctx)
+
+	case "QThreadSuffixSupported":
+		return s.extension(&s.client.threadSuffix)
+	case "QListThreadsInStopReply":
+		return s.extension(&s.client.threadsInStop)
+	case "QEnableErrorStrings":
+		return s.extension(&s.client.errorStrings)
+	case "qHostInfo":
+		return s.hostInfo()
+	case "qProcessInfo":
+		return s.processInfo()
 
 	case "qSearch":
 		return s.searchMemory(ctx, args)
@@ -103,14 +120,20 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 	return unsupported()
 }
 
-// splitName splits a packet into its name and what follows. A packet that starts with q, Q or v has a word for a
+// threadStop is a packet whose name runs into the number of a thread, in hex.
+const threadStop = "qThreadStopInfo"
+
+// splitName splits a packet into its name and what follows. A packet that starts with q, Q, v or j has a word for a
 // name; all others have one character.
 func splitName(packet []byte) (name string, args []byte) {
 	if len(packet) == 0 {
 		return "", nil
 	}
+	if rest, found := bytes.CutPrefix(packet, []byte(threadStop)); found {
+		return threadStop, rest
+	}
 	end := 1
-	if bytes.IndexByte([]byte("qQv"), packet[0]) >= 0 {
+	if bytes.IndexByte([]byte("qQvj"), packet[0]) >= 0 {
 		for end < len(packet) && isLetter(packet[end]) {
 			end++
 		}

@@ -21,12 +21,20 @@ func (s *session) readMemory(ctx context.Context, args []byte) reply {
 	return reply{payload: s.out}
 }
 
-// readMemoryBinary answers gdb's x<address>,<length> (gdb 16 on, binary-upload+): b and the escaped bytes. lldb has
-// an x of its own, without the b; it tries x0,0 first and uses m after any answer but OK.
+// readMemoryBinary answers x<address>,<length>: b and the escaped bytes for gdb (16 on, binary-upload+). For lldb it
+// is the bytes alone, and it asks by x0,0 whether there is such a packet.
 func (s *session) readMemoryBinary(ctx context.Context, args []byte) reply {
+	if s.client.lldb && string(args) == "0,0" {
+		return ok()
+	}
 	data := s.askMemory(ctx, args)
 	if len(data) == 0 {
 		return text(codeMemory)
+	}
+	if s.client.lldb {
+		_, asked, _ := parseRange(args)
+		s.out = rsp.AppendEscaped(s.out[:0], data)
+		return reply{payload: bare(s.out, len(data) == asked)}
 	}
 	s.out = rsp.AppendEscaped(append(s.out[:0], 'b'), data)
 	return reply{payload: s.out}
@@ -73,4 +81,23 @@ func parseRange(args []byte) (addr uint64, length int, valid bool) {
 		n = min(n, room)
 	}
 	return addr, int(n), true
+}
+
+// bare makes data fit for a reply without a mark, where lldb would take some for an error or another word of the
+// protocol. It drops what is beyond the length it asked for, so a complete answer may have a byte more; else there is
+// only the first byte, and lldb goes on at the next.
+func bare(data []byte, complete bool) []byte {
+	switch {
+	case !isWord(data):
+		return data
+	case complete:
+		return append(data, 0)
+	}
+	return data[:1]
+}
+
+// isWord says whether lldb might take data for more than bytes: +, -, OK, an error such as E01 with or without text.
+func isWord(data []byte) bool {
+	return len(data) == 1 && (data[0] == '+' || data[0] == '-') || string(data) == "OK" ||
+		len(data) >= 3 && data[0] == 'E' && (len(data) == 3 || data[3] == ';')
 }

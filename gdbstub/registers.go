@@ -10,10 +10,14 @@ import (
 )
 
 // readRegisters answers g: every register in the order of the Description, unavailable ones as x digits.
-func (s *session) readRegisters(ctx context.Context) reply {
-	known, err := s.askRegisters(ctx)
+func (s *session) readRegisters(ctx context.Context, args []byte) reply {
+	id, _, err := s.aboutThread(ctx, args)
 	if err != nil {
-		return sentence(err.Error())
+		return s.refuse(err.Error())
+	}
+	known, err := s.askRegisters(ctx, id)
+	if err != nil {
+		return s.refuse(err.Error())
 	}
 	var all []byte
 	for _, r := range s.registers {
@@ -25,54 +29,59 @@ func (s *session) readRegisters(ctx context.Context) reply {
 
 // readRegister answers p, with the register's number in hex.
 func (s *session) readRegister(ctx context.Context, args []byte) reply {
-	r, found := s.registerByNumber(args)
+	id, number, err := s.aboutThread(ctx, args)
+	if err != nil {
+		return s.fail(codeRefused, err.Error())
+	}
+	r, found := s.registerByNumber(number)
 	if !found {
 		return text(codeRefused)
 	}
-	known, err := s.askRegisters(ctx)
+	known, err := s.askRegisters(ctx, id)
 	if err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
 	if _, available := known[r.Name]; !available && s.client.lldb {
-		return text(codeRefused) // lldb does not know x digits
+		return text(tooShort)
 	}
 	s.out = appendRegister(s.out[:0], r, known)
 	return reply{payload: s.out}
 }
 
+// tooShort is how lldb is told that a register is unavailable: it throws an answer away that has fewer bytes than the
+// register. It does not know x digits, and an error in reply to its first p, which asks for register 0, would make it
+// use g from then on and take what is unavailable for values.
+const tooShort = "xx"
+
 // writeRegister answers P, as in P2d=0010000000000000. gdb shows the words of a refusal in every version.
 func (s *session) writeRegister(ctx context.Context, args []byte) reply {
+	id, args, err := s.aboutThread(ctx, args)
+	if err != nil {
+		return s.refuse(err.Error())
+	}
 	number, digits, _ := bytes.Cut(args, []byte("="))
 	r, found := s.registerByNumber(number)
 	if !found {
-		return sentence("There is no such register.")
+		return s.refuse("There is no such register.")
 	}
 	value, err := parseRegister(r, digits)
 	if err != nil {
-		return sentence(err.Error())
+		return s.refuse(err.Error())
 	}
 	writer := s.can.registerWriter
 	if writer == nil {
-		return sentence("Registers are read-only. " + s.can.whyHalted)
-	}
-	id, err := s.selected(ctx)
-	if err != nil {
-		return sentence(err.Error())
+		return s.refuse("Registers are read-only. " + s.can.whyHalted)
 	}
 	_, err = ask(ctx, s.worker, func(ctx context.Context, _ Target) (struct{}, error) {
 		return struct{}{}, writer.WriteRegister(ctx, id, r.Name, value)
 	})
 	if err != nil {
-		return sentence(err.Error())
+		return s.refuse(err.Error())
 	}
 	return ok()
 }
 
-func (s *session) askRegisters(ctx context.Context) (Registers, error) {
-	id, err := s.selected(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (s *session) askRegisters(ctx context.Context, id ThreadID) (Registers, error) {
 	return ask(ctx, s.worker, func(ctx context.Context, t Target) (Registers, error) { return t.Registers(ctx, id) })
 }
 

@@ -1,6 +1,7 @@
 package gdbstub
 
 import (
+	"fmt"
 	"strings"
 )
 
@@ -27,9 +28,17 @@ func unsupported() reply { return reply{} }
 // silence is for the packets that have no reply.
 func silence() reply { return reply{silent: true} }
 
-// sentence is an error with words. Use it only where every gdb shows it: an old one takes the words for data in
-// answers that carry data (gdb 13 on `m`: "Invalid hex digit 46").
+// sentence is an error with words for gdb. Use it only where every gdb shows it: an old one takes the words for data
+// in answers that carry data (gdb 13 on `m`: "Invalid hex digit 46").
 func sentence(words string) reply { return text("E." + plainText(words)) }
+
+// refuse is an error with words in reply to a packet to which every gdb shows them, and lldb none without being asked.
+func (s *session) refuse(words string) reply {
+	if s.client.lldb {
+		return s.fail(codeRefused, words)
+	}
+	return sentence(words)
+}
 
 // plainText makes words fit for a packet that clients do not decode: one line of printable ASCII, without the bytes
 // that frame, escape or repeat.
@@ -45,10 +54,14 @@ func plainText(words string) string {
 	}, words)
 }
 
-// fail is an error with words if the client understands them everywhere (error-message+, gdb 16), else a code.
+// fail is an error with words if the client understands them everywhere (error-message+, gdb 16; QEnableErrorStrings,
+// lldb), else a code.
 func (s *session) fail(code, words string) reply {
-	if s.client.errorText {
+	switch {
+	case s.client.errorText:
 		return sentence(words)
+	case s.client.errorStrings:
+		return text(fmt.Sprintf("%s;%x", code, readable(words)))
 	}
 	return text(code)
 }

@@ -23,10 +23,7 @@ func (s *session) vCont(ctx context.Context, args []byte) reply {
 func (s *session) resumedThread(ctx context.Context, actions []byte) (*inferior, ThreadID) {
 	for action := range bytes.SplitSeq(actions, []byte(";")) {
 		_, arg, _ := bytes.Cut(action, []byte(":"))
-		if ref, valid := parseThreadID(arg); !valid || ref.id == anyThread {
-			continue
-		}
-		if in, id, found := s.find(ctx, arg); found {
+		if in, id, found := s.findOne(ctx, arg); found {
 			return in, id
 		}
 	}
@@ -99,5 +96,6 @@ func (s *session) stopReply(signal string, in *inferior, id ThreadID) reply {
 	if id == 0 {
 		return text(signal)
 	}
-	return reply{payload: append(s.appendThreadID([]byte(signal+"thread:"), in.pid, id), ';')}
+	s.out = append(s.appendThreadID(append(s.out[:0], signal+"thread:"...), in.pid, id), ';')
+	return reply{payload: s.appendStop(s.out, id)}
 }

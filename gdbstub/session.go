@@ -45,6 +45,11 @@ type client struct {
 	lldb         bool // is lldb, else gdb
 	multiprocess bool // names threads as p<process>.<thread>
 	errorText    bool // understands E.text in reply to everything
+
+	// What lldb has switched on.
+	threadSuffix  bool // names the thread in each register packet
+	threadsInStop bool // wants the numbers of all threads at a stop
+	errorStrings  bool // understands E01;text in reply to everything, with text in hex
 }
 
 func newSession(opt Options, conn net.Conn, w *worker, can abilities, log hclog.Logger) *session {

@@ -92,6 +92,14 @@ func (s *session) find(ctx context.Context, arg []byte) (in *inferior, id Thread
 	return in, ref.id, found
 }
 
+// findOne is find for where any thread will not do.
+func (s *session) findOne(ctx context.Context, arg []byte) (in *inferior, id ThreadID, found bool) {
+	if ref, valid := parseThreadID(arg); !valid || ref.id == anyThread {
+		return nil, 0, false
+	}
+	return s.find(ctx, arg)
+}
+
 // selectThread answers Hg and Hc. Hc only matters to a machine that runs.
 func (s *session) selectThread(ctx context.Context, args []byte) reply {
 	if len(args) == 0 || args[0] != 'g' && args[0] != 'c' {
@@ -128,13 +136,19 @@ func (s *session) firstThreads(ctx context.Context) reply {
 	if err := s.listThreads(ctx); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
-	s.unlisted = nil
+	s.unlisted = s.allThreads()
+	return s.moreThreads()
+}
+
+// allThreads names the threads of all that the client debugs, as of the last snapshots.
+func (s *session) allThreads() []threadRef {
+	var all []threadRef
 	for _, in := range s.inferiors {
 		for i := range in.threads.all {
-			s.unlisted = append(s.unlisted, threadRef{in.pid, in.threads.all[i].ID})
+			all = append(all, threadRef{in.pid, in.threads.all[i].ID})
 		}
 	}
-	return s.moreThreads()
+	return all
 }
 
 // threadsPerPacket keeps a list of ids (at most 20 bytes each) within one packet.
@@ -147,14 +161,18 @@ func (s *session) moreThreads() reply {
 		return text("l")
 	}
 	s.unlisted = s.unlisted[len(part):]
-	s.out = append(s.out[:0], 'm')
-	for i, t := range part {
-		if i > 0 {
-			s.out = append(s.out, ',')
-		}
-		s.out = s.appendThreadID(s.out, t.pid, t.id)
-	}
+	s.out = s.appendThreadIDs(append(s.out[:0], 'm'), part)
 	return reply{payload: s.out}
+}
+
+func (s *session) appendThreadIDs(dst []byte, threads []threadRef) []byte {
+	for i, t := range threads {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = s.appendThreadID(dst, t.pid, t.id)
+	}
+	return dst
 }
 
 // threadExtraInfo answers qThreadExtraInfo, which clients ask if they do not know qXfer:threads.

@@ -1,0 +1,210 @@
+package gdbstub_test
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"physgdb/gdbstub"
+	"physgdb/gdbstub/rsp"
+)
+
+const lldb14 = "qSupported:xmlRegisters=i386,arm,mips,arc;multiprocess+;fork-events+;vfork-events+"
+
+func hexed(words string) string { return hex.EncodeToString([]byte(words)) }
+
+// asLLDB makes a client behave as lldb does at the start, up to the extensions.
+func (c *client) asLLDB(extensions ...string) *client {
+	c.t.Helper()
+	c.expect("QStartNoAckMode", "OK")
+	c.wire.StartNoAck()
+	c.ask(lldb14)
+	for _, extension := range extensions {
+		c.expect(extension, "OK")
+	}
+	return c
+}
+
+func TestLldbPackets(t *testing.T) {
+	all := []string{"QThreadSuffixSupported", "QListThreadsInStopReply", "QEnableErrorStrings"}
+	odd := hexed(`a<b>&"c?`) // the name of thread 1f, without what people cannot read
+	said := "O" + hexed("This kernel has panicked: it cannot run.\n")
+	ids := "threads:1,2,1f;"
+	for name, exchanges := range map[string][]exchange{
+		"it is told about the machine": {
+			{"qHostInfo", []string{"triple:" + hexed("x86_64-unknown-unknown") + ";"}},
+			{"qProcessInfo", []string{"pid:1;triple:" + hexed("x86_64-unknown-unknown") + ";"}},
+		},
+		"a stop lists the threads": {
+			{"?", []string{"T05thread:1;hexname:" + hexed("swapper/0") + ";" + ids}},
+			{"vCont;s:1f", []string{said, "T02thread:1f;hexname:" + odd + ";" + ids}},
+			{"c", []string{said, "T02thread:1f;hexname:" + odd + ";" + ids}},
+		},
+		"each thread has stopped for no reason": {
+			{"qThreadStopInfo2", []string{"T00thread:2;hexname:" + hexed("bash") + ";reason:none;"}},
+			{"qThreadStopInfo1f", []string{"T00thread:1f;hexname:" + odd + ";reason:none;"}},
+			{"qThreadStopInfo3", []string{"E01;" + hexed("there is no such thread")}},
+			{"qThreadStopInfo0", []string{"E01;" + hexed("there is no such thread")}},
+			{"qThreadStopInfo", []string{"E01;" + hexed("there is no such thread")}},
+			{"qThreadStopInfox", []string{"E01;" + hexed("there is no such thread")}},
+		},
+		"a register packet names its thread": {
+			{"p10;thread:0001;", []string{"0000009dffffffff"}}, {"p10;thread:0002;", []string{"1000009dffffffff"}},
+			{"p10;thread:2;", []string{"1000009dffffffff"}}, {"p10", []string{"0000009dffffffff"}},
+			{"p10;thread:0003;", []string{"E01;" + hexed("there is no such thread")}},
+			{"p10;thread:;", []string{"E01;" + hexed("there is no such thread")}},
+			{"p10;thread:zz;", []string{"E01;" + hexed("there is no such thread")}},
+			{"p10;thread:0;", []string{"E01;" + hexed("there is no such thread")}},
+			{"P2c=0050000000000000;thread:0001;", []string{"OK"}}, {"p2c;thread:0001;", []string{"0050000000000000"}},
+			{"P2c=0050000000000000;thread:0003;", []string{"E01;" + hexed("there is no such thread")}},
+			{"g;thread:0003;", []string{"E01;" + hexed("there is no such thread")}},
+		},
+		"a register that is unavailable has too few bytes, even the first": {
+			{"p0;thread:0002;", []string{"xx"}}, {"p1;thread:0001;", []string{"xx"}}, {"p18", []string{"xx"}},
+			{"p0;thread:0001;", []string{"8877665544332211"}}, {"p30;thread:0001;", []string{"E01"}},
+		},
+		"refusals come with words": {
+			{"P0=0000000000000000;thread:0001;", []string{"E01;" + hexed("rax of a dead machine cannot be set, only cr3")}},
+			{"G00", []string{"E01;" + hexed("Registers are written one by one.")}},
+			{"Mffffffff9d000000,1:00", []string{"E14;" + hexed("The machine's memory is read-only.")}},
+			{"Z0,ffffffff9d000000,1", []string{"E01;" + hexed("A machine that cannot run takes no breakpoints.")}},
+			{"_M1000,rwx", []string{"E01;" + hexed("The machine's memory is read-only.")}},
+			{"_m1000", []string{"E01;" + hexed("The machine's memory is read-only.")}},
+		},
+		"memory is read as bytes and nothing else": {
+			{"x0,0", []string{"OK"}},
+			{"xffffffff9d000041,4", []string{"ABCD"}},
+			{"xffffffff9d000022,4", []string{"\"}\x03}\x04%"}},
+			{"xffffffff9d002000,4", []string{"E14"}}, {"x", []string{"E14"}}, {"x0,1", []string{"E14"}},
+			{"xffffffff9d001ffe,8", []string{"\xfe\xff"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := connect(t, newAble()).asLLDB(all...)
+			for _, e := range exchanges {
+				c.send(e.request)
+				for _, want := range e.replies {
+					if got := c.receive(); got != want {
+						t.Errorf("%q is answered %q, want %q", e.request, got, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestLldbThatSwitchesNothingOnGetsThePlainForms(t *testing.T) {
+	c := connect(t, newAble()).asLLDB()
+	c.expect("?", "T05thread:1;hexname:"+hexed("swapper/0")+";")
+	c.expect("Z0,0,1", "E01")
+	c.expect("G00", "E01")
+	c.expect("p10;thread:0002;", "E01")
+	c.expect("Hg2", "OK")
+	c.expect("p10", "1000009dffffffff")
+}
+
+func TestGdbIsRefusedWhatIsForLldb(t *testing.T) {
+	c := connect(t, newAble())
+	c.ask(gdb13)
+	for _, packet := range []string{"QThreadSuffixSupported", "QListThreadsInStopReply", "QEnableErrorStrings", "qHostInfo",
+		"qProcessInfo", "jThreadsInfo", "qThreadStopInfo1"} {
+		c.expect(packet, "")
+	}
+	c.expect("p10;thread:0002;", "E01")
+}
+
+// Data that look like an answer of another kind are bytes all the same.
+func TestLldbReadsBytesThatLookLikeWords(t *testing.T) {
+	for data, want := range map[string]string{
+		"+": "+\x00", "-": "-\x00", "OK": "OK\x00", "E01": "E01\x00", "E99;6162": "E99;6162\x00", "EEG": "EEG\x00",
+		"E": "E", "O": "O", "E0": "E0", "OKAY": "OKAY", "+-": "+-", "E01 ": "E01 ",
+	} {
+		target := newBare()
+		target.memory = []region{{0x1000, []byte(data)}}
+		c := connect(t, target).asLLDB()
+		c.expect(fmt.Sprintf("x1000,%x", len(data)), want) // lldb drops what it did not ask for
+		var got strings.Builder
+		for got.Len() < len(data) && len(data) > 1 { // lldb goes on after a short answer
+			part := c.ask(fmt.Sprintf("x%x,%x", 0x1000+got.Len(), 0x100))
+			if part == "" || part == "E14" {
+				break
+			}
+			got.WriteString(part)
+		}
+		if len(data) > 1 && got.String() != data {
+			t.Errorf("%q before a hole is read as %q", data, got.String())
+		}
+	}
+}
+
+// listed is what jThreadsInfo says of a thread.
+type listed struct {
+	TID       int
+	Name      string
+	Reason    string
+	Registers map[string]string
+}
+
+// threadsInfo asks for all threads at once.
+func (c *client) threadsInfo() []listed {
+	c.t.Helper()
+	doc, err := rsp.AppendUnescaped(nil, []byte(c.ask("jThreadsInfo")))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var all []listed
+	if err := json.Unmarshal(doc, &all); err != nil {
+		c.t.Fatalf("%v in %s", err, doc)
+	}
+	return all
+}
+
+func TestLldbGetsAllThreadsAtOnce(t *testing.T) {
+	c := connect(t, newAble()).asLLDB("QThreadSuffixSupported")
+	want := []listed{
+		{1, "swapper/0", "none", map[string]string{"16": "0000009dffffffff", "7": hex.EncodeToString(word(stack))}},
+		{2, "bash", "none", map[string]string{"16": "1000009dffffffff", "7": hex.EncodeToString(word(stack + 0x10))}},
+		{0x1f, `a<b>&"c?`, "none", nil},
+	}
+	if diff := cmp.Diff(want, c.threadsInfo()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// slow needs its time for the registers of one thread.
+type slow struct {
+	*bare
+	each time.Duration
+}
+
+func (s slow) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
+	select {
+	case <-time.After(s.each):
+		return s.bare.Registers(ctx, id)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func TestTheListOfThreadsDoesNotWaitForAllRegisters(t *testing.T) {
+	target := slow{newBare(), 50 * time.Millisecond}
+	for id := gdbstub.ThreadID(100); id < 200; id++ {
+		target.threads = append(target.threads, gdbstub.Thread{ID: id})
+		target.registers[id] = gdbstub.Registers{"rip": text}
+	}
+	c := dial(t, serve(t, open(target), &gdbstub.Options{Deadline: 800 * time.Millisecond})).asLLDB()
+	begin := time.Now()
+	all := c.threadsInfo()
+	if took := time.Since(begin); took > 700*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+	if len(all) != 103 || all[0].Registers == nil || all[102].Registers != nil {
+		t.Errorf("%d threads, registers of the first %v, of the last %v", len(all), all[0].Registers, all[len(all)-1].Registers)
+	}
+}
