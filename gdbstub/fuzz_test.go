@@ -41,6 +41,8 @@ func FuzzConnection(f *testing.F) {
 	for _, seed := range []string{
 		gdb13 + "\nQStartNoAckMode\n!\nHgp0.0\nqXfer:features:read:target.xml:0,1000\n?\nvAttach;1\nqC\nqOffsets\ng",
 		"QStartNoAckMode\nqSupported:\nvCont?\n?\np0\nmffffffff9d000000,40\nx0,0\nk",
+		"QStartNoAckMode\nqSupported:\nQThreadSuffixSupported\nQListThreadsInStopReply\nQEnableErrorStrings\n?\nqProcessInfo\n" +
+			"p0;thread:0002;\nP2c=0050000000000000;thread:1;\ng;thread:1f;\nqThreadStopInfo1f\nx0,0\nxffffffff9d00002b,1\n_M8,rw",
 		"qSymbol::\nqSymbol:ff:6c696e75785f62616e6e6572\nqSymbol::61\nqRcmd,68656c6c6f\nqRcmd,7",
 		"vCont;s:p1.1;c:p1.-1\nZ0,1,1\nM0,1:00\nX0,0:\nP2c=0050000000000000\nG\nvRun;\nR\nvKill;1",
 		"qfThreadInfo\nqsThreadInfo\nqThreadExtraInfo,1\nT1\nqXfer:threads:read::0,ffffffffffffffff\nD;1",

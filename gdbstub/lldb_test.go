@@ -1,18 +1,10 @@
 package gdbstub_test
 
 import (
-	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/google/go-cmp/cmp"
-
-	"physgdb/gdbstub"
-	"physgdb/gdbstub/rsp"
 )
 
 const lldb14 = "qSupported:xmlRegisters=i386,arm,mips,arc;multiprocess+;fork-events+;vfork-events+"
@@ -140,71 +132,5 @@ func TestLldbReadsBytesThatLookLikeWords(t *testing.T) {
 		if len(data) > 1 && got.String() != data {
 			t.Errorf("%q before a hole is read as %q", data, got.String())
 		}
-	}
-}
-
-// listed is what jThreadsInfo says of a thread.
-type listed struct {
-	TID       int
-	Name      string
-	Reason    string
-	Registers map[string]string
-}
-
-// threadsInfo asks for all threads at once.
-func (c *client) threadsInfo() []listed {
-	c.t.Helper()
-	doc, err := rsp.AppendUnescaped(nil, []byte(c.ask("jThreadsInfo")))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	var all []listed
-	if err := json.Unmarshal(doc, &all); err != nil {
-		c.t.Fatalf("%v in %s", err, doc)
-	}
-	return all
-}
-
-func TestLldbGetsAllThreadsAtOnce(t *testing.T) {
-	c := connect(t, newAble()).asLLDB("QThreadSuffixSupported")
-	want := []listed{
-		{1, "swapper/0", "none", map[string]string{"16": "0000009dffffffff", "7": hex.EncodeToString(word(stack))}},
-		{2, "bash", "none", map[string]string{"16": "1000009dffffffff", "7": hex.EncodeToString(word(stack + 0x10))}},
-		{0x1f, `a<b>&"c?`, "none", nil},
-	}
-	if diff := cmp.Diff(want, c.threadsInfo()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// slow needs its time for the registers of one thread.
-type slow struct {
-	*bare
-	each time.Duration
-}
-
-func (s slow) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
-	select {
-	case <-time.After(s.each):
-		return s.bare.Registers(ctx, id)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func TestTheListOfThreadsDoesNotWaitForAllRegisters(t *testing.T) {
-	target := slow{newBare(), 50 * time.Millisecond}
-	for id := gdbstub.ThreadID(100); id < 200; id++ {
-		target.threads = append(target.threads, gdbstub.Thread{ID: id})
-		target.registers[id] = gdbstub.Registers{"rip": text}
-	}
-	c := dial(t, serve(t, open(target), &gdbstub.Options{Deadline: 800 * time.Millisecond})).asLLDB()
-	begin := time.Now()
-	all := c.threadsInfo()
-	if took := time.Since(begin); took > 700*time.Millisecond {
-		t.Errorf("it took %v", took)
-	}
-	if len(all) != 103 || all[0].Registers == nil || all[102].Registers != nil {
-		t.Errorf("%d threads, registers of the first %v, of the last %v", len(all), all[0].Registers, all[len(all)-1].Registers)
 	}
 }

@@ -58,6 +58,7 @@ func (s *liveSession) LookAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.ahead.stop()
 	chosen, physical := s.space, s.physical
 	*s.session = *now.newSession(ctx)
 	s.physical = physical
