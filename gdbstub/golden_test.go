@@ -22,9 +22,11 @@ var update = flag.Bool("update", false, "record the transcripts of gdb and of de
 
 func TestTranscripts(t *testing.T) {
 	if *update {
-		recordGDB(t, "testdata/gdb13-remote.txt", "target remote ", "info threads", "x/2gx 0xffffffff9d001ff8",
-			"continue", "stepi", "set $rax=1", "set $cr3=0x5000", "monitor hello", "detach")
-		recordGDB(t, "testdata/gdb13-extended.txt", "target extended-remote ", "attach 1", "info threads", "kill")
+		record(t, "testdata/gdb13-remote.txt", typed("target remote ", "info threads", "x/2gx 0xffffffff9d001ff8",
+			"continue", "stepi", "set $rax=1", "set $cr3=0x5000", "monitor hello", "detach"))
+		record(t, "testdata/gdb13-extended.txt", typed("target extended-remote ", "attach 1", "info threads", "kill"))
+		record(t, "testdata/gdb13-mi-launch.txt", launch)
+		record(t, "testdata/gdb13-mi-attach.txt", attach)
 		record(t, "testdata/cdt-gdb-adapter.txt", driveCDT)
 		record(t, "testdata/lldb-vscode14.txt", driveLLDB)
 	}
@@ -45,16 +47,8 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// recordGDB lets gdb talk to a machine, see record.
-func recordGDB(t *testing.T, file, connect string, commands ...string) {
-	t.Helper()
-	record(t, file, func(t *testing.T, kernel, address string) {
-		gdb(t, append([]string{"file " + kernel, connect + address}, commands...)...)
-	})
-}
-
 // record lets a client talk to a machine with every ability and writes down what they say.
-func record(t *testing.T, file string, drive func(t *testing.T, kernel, address string)) {
+func record(t *testing.T, file string, talk func(t *testing.T, kernel, address string)) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,9 +56,17 @@ func record(t *testing.T, file string, drive func(t *testing.T, kernel, address 
 	}
 	tap := &tapListener{Listener: ln}
 	serveOn(t, tap, open(newAble()), nil)
-	drive(t, buildKernel(t), ln.Addr().String())
+	talk(t, buildKernel(t), ln.Addr().String())
 	if err := os.WriteFile(file, []byte(tap.transcript()), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// typed are commands at gdb's prompt, the first of which is followed by the address.
+func typed(connect string, commands ...string) func(t *testing.T, kernel, address string) {
+	return func(t *testing.T, kernel, address string) {
+		t.Helper()
+		gdb(t, append([]string{"file " + kernel, connect + address}, commands...)...)
 	}
 }
 
