@@ -1,0 +1,48 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// MI is a gdb that is spoken to in its machine interface, as VS Code's cppdbg (MIEngine) and other editors do.
+type MI struct {
+	*process
+	token int
+}
+
+// StartMI starts a gdb, which is killed when ctx ends.
+func StartMI(ctx context.Context) (*MI, error) {
+	p, err := startProcess(ctx, "gdb", "-nx", "-q", "--interpreter=mi3")
+	if err != nil {
+		return nil, err
+	}
+	return &MI{process: p}, nil
+}
+
+// Do sends a command with a number in front of it, and returns the records up to its result, one a line.
+func (m *MI) Do(ctx context.Context, command string) (Step, error) {
+	m.token++
+	result := fmt.Sprintf("%d^", m.token)
+	step, err := m.Until(ctx, fmt.Sprint(m.token, command), func(record string) bool { return strings.HasPrefix(record, result) })
+	step.Command = command
+	return step, err
+}
+
+// Run sends a command that lets the machine run, as it is, and returns the records up to where it stops or is refused.
+func (m *MI) Run(ctx context.Context, command string) (Step, error) {
+	return m.Until(ctx, command, func(record string) bool {
+		return strings.HasPrefix(record, "*stopped") || strings.HasPrefix(strings.TrimLeft(record, "0123456789"), "^error")
+	})
+}
+
+// Until sends a command as it is, and returns the records up to the one that is the last.
+func (m *MI) Until(ctx context.Context, command string, last func(record string) bool) (Step, error) {
+	step, err := m.ask(ctx, last, command, nothing)
+	step.Output = strings.TrimSpace(step.Output)
+	return step, err
+}
+
+// Close ends gdb as editors do, with -gdb-exit, and waits for it.
+func (m *MI) Close(ctx context.Context) error { return m.close(ctx, "-gdb-exit") }
