@@ -1,6 +1,6 @@
 # make demo   panics a real kernel and shows a gdb session on what is left of it
 # make test   runs every test, those on real kernels and real debuggers among them
-.PHONY: build demo test lint fuzz damage bench setup clean
+.PHONY: build demo test clients lint fuzz damage bench setup clean
 
 build:
 	go build -o bin/ ./cmd/physgdb
@@ -16,6 +16,11 @@ demo: setup build
 
 test: setup lint
 	go test -race -timeout 20m ./...
+
+# Every debugger on a dead machine, as a table in docs/clients.md; what was typed, answered and sent goes to bin/clients.
+clients: setup
+	@mkdir -p docs
+	go test -count=1 -timeout 20m -run TestClients ./test/clients -table $(CURDIR)/docs/clients.md -transcripts $(CURDIR)/bin/clients
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

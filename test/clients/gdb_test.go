@@ -1,0 +1,135 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+
+	"physgdb/test/session"
+)
+
+// gdbCLI is gdb at its prompt.
+type gdbCLI struct{}
+
+func (gdbCLI) name() string { return gdbVersion() }
+
+// gdbVersion is the last word of the first line of `gdb --version`, "gdb 13.1".
+func gdbVersion() string {
+	out, err := exec.Command("gdb", "--version").Output()
+	line, _, _ := strings.Cut(string(out), "\n")
+	if f := strings.Fields(line); err == nil && len(f) > 0 {
+		return "gdb " + f[len(f)-1]
+	}
+	return "gdb"
+}
+
+func (gdbCLI) start(ctx context.Context, m *machine) (driver, error) {
+	gdb, err := session.InteractiveGDB(ctx, m.vmlinux)
+	if err != nil {
+		return nil, err
+	}
+	d := &gdbDriver{machine: m, gdb: gdb, recipes: m.gdbRecipes()}
+	_, err = d.gdb.Type(ctx, "echo") // it has read the file
+	return d, err
+}
+
+// probe shows that the prompt works.
+const probe = "p/x jiffies"
+
+// unmappedVA is mapped on no machine: it lies in a hole of the kernel's memory map (Documentation/arch/x86/x86_64/mm.rst).
+const unmappedVA = 0xffffffff00000000
+
+// gdbRecipes are what a person types.
+func (m *machine) gdbRecipes() map[string]recipe {
+	connect := only("target remote " + m.address())
+	s := m.search
+	return map[string]recipe{
+		attach:      connect,
+		relocated:   both("p &init_task", "p vfs_read", "x/s linux_banner"),
+		backtrace:   {with: []string{"bt"}, alone: m.scopes()},
+		threads:     only("info threads"),
+		printing:    both("p init_task.comm"),
+		disassembly: both("x/20i vfs_read"),
+		finding:     both(fmt.Sprintf("find /g %#x, +%#x, %#x", m.at(s.start), s.length, s.word)),
+		showCR3:     only("info registers cr3"),
+		setCR3: only(fmt.Sprintf("set $cr3 = %#x", m.guest.Facts.ClockCR3), fmt.Sprintf("x/gx %#x", m.clockVar),
+			"monitor cr3 threads"),
+		ofModule:   only("p &oops_inner"),
+		resume:     only("continue", probe),
+		step:       only("next", probe),
+		breakpoint: only("break vfs_read", "continue", "delete", probe),
+		setVar:     only("set var jiffies = 7", probe),
+		ctrlC:      only("continue", probe),
+		unmapped:   only(fmt.Sprintf("x/gx %#x", uint64(unmappedVA)), probe),
+		detach:     only("detach"),
+		reattach:   connect,
+		crowded:    only("target remote "+m.address(), "info threads"),
+	}
+}
+
+// scopes has gdb find the functions, arguments and lines that a backtrace shows, by names, since it has no stack.
+func (m *machine) scopes() []string {
+	var commands []string
+	for _, f := range m.guest.Facts.Frames {
+		if at, known := m.linked[f.Function]; known {
+			commands = append(commands, fmt.Sprintf("info scope *%#x", at+f.Offset-1))
+		}
+	}
+	return commands
+}
+
+// gdbDriver is a gdb at its prompt.
+type gdbDriver struct {
+	*machine
+	gdb     *session.Interactive
+	recipes map[string]recipe
+	said    []session.Step
+}
+
+func (d *gdbDriver) do(ctx context.Context, action string) (outcome, error) {
+	var o outcome
+	for i, command := range d.commands(d.recipes[action]) {
+		step, err := d.typeOne(ctx, command, action == ctrlC && i == 0)
+		d.said = append(d.said, step)
+		o.text += step.Output + "\n"
+		o.took += step.Took
+		if err != nil {
+			return o, err
+		}
+	}
+	o.items = gdbItems(o.text)
+	return o, nil
+}
+
+// typeOne types a command; Ctrl-C comes as soon as gdb has read it.
+func (d *gdbDriver) typeOne(ctx context.Context, command string, interrupted bool) (session.Step, error) {
+	if interrupted {
+		return d.gdb.TypeAndInterrupt(ctx, command, 5*time.Millisecond)
+	}
+	return d.gdb.Type(ctx, command)
+}
+
+func (d *gdbDriver) stop(ctx context.Context) (string, error) {
+	err := d.gdb.Close(ctx, "quit")
+	return session.Transcript(d.said), err
+}
+
+var (
+	gdbFrame  = regexp.MustCompile(`(?m)^#\d+ +(?:0x[0-9a-f]+ in )?(\S+) \(`)
+	gdbThread = regexp.MustCompile(`(?m)^[* ] \d+ +Thread \d+\.(\d+) "([^"]*)"`)
+)
+
+// gdbItems are the functions or threads that gdb lists.
+func gdbItems(text string) []string {
+	var items []string
+	for _, m := range gdbFrame.FindAllStringSubmatch(text, -1) {
+		items = append(items, m[1])
+	}
+	for _, m := range gdbThread.FindAllStringSubmatch(text, -1) {
+		items = append(items, m[1]+" "+m[2])
+	}
+	return items
+}

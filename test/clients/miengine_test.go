@@ -1,0 +1,193 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"physgdb/test/session"
+)
+
+// engine is a gdb that a test speaks to as MIEngine does.
+type engine struct {
+	t   *testing.T
+	ctx context.Context
+	gdb *session.MI
+}
+
+// startEngine starts gdb with MIEngine's first commands.
+func startEngine(t *testing.T, vmlinux string) *engine {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, fmt.Errorf("gdb hangs"))
+	t.Cleanup(cancel)
+	gdb, err := session.StartMI(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &engine{t, ctx, gdb}
+	for _, command := range miStart(vmlinux) {
+		e.want(e.do(command), "^done")
+	}
+	return e
+}
+
+// do sends a command and returns what came up to its result.
+func (e *engine) do(command string) session.Step {
+	e.t.Helper()
+	step, err := e.gdb.Do(e.ctx, command)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return step
+}
+
+// run sends a command that lets the machine run. It must be over in a second.
+func (e *engine) run(command string) session.Step {
+	e.t.Helper()
+	step, err := e.gdb.Run(e.ctx, command)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if step.Took > time.Second {
+		e.t.Errorf("%s took %v", command, step.Took)
+	}
+	return step
+}
+
+// want wants texts in what gdb said, in this order.
+func (e *engine) want(step session.Step, texts ...string) {
+	e.t.Helper()
+	rest := step.Output
+	for _, text := range texts {
+		_, after, ok := strings.Cut(rest, text)
+		if !ok {
+			e.t.Errorf("%s: no %q (or not in its place) in\n%.3000s", step.Command, text, step.Output)
+			return
+		}
+		rest = after
+	}
+}
+
+// never wants a text not to be in what gdb said.
+func (e *engine) never(step session.Step, text string) {
+	e.t.Helper()
+	if strings.Contains(step.Output, text) {
+		e.t.Errorf("%s: %q in\n%.3000s", step.Command, text, step.Output)
+	}
+}
+
+// refused is what MIEngine must see when the machine is let run: a pause by SIGINT, which it shows, and not a stop without
+// reason or frame, after which it would go on by itself.
+var refused = []string{"^running", "*running", "This machine is dead (panicked: ", `*stopped,reason="signal-received",signal-name="SIGINT"`,
+	`frame={addr="0x`}
+
+// aborted is what MIEngine must see when a breakpoint cannot be inserted.
+var aborted = []string{"^running", "*running", `^error,msg="Command aborted."`}
+
+// connect connects as a launch does and wants to see where the machine died, without a reason.
+func (e *engine) connect(address string) {
+	e.t.Helper()
+	e.want(e.do("-target-select remote "+address), `*stopped,frame={addr="0x`, "^connected")
+}
+
+// reconnect connects again in the same gdb, which now tells the signal in the stop's T packet as a reason: a pause to MIEngine.
+func (e *engine) reconnect(address string) {
+	e.t.Helper()
+	e.want(e.do("-target-select remote "+address), `*stopped,reason="signal-received",signal-name="SIGTRAP"`, `frame={addr="0x`,
+		"^connected")
+}
+
+// looks asks for threads and frames, and returns the level of the frame of vfs_write.
+func (e *engine) looks() string {
+	e.t.Helper()
+	e.want(e.do("-thread-info"), `^done,threads=[{id="1"`, `details="panicked: `, `frame={level="0"`)
+	step := e.do("-stack-list-frames --thread 1 0 1000")
+	e.want(step, `^done,stack=[frame={level="0"`, `func="oops_inner"`, `func="oops_outer"`, `func="do_syscall_64"`)
+	level := regexp.MustCompile(`level="(\d+)",addr="0x[0-9a-f]+",func="vfs_write"`).FindStringSubmatch(step.Output)
+	if level == nil {
+		e.t.Fatalf("no vfs_write in\n%s", step.Output)
+	}
+	return level[1]
+}
+
+// works wants an answer, by a value that stands still.
+func (e *engine) works(r *rig) {
+	e.t.Helper()
+	e.want(e.do(miProbe), fmt.Sprintf(`^done,value="%d"`, r.truth.jiffies))
+}
+
+// TestMIEngine goes through what VS Code's cppdbg does in a session, launched and attached, and what a person has it do.
+func TestMIEngine(t *testing.T) {
+	r := ready(t)
+	address := r.serve(t, r.dead, 3)
+	t.Run("launch", func(t *testing.T) { launched(t, r, address) })
+	t.Run("attach", func(t *testing.T) { attached(t, r, address) })
+	t.Run("kill", func(t *testing.T) { killed(t, r, address) })
+}
+
+func launched(t *testing.T, r *rig, address string) {
+	e := startEngine(t, r.dead.Kernel.Vmlinux)
+	e.do("-break-insert -f main") // the kernel has none; MIEngine does not mind
+	e.connect(address)
+	vfsWrite := e.looks()
+
+	e.want(e.run(miContinue), refused...)
+	for _, command := range []string{"-exec-step-instruction", "-exec-next", "-exec-step"} {
+		e.want(e.run(command+" --thread 1 --frame 0"), refused...)
+	}
+
+	e.want(e.do("-break-insert -f panic"), "^done,bkpt={number=\"2\"")
+	e.want(e.run(miContinue), aborted...)
+	e.want(e.do("-break-delete 2"), "^done")
+	e.want(e.run(miContinue), refused...)
+	e.want(e.run("-exec-finish --thread 1 --frame "+vfsWrite), aborted...)
+	// In a module gdb takes a breakpoint that is refused for one of a library that is gone, and goes on without it.
+	e.want(e.run("-exec-finish --thread 1 --frame 0"), refused...)
+
+	e.want(e.do(miInterrupt), "^done")
+	e.works(r)
+	e.want(e.do("-data-list-register-values --thread 1 x 24"), `^done,register-values=[{number="24",value="<unavailable>"}]`)
+	e.want(e.do(fmt.Sprintf("-data-read-memory-bytes %#x 8", uint64(unmappedVA))), `^error,msg="Unable to read memory."`)
+
+	e.want(e.do("-target-detach"), "^done")
+	e.reconnect(address)
+	e.works(r)
+	e.end()
+}
+
+func attached(t *testing.T, r *rig, address string) {
+	e := startEngine(t, r.dead.Kernel.Vmlinux)
+	e.want(e.do("-target-select extended-remote "+address), "^connected")
+	step := e.run("-target-attach 1")
+	e.want(step, "^done", `*stopped,frame={addr="0x`)
+	e.never(step, "=thread-group-exited")
+	e.looks()
+	for range 2 { // MIEngine always lets the process run after an attach
+		step = e.run(miContinue)
+		e.want(step, refused...)
+		e.never(step, "=thread-group-exited")
+	}
+	e.works(r)
+	e.want(e.do("-target-detach"), "=thread-group-exited", "^done")
+	e.end()
+}
+
+func killed(t *testing.T, r *rig, address string) {
+	e := startEngine(t, r.dead.Kernel.Vmlinux)
+	e.connect(address)
+	e.want(e.do(`-interpreter-exec console "kill"`), "=thread-group-exited", "^done")
+	e.connect(address)
+	e.works(r)
+	e.end()
+}
+
+// end ends gdb.
+func (e *engine) end() {
+	e.t.Helper()
+	if err := e.gdb.Close(e.ctx); err != nil {
+		e.t.Error(err)
+	}
+}

@@ -1,0 +1,169 @@
+package clients
+
+import (
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"physgdb/test/guest"
+)
+
+// witness is what is true of a machine, from the guest itself, from QEMU and from the ELF files.
+type witness struct {
+	guest   *guest.Guest
+	vmlinux string // file
+
+	jiffies      uint64            // the value that stands still, for asking whether a client still works
+	instructions []uint64          // addresses of the first twenty of vfs_read
+	clockVar     uint64            // the clock's variable that holds the time of its last tick, in its address space
+	oopsInner    uint64            // the function of trouble.ko that made the oops
+	linked       map[string]uint64 // where the functions of the Call Trace were linked; those of vmlinux
+	search       search
+}
+
+// search is a word in a range of the kernel's memory, and where it is.
+type search struct {
+	start, length, word uint64
+	hits                []uint64
+}
+
+// searched is how much memory is searched, in bytes.
+const searched = 1 << 20
+
+// observe asks the witnesses of a machine that died in trouble.ko.
+func observe(ctx context.Context, g *guest.Guest) (*witness, error) {
+	w := &witness{guest: g, vmlinux: g.Kernel.Vmlinux}
+	if g.Facts.Slide == 0 {
+		return nil, fmt.Errorf("the kernel was not moved")
+	}
+	var err error
+	if w.jiffies, err = w.qemuWord(ctx, g.Facts.Kallsyms["jiffies"]); err != nil {
+		return nil, err
+	}
+	if w.instructions, err = w.disassembled(ctx, g.Facts.Kallsyms["vfs_read"], 20); err != nil {
+		return nil, err
+	}
+	if w.linked, err = symbols(w.vmlinux, w.calls()...); err != nil {
+		return nil, err
+	}
+	inClock, err := symbols(g.ClockELF(), "main.UnixTimeNow")
+	if err != nil {
+		return nil, err
+	}
+	inTrouble, err := symbols(g.Kernel.Trouble, "oops_inner")
+	if err != nil {
+		return nil, err
+	}
+	w.clockVar = inClock["main.UnixTimeNow"]
+	w.oopsInner = g.Facts.ModuleSections["trouble"][".text"] + inTrouble["oops_inner"]
+	w.search, err = w.searchable(ctx, g.Facts.Kallsyms["linux_banner"]&^0xfff)
+	return w, err
+}
+
+// qemuWord is the word at a virtual address by QEMU's monitor.
+func (w *witness) qemuWord(ctx context.Context, va uint64) (uint64, error) {
+	out, err := w.guest.HMP(ctx, fmt.Sprintf("x/1gx %#x", va))
+	if err != nil {
+		return 0, err
+	}
+	_, value, _ := strings.Cut(strings.TrimSpace(out), ": ")
+	return strconv.ParseUint(value, 0, 64)
+}
+
+// instruction is a line of QEMU's disassembly; a long instruction's bytes go on in a line without a mnemonic.
+var instruction = regexp.MustCompile(`(?m)^0x([0-9a-f]+):  (?:[0-9a-f]{2} )+ +[a-z]`)
+
+// disassembled returns where QEMU sees instructions.
+func (w *witness) disassembled(ctx context.Context, va uint64, n int) ([]uint64, error) {
+	out, err := w.guest.HMP(ctx, fmt.Sprintf("x/%di %#x", n, va))
+	if err != nil {
+		return nil, err
+	}
+	var addrs []uint64
+	for _, m := range instruction.FindAllStringSubmatch(out, -1) {
+		addr, _ := strconv.ParseUint(m[1], 16, 64)
+		addrs = append(addrs, addr)
+	}
+	if len(addrs) != n || addrs[0] != va {
+		return nil, fmt.Errorf("QEMU disassembles %#x as\n%s", va, out)
+	}
+	return addrs, nil
+}
+
+// searchable has QEMU save memory and picks the last word that is unlike the others.
+func (w *witness) searchable(ctx context.Context, start uint64) (search, error) {
+	file := filepath.Join(w.guest.Dir(), "searched")
+	defer os.Remove(file)
+	if out, err := w.guest.HMP(ctx, fmt.Sprintf("memsave %#x %#x %q", start, searched, file)); err != nil || out != "" {
+		return search{}, fmt.Errorf("memsave: %w %s", err, out)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return search{}, err
+	}
+	for at := len(data) - 8; at >= 0; at -= 8 {
+		s := search{start: start, length: searched, word: binary.LittleEndian.Uint64(data[at:])}
+		for i := 0; i+8 <= len(data); i++ {
+			if binary.LittleEndian.Uint64(data[i:]) == s.word {
+				s.hits = append(s.hits, start+uint64(i))
+			}
+		}
+		if s.word>>56 != 0 && len(s.hits) == 1 {
+			return s, nil
+		}
+	}
+	return search{}, fmt.Errorf("no word occurs once from %#x on", start)
+}
+
+// symbols returns the values of those of the named symbols that an ELF file has.
+func symbols(file string, names ...string) (map[string]uint64, error) {
+	f, err := elf.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	all, err := f.Symbols()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	values := map[string]uint64{}
+	for _, s := range all {
+		if slices.Contains(names, s.Name) {
+			values[s.Name] = s.Value
+		}
+	}
+	if len(values) == 0 {
+		return nil, fmt.Errorf("%s has none of %q", file, names)
+	}
+	return values, nil
+}
+
+// addressOf is where the guest's own /proc/kallsyms had a symbol.
+func (w *witness) addressOf(name string) uint64 { return w.guest.Facts.Kallsyms[name] }
+
+// code is where the instructions begin that are disassembled: the first, and the last.
+func (w *witness) code() (first, last uint64) {
+	if len(w.instructions) == 0 {
+		return 0, 0
+	}
+	return w.instructions[0], w.instructions[len(w.instructions)-1]
+}
+
+// calls are the functions of the kernel's own Call Trace, the one that made the oops first.
+func (w *witness) calls() []string {
+	var names []string
+	if rip := w.guest.Facts.OopsRIP; rip != nil {
+		names = append(names, rip.Function)
+	}
+	for _, f := range w.guest.Facts.Frames {
+		names = append(names, f.Function)
+	}
+	return names
+}
