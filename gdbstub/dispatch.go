@@ -13,7 +13,7 @@ func (s *session) dispatch(ctx context.Context, packet []byte) reply {
 	case "?":
 		return s.stopReason(ctx)
 	case "!":
-		return s.extend()
+		return s.extend(ctx)
 	case "H":
 		return s.selectThread(ctx, args)
 	case "T":
@@ -43,7 +43,7 @@ func (s *session) dispatch(ctx context.Context, packet []byte) reply {
 		in, id := s.lastStopped()
 		return s.resume(name == "c" || name == "C", in, id)
 	case "D":
-		return s.detach(args)
+		return s.detach(ctx, args)
 	case "k":
 		return reply{payload: []byte("X09"), end: true} // gdb does not wait for it, lldb does
 	case "R":
@@ -111,7 +111,7 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 	case "vFile":
 		return s.vFile(ctx, args)
 	case "vKill":
-		return s.kill(args)
+		return s.kill(ctx, args)
 	case "vRun":
 		return s.fail(codeRefused, s.can.whyHalted)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -22,7 +23,8 @@ type scripted struct {
 func (s *scripted) Read(p []byte) (int, error)       { return s.in.Read(p) }
 func (s *scripted) Write(p []byte) (int, error)      { return s.out.Write(p) }
 func (s *scripted) Close() error                     { return nil }
-func (s *scripted) SetWriteDeadline(time.Time) error { return nil }
+func (s *scripted) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline } // like a pipe
+func (s *scripted) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 func (s *scripted) RemoteAddr() net.Addr             { return nil }
 
 // framed makes packets of the lines of script.

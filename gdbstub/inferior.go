@@ -3,8 +3,10 @@ package gdbstub
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"physgdb/gdbstub/rsp"
 )
@@ -27,6 +29,9 @@ type inferior struct {
 // machinePID is the process that stands for the whole machine. A program has the number that it has on the machine; the
 // one whose number this is there cannot be attached to by itself.
 const machinePID = 1
+
+// maxProcesses bounds what one client attaches to at once, as each process is a Target.
+const maxProcesses = 64
 
 func (s *session) newInferior(pid int, w *worker, can abilities) *inferior {
 	return &inferior{
@@ -58,12 +63,15 @@ func (s *session) attach(ctx context.Context, args []byte) reply {
 	if s.attached(pid) != nil {
 		return s.fail(codeRefused, fmt.Sprintf("process %d is attached to already", pid))
 	}
+	if s.settle(ctx, 0); len(s.inferiors)+len(s.leaving) >= maxProcesses {
+		return s.fail(codeRefused, fmt.Sprintf("%d processes are attached to: detach from one first", maxProcesses))
+	}
 	in, err := s.open(ctx, pid)
 	if err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
 	if err := s.refreshThreads(ctx, in); err != nil {
-		s.leave(in)
+		s.leave(ctx, in)
 		return s.fail(codeRefused, err.Error())
 	}
 	s.inferiors = append(s.inferiors, in)
@@ -80,13 +88,17 @@ func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
 		return nil, fmt.Errorf("there is no process %d here, only %d, the machine", pid, machinePID)
 	}
 	target, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) (Target, error) {
-		return opener.OpenProcess(ctx, pid)
+		target, err := opener.OpenProcess(ctx, pid)
+		if err == nil && ctx.Err() != nil { // nobody waits for it any more
+			return nil, errors.Join(ctx.Err(), closeTarget(target))
+		}
+		return target, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	ready := func(context.Context) (Target, error) { return target, nil }
-	w, can, err := startWorker(ctx, ready, s.opt.Deadline)
+	w, can, err := startWorker(ctx, ready, s.opt.Deadline, s.machine.worker.running)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +106,7 @@ func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
 }
 
 // detach answers D and D;<process>. What ends is never more than the session.
-func (s *session) detach(args []byte) reply {
+func (s *session) detach(ctx context.Context, args []byte) reply {
 	pid, valid := parseProcess(bytes.TrimPrefix(args, []byte(";")))
 	if len(args) == 0 || !s.client.multiprocess { // which makes numbers up
 		pid, valid = anyProcess, true
@@ -104,33 +116,55 @@ func (s *session) detach(args []byte) reply {
 		return text(codeRefused)
 	}
 	s.inferiors = slices.DeleteFunc(s.inferiors, func(other *inferior) bool { return other == in })
-	s.leave(in)
+	s.leave(ctx, in)
 	return reply{payload: []byte("OK"), end: !s.extended && len(s.inferiors) == 0}
 }
 
 // kill answers vKill;<process>. Nothing here can be killed, but an error would keep the user from leaving.
-func (s *session) kill(args []byte) reply { return s.detach(args) }
+func (s *session) kill(ctx context.Context, args []byte) reply { return s.detach(ctx, args) }
 
-// leave closes a program that the client is done with. The machine stays open: it may be attached to again.
-func (s *session) leave(in *inferior) {
-	if s.inferior == in {
-		s.inferior = s.machine
-		if len(s.inferiors) > 0 {
-			s.inferior = s.inferiors[0]
+// leave closes programs that the client is done with. The machine stays open: it may be attached to again.
+func (s *session) leave(ctx context.Context, done ...*inferior) {
+	for _, in := range done {
+		if s.inferior == in {
+			s.inferior = s.machine
+			if len(s.inferiors) > 0 {
+				s.inferior = s.inferiors[0]
+			}
+		}
+		if in != s.machine {
+			in.worker.release()
+			s.leaving = append(s.leaving, in)
 		}
 	}
-	if in == s.machine {
-		return
-	}
-	if err := in.worker.stop(); err != nil {
-		s.log.log.Warn("process not closed", "process", in.pid, "error", err)
-	}
+	s.settle(ctx, s.opt.Deadline/4)
+}
+
+// settle waits a while for the programs that were left to be closed. One that has a call running goes on counting.
+func (s *session) settle(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	s.leaving = slices.DeleteFunc(s.leaving, func(in *inferior) bool {
+		err := in.worker.closed(ctx)
+		if err != nil && err != errStillRunning {
+			s.log.log.Warn("process not closed", "process", in.pid, "error", err)
+		}
+		return err != errStillRunning
+	})
 }
 
 // close ends all that the session has opened beside the machine.
-func (s *session) close() {
-	for _, in := range s.inferiors {
-		s.leave(in)
+func (s *session) close(ctx context.Context) {
+	all := s.inferiors
+	s.inferiors = nil
+	s.leave(ctx, all...)
+}
+
+// end is close at the end of the session, which ctx may be the reason of.
+func (s *session) end(ctx context.Context) {
+	s.close(context.WithoutCancel(ctx))
+	for _, in := range s.leaving {
+		s.log.log.Warn("process not closed", "process", in.pid, "error", errStillRunning)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // ServeListener serves each client that ln accepts, several at once, until ctx is done; then it closes ln, ends all
@@ -21,6 +23,7 @@ func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
 	defer unblock()
 
 	d := door{server: s, inside: newSlots(s.opt.MaxClients), waiting: newSlots(s.opt.MaxClients)}
+	var flood floodLog
 	for {
 		conn, err := ln.Accept()
 		switch {
@@ -33,6 +36,7 @@ func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
 			return fmt.Errorf("accept: %w", err)
 		case !d.waiting.take(0):
 			conn.Close() // a flood: not even a refusal
+			flood.note(s.opt.Logger, conn)
 		default:
 			tuneTCP(conn)
 			sessions.Go(func() { d.enter(ctx, conn) })
@@ -50,9 +54,13 @@ type door struct {
 // who detaches and connects again is quicker than that.
 func (d door) enter(ctx context.Context, conn net.Conn) {
 	if d.inside.take(d.server.opt.Deadline / 4) {
-		defer d.inside.release()
 		d.waiting.release()
-		d.server.serveAndLog(ctx, conn)
+		running := new(sync.WaitGroup)
+		d.server.serveAndLog(ctx, conn, running)
+		go func() { // ends with the last call, like the worker that makes it
+			running.Wait()
+			d.inside.release()
+		}()
 		return
 	}
 	defer d.waiting.release()
@@ -60,10 +68,10 @@ func (d door) enter(ctx context.Context, conn net.Conn) {
 }
 
 // serveAndLog is one session with its two lines of log.
-func (s *Server) serveAndLog(ctx context.Context, conn net.Conn) {
+func (s *Server) serveAndLog(ctx context.Context, conn net.Conn, running *sync.WaitGroup) {
 	log := s.opt.Logger.With("client", peer(conn))
 	log.Info("client connected")
-	if err := s.Serve(ctx, conn); err != nil {
+	if err := s.serve(ctx, conn, running); err != nil {
 		log.Warn("session failed", "error", err)
 		return
 	}
@@ -76,6 +84,21 @@ func (s *Server) refuseSurplus(ctx context.Context, conn net.Conn) {
 	defer unblock()
 	s.opt.Logger.Warn("client refused: too many", "client", peer(conn), "max", s.opt.MaxClients)
 	refuse(conn, s.opt.Deadline, fmt.Sprintf("%d clients are connected, and more are not served", s.opt.MaxClients))
+}
+
+// floodLog writes at most one line a second of clients that were dropped unheard.
+type floodLog struct {
+	last    time.Time
+	dropped int // since the last line
+}
+
+func (f *floodLog) note(log hclog.Logger, conn net.Conn) {
+	f.dropped++
+	if time.Since(f.last) < time.Second {
+		return
+	}
+	log.Warn("clients dropped unheard: too many wait to be served", "dropped", f.dropped, "last", peer(conn))
+	f.last, f.dropped = time.Now(), 0
 }
 
 // slots counts who may come in.

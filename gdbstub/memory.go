@@ -58,7 +58,7 @@ func (s *session) askMemory(ctx context.Context, args []byte) []byte {
 	n, err := ask(ctx, s.worker, func(ctx context.Context, t Target) (int, error) {
 		return t.ReadMemory(ctx, id, addr, p)
 	})
-	if err != nil {
+	if err != nil && s.log.log.IsDebug() {
 		s.log.log.Debug("memory read", "address", hexAddress(addr), "length", length, "good", n, "error", err)
 	}
 	if isNoAnswer(err) {

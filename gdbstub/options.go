@@ -17,7 +17,23 @@ type Options struct {
 	// WriteTimeout ends the connection of a client that does not take an answer for so long; default 30 s.
 	WriteTimeout time.Duration
 
-	// MaxClients is how many connections ServeListener serves at once; default 16. Others get a refusal they show.
+	// HelloTimeout ends the connection of a client whose first request is not there so long after the Target was
+	// opened; default 10 s. Debuggers speak as soon as they are connected.
+	HelloTimeout time.Duration
+
+	// PacketTimeout ends the connection of a client that takes longer than this to end a packet it has begun; default
+	// 10 s. Debuggers send a packet in one piece.
+	PacketTimeout time.Duration
+
+	// IdleTimeout ends the connection of a client that has sent no request for so long; default 24 h, so that a
+	// debugger that is left open overnight is still connected. A peer that is gone is noticed sooner, by TCP.
+	IdleTimeout time.Duration
+
+	// MaxClients is how many connections ServeListener serves at once; default 128. Others get a refusal they show. A
+	// Target with a call that never returns counts on after its client has gone.
+	//
+	// A client costs at most 1 MiB for its packets, beside what its Target has, the lists that it is just reading and
+	// the output of one monitor command.
 	MaxClients int
 }
 
@@ -36,8 +52,17 @@ func (o *Options) withDefaults() Options {
 	if full.WriteTimeout <= 0 {
 		full.WriteTimeout = 30 * time.Second
 	}
+	if full.HelloTimeout <= 0 {
+		full.HelloTimeout = 10 * time.Second
+	}
+	if full.PacketTimeout <= 0 {
+		full.PacketTimeout = 10 * time.Second
+	}
+	if full.IdleTimeout <= 0 {
+		full.IdleTimeout = 24 * time.Hour
+	}
 	if full.MaxClients <= 0 {
-		full.MaxClients = 16
+		full.MaxClients = 128
 	}
 	return full
 }

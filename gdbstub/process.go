@@ -15,8 +15,9 @@ func (s *session) stopReason(ctx context.Context) reply {
 }
 
 // extend answers `!`: target extended-remote, by which the connection outlives the processes.
-func (s *session) extend() reply {
-	s.close()
-	s.extended, s.inferiors, s.inferior = true, nil, s.machine
+func (s *session) extend(ctx context.Context) reply {
+	s.close(ctx)
+	s.running = false
+	s.extended, s.inferior = true, s.machine
 	return ok()
 }

@@ -1,7 +1,6 @@
 package gdbstub
 
 import (
-	"bytes"
 	"net"
 	"time"
 
@@ -14,9 +13,8 @@ import (
 // up the connect with a message that quotes any other.
 func refuse(conn net.Conn, patience time.Duration, why string) {
 	defer conn.Close()
-	if conn.SetDeadline(time.Now().Add(patience)) != nil {
-		return
-	}
+	give := time.AfterFunc(patience, func() { conn.Close() }) // also ends a connection that knows no deadlines
+	defer give.Stop()
 	wire := rsp.NewConn(conn, packetSize)
 	for {
 		kind, packet, err := wire.Read()
@@ -29,7 +27,7 @@ func refuse(conn net.Conn, patience time.Duration, why string) {
 		if wire.Write(refusal(packet, why).payload) != nil {
 			return
 		}
-		if bytes.HasPrefix(packet, []byte("QStartNoAckMode")) {
+		if isStartNoAck(packet) {
 			wire.StartNoAck()
 		}
 	}

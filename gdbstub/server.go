@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -28,6 +30,12 @@ func NewServer(open Opener, o *Options) *Server {
 //
 // If no Target can be opened the client is told why, and Serve returns that error.
 func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
+	return s.serve(ctx, conn, new(sync.WaitGroup))
+}
+
+// serve is Serve, and lets the caller wait for calls that the Target was left with.
+func (s *Server) serve(ctx context.Context, conn net.Conn, running *sync.WaitGroup) error {
+	ended := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	unblock := context.AfterFunc(ctx, func() { conn.Close() }) // ends a Read or Write that is under way
@@ -35,7 +43,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
 	defer conn.Close()
 
 	log := s.opt.Logger.With("client", peer(conn))
-	w, can, err := startWorker(ctx, s.open, s.opt.Deadline)
+	w, can, err := startWorker(ctx, s.open, s.opt.Deadline, running)
 	if err != nil {
 		refuse(conn, s.opt.Deadline, err.Error())
 		return err
@@ -43,9 +51,24 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
 	session := newSession(s.opt, conn, w, can, log)
 	err = session.run(ctx)
 	cancel() // of a call that is still running
-	stopped := w.stop()
+	w.release()
+	closed := s.closed(ended, w)
 	session.closeFiles()
-	return errors.Join(withoutFarewell(ctx, err), stopped)
+	return errors.Join(withoutFarewell(ctx, err), closed)
+}
+
+// closed waits for a Target to be closed, though not for a call that goes on after its deadline; and hardly if the whole
+// server is to end.
+func (s *Server) closed(ended context.Context, w *worker) error {
+	patience := s.opt.Deadline
+	if ended.Err() != nil {
+		patience /= 4
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	unblock := context.AfterFunc(ended, func() { time.AfterFunc(s.opt.Deadline/4, cancel) })
+	defer unblock()
+	return w.closed(ctx)
 }
 
 // peer names the client in the log. A conn made of pipes may have no address.

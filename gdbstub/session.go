@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -26,6 +25,7 @@ type session struct {
 	machine   *inferior
 	inferiors []*inferior // that the client debugs, in the order in which it attached to them
 	*inferior             // the one that was last selected; the machine if there is none
+	leaving   []*inferior // that the client is done with, but whose last call has not returned
 
 	stopped  threadRef   // of the last stop reply
 	unlisted []threadRef // what qsThreadInfo has yet to tell
@@ -56,19 +56,25 @@ func newSession(opt Options, conn net.Conn, w *worker, can abilities, log hclog.
 	s := &session{
 		opt:  opt,
 		conn: conn,
-		wire: rsp.NewConn(deadlineConn{conn, opt.WriteTimeout}, packetSize),
 		log:  packetLog{log},
 
 		files: files{},
 	}
+	s.wire = rsp.NewConn(&deadlineConn{Conn: conn, opt: opt, heard: s.heard}, packetSize)
 	s.machine = s.newInferior(machinePID, w, can)
 	s.inferior, s.inferiors = s.machine, []*inferior{s.machine}
 	return s
 }
 
+// heard is how far the client has come, for deadlineConn.
+func (s *session) heard() progress {
+	packets, begun := s.wire.Progress()
+	return progress{packets, begun}
+}
+
 // run answers requests until the client ends the session or the connection fails.
 func (s *session) run(ctx context.Context) error {
-	defer s.close()
+	defer s.end(ctx)
 	for {
 		kind, packet, err := s.next()
 		if err != nil {
@@ -77,14 +83,8 @@ func (s *session) run(ctx context.Context) error {
 			}
 			return fmt.Errorf("read request: %w", err)
 		}
-		var answer reply
 		startNoAck := kind == rsp.Packet && isStartNoAck(packet)
-		if kind == rsp.Interrupt {
-			answer = s.interrupt(ctx)
-		} else {
-			s.log.packet("request", packet)
-			answer = s.dispatch(ctx, packet)
-		}
+		answer := s.answer(ctx, kind, packet)
 		if ctx.Err() != nil {
 			return net.ErrClosed
 		}
@@ -150,6 +150,21 @@ func (s *session) listen() <-chan event {
 	return s.pending
 }
 
+// answer answers one request. All calls that it takes share one deadline, since the client waits for it only once; a
+// monitor command has its own.
+func (s *session) answer(ctx context.Context, kind rsp.Kind, packet []byte) reply {
+	if name, _ := splitName(packet); name != "qRcmd" {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.opt.Deadline)
+		defer cancel()
+	}
+	if kind == rsp.Interrupt {
+		return s.interrupt(ctx)
+	}
+	s.log.packet("request", packet)
+	return s.dispatch(ctx, packet)
+}
+
 // send sends one reply, if there is one to be sent.
 func (s *session) send(r reply) error {
 	if r.silent {
@@ -182,20 +197,6 @@ func (s *session) print(text []byte) error {
 func (s *session) printOnce(text []byte) error {
 	s.out = rsp.AppendHex(append(s.out[:0], 'O'), text)
 	return s.send(reply{payload: s.out})
-}
-
-// deadlineConn limits how long each write may take, so that a client which stops reading is let go.
-type deadlineConn struct {
-	net.Conn
-	timeout time.Duration
-}
-
-// Write writes p within the timeout.
-func (c deadlineConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
 }
 
 // isNoAnswer says whether a call was left running.

@@ -26,14 +26,16 @@ func (s *session) refreshThreads(ctx context.Context, in *inferior) error {
 	if err != nil {
 		return err
 	}
-	list := threadList{index: make(map[ThreadID]int, len(all))}
+	list := threadList{index: make(map[ThreadID]int, len(all)), all: make([]Thread, 0, len(all))}
 	for _, t := range all {
 		if _, twice := list.index[t.ID]; twice || t.ID <= 0 || t.ID > maxThreadID {
-			s.log.log.Warn("thread left out: its id is taken or out of range", "id", int64(t.ID), "name", t.Name)
 			continue
 		}
 		list.index[t.ID] = len(list.all)
 		list.all = append(list.all, t)
+	}
+	if out := len(all) - len(list.all); out > 0 {
+		s.log.log.Warn("threads left out: their ids are taken or out of range", "count", out)
 	}
 	if len(list.all) == 0 {
 		return errNoThreads
@@ -158,6 +160,7 @@ const threadsPerPacket = packetSize / 32
 func (s *session) moreThreads() reply {
 	part := s.unlisted[:min(threadsPerPacket, len(s.unlisted))]
 	if len(part) == 0 {
+		s.unlisted = nil
 		return text("l")
 	}
 	s.unlisted = s.unlisted[len(part):]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -16,7 +17,8 @@ type Opener func(ctx context.Context) (Target, error)
 type worker struct {
 	deadline time.Duration
 	jobs     chan func(Target)
-	done     chan error // receives the result of closing, then is closed
+	done     chan error      // receives the result of closing, then is closed
+	running  *sync.WaitGroup // of all workers of one connection
 }
 
 // noAnswer is the error of a request whose deadline has passed.
@@ -28,14 +30,18 @@ func (e noAnswer) Error() string { return fmt.Sprintf("no answer within %v", e.a
 // errNoTarget guards against an Opener that returns nothing.
 var errNoTarget = errors.New("no target")
 
+// errStillRunning says that a Target is not closed yet. It will be when the call returns.
+var errStillRunning = errors.New("close target: a call is still running")
+
 // startWorker opens a Target and reports what it can do. If that fails, or takes longer than deadline, it returns an
-// error; the worker has then ended or will end as soon as open returns.
-func startWorker(ctx context.Context, open Opener, deadline time.Duration) (*worker, abilities, error) {
-	w := &worker{deadline: deadline, jobs: make(chan func(Target)), done: make(chan error, 1)}
+// error; the worker has then ended or will end as soon as open returns. The worker counts in running until it ends.
+func startWorker(ctx context.Context, open Opener, deadline time.Duration, running *sync.WaitGroup) (
+	*worker, abilities, error) {
+	w := &worker{deadline: deadline, jobs: make(chan func(Target)), done: make(chan error, 1), running: running}
 	openCtx, cancel := context.WithTimeout(ctx, softDeadline(deadline))
 	defer cancel()
 	opened := make(chan outcome[abilities], 1)
-	go w.run(openCtx, open, opened)
+	running.Go(func() { w.run(openCtx, open, opened) })
 
 	timer := time.NewTimer(deadline)
 	defer timer.Stop()
@@ -69,23 +75,40 @@ func (w *worker) run(ctx context.Context, open Opener, opened chan<- outcome[abi
 	for job := range w.jobs {
 		job(target)
 	}
-	if c, ok := target.(io.Closer); ok {
-		w.done <- c.Close()
+	w.done <- closeTarget(target)
+}
+
+// release lets the worker close the Target as soon as no call is running. Nobody may ask any more.
+func (w *worker) release() { close(w.jobs) }
+
+// closed waits until the Target of a released worker is closed, but not longer than ctx.
+func (w *worker) closed(ctx context.Context) error {
+	select {
+	case err := <-w.done:
+		return closeError(err)
+	default:
+	}
+	select {
+	case err := <-w.done:
+		return closeError(err)
+	case <-ctx.Done():
+		return errStillRunning
 	}
 }
 
-// stop closes the Target and waits until that is done, but not longer than the deadline. Nobody may ask any more.
-func (w *worker) stop() error {
-	close(w.jobs)
-	select {
-	case err := <-w.done:
-		if err != nil {
-			return fmt.Errorf("close target: %w", err)
-		}
-		return nil
-	case <-time.After(w.deadline):
-		return fmt.Errorf("close target: a call is still running: %w", noAnswer{w.deadline})
+func closeError(err error) error {
+	if err != nil {
+		return fmt.Errorf("close target: %w", err)
 	}
+	return nil
+}
+
+// closeTarget closes a Target if it wants to be.
+func closeTarget(target Target) error {
+	if c, ok := target.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // outcome is what a call returned.
@@ -100,7 +123,7 @@ type outcome[T any] struct {
 // its result travels in a channel, where a late one is forgotten.
 func ask[T any](ctx context.Context, w *worker, call func(context.Context, Target) (T, error)) (T, error) {
 	var none T
-	callCtx, cancel := context.WithTimeout(ctx, softDeadline(w.deadline))
+	callCtx, cancel := context.WithDeadline(ctx, w.softDeadline(ctx))
 	defer cancel()
 	timer := time.NewTimer(w.deadline)
 	defer timer.Stop()
@@ -115,7 +138,7 @@ func ask[T any](ctx context.Context, w *worker, call func(context.Context, Targe
 	case <-timer.C:
 		return none, noAnswer{w.deadline}
 	case <-ctx.Done():
-		return none, ctx.Err()
+		return none, w.unanswered(ctx)
 	}
 }
 
@@ -134,8 +157,25 @@ func submit[T any](ctx context.Context, w *worker, callCtx context.Context, late
 	case <-late:
 		return nil, noAnswer{w.deadline}
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, w.unanswered(ctx)
 	}
+}
+
+// unanswered says why nobody waits any more: the request's deadline has passed or the session is over.
+func (w *worker) unanswered(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return noAnswer{w.deadline}
+	}
+	return ctx.Err()
+}
+
+// softDeadline is when a call of the request of ctx should end by itself.
+func (w *worker) softDeadline(ctx context.Context) time.Time {
+	hard, limited := ctx.Deadline()
+	if !limited {
+		return time.Now().Add(softDeadline(w.deadline))
+	}
+	return hard.Add(softDeadline(w.deadline) - w.deadline)
 }
 
 // softDeadline is when a call should end by itself. It lies a little before the deadline, so that a call which

@@ -25,6 +25,9 @@ func NewConn(rw io.ReadWriter, limit int) *Conn {
 // StartNoAck ends the exchange of acknowledgements, in both directions. Call it after the reply to QStartNoAckMode.
 func (c *Conn) StartNoAck() { c.noAck = true }
 
+// Progress is Reader.Progress.
+func (c *Conn) Progress() (packets uint64, inside bool) { return c.in.Progress() }
+
 // Read returns the next Packet, with its payload (still escaped, valid until the next Read), or the next Interrupt.
 // Acknowledgements are dealt with inside. Without them, as on TCP, a wrong checksum means that the two sides are out
 // of step: the error is ErrDamaged and the connection should be closed.

@@ -27,6 +27,9 @@ type Reader struct {
 	in      *bufio.Reader
 	payload []byte // of the current packet, reused
 	limit   int
+
+	packets uint64 // whole ones so far, damaged or not
+	inside  bool   // the stream has come to a '$' whose packet has not ended
 }
 
 // NewReader returns a Reader of the packets in r whose payloads have at most limit bytes; 0 means DefaultLimit.
@@ -60,8 +63,13 @@ func (r *Reader) Next() (Kind, []byte, error) {
 	}
 }
 
+// Progress returns how many packets have arrived whole and whether another has begun. It is for whoever supplies the
+// bytes, to limit how long the rest may take.
+func (r *Reader) Progress() (packets uint64, inside bool) { return r.packets, r.inside }
+
 // packet reads what follows a '$'.
 func (r *Reader) packet() (Kind, []byte, error) {
+	r.inside = true
 	sum, err := r.readPayload()
 	if err != nil {
 		return 0, nil, err
@@ -70,6 +78,8 @@ func (r *Reader) packet() (Kind, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	r.inside = false
+	r.packets++
 	if want != int(sum) {
 		return Damaged, nil, nil
 	}

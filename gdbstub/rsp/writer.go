@@ -9,8 +9,9 @@ import (
 
 // Writer frames packets. Each one leaves in a single Write, because clients time out between bytes, too.
 type Writer struct {
-	out   io.Writer
-	frame []byte // the last packet as sent, kept for Resend and reused
+	out    io.Writer
+	frame  []byte // the last packet as sent, kept for Resend and reused
+	resent int    // how often it was sent again
 }
 
 // NewWriter returns a Writer of packets to w.
@@ -26,17 +27,26 @@ func (w *Writer) WritePacket(payload []byte) error {
 	if !clean {
 		return fmt.Errorf("write packet: %w", errForbidden)
 	}
+	w.resent = 0
 	w.frame = append(w.frame[:0], '$')
 	w.frame = append(w.frame, payload...)
 	w.frame = append(w.frame, '#', hexDigits[sum>>4], hexDigits[sum&0xf])
 	return w.write(w.frame)
 }
 
-// Resend sends the last packet once more, or nothing if there was none.
+// maxResends is how often a packet is sent again: gdb asks at most three times (MAX_TRIES of gdb/remote.c). Without a
+// bound a peer could turn each byte it sends into the largest packet.
+const maxResends = 8
+
+// Resend sends the last packet once more, or nothing if there was none. The error is ErrDamaged if it never arrives.
 func (w *Writer) Resend() error {
 	if len(w.frame) == 0 {
 		return nil
 	}
+	if w.resent == maxResends {
+		return fmt.Errorf("write packet: sent again %d times in vain: %w", maxResends, ErrDamaged)
+	}
+	w.resent++
 	return w.write(w.frame)
 }
 
