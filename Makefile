@@ -1,6 +1,6 @@
 # make demo   panics a real kernel and shows a gdb session on what is left of it
 # make test   runs every test, those on real kernels and real debuggers among them
-.PHONY: build demo test clients lint fuzz damage bench setup clean
+.PHONY: build demo test clients lint fuzz damage abuse bench setup clean
 
 build:
 	go build -o bin/ ./cmd/physgdb
@@ -36,6 +36,10 @@ fuzz:
 SEEDS ?= 5000
 damage: setup
 	PHYSGDB_DAMAGE=$(SEEDS) go test -run TestDamage -v -timeout 60m ./cmd/internal/host
+
+# Ten million random packets, good and bad, and a hundred clients for a minute while the machine of one more hangs.
+abuse:
+	PHYSGDB_ABUSE_PACKETS=10000000 PHYSGDB_ABUSE_SECONDS=60 go test -run 'TestStorm|TestACrowd' -v -timeout 60m ./gdbstub
 
 # What the product has to be fast at, each beside its limit measured in the same run (what=...), and then one in a column
 # beside the other. More rounds make the columns tell more: BENCHCOUNT=6.
