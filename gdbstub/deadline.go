@@ -32,7 +32,7 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 	c.limitRead()
 	n, err := c.Conn.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("%s for %v: %w", c.armed.missing(), c.limit, err)
+		err = fmt.Errorf("%s for %v: %w", c.armed.missing(), c.limit, os.ErrDeadlineExceeded)
 	}
 	return n, err
 }
@@ -81,7 +81,7 @@ func (c *deadlineConn) Write(p []byte) (int, error) {
 	_ = c.SetWriteDeadline(time.Now().Add(c.opt.WriteTimeout)) // see limitRead
 	n, err := c.Conn.Write(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("the client did not take its reply for %v: %w", c.opt.WriteTimeout, err)
+		err = fmt.Errorf("the client did not take its reply for %v: %w", c.opt.WriteTimeout, os.ErrDeadlineExceeded)
 	}
 	return n, err
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,7 @@ func FuzzConnection(f *testing.F) {
 		"vCont;s:p1.1;c:p1.-1\nZ0,1,1\nM0,1:00\nX0,0:\nP2c=0050000000000000\nG\nvRun;\nR\nvKill;1",
 		"qfThreadInfo\nqsThreadInfo\nqThreadExtraInfo,1\nT1\nqXfer:threads:read::0,ffffffffffffffff\nD;1",
 		"QStartNoAckMode\nqSearch:memory:ffffffff9d000000;2000;}\x03\x06\nqSearch:memory:;;\nqCRC:1000000,100\nqCRC:,\nqRcmd,00",
+		"qSupported:multiprocess+\n!\nvAttach;7\nm0,10\nqXfer:auxv:read::0,10\nvCont;c\nvAttach;1\nD;7\nqfThreadInfo\nHgp7.1\nqC",
 		"qXfer:osdata:read::0,1000\nqXfer:osdata:read:a:b:0,1\nqXfer:libraries:read::0,1000\nqXfer:vmcoreinfo:read::1,2",
 	} {
 		f.Add([]byte(seed))
@@ -56,7 +58,12 @@ func FuzzConnection(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script []byte) {
 		for _, stream := range [][]byte{framed(script), script} {
 			conn := &scripted{in: bytes.NewReader(stream)}
-			_ = gdbstub.NewServer(open(newAble()), nil).Serve(context.Background(), conn) // may fail, must end
+			var targets atomic.Int64
+			server := gdbstub.NewServer(open(newOracle(1, &targets)), nil)
+			_ = server.Serve(context.Background(), conn) // may fail, must end
+			if n := targets.Load(); n != 0 {
+				t.Fatalf("%d targets are left open", n)
+			}
 			replies := rsp.NewReader(&conn.out, 4*rsp.DefaultLimit)
 			for {
 				kind, _, err := replies.Next()
