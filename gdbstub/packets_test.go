@@ -239,7 +239,7 @@ func TestDamageEndsTheSessionInNoAckMode(t *testing.T) {
 	c.expect("QStartNoAckMode", "OK")
 	c.wire.StartNoAck()
 	c.raw("---") // gdb's impatience
-	c.expect("?", "T05thread:1;")
+	c.expect("?", "T05thread:1;hexname:737761707065722f30;")
 	c.raw("$qC#00")
 	c.expectEnd()
 }
