@@ -22,7 +22,7 @@ func driveCDT(t *testing.T, kernel, address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	drive(t, session.StartCDT, []step{
+	drive(t, session.StartGDBAdapter, []step{
 		{"initialize", map[string]any{"adapterID": "gdbtarget", "pathFormat": "path"}, ""},
 		{"attach", map[string]any{
 			"program": kernel, "gdbArguments": []string{"-nx"}, "target": map[string]any{"host": host, "port": port},
@@ -41,7 +41,7 @@ func driveCDT(t *testing.T, kernel, address string) {
 
 // driveLLDB lets lldb's debug adapter connect, look, try to run, and leave.
 func driveLLDB(t *testing.T, kernel, address string) {
-	drive(t, session.StartLLDB, []step{
+	drive(t, session.StartLLDBAdapter, []step{
 		{"initialize", map[string]any{"adapterID": "lldb-vscode"}, ""},
 		{"attach", map[string]any{
 			"attachCommands": []string{"target create " + kernel, "gdb-remote " + address}, "stopOnEntry": true,

@@ -196,7 +196,7 @@ func TestGDBAdapter(t *testing.T) {
 	stub := serve(t, adapter(t, h), "--vmlinux", h.guest.Kernel.Vmlinux)
 	for _, name := range []string{"first", "again"} {
 		t.Run(name, func(t *testing.T) {
-			d, err := session.StartCDT(limited(t, 3*time.Minute))
+			d, err := session.StartGDBAdapter(limited(t, 3*time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}

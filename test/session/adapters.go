@@ -14,9 +14,9 @@ import (
 //go:embed npm.sh
 var npmScript string
 
-// StartCDT starts the debug adapter of Eclipse CDT for gdb, in its form for remote targets. It is downloaded when it is
+// StartGDBAdapter starts the debug adapter of Eclipse CDT for gdb, in its form for remote targets. It is downloaded when it is
 // first asked for.
-func StartCDT(ctx context.Context) (*DAP, error) {
+func StartGDBAdapter(ctx context.Context) (*DAP, error) {
 	install := exec.CommandContext(ctx, "sh", "-c", npmScript)
 	var stderr bytes.Buffer
 	install.Stderr = &stderr
@@ -27,5 +27,5 @@ func StartCDT(ctx context.Context) (*DAP, error) {
 	return StartDAP(ctx, "node", strings.TrimSpace(string(file)))
 }
 
-// StartLLDB starts the debug adapter of lldb as Debian has it.
-func StartLLDB(ctx context.Context) (*DAP, error) { return StartDAP(ctx, "lldb-vscode-14") }
+// StartLLDBAdapter starts the debug adapter of lldb as Debian has it.
+func StartLLDBAdapter(ctx context.Context) (*DAP, error) { return StartDAP(ctx, "lldb-vscode-14") }

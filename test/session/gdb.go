@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// Step is a command typed into gdb, and what came of it.
+// Step is a command typed into a debugger, and what came of it.
 type Step struct {
 	Command string
 	Output  string
 	Took    time.Duration
 }
 
-// marker comes between steps in gdb's output, followed by the time. No program prints it by chance.
+// marker comes between steps in a debugger's output, in gdb's followed by the time. No program prints it by chance.
 const marker = "@@physgdb-step@@"
 
 // GDB runs gdb with the file to debug, or "" for none, and types commands into it. An error of one command does not keep
@@ -94,10 +94,11 @@ func Transcript(steps []Step) string {
 	return b.String()
 }
 
-// frame is a line of gdb's bt. Of functions inlined into one another, only the innermost has an address.
-var frame = regexp.MustCompile(`(?m)^#\d+\s+0x([0-9a-f]+) in `)
+// frame is a line of a backtrace, of gdb or of lldb. Of functions inlined into one another, only the innermost has an
+// address in gdb; in lldb all do.
+var frame = regexp.MustCompile(`(?m)^(?:#\d+ +|[* ]+frame #\d+: )0x([0-9a-f]+) `)
 
-// Frames returns the addresses of a backtrace, innermost first, without those of inlined functions.
+// Frames returns the addresses of a backtrace, innermost first, without those of inlined functions if gdb made it.
 func Frames(bt string) []uint64 {
 	var addrs []uint64
 	for _, m := range frame.FindAllStringSubmatch(bt, -1) {

@@ -7,7 +7,7 @@ import (
 	"physgdb/symbols"
 )
 
-// Trace names the function of each frame of a gdb backtrace, see [Functions].
+// Trace names the function of each frame of a backtrace as gdb or lldb prints it, see [Functions].
 func Trace(bt string, vmlinux *symbols.Table, slide uint64) []string {
 	return Functions(Frames(bt), vmlinux, slide)
 }

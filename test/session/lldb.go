@@ -1,0 +1,125 @@
+package session
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// LLDB is an lldb that is typed into command by command. It does not go on before a command is done and, if that lets the
+// program run, has stopped again.
+type LLDB struct {
+	ctx   context.Context
+	cmd   *exec.Cmd
+	in    io.WriteCloser // what lldb reads as a file of commands, so that it waits for each
+	stdin io.WriteCloser // what it reads after that
+	out   *bufio.Reader
+	marks int
+}
+
+// StartLLDB starts lldb 14 with the file to debug, or "" for none. It is killed when ctx ends; call Close all the same.
+func StartLLDB(ctx context.Context, file string) (*LLDB, error) {
+	commands, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	out, printed, err := os.Pipe()
+	if err != nil {
+		commands.Close()
+		in.Close()
+		return nil, err
+	}
+	l := &LLDB{ctx: ctx, in: in, out: bufio.NewReader(out)}
+	l.cmd = exec.CommandContext(ctx, "lldb-14", "--no-lldbinit", "--no-use-colors",
+		"-O", "settings set interpreter.stop-command-source-on-error false", "-s", "/dev/fd/3")
+	l.cmd.ExtraFiles = []*os.File{commands}
+	l.cmd.Stdout, l.cmd.Stderr = printed, printed
+	if l.stdin, err = l.cmd.StdinPipe(); err == nil {
+		err = l.cmd.Start()
+	}
+	commands.Close()
+	printed.Close() // so that there is an end to what can be read when lldb has ended
+	if err != nil {
+		in.Close()
+		out.Close()
+		return nil, err
+	}
+	first := "version" // beside which there is what lldb says as it starts
+	if file != "" {
+		first = "target create " + file
+	}
+	if _, err := l.Type(first); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Type types a command and waits until it is done. An error of the command itself is in its output.
+func (l *LLDB) Type(command string) (Step, error) {
+	begin := time.Now()
+	l.marks++
+	mark := fmt.Sprintf("%s%d", marker, l.marks)
+	if _, err := fmt.Fprintf(l.in, "%s\n%s\n", command, mark); err != nil {
+		return Step{}, fmt.Errorf("lldb: %s: %w", command, err)
+	}
+	var said strings.Builder
+	for {
+		line, err := l.out.ReadString('\n')
+		switch {
+		case l.ctx.Err() != nil:
+			err = context.Cause(l.ctx)
+			fallthrough
+		case err != nil:
+			return Step{}, fmt.Errorf("lldb: %s: %w\n%s", command, err, said.String())
+		case strings.Contains(line, "'"+mark+"'"): // there is no such command, and lldb says so
+			return Step{command, strings.TrimSpace(said.String()), time.Since(begin)}, nil
+		case !strings.HasPrefix(line, "(lldb) "): // else it repeats a command
+			said.WriteString(line)
+		}
+	}
+}
+
+// Interrupt is what Ctrl-C does; lldb may be in the middle of a command. It makes lldb leave the file of commands and read
+// those that follow from its standard input: from then on it does not wait for the program to stop.
+func (l *LLDB) Interrupt() error {
+	if err := l.cmd.Process.Signal(os.Interrupt); err != nil {
+		return err
+	}
+	if l.in != l.stdin {
+		l.in.Close()
+		l.in = l.stdin
+	}
+	return nil
+}
+
+// Close lets lldb quit, which kills what it debugs, as far as it can. The error is for an exit status other than 0.
+func (l *LLDB) Close() error {
+	_, _ = io.WriteString(l.in, "quit\n") // it may have ended by itself
+	l.in.Close()
+	l.stdin.Close()
+	if err := l.cmd.Wait(); err != nil {
+		return fmt.Errorf("lldb: %w", err)
+	}
+	return nil
+}
+
+// RunLLDB types commands into an lldb of its own. An error of one command does not keep it from the next.
+func RunLLDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
+	l, err := StartLLDB(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	steps := make([]Step, len(commands))
+	for i, c := range commands {
+		if steps[i], err = l.Type(c); err != nil {
+			_ = l.Close() // no more than that it was killed
+			return nil, err
+		}
+	}
+	return steps, l.Close()
+}
