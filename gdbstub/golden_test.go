@@ -15,10 +15,10 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-var update = flag.Bool("update", false, "record the transcripts of gdb and of debug adapters in testdata anew")
+var update = flag.Bool("update", false, "record the transcripts in testdata anew, but for gdb 16")
 
 // The transcripts in testdata: `-> ` what the client sends, `<- ` what it gets, both as the inside of a Go string.
-// Those of gdb 13 and of the debug adapters are recorded with them; the others follow what was measured of those clients.
+// Those of gdb 13, lldb 14 and the debug adapters are recorded with them; that of gdb 16 follows what was measured of it.
 
 func TestTranscripts(t *testing.T) {
 	if *update {
@@ -27,6 +27,12 @@ func TestTranscripts(t *testing.T) {
 		record(t, "testdata/gdb13-extended.txt", typed("target extended-remote ", "attach 1", "info threads", "kill"))
 		record(t, "testdata/gdb13-mi-launch.txt", launch)
 		record(t, "testdata/gdb13-mi-attach.txt", attach)
+		record(t, "testdata/lldb14.txt", typedInLLDB("bt", "thread list", "register read rax cr3", "memory read 0xffffffff9d001ff8",
+			"thread select 2", "register write rax 1", "register write cr3 0x5000", "memory write 0xffffffff9d000000 1",
+			"breakpoint set -a 0xffffffff9d000010", "continue", "thread step-inst", "process plugin packet monitor hello",
+			"detach"))
+		record(t, "testdata/lldb14-no-file.txt", withoutAFile("register read rip", "memory read 0xffffffff9d001000",
+			"process kill"))
 		record(t, "testdata/cdt-gdb-adapter.txt", driveCDT)
 		record(t, "testdata/lldb-vscode14.txt", driveLLDB)
 	}
