@@ -52,11 +52,11 @@ func BenchmarkDump(b *testing.B) {
 		run(b, "read", h.guest.Source(), "--notify", h.notices, fmt.Sprintf("%#x", r.addr), fmt.Sprint(r.size), "-o", content)
 		for _, p := range peers {
 			b.Run(r.name+"/"+p.name, func(b *testing.B) {
-				address, base := p.serve(b, h, content, r.addr)
 				out := filepath.Join(b.TempDir(), "dump")
-				dump := fmt.Sprintf("dump binary memory %s %#x %#x", out, base, base+r.size)
 				var seconds float64 // of the command itself: gdb's start does not count
 				for b.Loop() {
+					address, base := p.serve(b, h, content, r.addr) // anew, as it remembers what it has read
+					dump := fmt.Sprintf("dump binary memory %s %#x %#x", out, base, base+r.size)
 					seconds += lastStep(b, gdb(b, "", address, dump), "")
 				}
 				same(b, out, content)
