@@ -227,7 +227,7 @@ func (g *guest) question(rnd *rand.Rand) bool {
 		return g.expect(fmt.Sprintf("qThreadExtraInfo,%x", id), hex.EncodeToString(fmt.Appendf(nil, "%x-%x", g.key, id)))
 	case 3:
 		line := hex.EncodeToString(word(rnd.Uint64()))
-		return g.expect("qRcmd,"+line, "O"+hex.EncodeToString(fmt.Appendf(nil, "%x:%s", g.key, line))+"OK")
+		return g.expect("qRcmd,"+line, hex.EncodeToString(fmt.Appendf(nil, "%x:%s", g.key, line)))
 	case 4:
 		row := fmt.Sprintf("<item><column name=\"key\">%x</column></item>", g.key)
 		return strings.Contains(g.ask("qXfer:osdata:read:keys:0,1000"), row)
