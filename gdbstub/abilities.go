@@ -22,7 +22,8 @@ type Relocator interface {
 	Relocation(ctx context.Context) (text, slide uint64, ok bool)
 }
 
-// SymbolBorrower wants to know some symbols of the file that the user loaded into gdb (`qSymbol`). lldb lends none.
+// SymbolBorrower wants to know some symbols of the file that the user loaded into gdb (`qSymbol`). lldb lends those
+// that have a type, so not those that a linker script defines.
 type SymbolBorrower interface {
 	// WantedSymbols returns the names, without doing any work. It is called once per connection.
 	WantedSymbols() []string

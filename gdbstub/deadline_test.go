@@ -198,6 +198,16 @@ func (v *villager) Close() error {
 	return nil
 }
 
+// eventually fails the test unless something comes true soon.
+func eventually(t *testing.T, what string, comeTrue func() bool) {
+	t.Helper()
+	for start := time.Now(); !comeTrue(); time.Sleep(time.Millisecond) {
+		if time.Since(start) > gdbPatience {
+			t.Fatalf("not in %v: %s", gdbPatience, what)
+		}
+	}
+}
+
 func newVillage() *village { return &village{able: newAble(), stuck: make(chan struct{})} }
 
 func TestAFloodOfAttachesIsBounded(t *testing.T) {
@@ -236,9 +246,7 @@ func TestProgramsWithAHangingCallCountUntilItReturns(t *testing.T) {
 		t.Errorf("%d programs are open", n)
 	}
 	close(v.stuck)
-	for v.open.Load() > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "all programs are closed", func() bool { return v.open.Load() == 0 })
 }
 
 func TestAProgramThatOpensTooLateIsClosed(t *testing.T) {
@@ -247,9 +255,7 @@ func TestAProgramThatOpensTooLateIsClosed(t *testing.T) {
 	c := dial(t, serve(t, open(v), &gdbstub.Options{Deadline: 50 * time.Millisecond}))
 	c.ask(gdb13)
 	c.expect("vAttach;2", "E01")
-	for v.total.Load() == 0 || v.open.Load() > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the program is closed", func() bool { return v.total.Load() == 1 && v.open.Load() == 0 })
 }
 
 func TestTargetsThatHangTakeUpPlaces(t *testing.T) {

@@ -61,7 +61,8 @@ func (s *session) aboutThread(ctx context.Context, args []byte) (ThreadID, []byt
 	return id, rest, nil
 }
 
-// threadStopInfo answers qThreadStopInfo<thread-id>: why a thread has stopped, which is no reason but the stop of all.
+// threadStopInfo answers qThreadStopInfo<thread-id>: why a thread has stopped, which is no reason but the stop of all. It
+// tells the registers, too, as lldb goes on to ask for two or more of every thread.
 func (s *session) threadStopInfo(ctx context.Context, args []byte) reply {
 	if !s.client.lldb {
 		return unsupported()
@@ -73,7 +74,21 @@ func (s *session) threadStopInfo(ctx context.Context, args []byte) reply {
 	s.out = append(s.out[:0], "T00thread:"...)
 	s.out = append(s.appendThreadID(s.out, in.pid, id), ';')
 	s.out = s.appendThreadName(s.out, in.threads.all[in.threads.index[id]])
+	if known, err := s.askRegisters(ctx, id); err == nil {
+		s.out = s.appendExpedited(s.out, known)
+	}
 	return reply{payload: append(s.out, "reason:none;"...)}
+}
+
+// appendExpedited writes the known registers, each after its number of two digits.
+func (s *session) appendExpedited(dst []byte, known Registers) []byte {
+	for n, r := range s.registers {
+		if _, available := known[r.Name]; available && r.Bits <= 64 && n <= 0xff {
+			dst = append(rsp.AppendHex(dst, []byte{byte(n)}), ':')
+			dst = append(appendRegister(dst, r, known), ';')
+		}
+	}
+	return dst
 }
 
 // appendThreadName writes a thread's name in hex, since it may hold any bytes.

@@ -39,7 +39,8 @@ func TestLldbPackets(t *testing.T) {
 			{"c", []string{said, "T02thread:1f;hexname:" + odd + ";" + ids}},
 		},
 		"each thread has stopped for no reason": {
-			{"qThreadStopInfo2", []string{"T00thread:2;hexname:" + hexed("bash") + ";reason:none;"}},
+			{"qThreadStopInfo2", []string{"T00thread:2;hexname:" + hexed("bash") +
+				";07:10000000" + "00c9ffff;10:1000009dffffffff;reason:none;"}},
 			{"qThreadStopInfo1f", []string{"T00thread:1f;hexname:" + odd + ";reason:none;"}},
 			{"qThreadStopInfo3", []string{"E01;" + hexed("there is no such thread")}},
 			{"qThreadStopInfo0", []string{"E01;" + hexed("there is no such thread")}},
