@@ -371,7 +371,7 @@ func (s *storm) judge() bool {
 			return s.complain("a malformed reply (%v, %v)", kind, err)
 		case kind != rsp.Packet:
 			continue // an acknowledgement
-		case len(reply) > 1 && reply[0] == 'O' && string(reply) != "OK":
+		case len(reply) > 1 && reply[0] == 'O' && string(reply) != "OK" && !s.readsBytes(at):
 			printed = true // the reply itself is to come
 			continue
 		}
@@ -397,6 +397,16 @@ func (s *storm) before(at int) [][]byte {
 		all = append(all, q.packet)
 	}
 	return all
+}
+
+// readsBytes says whether the next reply may be memory as it is, as lldb gets it: that may begin like text for the console.
+func (s *storm) readsBytes(at int) bool {
+	for _, q := range s.asked[at:] {
+		if !q.silent && !q.dropped {
+			return len(q.packet) > 0 && q.packet[0] == 'x'
+		}
+	}
+	return false
 }
 
 // answers says whether reply may be one to q. Silence is what a request to run gets here, as the machine runs, unless it
