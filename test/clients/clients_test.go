@@ -96,18 +96,18 @@ func (r *rig) close() {
 }
 
 // serve starts the adapter and the stub of a machine, with nothing but its vmlinux and the directory of its module, and
-// returns the stub's address. Each number of a link is a pair of addresses.
-func (r *rig) serve(t testing.TB, g *guest.Guest, link int) string {
+// returns the stub's address.
+func (r *rig) serve(t testing.TB, g *guest.Guest) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	server, local := fmt.Sprintf("127.89.%d.2", link), fmt.Sprintf("127.89.%d.3", link)
-	adapter, err := r.physgdb.Start(ctx, "adapter at", "adapter", g.Source(), "--listen", server, "--delay", delay)
+	server, local := session.Link()
+	adapter, err := r.physgdb.Start(ctx, "adapter at", "adapter", g.Source(), "--listen", server.String(), "--delay", delay)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stopped(t, "adapter", adapter) }) // which tells at its end what it did
-	stub, address, err := r.physgdb.Serve(ctx, fmt.Sprintf("nettlp://%s?local=%s&requester=01:00", server, local),
+	stub, address, err := r.physgdb.Serve(ctx, fmt.Sprintf("nettlp://%v?local=%v&requester=01:00", server, local),
 		"--vmlinux", g.Kernel.Vmlinux, "--modules", filepath.Dir(g.Kernel.Trouble))
 	if err != nil {
 		t.Fatal(err)
@@ -135,8 +135,8 @@ func stopped(t testing.TB, what string, s *session.Service) {
 // TestClients does every action with every client, one after the other.
 func TestClients(t *testing.T) {
 	r := ready(t)
-	stub := r.serve(t, r.dead, 1)
-	crowdStub := r.serve(t, r.crowd, 2)
+	stub := r.serve(t, r.dead)
+	crowdStub := r.serve(t, r.crowd)
 	var columns []column
 	for _, c := range clients {
 		t.Run(c.name(), func(t *testing.T) {

@@ -5,13 +5,11 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,18 +37,6 @@ type host struct {
 	vmlinux *symbols.Table
 	notices string // file
 	dir     string
-}
-
-// links numbers the addresses of both ends of NetTLP links.
-var links atomic.Uint32
-
-// link returns addresses for both ends of a link that nobody else uses, other processes that test something included.
-func link() (server, client netip.Addr) {
-	n := links.Add(2)
-	end := func(n uint32) netip.Addr {
-		return netip.AddrFrom4([4]byte{127, byte(64 + os.Getpid()%128), byte(n >> 8), byte(n)})
-	}
-	return end(n), end(n + 1)
 }
 
 // physgdb is the command under test.
@@ -179,7 +165,7 @@ func gdb(t testing.TB, file, address string, commands ...string) []session.Step 
 // adapter starts the software adapter over a machine's RAM at an address of its own, and returns the URL for clients.
 func adapter(t testing.TB, h *host, args ...string) string {
 	t.Helper()
-	server, client := link()
+	server, client := session.Link()
 	s, err := physgdb.Start(limited(t, time.Minute), "adapter at", append([]string{
 		"adapter", h.guest.Source(), "--listen", server.String()}, args...)...)
 	if err != nil {

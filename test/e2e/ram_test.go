@@ -13,6 +13,7 @@ import (
 	"physgdb/bridge"
 	"physgdb/bridge/nettlp"
 	"physgdb/gdbstub/rsp"
+	"physgdb/test/session"
 )
 
 // TestOnlyRAMIsTouched reads all over what is mapped, devices among it, as a debugger would, and looks at the adapter for
@@ -62,7 +63,7 @@ func startAdapter(t *testing.T, h *host, ram bridge.RAMMap) (*nettlp.Adapter, st
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, client := link()
+	server, client := session.Link()
 	a, err := nettlp.NewAdapter(bridge.NewGuard(mem, ram), &nettlp.AdapterOptions{Listen: server})
 	if err != nil {
 		t.Fatal(err)
