@@ -13,59 +13,56 @@ import (
 // changed, and a prompt that works.
 func TestActions(t *testing.T) {
 	const cannotRun = "This machine is dead (panicked: sysrq triggered crash; task init"
-	for _, h := range []*host{hosts[0], hosts[3]} {
-		t.Run(h.name, func(t *testing.T) {
-			h.ready(t)
-			address := serve(t, adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux)
-			const check = "p/x nr_cpu_ids" // a word that nothing changes
-			actions := []struct{ command, want string }{
-				{"continue", cannotRun}, {"stepi", cannotRun}, {"nexti", cannotRun}, {"next", cannotRun}, {"step", cannotRun},
-				{"until", cannotRun},
-				{"finish", "Cannot insert breakpoint"},
-				{"advance vfs_read", "Cannot insert breakpoint"},
-				{"break vfs_read", "Breakpoint "},
-				{"continue 1", "Cannot insert breakpoint"},
-				{"delete", ""},
-				{"set var nr_cpu_ids = 7", "Cannot access memory"},
-				{"set var $rax = 7", "only reads"},
-				{"call (int)vfs_read(0, 0, 0, 0)", "Cannot access memory"},
-				{"jump vfs_read", "only reads"},
-				{"reverse-continue", "does not support"},
-				{"monitor nonsense", "try: monitor help"},
-				{"monitor vtop linux_banner", "phys "},
-				{"detach", "detached"},
-				{"target remote " + address, "in panic ("},
-				{"kill", "killed"},
-				{"target remote " + address + " ", "in panic ("},
+	onTwo(t, func(t *testing.T, h *host) {
+		address := serve(t, adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux)
+		const check = "p/x nr_cpu_ids" // a word that nothing changes
+		actions := []struct{ command, want string }{
+			{"continue", cannotRun}, {"stepi", cannotRun}, {"nexti", cannotRun}, {"next", cannotRun}, {"step", cannotRun},
+			{"until", cannotRun},
+			{"finish", "Cannot insert breakpoint"},
+			{"advance vfs_read", "Cannot insert breakpoint"},
+			{"break vfs_read", "Breakpoint "},
+			{"continue 1", "Cannot insert breakpoint"},
+			{"delete", ""},
+			{"set var nr_cpu_ids = 7", "Cannot access memory"},
+			{"set var $rax = 7", "only reads"},
+			{"call (int)vfs_read(0, 0, 0, 0)", "Cannot access memory"},
+			{"jump vfs_read", "only reads"},
+			{"reverse-continue", "does not support"},
+			{"monitor nonsense", "try: monitor help"},
+			{"monitor vtop linux_banner", "phys "},
+			{"detach", "detached"},
+			{"target remote " + address, "in panic ("},
+			{"kill", "killed"},
+			{"target remote " + address + " ", "in panic ("},
+		}
+		var commands []string
+		for _, a := range actions {
+			commands = append(commands, a.command, check)
+		}
+		// gdb reads its types of the kernel when it first needs one, which takes it some ten seconds
+		warm := []string{"p init_task.comm", "ptype vfs_read", "info line vfs_read", check}
+		steps := gdb(t, h.guest.Kernel.Vmlinux, address, append(warm, commands...)...)
+		steps = steps[len(steps)-len(commands)-1:]
+		value := session.Value(steps[0].Output)
+		if value == "" {
+			t.Fatalf("%s: %q", check, steps[0].Output)
+		}
+		for i, a := range actions {
+			did, after := steps[1+2*i], steps[2+2*i]
+			if !strings.Contains(did.Output, a.want) {
+				t.Errorf("%s: %q, want %q in it", a.command, did.Output, a.want)
 			}
-			var commands []string
-			for _, a := range actions {
-				commands = append(commands, a.command, check)
+			if did.Took > time.Second {
+				t.Errorf("%s took %v", a.command, did.Took)
 			}
-			// gdb reads its types of the kernel when it first needs one, which takes it some ten seconds
-			warm := []string{"p init_task.comm", "ptype vfs_read", "info line vfs_read", check}
-			steps := gdb(t, h.guest.Kernel.Vmlinux, address, append(warm, commands...)...)
-			steps = steps[len(steps)-len(commands)-1:]
-			value := session.Value(steps[0].Output)
-			if value == "" {
-				t.Fatalf("%s: %q", check, steps[0].Output)
+			gone := a.command == "detach" || a.command == "kill"
+			if got := session.Value(after.Output); got != value && !gone {
+				t.Errorf("after %s: %q, want %s", a.command, after.Output, value)
 			}
-			for i, a := range actions {
-				did, after := steps[1+2*i], steps[2+2*i]
-				if !strings.Contains(did.Output, a.want) {
-					t.Errorf("%s: %q, want %q in it", a.command, did.Output, a.want)
-				}
-				if did.Took > time.Second {
-					t.Errorf("%s took %v", a.command, did.Took)
-				}
-				gone := a.command == "detach" || a.command == "kill"
-				if got := session.Value(after.Output); got != value && !gone {
-					t.Errorf("after %s: %q, want %s", a.command, after.Output, value)
-				}
-				t.Logf("%-36s %4d ms  %s", a.command, did.Took.Milliseconds(), strings.ReplaceAll(did.Output, "\n", " / "))
-			}
-		})
-	}
+			t.Logf("%-36s %4d ms  %s", a.command, did.Took.Milliseconds(), strings.ReplaceAll(did.Output, "\n", " / "))
+		}
+	})
 }
 
 // TestUnreadableMemory asks for what cannot be read: gdb says so, and monitor vtop and physgdb vtop name the entry that

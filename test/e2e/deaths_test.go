@@ -36,32 +36,29 @@ var deaths = []*host{
 
 // TestTheDeadExplainThemselves has nothing but the RAM and the vmlinux of each machine: no CR3, no notice, no map.
 func TestTheDeadExplainThemselves(t *testing.T) {
-	for _, h := range slices.Concat(hosts, deaths) {
-		t.Run(h.name, func(t *testing.T) {
-			h.ready(t)
-			if slices.Contains(deaths, h) {
-				defer h.close()
-			}
-			for _, sub := range []struct {
-				name string
-				test func(*testing.T, *host)
-			}{
-				{"the kernel is found", kernelIsFound},
-				{"ps", psEqualsProc},
-				{"the panic's backtrace", panicBacktrace},
-				{"the registers of an oops", oopsRegisters},
-				{"the other CPU", otherCPU},
-				{"every task's backtrace", everyBacktrace},
-				{"dmesg", dmesgEqualsSerial},
-				{"modules", modulesEqualSys},
-				{"gdb", gdbSeesTasks},
-				{"the spinner as a program", spinnerAsProgram},
-				{"symbols of a module in gdb", moduleSymbols},
-			} {
-				t.Run(sub.name, func(t *testing.T) { sub.test(t, h) })
-			}
-		})
-	}
+	each(t, slices.Concat(hosts, deaths), func(t *testing.T, h *host) {
+		if slices.Contains(deaths, h) {
+			defer h.close()
+		}
+		for _, sub := range []struct {
+			name string
+			test func(*testing.T, *host)
+		}{
+			{"the kernel is found", kernelIsFound},
+			{"ps", psEqualsProc},
+			{"the panic's backtrace", panicBacktrace},
+			{"the registers of an oops", oopsRegisters},
+			{"the other CPU", otherCPU},
+			{"every task's backtrace", everyBacktrace},
+			{"dmesg", dmesgEqualsSerial},
+			{"modules", modulesEqualSys},
+			{"gdb", gdbSeesTasks},
+			{"the spinner as a program", spinnerAsProgram},
+			{"symbols of a module in gdb", moduleSymbols},
+		} {
+			t.Run(sub.name, func(t *testing.T) { sub.test(t, h) })
+		}
+	})
 }
 
 // explain runs a command on a machine's RAM and vmlinux alone.

@@ -17,7 +17,7 @@ import (
 
 // TestFilesOfTheMachine has gdb fetch the machine's files, and compares them with what the machine showed of them itself.
 func TestFilesOfTheMachine(t *testing.T) {
-	on(t, func(t *testing.T, h *host) {
+	onTwo(t, func(t *testing.T, h *host) {
 		dir := t.TempDir()
 		var commands []string
 		for _, name := range []string{"/proc/cmdline", "/proc/iomem", "/proc/kallsyms", "/proc/modules", "/proc/version", "/dmesg"} {
@@ -86,7 +86,7 @@ func (h *host) checkKallsyms(t *testing.T, text string) {
 
 // TestPhysicalMode compares physical memory as gdb shows it with what QEMU has there.
 func TestPhysicalMode(t *testing.T) {
-	on(t, func(t *testing.T, h *host) {
+	onTwo(t, func(t *testing.T, h *host) {
 		banner := h.guest.Facts.Kallsyms["linux_banner"]
 		pa := h.gva2gpa(t, banner)
 		address := serve(t, adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux)

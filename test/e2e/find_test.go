@@ -15,47 +15,44 @@ import (
 // TestFind searches memory with gdb's find, with monitor find and with physgdb find, and compares what they find with
 // what QEMU saves of the same memory.
 func TestFind(t *testing.T) {
-	for _, h := range []*host{hosts[0], hosts[3]} {
-		t.Run(h.name, func(t *testing.T) {
-			h.ready(t)
-			const size, word = 1 << 20, "Linux version "
-			start := h.guest.Facts.Kallsyms["linux_banner"] &^ 0xffff
-			places := occurrences(saved(t, h, start, size), word)
-			if len(places) == 0 {
-				t.Fatal("QEMU has no banner")
+	onTwo(t, func(t *testing.T, h *host) {
+		const size, word = 1 << 20, "Linux version "
+		start := h.guest.Facts.Kallsyms["linux_banner"] &^ 0xffff
+		places := occurrences(saved(t, h, start, size), word)
+		if len(places) == 0 {
+			t.Fatal("QEMU has no banner")
+		}
+		s, address, err := physgdb.Serve(limited(t, time30s), h.guest.Source(), "--notify", h.notices,
+			"--vmlinux", h.guest.Kernel.Vmlinux, "--log-level", "debug")
+		if err != nil {
+			t.Fatal(err)
+		}
+		arguments := fmt.Sprintf("%#x, +%#x, \"%s\"", start, size, word)
+		// of a string, gdb would look for the NUL as well
+		find := fmt.Sprintf("find %#x, +%#x, '%s'", start, size, strings.Join(strings.Split(word, ""), "', '"))
+		absent := fmt.Sprintf("find %#x, +%#x, \"no such text in a kernel\"", start, size)
+		steps := gdb(t, "", address, absent, find, "monitor find "+arguments)
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+		if out := session.Find(steps, absent); out != "Pattern not found." {
+			t.Errorf("what is not there: %q", out)
+		}
+		r := run(t, "find", h.guest.Source(), "--notify", h.notices, fmt.Sprintf("%#x", start), fmt.Sprintf("+%#x", size),
+			`"`+word+`"`)
+		for who, out := range map[string]string{
+			"gdb": session.Find(steps, find), "monitor find": session.Find(steps, "monitor find "+arguments),
+			"physgdb find": r.Stdout,
+		} {
+			if got := addresses(out); !slices.Equal(got, at(start, places)) {
+				t.Errorf("%s finds %#x, QEMU has %#x\n%s", who, got, at(start, places), out)
 			}
-			s, address, err := physgdb.Serve(limited(t, time30s), h.guest.Source(), "--notify", h.notices,
-				"--vmlinux", h.guest.Kernel.Vmlinux, "--log-level", "debug")
-			if err != nil {
-				t.Fatal(err)
-			}
-			arguments := fmt.Sprintf("%#x, +%#x, \"%s\"", start, size, word)
-			// of a string, gdb would look for the NUL as well
-			find := fmt.Sprintf("find %#x, +%#x, '%s'", start, size, strings.Join(strings.Split(word, ""), "', '"))
-			absent := fmt.Sprintf("find %#x, +%#x, \"no such text in a kernel\"", start, size)
-			steps := gdb(t, "", address, absent, find, "monitor find "+arguments)
-			if err := s.Stop(); err != nil {
-				t.Error(err)
-			}
-			if out := session.Find(steps, absent); out != "Pattern not found." {
-				t.Errorf("what is not there: %q", out)
-			}
-			r := run(t, "find", h.guest.Source(), "--notify", h.notices, fmt.Sprintf("%#x", start), fmt.Sprintf("+%#x", size),
-				`"`+word+`"`)
-			for who, out := range map[string]string{
-				"gdb": session.Find(steps, find), "monitor find": session.Find(steps, "monitor find "+arguments),
-				"physgdb find": r.Stdout,
-			} {
-				if got := addresses(out); !slices.Equal(got, at(start, places)) {
-					t.Errorf("%s finds %#x, QEMU has %#x\n%s", who, got, at(start, places), out)
-				}
-			}
-			// one search for what is absent; one for each place and one more, as gdb goes on behind each
-			if n := strings.Count(s.Stderr(), `packet="qSearch:memory:`); n != 1+len(places)+1 {
-				t.Errorf("%d searches, want %d", n, 1+len(places)+1)
-			}
-		})
-	}
+		}
+		// one search for what is absent; one for each place and one more, as gdb goes on behind each
+		if n := strings.Count(s.Stderr(), `packet="qSearch:memory:`); n != 1+len(places)+1 {
+			t.Errorf("%d searches, want %d", n, 1+len(places)+1)
+		}
+	})
 }
 
 // saved is what QEMU has of the memory at a virtual address.
@@ -104,24 +101,21 @@ func addresses(text string) (all []uint64) {
 // TestCompareSections has gdb compare vmlinux with memory. What the kernel never writes to is equal; its code is not, as
 // it patches itself.
 func TestCompareSections(t *testing.T) {
-	for _, h := range []*host{hosts[0], hosts[3]} {
-		t.Run(h.name, func(t *testing.T) {
-			h.ready(t)
-			for _, source := range []string{h.guest.Source(), adapter(t, h)} {
-				address := serve(t, source, "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux)
-				steps := gdb(t, h.guest.Kernel.Vmlinux, address, "compare-sections")
-				out := session.Find(steps, "compare-sections")
-				for section, want := range map[string]string{
-					".notes": "matched.", ".BTF": "matched.", "__ksymtab_strings": "matched.", ".orc_unwind": "matched.",
-					".text": "MIS-MATCHED!", ".data": "MIS-MATCHED!",
-				} {
-					if !sectionIs(out, section, want) {
-						t.Errorf("%s is not %s:\n%s", section, want, out)
-					}
+	onTwo(t, func(t *testing.T, h *host) {
+		for _, source := range []string{h.guest.Source(), adapter(t, h)} {
+			address := serve(t, source, "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux)
+			steps := gdb(t, h.guest.Kernel.Vmlinux, address, "compare-sections")
+			out := session.Find(steps, "compare-sections")
+			for section, want := range map[string]string{
+				".notes": "matched.", ".BTF": "matched.", "__ksymtab_strings": "matched.", ".orc_unwind": "matched.",
+				".text": "MIS-MATCHED!", ".data": "MIS-MATCHED!",
+			} {
+				if !sectionIs(out, section, want) {
+					t.Errorf("%s is not %s:\n%s", section, want, out)
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 // sectionIs reports whether gdb says something of a section.

@@ -214,10 +214,12 @@ func TestInfo(t *testing.T) {
 
 // TestGDBLendsItsSymbols gives the vmlinux to gdb alone: once connected, every task is there all the same.
 func TestGDBLendsItsSymbols(t *testing.T) {
-	on(t, func(t *testing.T, h *host) {
+	onTwo(t, func(t *testing.T, h *host) {
 		address := serve(t, adapter(t, h))
 		dead := fmt.Sprintf("thread find %s", h.guest.Facts.PanicMessage)
-		steps := gdb(t, h.guest.Kernel.Vmlinux, address, "info threads", dead, "thread 2", "bt", "monitor ps", "monitor info")
+		const banner = "x/s linux_banner"
+		steps := gdb(t, h.guest.Kernel.Vmlinux, address, "info threads", dead, "thread 2", "bt", "monitor ps", "monitor info",
+			"add-symbol-file "+h.guest.ClockELF(), banner)
 		threads := session.Find(steps, "info threads")
 		for _, want := range h.guest.Facts.Threads {
 			name := fmt.Sprintf("Thread 1.%d %q", want.TID, want.Comm)
@@ -231,6 +233,9 @@ func TestGDBLendsItsSymbols(t *testing.T) {
 		want := session.TrimTrace(h.guest.Facts.CallTrace)
 		if diff := cmp.Diff(want, session.Trace(session.Find(steps, "bt"), h.vmlinux, h.slide(t))); diff != "" {
 			t.Errorf("(-log +gdb):\n%s", diff)
+		}
+		if out := session.Find(steps, banner); !strings.Contains(out, "Linux version ") { // it was asked again which file it has
+			t.Errorf("with a program loaded, too, the kernel is not shown: %q", out)
 		}
 		if out := session.Find(steps, "monitor info"); !strings.Contains(out, "which the debugger lent") {
 			t.Errorf("monitor info does not tell whose symbols these are:\n%s", out)

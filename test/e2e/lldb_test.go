@@ -87,7 +87,7 @@ func (l *lldb) close() {
 
 // TestLLDB compares what lldb shows of a machine with what it said itself, and with QEMU.
 func TestLLDB(t *testing.T) {
-	on(t, func(t *testing.T, h *host) {
+	onTwo(t, func(t *testing.T, h *host) {
 		l := startLLDB(t, h.plainVmlinux(t), h.stub(t))
 		defer l.close()
 		facts := &h.guest.Facts
@@ -211,7 +211,7 @@ func (h *host) endOf(bt string) string {
 // a prompt that works.
 func TestLLDBActions(t *testing.T) {
 	const cannotRun = "This machine is dead (panicked: sysrq triggered crash; task init"
-	on(t, func(t *testing.T, h *host) {
+	onTwo(t, func(t *testing.T, h *host) {
 		l := startLLDB(t, h.plainVmlinux(t), serve(t, adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux))
 		defer l.close()
 		nr := h.guest.Facts.Kallsyms["nr_cpu_ids"]
@@ -269,7 +269,7 @@ func TestLLDBWithTypes(t *testing.T) {
 
 // TestLLDBWithoutAFile has no vmlinux on lldb's side.
 func TestLLDBWithoutAFile(t *testing.T) {
-	on(t, func(t *testing.T, h *host) {
+	onTwo(t, func(t *testing.T, h *host) {
 		l := startLLDB(t, "", h.stub(t))
 		defer l.close()
 		h.lldbReads(l)
@@ -287,7 +287,7 @@ func (h *host) isIn(function string, addr uint64) bool {
 
 // TestLLDBReadsAProcess sets cr3 to that of a process and reads its memory.
 func TestLLDBReadsAProcess(t *testing.T) {
-	on(t, func(t *testing.T, h *host) {
+	onTwo(t, func(t *testing.T, h *host) {
 		l := startLLDB(t, "", h.stub(t))
 		defer l.close()
 		l.says("settings set target.process.disable-memory-cache true")

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,6 +59,7 @@ func testMain(m *testing.M) int {
 		h.dir = filepath.Join(dir, h.name)
 		defer h.close()
 	}
+	defer preparing.Wait()
 	return m.Run()
 }
 
@@ -70,20 +72,50 @@ func (h *host) close() {
 // on runs a test on every machine.
 func on(t *testing.T, test func(t *testing.T, h *host)) {
 	t.Helper()
-	for _, h := range hosts {
-		t.Run(h.name, func(t *testing.T) { test(t, h.ready(t)) })
+	each(t, hosts, test)
+}
+
+// onTwo runs a test on two machines that differ in all: the kernel, the depth of paging.
+func onTwo(t *testing.T, test func(t *testing.T, h *host)) {
+	t.Helper()
+	each(t, []*host{hosts[0], hosts[3]}, test)
+}
+
+// each runs a test on some machines. While it looks at one, the next one dies.
+func each(t *testing.T, some []*host, test func(t *testing.T, h *host)) {
+	t.Helper()
+	for i, h := range some {
+		t.Run(h.name, func(t *testing.T) {
+			h.ready(t)
+			if i+1 < len(some) {
+				some[i+1].prepare()
+			}
+			test(t, h)
+		})
+	}
+}
+
+// preparing are the machines that are made in the background.
+var preparing sync.WaitGroup
+
+// prepare lets the machine die in the background, if all tests are run: else nobody might want it.
+func (h *host) prepare() {
+	if flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.bench").Value.String() == "" {
+		preparing.Go(h.makeOnce)
 	}
 }
 
 // ready lets the machine die if it has not yet.
 func (h *host) ready(t testing.TB) *host {
 	t.Helper()
-	h.once.Do(func() { h.err = h.make() })
+	h.makeOnce()
 	if h.err != nil {
 		t.Fatal(h.err)
 	}
 	return h
 }
+
+func (h *host) makeOnce() { h.once.Do(func() { h.err = h.make() }) }
 
 func (h *host) make() error {
 	if err := os.Mkdir(h.dir, 0o700); err != nil {

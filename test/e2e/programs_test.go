@@ -13,7 +13,7 @@ import (
 // TestPrograms attaches gdb to a process of the machine, beside the kernel, and compares what it shows with what the process
 // said of itself.
 func TestPrograms(t *testing.T) {
-	on(t, func(t *testing.T, h *host) {
+	onTwo(t, func(t *testing.T, h *host) {
 		pid, threads := h.process(t, "clock")
 		address := serve(t, adapter(t, h), "--vmlinux", h.guest.Kernel.Vmlinux)
 		const number, last, base, inside = "p 'main.UnixTimeNow'", "p 'main.Last'.Number", "p/x $fs_base", "info symbol $pc"
