@@ -17,13 +17,8 @@ type Link struct {
 	Seed    uint64        // of the random numbers, so that a run can be repeated
 }
 
-const (
-	// reorderHold is for how long at most a completion is held back so that others overtake it.
-	reorderHold = 200 * time.Microsecond
-	// spinBelow is when to stop sleeping and to watch the clock: sleeps end up to a millisecond late, and are asked for
-	// in whole ones.
-	spinBelow = 2 * time.Millisecond
-)
+// reorderHold is for how long at most a completion is held back so that others overtake it.
+const reorderHold = 200 * time.Microsecond
 
 // link sends an adapter's datagrams, well or badly.
 type link struct {
@@ -102,15 +97,12 @@ func (l *link) release(now time.Duration) {
 	l.queue = slices.Delete(l.queue, 0, n)
 }
 
-// patience returns how long the adapter may sleep: not at all when something is due so soon that it would oversleep.
+// patience returns how long the adapter may sleep.
 func (l *link) patience(now time.Duration) time.Duration {
 	if len(l.queue) == 0 {
 		return forever
 	}
-	if left := l.queue[0].due - now; left >= spinBelow {
-		return left - spinBelow
-	}
-	return 0
+	return max(l.queue[0].due-now, 0)
 }
 
 func (l *link) send(port uint8, to *unix.RawSockaddrInet4, datagram []byte) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,8 +17,12 @@ const (
 	// MaxTags is how many tags the eight bits of a TLP's tag field tell apart.
 	MaxTags = 256
 
-	wakeEvent = -1 // stands for the eventfd where an epoll event names its port
-	forever   = time.Duration(-1)
+	wakeEvent  = -1 // stands for the eventfd where an epoll event names its port
+	timerEvent = -2 // stands for the timer
+	forever    = time.Duration(-1)
+
+	// coarse is from when on a wait may be late by a millisecond.
+	coarse = 20 * time.Millisecond
 )
 
 // ports is one UDP socket per tag and what is needed to wait for any of them. Whoever holds the turn uses it; only wake
@@ -26,12 +31,13 @@ type ports struct {
 	fds    []int // by tag
 	epoll  int
 	event  int // eventfd: readable after wake
+	timer  int // timerfd, for waits that are to be exact
 	events []unix.EpollEvent
 }
 
 // openPorts binds n sockets from base on. If remote is valid, each talks to the same port there and to nothing else.
 func openPorts(local, remote netip.Addr, base uint16, n int) (*ports, error) {
-	p := &ports{epoll: -1, event: -1, events: make([]unix.EpollEvent, n+1)}
+	p := &ports{epoll: -1, event: -1, timer: -1, events: make([]unix.EpollEvent, n+2)}
 	if err := p.open(local, remote, base, n); err != nil {
 		p.close()
 		return nil, err
@@ -46,7 +52,13 @@ func (p *ports) open(local, remote netip.Addr, base uint16, n int) (err error) {
 	if p.event, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		return fmt.Errorf("eventfd: %w", err)
 	}
-	if err = p.watch(p.event, wakeEvent); err != nil {
+	if err = p.watch(p.event, wakeEvent, 0); err != nil {
+		return err
+	}
+	if p.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+		return fmt.Errorf("timer: %w", err)
+	}
+	if err = p.watch(p.timer, timerEvent, unix.EPOLLET); err != nil { // it is set anew, never read
 		return err
 	}
 	for i := range n {
@@ -62,15 +74,16 @@ func (p *ports) open(local, remote netip.Addr, base uint16, n int) (err error) {
 				return fmt.Errorf("no way from %s to %s: %w", local, remote, err)
 			}
 		}
-		if err := p.watch(fd, int32(i)); err != nil {
+		if err := p.watch(fd, int32(i), 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *ports) watch(fd int, name int32) error {
-	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: name}); err != nil {
+func (p *ports) watch(fd int, name int32, how uint32) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN | how, Fd: name}
+	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
 	return nil
@@ -89,7 +102,7 @@ func explainBind(at netip.AddrPort, err error) error {
 
 // close frees the sockets. Nobody may use p then, nor be about to wake it.
 func (p *ports) close() {
-	for _, fd := range append(p.fds, p.event, p.epoll) {
+	for _, fd := range append(p.fds, p.event, p.timer, p.epoll) {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
@@ -100,18 +113,38 @@ func (p *ports) close() {
 func (p *ports) send(tag uint8, datagram []byte) error         { return sendTo(p.fds[tag], datagram, nil) }
 func (p *ports) recv(tag uint8, buf []byte) (n int, err error) { return recvFrom(p.fds[tag], buf, nil) }
 
-// wait returns what became ready within d: at most one event per port, named by its Fd field, or wakeEvent. Parts of
-// milliseconds count as whole ones.
+// wait returns what became ready within d: at most one event per port, named by its Fd field, or wakeEvent.
 func (p *ports) wait(d time.Duration) ([]unix.EpollEvent, error) {
 	ms := -1
-	if d != forever {
+	switch {
+	case d == forever:
+	case d > 0 && d < coarse:
+		if err := p.arm(d); err != nil {
+			return nil, err
+		}
+	default:
 		ms = int((d + time.Millisecond - 1) / time.Millisecond)
 	}
 	n, err := unix.EpollWait(p.epoll, p.events, ms)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	return p.events[:max(n, 0)], nil
+	ready := p.events[:max(n, 0)]
+	for i := range ready {
+		if ready[i].Fd == timerEvent {
+			return slices.Delete(ready, i, i+1), nil
+		}
+	}
+	return ready, nil
+}
+
+// arm makes the next wait return after d: epoll itself counts in milliseconds.
+func (p *ports) arm(d time.Duration) error {
+	when := unix.ItimerSpec{Value: unix.NsecToTimespec(d.Nanoseconds())}
+	if err := unix.TimerfdSettime(p.timer, 0, &when, nil); err != nil {
+		return fmt.Errorf("timer: %w", err)
+	}
+	return nil
 }
 
 // wake makes the present wait, or the next, return.
