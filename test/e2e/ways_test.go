@@ -226,7 +226,8 @@ func TestOtherAddresses(t *testing.T) {
 // TestTheStubEndsAtOnce, also while a client waits for a bridge that does not answer.
 func TestTheStubEndsAtOnce(t *testing.T) {
 	h := hosts[0].ready(t)
-	bridge, err := physgdb.Start(limited(t, time.Minute), "adapter at", "adapter", h.guest.Source(), "--listen", "127.88.255.2")
+	server, client := session.Link()
+	bridge, err := physgdb.Start(limited(t, time.Minute), "adapter at", "adapter", h.guest.Source(), "--listen", server.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +235,7 @@ func TestTheStubEndsAtOnce(t *testing.T) {
 	defer bridge.Signal(syscall.SIGCONT)
 	path := filepath.Join(t.TempDir(), "dead")
 	s, err := physgdb.Start(limited(t, time.Minute), "listening on ", "serve", "--listen", "unix:"+path,
-		"nettlp://127.88.255.2?local=127.88.255.3&requester=01:00", "--vmlinux", h.guest.Kernel.Vmlinux)
+		fmt.Sprintf("nettlp://%v?local=%v&requester=01:00", server, client), "--vmlinux", h.guest.Kernel.Vmlinux)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +255,7 @@ func TestTheStubEndsAtOnce(t *testing.T) {
 	if err := s.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Stop(); err != nil || s.Stderr() != "" {
+	if err := s.Wait(); err != nil || s.Stderr() != "" { // a second signal would kill it
 		t.Errorf("%v: %s", err, s.Stderr())
 	}
 	if took := time.Since(began); took > time.Second {

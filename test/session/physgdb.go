@@ -129,6 +129,11 @@ func (s *Service) Signal(signal os.Signal) error { return s.cmd.Process.Signal(s
 // Stop ends the command as Ctrl-C does and waits for it. The error is for an exit status other than 0.
 func (s *Service) Stop() error {
 	_ = s.cmd.Process.Signal(os.Interrupt) // it may have ended by itself
+	return s.Wait()
+}
+
+// Wait waits until the command ends. The error is for an exit status other than 0.
+func (s *Service) Wait() error {
 	<-s.exited
 	return s.err
 }
