@@ -45,7 +45,7 @@ func (a asker) send(tlp []byte) (answers [][]byte) {
 	if err := a.p.send(0, append(Stamp{}.AppendTo(nil), tlp...)); err != nil {
 		a.t.Fatal(err)
 	}
-	buf := make([]byte, maxDatagram)
+	buf := make([]byte, maxTrain)
 	for {
 		ready, err := a.p.wait(50 * time.Millisecond)
 		if err != nil {
@@ -54,8 +54,12 @@ func (a asker) send(tlp []byte) (answers [][]byte) {
 		if len(ready) == 0 {
 			return answers
 		}
-		if n, err := a.p.recv(0, buf); err == nil {
-			answers = append(answers, append([]byte(nil), buf[:n]...))
+		came, err := a.p.recv(0, buf)
+		if err != nil {
+			continue
+		}
+		for d, ok := came.next(); ok; d, ok = came.next() {
+			answers = append(answers, append([]byte(nil), d...))
 		}
 	}
 }

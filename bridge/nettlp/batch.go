@@ -15,8 +15,8 @@ import (
 
 const (
 	never = time.Duration(math.MaxInt64)
-	// burst is how many datagrams are taken off one socket before the others have their turn: the completions of a 4 KiB
-	// read at an RCB of 64 bytes.
+	// burst is how often one socket is received from before the others have their turn: for each of the completions of a
+	// 4 KiB read at an RCB of 64 bytes, should none of them travel together.
 	burst = 64
 )
 
@@ -47,7 +47,7 @@ func newBatch(c *Client, p *ports) *batch {
 		ports:   p,
 		epoch:   time.Now(),
 		out:     make([]byte, 0, stampSize+header4DW),
-		in:      make([]byte, maxDatagram),
+		in:      make([]byte, maxTrain),
 		tags:    newTagPool(c.opts.pool),
 		flights: make([]flight, c.opts.pool),
 		expires: never,
@@ -210,7 +210,7 @@ func (b *batch) drain(tag uint8) {
 func (b *batch) receive(tag uint8) {
 	f := &b.flights[tag]
 	for range burst {
-		n, err := b.ports.recv(tag, b.in)
+		t, err := b.ports.recv(tag, b.in)
 		switch {
 		case err == unix.EAGAIN:
 			return
@@ -220,13 +220,22 @@ func (b *batch) receive(tag uint8) {
 		case err != nil && f.active:
 			b.bounce(tag, err)
 			return
-		case err == nil && f.active:
-			b.take(tag, b.in[:n])
 		case err == nil:
-			b.late(tag, b.in[:n])
+			b.takeAll(tag, &t)
 		}
 		if !f.active {
 			return
+		}
+	}
+}
+
+// takeAll looks at the datagrams that came together on the port of a tag. Some may outlast the flight.
+func (b *batch) takeAll(tag uint8, t *train) {
+	for datagram, ok := t.next(); ok; datagram, ok = t.next() {
+		if b.flights[tag].active {
+			b.take(tag, datagram)
+		} else {
+			b.late(tag, datagram)
 		}
 	}
 }

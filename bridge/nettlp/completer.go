@@ -40,6 +40,7 @@ func (a *Adapter) receive(ctx context.Context, port uint8) {
 		a.counters.requests.Add(1)
 		a.read(ctx, j)
 	}
+	a.link.release(j.arrival)
 }
 
 // read answers a memory read.

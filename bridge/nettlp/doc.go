@@ -9,6 +9,9 @@
 // source and destination alike. The machine answers with completions (CplD), several per request if it likes; each names
 // its place by the count of bytes still to come. Lost requests are sent again, by turns on the same tag and on another.
 //
+// What datagrams cost is most of what a read costs, so completions of one length that are due together travel as one, where
+// the kernels at both ends can do that (UDP_SEGMENT, UDP_GRO). It changes neither what is on the wire, nor what is believed.
+//
 // The goroutine that wants the data sends, waits and receives itself, so a read costs little more than the round trip.
 // In return one batch is in the air at a time: others wait for their turn.
 //

@@ -25,10 +25,11 @@ type link struct {
 	Link
 	ports   *ports
 	dropped func()
-	perfect bool
 	rand    *rand.Rand
 	queue   []held   // sorted by due
 	spare   [][]byte // buffers of datagrams that were sent
+	trains  bool     // whether the kernel takes several datagrams as one
+	sender  trainSender
 }
 
 // held is a datagram on its way.
@@ -42,7 +43,7 @@ type held struct {
 func newLink(l Link, p *ports, dropped func()) *link {
 	seed := l.Seed
 	l.Seed = 0
-	return &link{Link: l, ports: p, dropped: dropped, perfect: l == Link{}, rand: rand.New(rand.NewPCG(seed, seed))}
+	return &link{Link: l, ports: p, dropped: dropped, rand: rand.New(rand.NewPCG(seed, seed))}
 }
 
 func (l *link) chance(p float64) bool { return p > 0 && l.rand.Float64() < p }
@@ -56,12 +57,8 @@ func (l *link) loses() bool {
 	return lost
 }
 
-// transmit sends a datagram that answers what arrived at the given time.
+// transmit takes a datagram that answers what arrived at the given time; release sends it.
 func (l *link) transmit(port uint8, to *unix.RawSockaddrInet4, datagram []byte, arrival time.Duration) {
-	if l.perfect {
-		l.send(port, to, datagram)
-		return
-	}
 	if !l.loses() {
 		l.hold(port, to, datagram, arrival)
 	}
@@ -89,12 +86,33 @@ func (l *link) hold(port uint8, to *unix.RawSockaddrInet4, datagram []byte, arri
 // release sends what is due.
 func (l *link) release(now time.Duration) {
 	n := 0
-	for ; n < len(l.queue) && l.queue[n].due <= now; n++ {
-		h := &l.queue[n]
-		l.send(h.port, &h.to, h.datagram)
-		l.spare = append(l.spare, h.datagram)
+	for n < len(l.queue) && l.queue[n].due <= now {
+		k := l.couple(l.queue[n:], now)
+		l.send(l.queue[n : n+k])
+		n += k
+	}
+	for i := range l.queue[:n] {
+		l.spare = append(l.spare, l.queue[i].datagram)
 	}
 	l.queue = slices.Delete(l.queue, 0, n)
+}
+
+// couple returns how many of the first datagrams of a queue, which is not empty, are due and can travel as one.
+func (l *link) couple(queue []held, now time.Duration) (n int) {
+	first := &queue[0]
+	segment := len(first.datagram)
+	size := segment
+	for n = 1; l.trains && n < min(len(queue), maxSegments); n++ {
+		h := &queue[n]
+		size += len(h.datagram)
+		if h.due > now || h.port != first.port || h.to != first.to || len(h.datagram) > segment || size > maxSent {
+			return n
+		}
+		if len(h.datagram) < segment {
+			return n + 1
+		}
+	}
+	return n
 }
 
 // patience returns how long the adapter may sleep.
@@ -105,8 +123,38 @@ func (l *link) patience(now time.Duration) time.Duration {
 	return max(l.queue[0].due-now, 0)
 }
 
-func (l *link) send(port uint8, to *unix.RawSockaddrInet4, datagram []byte) {
-	if err := sendTo(l.ports.fds[port], datagram, to); err != nil {
-		l.dropped()
+// send sends datagrams that can travel as one.
+func (l *link) send(together []held) {
+	if len(together) == 1 || !l.sendTrain(together) {
+		l.sendEach(together)
+	}
+}
+
+// sendTrain reports false if it cannot be done: for this way, or in general, the kernel will not have it, and is not asked
+// again. Which error says so depends on its version, and whether the device or the MTU is what is wrong.
+func (l *link) sendTrain(together []held) bool {
+	for i := range together {
+		l.sender.add(together[i].datagram)
+	}
+	first := &together[0]
+	switch err := l.sender.send(l.ports.fds[first.port], len(first.datagram), &first.to); err {
+	case nil:
+	case unix.EINVAL, unix.EMSGSIZE, unix.EIO, unix.EOPNOTSUPP, unix.ENOPROTOOPT:
+		l.trains = false
+		return false
+	default:
+		for range together {
+			l.dropped()
+		}
+	}
+	return true
+}
+
+func (l *link) sendEach(together []held) {
+	for i := range together {
+		h := &together[i]
+		if err := sendTo(l.ports.fds[h.port], h.datagram, &h.to); err != nil {
+			l.dropped()
+		}
 	}
 }

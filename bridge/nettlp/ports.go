@@ -30,9 +30,11 @@ const (
 type ports struct {
 	fds    []int // by tag
 	epoll  int
-	event  int // eventfd: readable after wake
-	timer  int // timerfd, for waits that are to be exact
+	event  int       // eventfd: readable after wake
+	timer  int       // timerfd, for waits that are to be exact
+	rings  time.Time // when the timer ends a wait
 	events []unix.EpollEvent
+	in     trainReceiver
 }
 
 // openPorts binds n sockets from base on. If remote is valid, each talks to the same port there and to nothing else.
@@ -73,6 +75,7 @@ func (p *ports) open(local, remote netip.Addr, base uint16, n int) (err error) {
 			if err != nil {
 				return fmt.Errorf("no way from %s to %s: %w", local, remote, err)
 			}
+			acceptTrains(fd)
 		}
 		if err := p.watch(fd, int32(i), 0); err != nil {
 			return err
@@ -109,11 +112,13 @@ func (p *ports) close() {
 	}
 }
 
-// send and recv move one datagram on the port of a tag, to and from the remote given to openPorts. They never wait.
-func (p *ports) send(tag uint8, datagram []byte) error         { return sendTo(p.fds[tag], datagram, nil) }
-func (p *ports) recv(tag uint8, buf []byte) (n int, err error) { return recvFrom(p.fds[tag], buf, nil) }
+// send and recv move datagrams on the port of a tag, to and from the remote given to openPorts: one, or what of one length
+// travelled together, at most maxTrain bytes. They never wait.
+func (p *ports) send(tag uint8, datagram []byte) error           { return sendTo(p.fds[tag], datagram, nil) }
+func (p *ports) recv(tag uint8, buf []byte) (t train, err error) { return p.in.recv(p.fds[tag], buf) }
 
-// wait returns what became ready within d: at most one event per port, named by its Fd field, or wakeEvent.
+// wait returns what became ready within d: at most one event per port, named by its Fd field, or wakeEvent. It may return
+// early with nothing.
 func (p *ports) wait(d time.Duration) ([]unix.EpollEvent, error) {
 	ms := -1
 	switch {
@@ -138,8 +143,15 @@ func (p *ports) wait(d time.Duration) ([]unix.EpollEvent, error) {
 	return ready, nil
 }
 
-// arm makes the next wait return after d: epoll itself counts in milliseconds.
+// arm makes the next wait return after d: epoll itself counts in milliseconds. A timer that is to ring before that anyway
+// is left alone, as most waits end otherwise, and setting it costs more than being called once too often.
 func (p *ports) arm(d time.Duration) error {
+	now := time.Now()
+	until := now.Add(d)
+	if p.rings.After(now) && !p.rings.After(until) {
+		return nil
+	}
+	p.rings = until
 	when := unix.ItimerSpec{Value: unix.NsecToTimespec(d.Nanoseconds())}
 	if err := unix.TimerfdSettime(p.timer, 0, &when, nil); err != nil {
 		return fmt.Errorf("timer: %w", err)

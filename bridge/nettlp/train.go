@@ -1,0 +1,116 @@
+package nettlp
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The kernel carries datagrams of one length, with the same ends, as one: through its whole stack, and over a loopback
+// device from sender to receiver. That is most of what many small datagrams cost. udp(7) calls it segmentation offload,
+// UDP_SEGMENT (since Linux 4.18) and UDP_GRO (since 5.0). On the wire, and to a receiver that did not ask for it, they are
+// datagrams like others.
+
+const (
+	// maxSegments is how many datagrams may be sent as one (UDP_MAX_SEGMENTS in Linux include/linux/udp.h, until 6.7).
+	maxSegments = 64
+	// maxSent is how many bytes: what an IPv4 packet holds next to its own header and UDP's.
+	maxSent = 1<<16 - 1 - 20 - 8
+	// maxTrain is how many bytes may come as one.
+	maxTrain = 1 << 16
+)
+
+// train is what one receive brought: datagrams of one length, but for the last, which may be shorter; most often just one.
+type train struct {
+	rest    []byte
+	segment int // length of each but the last; 0 if there is but one
+	ended   bool
+}
+
+// next takes the first datagram off the train, which may be empty. It reports false when there are no more.
+func (t *train) next() (datagram []byte, ok bool) {
+	if t.ended {
+		return nil, false
+	}
+	datagram = t.rest
+	if t.segment > 0 && t.segment < len(t.rest) {
+		datagram = t.rest[:t.segment]
+	}
+	t.rest = t.rest[len(datagram):]
+	t.ended = len(t.rest) == 0
+	return datagram, true
+}
+
+// control is a control message with one number in it (cmsg(3)).
+type control struct {
+	unix.Cmsghdr
+	value [8]byte // of which the kernel uses the first two or four
+}
+
+// acceptTrains lets a socket receive trains. A kernel that has none goes on as ever.
+func acceptTrains(fd int) { unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) }
+
+// sendsTrains reports whether the kernel knows of trains. One that does not would send them as one long datagram.
+func sendsTrains(fd int) bool {
+	return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil
+}
+
+// trainReceiver receives from connected sockets, without allocating or waiting.
+type trainReceiver struct {
+	msg unix.Msghdr
+	iov unix.Iovec
+	ctl control
+}
+
+// recv takes what is next in a socket. It returns EAGAIN if that is nothing.
+func (r *trainReceiver) recv(fd int, buf []byte) (train, error) {
+	r.iov.Base = unsafe.SliceData(buf)
+	r.iov.SetLen(len(buf))
+	r.msg.Iov = &r.iov
+	r.msg.SetIovlen(1)
+	r.msg.Control = (*byte)(unsafe.Pointer(&r.ctl))
+	r.msg.SetControllen(int(unsafe.Sizeof(r.ctl)))
+	n, _, e := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg)), 0)
+	if e != 0 {
+		return train{}, e
+	}
+	t := train{rest: buf[:n]}
+	if r.msg.Controllen > 0 && r.ctl.Level == unix.IPPROTO_UDP && r.ctl.Type == unix.UDP_GRO {
+		t.segment = int(*(*int32)(unsafe.Pointer(&r.ctl.value)))
+	}
+	return t, nil
+}
+
+// trainSender sends trains, without allocating or waiting.
+type trainSender struct {
+	msg unix.Msghdr
+	iov [maxSegments]unix.Iovec
+	ctl control
+	n   int // datagrams in iov
+}
+
+// add couples a datagram, which must stay as it is until the train was sent.
+func (s *trainSender) add(datagram []byte) {
+	s.iov[s.n].Base = unsafe.SliceData(datagram)
+	s.iov[s.n].SetLen(len(datagram))
+	s.n++
+}
+
+// send sends what was added, and begins anew. All but the last datagram must be as long as segment says, the last at most.
+func (s *trainSender) send(fd, segment int, to *unix.RawSockaddrInet4) error {
+	s.msg.Name = (*byte)(unsafe.Pointer(to))
+	s.msg.Namelen = uint32(unsafe.Sizeof(*to))
+	s.msg.Iov = &s.iov[0]
+	s.msg.SetIovlen(s.n)
+	s.ctl.Level, s.ctl.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
+	s.ctl.SetLen(unix.CmsgLen(2))
+	*(*uint16)(unsafe.Pointer(&s.ctl.value)) = uint16(segment)
+	s.msg.Control = (*byte)(unsafe.Pointer(&s.ctl))
+	s.msg.SetControllen(int(unsafe.Sizeof(s.ctl)))
+	_, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&s.msg)), unix.MSG_NOSIGNAL)
+	s.n = 0
+	if e != 0 {
+		return e
+	}
+	return nil
+}
