@@ -166,7 +166,7 @@ func (d *DAP) Send(command string, arguments any) *Call {
 // ErrRefused is the error of a request that the adapter answered with success: false.
 var ErrRefused = errors.New("refused")
 
-// Wait waits for the answer, reads its body into body, which may be nil, and returns how long the answer took.
+// Wait waits for the answer, reads its body, if it has one, into body, which may be nil, and returns how long the answer took.
 func (c *Call) Wait(ctx context.Context, body any) (time.Duration, error) {
 	m, err := c.receive(ctx)
 	took := time.Since(c.begin)
@@ -175,7 +175,7 @@ func (c *Call) Wait(ctx context.Context, body any) (time.Duration, error) {
 		return took, fmt.Errorf("%s: %w", c.Command, err)
 	case !m.Success:
 		return took, fmt.Errorf("%s: %w: %s", c.Command, ErrRefused, refusal(m))
-	case body != nil:
+	case body != nil && m.Body != nil:
 		if err := json.Unmarshal(m.Body, body); err != nil {
 			return took, fmt.Errorf("%s: %w in %.200q", c.Command, err, m.Body)
 		}
