@@ -1,0 +1,168 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"physgdb/test/session"
+)
+
+// lldbCLI is lldb at its prompt.
+type lldbCLI struct{}
+
+func (lldbCLI) name() string { return lldbVersion() }
+
+// lldbVersion is the beginning of the first line of `lldb --version`, "lldb 14.0.6".
+func lldbVersion() string {
+	out, err := exec.Command("lldb-14", "--version").Output()
+	if m := regexp.MustCompile(`lldb version (\S+)`).FindSubmatch(out); err == nil && m != nil {
+		return "lldb " + string(m[1])
+	}
+	return "lldb"
+}
+
+func (lldbCLI) start(ctx context.Context, m *machine) (driver, error) {
+	lldb, err := session.StartLLDB(ctx, m.vmlinux)
+	if err != nil {
+		return nil, err
+	}
+	return &lldbDriver{machine: m, lldb: lldb, recipes: m.lldbRecipes()}, nil
+}
+
+// lldbModule is the command by which lldb learns of a module, and lldbSection the one that tells it where that is, which it
+// forgets when it detaches.
+func (m *machine) lldbModule() string { return "target modules add " + m.guest.Kernel.Trouble }
+
+func (m *machine) lldbSection() string {
+	return fmt.Sprintf("target modules load --file %s .text %#x", filepath.Base(m.guest.Kernel.Trouble),
+		m.guest.Facts.ModuleSections["trouble"][".text"])
+}
+
+// lldbProbe shows that the prompt works.
+const lldbProbe = "p/x jiffies"
+
+// lldbRecipes are what a person types.
+func (m *machine) lldbRecipes() map[string]recipe {
+	connect := "gdb-remote " + m.address()
+	s := m.search
+	return map[string]recipe{
+		attach: only(connect, m.lldbModule(), m.lldbSection(), "frame info"),
+		relocated: { // without a machine, x makes it crash
+			with: []string{"p &init_task", "p vfs_read", "x/s &linux_banner"}, alone: []string{"p &init_task", "p vfs_read"},
+		},
+		backtrace:   only("bt"),
+		threads:     only("thread list"),
+		printing:    both("p init_task.comm"),
+		disassembly: {with: []string{"x/20i vfs_read"}, alone: []string{"disassemble -n vfs_read -c 20"}},
+		finding:     only(fmt.Sprintf("memory find -e %#x -- %#x %#x", s.word, s.start, s.start+s.length)),
+		showCR3:     only("register read cr3"),
+		setCR3: only(fmt.Sprintf("register write cr3 %#x", m.guest.Facts.ClockCR3), fmt.Sprintf("x/gx %#x", m.clockVar),
+			"process plugin packet monitor cr3 threads"),
+		ofModule:   only("p &oops_inner"),
+		resume:     only("continue", lldbProbe),
+		step:       only("next", lldbProbe),
+		breakpoint: only("breakpoint set -n vfs_read", "continue", "breakpoint delete -f", lldbProbe),
+		setVar:     only("p *(unsigned long *)&jiffies = 7", lldbProbe),
+		ctrlC:      only("continue", lldbProbe),
+		unmapped:   only(fmt.Sprintf("x/gx %#x", uint64(unmappedVA)), lldbProbe),
+		detach:     only("detach", "target list"), // the first says so later
+		reattach:   only(connect, m.lldbSection(), "frame info"),
+		crowded:    only(connect, "thread list"),
+	}
+}
+
+// lldbDriver is an lldb at its prompt.
+type lldbDriver struct {
+	*machine
+	lldb        *session.LLDB
+	recipes     map[string]recipe
+	said        []session.Step
+	interrupted bool
+}
+
+func (d *lldbDriver) do(_ context.Context, action string) (outcome, error) {
+	var o outcome
+	for i, command := range d.commands(d.recipes[action]) {
+		step, err := d.lldb.Type(command)
+		d.said = append(d.said, step)
+		o.text += step.Output + "\n"
+		o.took += step.Took
+		if action == ctrlC && i == 0 && err == nil {
+			d.interrupted = true
+			err = d.lldb.Interrupt()
+		}
+		if err != nil {
+			return o, err
+		}
+	}
+	o.items = lldbItems(o.text)
+	return o, nil
+}
+
+// stop ends lldb, whose exit status tells of an interrupt.
+func (d *lldbDriver) stop(context.Context) (string, error) {
+	err := d.lldb.Close()
+	if d.interrupted {
+		err = nil
+	}
+	return strings.ReplaceAll(session.Transcript(d.said), "(gdb) ", "(lldb) "), err
+}
+
+var (
+	lldbFrame  = regexp.MustCompile("(?m)^[* ]+frame #\\d+: 0x[0-9a-f]+ [^`\n]+`(?:\\S+ \\[inlined\\] )?([\\w.]+)")
+	lldbThread = regexp.MustCompile(`(?m)^[* ] thread #\d+: tid = (0x[0-9a-f]+), .*name = '([^']*)'`)
+)
+
+// lldbItems are the functions or threads that lldb lists.
+func lldbItems(text string) []string {
+	var items []string
+	for _, m := range lldbThread.FindAllStringSubmatch(text, -1) {
+		tid, _ := strconv.ParseInt(m[1], 0, 64)
+		items = append(items, fmt.Sprint(tid, " ", m[2]))
+	}
+	for _, m := range lldbFrame.FindAllStringSubmatch(text, -1) {
+		items = append(items, m[1])
+	}
+	return items
+}
+
+// lldbAdapter is lldb's debug adapter, which later versions call lldb-dap.
+type lldbAdapter struct{}
+
+func (lldbAdapter) name() string { return strings.Replace(lldbVersion(), "lldb", "lldb-vscode", 1) }
+
+func (lldbAdapter) start(_ context.Context, m *machine) (driver, error) {
+	return &dapDriver{machine: m, adapterRecipes: m.vscodeRecipes()}, nil
+}
+
+// vscodeRecipes are what an editor sends to it. What begins with a backquote is for lldb.
+func (m *machine) vscodeRecipes() adapterRecipes {
+	actions := dapActions()
+	lldb := m.lldbRecipes()
+	for _, action := range []string{printing, disassembly, finding, showCR3, setCR3, setVar, unmapped} { // as at the prompt
+		for _, command := range lldb[action].with {
+			actions[action] = append(actions[action], typed("`"+command))
+		}
+	}
+	works := typed("`" + lldbProbe)
+	for action, requests := range map[string][]request{
+		relocated:  {evaluate("&init_task"), evaluate("vfs_read"), typed("`x/s &linux_banner")},
+		ofModule:   {evaluate("&oops_inner")},
+		resume:     {{dapContinue, nil}, works},
+		step:       {{dapNext, nil}, works},
+		breakpoint: {functionBreakpoints("vfs_read"), {dapContinue, nil}, functionBreakpoints(), works},
+		ctrlC:      {works},
+	} {
+		actions[action] = requests
+	}
+	commands := []string{"target create " + m.vmlinux, "gdb-remote " + m.address()}
+	if m.guest.Facts.OopsRIP != nil { // it died in the module
+		commands = append(commands, m.lldbModule(), m.lldbSection())
+	}
+	return adapterRecipes{session.StartLLDBAdapter, args{"attachCommands": commands, "stopOnEntry": true}, actions}
+}
