@@ -15,7 +15,7 @@ demo: setup build
 	@go run ./test/demo -release $(RELEASE) $(if $(LA57),-la57) $(if $(PTI),-pti)
 
 test: setup lint
-	go test -race -timeout 20m ./...
+	go test -race -timeout 24m ./...
 
 # Every debugger on a dead machine, as a table in docs/clients.md; what was typed, answered and sent goes to bin/clients.
 clients: setup
