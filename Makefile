@@ -19,8 +19,11 @@ test: setup lint
 
 # Every debugger on a dead machine, as a table in docs/clients.md; what was typed, answered and sent goes to bin/clients.
 clients: setup
-	@mkdir -p docs
-	go test -count=1 -timeout 20m -run TestClients ./test/clients -table $(CURDIR)/docs/clients.md -transcripts $(CURDIR)/bin/clients
+	@rm -f docs/clients.md
+	@for release in 6.1 6.12; do \
+		go test -count=1 -timeout 30m -run TestClients ./test/clients -release $$release -table $(CURDIR)/docs/clients.md \
+			-transcripts $(CURDIR)/bin/clients/$$release || exit 1; \
+	done
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

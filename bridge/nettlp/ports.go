@@ -30,9 +30,8 @@ const (
 type ports struct {
 	fds    []int // by tag
 	epoll  int
-	event  int       // eventfd: readable after wake
-	timer  int       // timerfd, for waits that are to be exact
-	rings  time.Time // when the timer ends a wait
+	event  int // eventfd: readable after wake
+	timer  int // timerfd, for waits that are to be exact
 	events []unix.EpollEvent
 	in     trainReceiver
 }
@@ -117,8 +116,7 @@ func (p *ports) close() {
 func (p *ports) send(tag uint8, datagram []byte) error           { return sendTo(p.fds[tag], datagram, nil) }
 func (p *ports) recv(tag uint8, buf []byte) (t train, err error) { return p.in.recv(p.fds[tag], buf) }
 
-// wait returns what became ready within d: at most one event per port, named by its Fd field, or wakeEvent. It may return
-// early with nothing.
+// wait returns what became ready within d: at most one event per port, named by its Fd field, or wakeEvent.
 func (p *ports) wait(d time.Duration) ([]unix.EpollEvent, error) {
 	ms := -1
 	switch {
@@ -143,15 +141,8 @@ func (p *ports) wait(d time.Duration) ([]unix.EpollEvent, error) {
 	return ready, nil
 }
 
-// arm makes the next wait return after d: epoll itself counts in milliseconds. A timer that is to ring before that anyway
-// is left alone, as most waits end otherwise, and setting it costs more than being called once too often.
+// arm makes the next wait return after d: epoll itself counts in milliseconds.
 func (p *ports) arm(d time.Duration) error {
-	now := time.Now()
-	until := now.Add(d)
-	if p.rings.After(now) && !p.rings.After(until) {
-		return nil
-	}
-	p.rings = until
 	when := unix.ItimerSpec{Value: unix.NsecToTimespec(d.Nanoseconds())}
 	if err := unix.TimerfdSettime(p.timer, 0, &when, nil); err != nil {
 		return fmt.Errorf("timer: %w", err)

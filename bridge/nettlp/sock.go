@@ -28,15 +28,15 @@ func openSocket(local netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// The two calls below exist because those of package unix allocate an address per datagram, and announce to the scheduler a
-// wait that there never is. A nil address means that of a connected socket.
+// The two calls below exist because those of package unix allocate an address per datagram. A nil address means that of
+// a connected socket.
 
 func sendTo(fd int, p []byte, to *unix.RawSockaddrInet4) error {
 	var size uintptr
 	if to != nil {
 		size = unsafe.Sizeof(*to)
 	}
-	_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+	_, _, e := unix.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 		uintptr(len(p)), unix.MSG_NOSIGNAL, uintptr(unsafe.Pointer(to)), size)
 	if e != 0 {
 		return e
@@ -50,7 +50,7 @@ func recvFrom(fd int, p []byte, from *unix.RawSockaddrInet4) (int, error) {
 		n := uint32(unsafe.Sizeof(*from))
 		size = &n
 	}
-	n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+	n, _, e := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
 		uintptr(len(p)), 0, uintptr(unsafe.Pointer(from)), uintptr(unsafe.Pointer(size)))
 	if e != 0 {
 		return 0, e

@@ -70,7 +70,7 @@ func (r *trainReceiver) recv(fd int, buf []byte) (train, error) {
 	r.msg.SetIovlen(1)
 	r.msg.Control = (*byte)(unsafe.Pointer(&r.ctl))
 	r.msg.SetControllen(int(unsafe.Sizeof(r.ctl)))
-	n, _, e := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg)), 0)
+	n, _, e := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg)), 0)
 	if e != 0 {
 		return train{}, e
 	}
@@ -107,7 +107,7 @@ func (s *trainSender) send(fd, segment int, to *unix.RawSockaddrInet4) error {
 	*(*uint16)(unsafe.Pointer(&s.ctl.value)) = uint16(segment)
 	s.msg.Control = (*byte)(unsafe.Pointer(&s.ctl))
 	s.msg.SetControllen(int(unsafe.Sizeof(s.ctl)))
-	_, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&s.msg)), unix.MSG_NOSIGNAL)
+	_, _, e := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&s.msg)), unix.MSG_NOSIGNAL)
 	s.n = 0
 	if e != 0 {
 		return e
