@@ -30,6 +30,9 @@ var peers = []peer{
 	{"what=physgdb-nettlp", func(b *testing.B, h *host, _ string, addr uint64) (string, uint64) {
 		return serve(b, adapter(b, h, "--delay", "15us"), "--notify", h.notices), addr
 	}},
+	{"what=physgdb-nettlp-mrrs4096", func(b *testing.B, h *host, _ string, addr uint64) (string, uint64) {
+		return serve(b, adapter(b, h, "--delay", "15us")+"&mrrs=4096", "--notify", h.notices), addr
+	}},
 	{"what=trivial-stub", trivialStub},
 	{"what=qemu", qemuStub},
 	{"what=gdbserver", gdbserver},
