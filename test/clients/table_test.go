@@ -33,7 +33,7 @@ Written by 'make clients', from a run of every client on real kernels that died 
 Each cell passes only if what the client showed equals what the guest said of itself while it lived, or what QEMU says of it.
 It tells how long the action took, and in brackets how long the same client takes for the same with the vmlinux alone;
 for a list of 2000 threads, with a stub that answers at once what physgdb had answered before. An adapter is started and
-loads the vmlinux as it attaches, and does nothing without a machine: what its debugger takes by itself is in that one's column.
+loads the vmlinux as it attaches, and does nothing without a machine: for what its debugger takes by itself see there.
 gdb reads the types of the whole kernel when it first needs one, which is most of "kernel relocated".
 
 lldb takes no list of modules. It was told of the module by what 'monitor modules' says, in its console or in attachCommands:
