@@ -42,7 +42,7 @@ func (m *machine) address() string {
 	if m.tap == nil {
 		return ""
 	}
-	return m.tap.Addr().String()
+	return m.tap.address
 }
 
 // at moves an address of the kernel to where the client has it: without the machine, to where it was linked.

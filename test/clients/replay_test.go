@@ -3,7 +3,6 @@ package clients
 import (
 	"bytes"
 	"net"
-	"sync"
 	"testing"
 )
 
@@ -51,25 +50,7 @@ func (a *asking) hear(b []byte) []string {
 // start answers clients until the test ends, and returns where: HOST:PORT.
 func (r replay) start(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { r.answer(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		serving.Wait()
-	})
-	return ln.Addr().String()
+	return listen(t, r.answer)
 }
 
 // answer goes on until the client is gone. A request that the other stub did not hear is one that it does not know.

@@ -12,8 +12,7 @@ import (
 
 // tap stands between clients and a stub, hears what they send one another, and knows how long clients have waited.
 type tap struct {
-	net.Listener
-	stub string
+	address, stub string // HOST:PORT
 
 	mu     sync.Mutex // protects what follows
 	heard  []chunk
@@ -30,25 +29,8 @@ type chunk struct {
 // startTap listens until the test ends.
 func startTap(t testing.TB, stub string) *tap {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tap := &tap{Listener: ln, stub: stub}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { tap.join(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		serving.Wait()
-	})
+	tap := &tap{stub: stub}
+	tap.address = listen(t, tap.join)
 	return tap
 }
 
