@@ -58,14 +58,20 @@ func (s *liveSession) LookAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.ahead.stop()
-	chosen, physical := s.space, s.physical
-	*s.session = *now.newSession(ctx)
-	s.physical = physical
-	if chosen != nil {
-		s.space, err = now.Kernel.SpaceOf(ctx, chosen.Root().CR3)
+	s.forget(ctx, now)
+	if s.space != nil {
+		s.space, err = now.Kernel.SpaceOf(ctx, s.space.Root().CR3)
 	}
 	return err
+}
+
+// forget drops what was read of the machine, which is now another. What the client has told and was told holds on: a
+// vmlinux that does not fit fits no better later.
+func (s *session) forget(ctx context.Context, now *Machine) {
+	s.ahead.stop()
+	s.m, s.obituary = now, now.obituary(ctx)
+	s.threads, s.now, s.regions, s.contents = nil, nil, nil, nil
+	s.spaces = map[uint64]*mmu.Space{}
 }
 
 // OpenProcess opens one of the machine's programs, as it is now.

@@ -1,0 +1,34 @@
+package host
+
+import (
+	"errors"
+	"slices"
+	"testing"
+)
+
+// TestANewLookKeepsWhatTheClientHasTold: only what was read of the machine is dropped.
+func TestANewLookKeepsWhatTheClientHasTold(t *testing.T) {
+	m := newRig(t, 4).attach(t, Options{Live: true})
+	target, err := m.NewSession(ctx)
+	must(t, err)
+	s := target.(*liveSession)
+	must(t, s.BorrowSymbols(ctx, nil)) // the main file is no kernel
+	if s.distrust == nil {
+		t.Fatal("a program is taken for the kernel")
+	}
+	s.SetPhysicalMode(true)
+	s.told = []string{"/lib/a.ko"}
+	before := s.m
+	must(t, s.LookAgain(ctx))
+	_, err = s.Threads(ctx)
+	must(t, err)
+	if s.m == before || s.threads[s.first] == nil {
+		t.Error("it is not a new look")
+	}
+	if _, err := s.ReadMemory(ctx, s.first, s.m.Kernel.Text, make([]byte, 4)); !errors.Is(err, s.distrust) || err == nil {
+		t.Errorf("memory is shown to who has the wrong file: %v", err)
+	}
+	if !s.PhysicalMode() || !slices.Equal(s.told, []string{"/lib/a.ko"}) {
+		t.Errorf("physical %v, told %v", s.PhysicalMode(), s.told)
+	}
+}
