@@ -54,10 +54,9 @@ type client struct {
 
 func newSession(opt Options, conn net.Conn, w *worker, can abilities, log hclog.Logger) *session {
 	s := &session{
-		opt:  opt,
-		conn: conn,
-		log:  packetLog{log},
-
+		opt:   opt,
+		conn:  conn,
+		log:   packetLog{log},
 		files: files{},
 	}
 	s.wire = rsp.NewConn(&deadlineConn{Conn: conn, opt: opt, heard: s.heard}, packetSize)

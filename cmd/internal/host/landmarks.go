@@ -29,9 +29,9 @@ func landmarks() []string {
 // errMisfit says that the debugger's vmlinux is not that of this kernel, or not where this kernel is.
 var errMisfit = errors.New("does not fit")
 
-// checkFit compares what the debugger believes, which found the landmarks at these addresses, with what is there. Where the user
-// gave physgdb the vmlinux, every address must be equal; and in any case memory must hold what they promise. Any error but
-// errMisfit means that it could not be found out.
+// checkFit compares what the debugger believes, which found the landmarks at these addresses, with what is there. Where the
+// user gave physgdb the vmlinux, every address must be equal; and in any case memory must hold what they promise. Any error
+// but errMisfit means that it could not be found out.
 func (m *Machine) checkFit(ctx context.Context, found map[string]uint64) error {
 	for _, name := range landmarks() {
 		addr, told := found[name]

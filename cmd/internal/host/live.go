@@ -65,15 +65,6 @@ func (s *liveSession) LookAgain(ctx context.Context) error {
 	return err
 }
 
-// forget drops what was read of the machine, which is now another. What the client has told and was told holds on: a
-// vmlinux that does not fit fits no better later.
-func (s *session) forget(ctx context.Context, now *Machine) {
-	s.ahead.stop()
-	s.m, s.obituary = now, now.obituary(ctx)
-	s.threads, s.now, s.regions, s.contents = nil, nil, nil, nil
-	s.spaces = map[uint64]*mmu.Space{}
-}
-
 // OpenProcess opens one of the machine's programs, as it is now.
 func (s *liveSession) OpenProcess(ctx context.Context, pid int) (gdbstub.Target, error) {
 	p, err := s.openProgram(ctx, pid)

@@ -52,6 +52,15 @@ func (m *Machine) newSession(ctx context.Context) *session {
 	return s
 }
 
+// forget drops what was read of the machine, which has run on or is explained better now. What the client has told and was
+// told holds on: a vmlinux that does not fit fits no better later.
+func (s *session) forget(ctx context.Context, now *Machine) {
+	s.ahead.stop()
+	s.m, s.obituary = now, now.obituary(ctx)
+	s.threads, s.now, s.regions, s.contents = nil, nil, nil, nil
+	s.spaces = map[uint64]*mmu.Space{}
+}
+
 func (s *session) Threads(ctx context.Context) ([]gdbstub.Thread, error) {
 	all, err := s.m.threads(ctx)
 	if err != nil {
@@ -241,8 +250,7 @@ func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) er
 	case s.distrust != nil:
 		s.m.log.Warn("a debugger is shown no memory: " + s.distrust.Error())
 	case isKernel && s.m.Kernel.Symbols == nil && s.m.Process == "":
-		s.m = s.m.explainedBy(ctx, found)
-		s.obituary = s.m.obituary(ctx)
+		s.forget(ctx, s.m.explainedBy(ctx, found))
 	}
 	return nil
 }
