@@ -31,7 +31,10 @@ func ReadELF(path string) (*Table, error) {
 			continue
 		}
 		if s.Section != elf.SHN_UNDEF && s.Name != "" {
-			syms = append(syms, Symbol{s.Name, s.Value, s.Size, elf.ST_TYPE(s.Info) == elf.STT_FUNC})
+			syms = append(syms, Symbol{
+				Name: s.Name, Addr: s.Value, Size: s.Size,
+				Func: elf.ST_TYPE(s.Info) == elf.STT_FUNC, Local: elf.ST_BIND(s.Info) == elf.STB_LOCAL,
+			})
 		}
 	}
 	id, err := elfBuildID(f)

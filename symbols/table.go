@@ -13,10 +13,11 @@ import (
 
 // Symbol is a name for a stretch of virtual addresses.
 type Symbol struct {
-	Name string
-	Addr uint64 // link address
-	Size uint64 // bytes; 0 if the source does not say
-	Func bool   // code rather than data
+	Name  string
+	Addr  uint64 // link address
+	Size  uint64 // bytes; 0 if the source does not say
+	Func  bool   // code rather than data
+	Local bool   // known in its own source file alone
 }
 
 // Table finds symbols by name and by address. It is immutable and safe for concurrent use. A kernel has more than a

@@ -1,0 +1,54 @@
+// Package elfsynth makes one ELF file of what a kernel, or a module of it, keeps in its memory about itself: its symbols
+// (kallsyms), its types (BTF) and how to unwind its stacks (ORC). Debuggers load it in place of the vmlinux or the .ko
+// that nobody has.
+package elfsynth
+
+import "physgdb/symbols"
+
+// Program is what is known of a kernel or of one of its modules. All addresses are those that the file shall have: for a
+// kernel link addresses, for a module those at run time.
+type Program struct {
+	// Name is what the file calls itself in its debug information.
+	Name string
+	// Sections are the stretches of its memory, in the order of their addresses. They do not overlap.
+	Sections []Section
+	// Symbols are its names.
+	Symbols []symbols.Symbol
+	// Notes are its ELF notes, among them the build-id. Without them Data is nil.
+	Notes Blob
+	// BTF are its types (Documentation/bpf/btf.rst). Those of a module go on where BaseBTF, the kernel's, ends. Either may be
+	// nil.
+	BTF     Blob
+	BaseBTF []byte
+	// ORC tells how to unwind its code; nil if nothing does.
+	ORC *ORC
+	// Globals are the types of variables that its BTF does not tell.
+	Globals []Global
+}
+
+// Section is a stretch of memory with the same rights throughout. Its content stays in memory.
+type Section struct {
+	Name       string
+	Addr, Size uint64 // virtual; bytes
+	Write      bool
+	Exec       bool
+	// PerCPU: it is the image of the per-CPU variables at address 0, and does not move with the rest.
+	PerCPU bool
+}
+
+// Blob is bytes out of memory, and where they were.
+type Blob struct {
+	Addr uint64
+	Data []byte
+}
+
+// ORC is tables of stack frames (arch/x86/include/asm/orc_types.h).
+type ORC struct {
+	IPs, Entries Blob
+	Header       Blob // of a kernel that has one
+	Format       symbols.ORCFormat
+}
+
+// Global is a variable: Type in the words of C, such as "struct task_struct", "unsigned long []". An array without a
+// length is as long as its symbol.
+type Global struct{ Name, Type string }
