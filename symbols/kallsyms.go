@@ -1,0 +1,258 @@
+package symbols
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Kallsyms is the table of names that a kernel has of itself in its read-only data (CONFIG_KALLSYMS), made by
+// scripts/kallsyms.c.
+type Kallsyms struct {
+	// Symbols are the names with their addresses as they run, in the order of addresses. Sizes are not known.
+	Symbols []Symbol
+	// Lost is how many symbols are missing because a part of the table is damaged.
+	Lost int
+}
+
+// FindKallsyms looks for the table in a stretch of memory that begins at the virtual address base, and which must hold
+// all of it. Bytes that are missing must be zero. text is the address of the kernel's _text, by which the form of the table
+// is told: it changed several times.
+func FindKallsyms(base uint64, image []byte, text uint64) (*Kallsyms, error) {
+	tokens, err := findTokens(image)
+	if err != nil {
+		return nil, fmt.Errorf("kallsyms: %w", err)
+	}
+	t, err := findNames(image, tokens)
+	if err != nil {
+		return nil, fmt.Errorf("kallsyms: %w", err)
+	}
+	k := t.decode()
+	addrs, err := t.findAddresses(base, k, text)
+	if err != nil {
+		return nil, fmt.Errorf("kallsyms: %w", err)
+	}
+	k.place(addrs)
+	return k, nil
+}
+
+// tokenTable is what the bytes of a compressed name stand for.
+type tokenTable struct {
+	start, end int // of the table and the index behind it, in the image
+	text       [tokenCount][]byte
+}
+
+const (
+	tokenCount = 256
+	indexSize  = 2 * tokenCount // bytes
+	labelAlign = 8              // of each part of kallsyms (ALGN in scripts/kallsyms.c)
+)
+
+// findTokens finds the tokens by those of the digits, which stand for themselves: every kernel has names with digits. The
+// index behind the table proves it.
+func findTokens(image []byte) (*tokenTable, error) {
+	const digits = "0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00"
+	for from := 0; ; {
+		i := bytes.Index(image[from:], []byte(digits))
+		if i < 0 {
+			return nil, errors.New("no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged)")
+		}
+		if t := tokensAround(image, from+i); t != nil {
+			return t, nil
+		}
+		from += i + 1
+	}
+}
+
+// tokensAround returns the table whose token '0' stands at zero, or nil.
+func tokensAround(image []byte, zero int) *tokenTable {
+	var at [tokenCount + 1]int // where the tokens from '0' on begin
+	at['0'] = zero
+	for i := '0'; i < tokenCount; i++ {
+		n := bytes.IndexByte(image[at[i]:min(len(image), at[i]+mostToken)], 0)
+		if n < 0 {
+			return nil
+		}
+		at[i+1] = at[i] + n + 1
+	}
+	index := alignUp(at[tokenCount], labelAlign)
+	if index+indexSize > len(image) {
+		return nil
+	}
+	offset := func(i int) int { return int(binary.LittleEndian.Uint16(image[index+2*i:])) }
+	t := &tokenTable{start: zero - offset('0'), end: index + indexSize}
+	if t.start < 0 || offset(0) != 0 {
+		return nil
+	}
+	for i := range tokenCount {
+		start := t.start + offset(i)
+		if i >= '0' && start != at[i] || start > zero && i < '0' {
+			return nil
+		}
+		n := bytes.IndexByte(image[start:min(len(image), start+mostToken)], 0)
+		if n < 0 {
+			return nil
+		}
+		t.text[i] = image[start : start+n]
+	}
+	return t
+}
+
+// mostToken and mostName bound what a token and a name may have, in bytes; kernels allow names of 512 (KSYM_NAME_LEN).
+const mostToken, mostName = 512, 1024
+
+func alignUp(n, to int) int { return (n + to - 1) / to * to }
+
+// nameTable is the compressed names.
+type nameTable struct {
+	image   []byte
+	tokens  *tokenTable
+	count   int
+	start   int // of the first name
+	markers int // of the offsets of every 256th name from start: 32 bits each
+}
+
+const (
+	namesPerMarker = 256
+	leastSymbols   = 1024
+	mostSymbols    = 1 << 22
+	checkedMarkers = 3
+)
+
+// findNames finds the names before the tokens. They begin behind their number, and every 256th of them is marked: that the
+// first few marks are where they must be proves it.
+func findNames(image []byte, tokens *tokenTable) (*nameTable, error) {
+	for at := tokens.start / labelAlign * labelAlign; at >= labelAlign; at -= labelAlign {
+		count := binary.LittleEndian.Uint64(image[at-labelAlign:])
+		if count < leastSymbols || count > mostSymbols {
+			continue
+		}
+		t := &nameTable{image: image, tokens: tokens, count: int(count), start: at}
+		if t.findMarkers() {
+			return t, nil
+		}
+	}
+	return nil, errors.New("tokens, but no names of symbols were found: memory is damaged")
+}
+
+func (t *nameTable) findMarkers() bool {
+	marks := make([]byte, 4, 4*(checkedMarkers+1))
+	at := t.start
+	for i := range checkedMarkers * namesPerMarker {
+		_, next, ok := t.nameAt(at)
+		if !ok {
+			return false
+		}
+		if at = next; (i+1)%namesPerMarker == 0 {
+			marks = binary.LittleEndian.AppendUint32(marks, uint32(at-t.start))
+		}
+	}
+	i := bytes.Index(t.image[at:t.tokens.start], marks)
+	t.markers = at + i
+	return i >= 0 && t.markers+4*t.blocks() <= t.tokens.start
+}
+
+// blocks is how many markers there are.
+func (t *nameTable) blocks() int { return (t.count + namesPerMarker - 1) / namesPerMarker }
+
+// nameAt returns the tokens of the name at an offset, and where the next begins.
+func (t *nameTable) nameAt(at int) (name []byte, next int, ok bool) {
+	if at >= t.tokens.start {
+		return nil, 0, false
+	}
+	n := int(t.image[at])
+	at++
+	if n&0x80 != 0 { // two bytes since 6.1
+		n = n&0x7f | int(t.image[at])<<7
+		at++
+	}
+	if n == 0 || n > mostName || at+n > t.tokens.start {
+		return nil, 0, false
+	}
+	name = t.image[at : at+n]
+	first := t.tokens.text[name[0]]
+	return name, at + n, len(first) > 0 && isSymbolType(first[0])
+}
+
+// isSymbolType reports whether c is one of the letters by which nm tells what a symbol is.
+func isSymbolType(c byte) bool { return bytes.IndexByte([]byte("aAbBdDgGiNnrRsStTuUvVwW"), c) >= 0 }
+
+// decode expands the names. Those of a damaged block stay empty.
+func (t *nameTable) decode() *Kallsyms {
+	k := &Kallsyms{Symbols: make([]Symbol, t.count)}
+	ends := make([]int, 0, t.count) // of the names in text
+	var text []byte
+	for block := range t.blocks() {
+		at := t.start + int(binary.LittleEndian.Uint32(t.image[t.markers+4*block:]))
+		for i := block * namesPerMarker; i < min(t.count, (block+1)*namesPerMarker); i++ {
+			from := len(text)
+			name, next, ok := t.nameAt(at)
+			if ok {
+				text = t.expand(text, name)
+				at = next
+			} else {
+				at = t.tokens.start // the rest of the block cannot be told
+			}
+			if len(text)-from > mostName || !isPrintable(text[from:]) {
+				text = text[:from]
+			}
+			if len(text) > from {
+				k.Symbols[i].setType(text[from])
+			}
+			ends = append(ends, len(text))
+		}
+	}
+	all := string(text)
+	from := 0
+	for i, end := range ends {
+		if from < end {
+			k.Symbols[i].Name = all[from+1 : end]
+		}
+		from = end
+	}
+	return k
+}
+
+func (t *nameTable) expand(to, name []byte) []byte {
+	for _, c := range name {
+		to = append(to, t.tokens.text[c]...)
+	}
+	return to
+}
+
+func isPrintable(p []byte) bool {
+	for _, c := range p {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// setType takes what a letter of nm tells.
+func (s *Symbol) setType(c byte) {
+	s.Local = c >= 'a' && c <= 'z' && c != 'w' && c != 'v'
+	s.Func = bytes.IndexByte([]byte("tTwW"), c) >= 0
+}
+
+// place gives the symbols their addresses, and drops those without a name or with an address that is out of order.
+func (k *Kallsyms) place(addrs []uint64) {
+	kept := k.Symbols[:0]
+	last := uint64(0)
+	for i, s := range k.Symbols {
+		s.Addr = addrs[i]
+		strays := i+1 < len(addrs) && s.Addr > addrs[i+1] && addrs[i+1] >= last
+		if s.Addr < last || strays {
+			k.Lost++
+			continue
+		}
+		last = s.Addr
+		if s.Name == "" {
+			k.Lost++
+			continue
+		}
+		kept = append(kept, s)
+	}
+	k.Symbols = kept
+}
