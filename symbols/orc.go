@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"sort"
 )
 
@@ -55,6 +56,25 @@ func (o *ORC) At(pc uint64) (FrameRule, bool) {
 		return FrameRule{}, false // the last entry only ends the last section
 	}
 	return orcLayouts[o.format].rule(o.entry(i - 1))
+}
+
+// Rules goes through the table in the order of its addresses: from which one on a rule counts, up to the next. Where [ORC.At]
+// knows nothing the rule is that of [NoFrame].
+func (o *ORC) Rules() iter.Seq2[uint64, FrameRule] {
+	layout := &orcLayouts[o.format]
+	return func(yield func(uint64, FrameRule) bool) {
+		last := o.len() - 1
+		for i := range last {
+			ip := o.ip(i)
+			if ip == o.ip(i+1) {
+				continue
+			}
+			if rule, _ := layout.rule(o.entry(i)); !yield(ip, rule) {
+				return
+			}
+		}
+		yield(o.ip(last), FrameRule{})
+	}
 }
 
 // Format returns the format of the table: that of a kernel is that of its modules.

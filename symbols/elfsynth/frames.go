@@ -1,0 +1,216 @@
+package elfsynth
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"physgdb/symbols"
+)
+
+// debugFrame makes a .debug_frame section (DWARF 5, section 6.4) of a program's ORC tables: nil if it has none. Its
+// addresses are those of the program.
+func debugFrame(p *Program) ([]byte, error) {
+	if p.ORC == nil {
+		return nil, nil
+	}
+	orc, err := symbols.NewORC(p.ORC.IPs.Addr, p.ORC.IPs.Data, p.ORC.Entries.Data, p.ORC.Format)
+	if err != nil {
+		return nil, err
+	}
+	b := newFrameBuilder(p)
+	var from uint64
+	var rule symbols.FrameRule
+	for ip, next := range orc.Rules() {
+		b.stretch(from, ip, &rule)
+		from, rule = ip, next
+	}
+	b.finish()
+	return b.out, nil
+}
+
+// frameBuilder writes one FDE after the other. Each begins where a symbol does: lldb counts from there.
+type frameBuilder struct {
+	cfiWriter
+	marks     []mark // in the order of their addresses
+	signalCIE uint32 // where it is in the section; the other one is at 0
+	fde       fde    // the one that is being written, if any
+}
+
+// mark is where a symbol is, or where a section begins or ends.
+type mark struct {
+	addr   uint64
+	code   bool // what follows can be executed
+	symbol bool
+	prefix bool // what follows is padding before a function, with a name of its own
+}
+
+// fde is a frame description entry that is not complete yet.
+type fde struct {
+	open       bool
+	at         int    // where it is in the section
+	begin, end uint64 // addresses
+	loc        uint64 // the address that its instructions have come to
+	state      frameState
+	symbol     bool // it begins with a symbol
+	frames     bool // it describes a frame
+	signal     bool // something interrupted leads here
+	last       bool // a stack ends here
+}
+
+const (
+	fdeHeader  = 24 // length, CIE, address, size
+	maxPadding = 64 // bytes between functions: the alignment of all that are aligned
+)
+
+func newFrameBuilder(p *Program) *frameBuilder {
+	b := &frameBuilder{marks: marks(p)}
+	b.out = make([]byte, 0, len(p.ORC.Entries.Data)+fdeHeader*len(b.marks))
+	b.cie("")
+	b.signalCIE = uint32(len(b.out))
+	b.cie("S")
+	return b
+}
+
+// marks returns one mark for each address.
+func marks(p *Program) []mark {
+	all := make([]mark, 0, len(p.Symbols)+2*len(p.Sections))
+	for _, s := range p.Sections {
+		all = append(all, mark{addr: s.Addr, code: s.Exec}, mark{addr: s.Addr + s.Size})
+	}
+	sections := len(all)
+	for i := range p.Symbols {
+		s := &p.Symbols[i]
+		all = append(all, mark{addr: s.Addr, symbol: true, prefix: isPrefix(s.Name)})
+	}
+	slices.SortStableFunc(all[:sections], byAddr)
+	slices.SortStableFunc(all, byAddr)
+	merged := all[:0]
+	code := false
+	for _, m := range all {
+		if !m.symbol {
+			code = m.code
+		}
+		m.code = code
+		if n := len(merged) - 1; n >= 0 && merged[n].addr == m.addr {
+			m.symbol = m.symbol || merged[n].symbol
+			m.prefix = m.prefix && merged[n].prefix
+			merged[n] = m
+			continue
+		}
+		merged = append(merged, m)
+	}
+	return merged
+}
+
+func byAddr(a, b mark) int { return cmp.Compare(a.addr, b.addr) }
+
+// isPrefix: CONFIG_FUNCTION_PADDING_BYTES and kCFI give names to what is in front of functions.
+func isPrefix(name string) bool {
+	return strings.HasPrefix(name, "__pfx_") || strings.HasPrefix(name, "__cfi_")
+}
+
+// stretch describes code from one address up to another. Calls follow each other in the order of addresses.
+func (b *frameBuilder) stretch(from, to uint64, rule *symbols.FrameRule) {
+	for from < to {
+		for len(b.marks) > 1 && b.marks[1].addr <= from {
+			b.marks = b.marks[1:]
+		}
+		if len(b.marks) == 0 {
+			return
+		}
+		m := &b.marks[0]
+		end := to
+		switch {
+		case from < m.addr:
+			from = min(to, m.addr)
+			continue
+		case len(b.marks) > 1:
+			end = min(to, b.marks[1].addr)
+		}
+		switch {
+		case !m.code:
+			b.finish()
+		case from == m.addr && !m.prefix:
+			b.begin(from, m.symbol)
+			b.rule(from, end, rule)
+		case !b.fde.open:
+			b.begin(from, false)
+			b.rule(from, end, rule)
+		case rule.Kind == symbols.NoFrame && end-from < maxPadding && len(b.marks) > 1 && end == b.marks[1].addr:
+			// Nothing executes the padding between two functions.
+		default:
+			b.rule(from, end, rule)
+		}
+		from = end
+	}
+}
+
+// begin begins an FDE.
+func (b *frameBuilder) begin(addr uint64, symbol bool) {
+	b.finish()
+	b.fde = fde{open: true, at: len(b.out), begin: addr, end: addr, loc: addr, state: unwound, symbol: symbol}
+	b.out = append(b.out, make([]byte, fdeHeader)...)
+}
+
+// rule says what counts within the FDE.
+func (b *frameBuilder) rule(from, to uint64, rule *symbols.FrameRule) {
+	f := &b.fde
+	f.end = to
+	f.frames = f.frames || rule.Kind != symbols.NoFrame
+	f.signal = f.signal || rule.Signal
+	f.last = f.last || rule.Kind == symbols.LastFrame
+	now := f.state.next(rule)
+	if now == f.state {
+		return
+	}
+	b.advance(from - f.loc)
+	b.change(&f.state, &now)
+	f.loc, f.state = from, now
+}
+
+// finish completes the FDE that is being written, or drops one that tells nothing about anything.
+func (b *frameBuilder) finish() {
+	f := b.fde
+	b.fde = fde{}
+	switch {
+	case !f.open:
+		return
+	case !f.frames && !f.symbol:
+		b.out = b.out[:f.at]
+		return
+	}
+	b.pad(f.at)
+	header := b.out[f.at:]
+	binary.LittleEndian.PutUint32(header, uint32(len(header)-4))
+	if f.signal && !f.last {
+		binary.LittleEndian.PutUint32(header[4:], b.signalCIE)
+	}
+	binary.LittleEndian.PutUint64(header[8:], f.begin)
+	binary.LittleEndian.PutUint64(header[16:], f.end-f.begin)
+}
+
+// cie writes a common information entry, version 3, for amd64.
+func (b *frameBuilder) cie(augmentation string) {
+	at := len(b.out)
+	b.bytes(0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 3)
+	b.out = append(append(b.out, augmentation...), 0)
+	b.uleb(1)
+	b.sleb(dataAlignment)
+	b.bytes(byte(symbols.RIP))
+	b.bytes(cfaDefCFA, byte(unwound.cfa.base), byte(unwound.cfa.offset))
+	b.place(symbols.RIP, unwound.rip)
+	b.place(symbols.RSP, unwound.rsp)
+	b.place(symbols.RBP, unwound.rbp)
+	b.undefined(unknownOthers...)
+	b.pad(at)
+	binary.LittleEndian.PutUint32(b.out[at:], uint32(len(b.out)-at-4))
+}
+
+// pad fills an entry up to a multiple of 8 bytes, with no operations.
+func (b *frameBuilder) pad(at int) {
+	for (len(b.out)-at)%8 != 0 {
+		b.out = append(b.out, 0)
+	}
+}
