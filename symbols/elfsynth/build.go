@@ -1,0 +1,115 @@
+package elfsynth
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+)
+
+// Build makes the ELF file of a program: an x86-64 executable whose memory has no content, with symbols, and with debug
+// information in DWARF. The first segment starts where the first section does, and segments lie as far apart as in
+// memory; per-CPU sections are in no segment, so that debuggers that move the program leave them where they are.
+//
+// missing says what could not go in, each in a sentence. What is left still works.
+func Build(p *Program) (elf []byte, missing []error) {
+	f := newFile()
+	numbers := f.addMemory(p.Sections)
+	f.addNotes(p.Notes)
+	f.addORC(p.ORC)
+	names := newNames(p)
+	if err := f.addDebugInfo(p, names); err != nil {
+		missing = append(missing, err)
+	}
+	if p.ORC == nil {
+		missing = append(missing, errors.New("no ORC: stacks can be unwound by guess alone"))
+	}
+	if len(p.Symbols) == 0 {
+		missing = append(missing, errors.New("no symbols: nothing has a name"))
+	}
+	f.addSymtab(names, numbers)
+	return f.bytes(entry(p.Sections)), missing
+}
+
+// entry is where the program starts: its first section.
+func entry(sections []Section) uint64 {
+	for _, s := range sections {
+		if !s.PerCPU {
+			return s.Addr
+		}
+	}
+	return 0
+}
+
+// addMemory adds the program's sections, and a segment for each, and returns their numbers.
+func (f *file) addMemory(sections []Section) (numbers []int) {
+	for _, s := range sections {
+		flags, rights := elf.SHF_ALLOC, elf.PF_R
+		if s.Write {
+			flags, rights = flags|elf.SHF_WRITE, rights|elf.PF_W
+		}
+		if s.Exec {
+			flags, rights = flags|elf.SHF_EXECINSTR, rights|elf.PF_X
+		}
+		numbers = append(numbers, f.add(s.Name, section{Section64: elf.Section64{
+			Type: uint32(elf.SHT_NOBITS), Flags: uint64(flags), Addr: s.Addr, Size: s.Size,
+		}}))
+		if s.PerCPU {
+			continue
+		}
+		f.segments = append(f.segments, elf.Prog64{
+			Type: uint32(elf.PT_LOAD), Flags: uint32(rights), Vaddr: s.Addr, Paddr: s.Addr, Memsz: s.Size, Align: 1,
+		})
+	}
+	return numbers
+}
+
+// addNotes adds the notes, which say what program this is.
+func (f *file) addNotes(notes Blob) {
+	if notes.Data == nil {
+		return
+	}
+	size := uint64(len(notes.Data))
+	f.add(".notes", section{elf.Section64{Type: uint32(elf.SHT_NOTE), Addr: notes.Addr, Addralign: 4}, notes.Data})
+	f.segments = append(f.segments, elf.Prog64{
+		Type: uint32(elf.PT_NOTE), Flags: uint32(elf.PF_R), Vaddr: notes.Addr, Paddr: notes.Addr, Filesz: size, Memsz: size, Align: 4,
+	})
+}
+
+// addORC adds the tables as a vmlinux has them.
+func (f *file) addORC(o *ORC) {
+	if o == nil {
+		return
+	}
+	f.addData(".orc_header", o.Header.Addr, o.Header.Data)
+	f.addData(".orc_unwind_ip", o.IPs.Addr, o.IPs.Data)
+	f.addData(".orc_unwind", o.Entries.Addr, o.Entries.Data)
+}
+
+// addDebugInfo adds the types as they are, and as DWARF.
+func (f *file) addDebugInfo(p *Program, n *names) error {
+	if p.BTF.Data == nil {
+		return errors.New("no BTF: neither types nor prototypes are known")
+	}
+	f.addData(".BTF", p.BTF.Addr, p.BTF.Data)
+	t, err := readTypes(p.BaseBTF, p.BTF.Data)
+	if t == nil {
+		return fmt.Errorf("BTF: %w", err)
+	}
+	err = errors.Join(err, t.makeSound())
+	low, high := extent(p.Sections)
+	u := newUnit(p.Name, t, low, high)
+	u.addTypes(t.wanted())
+	u.addFuncs(n, p.Sections)
+	u.addVars(n)
+	u.addGlobals(p.Globals, n)
+	u.finish()
+	f.addData(".debug_abbrev", 0, abbrevTable())
+	f.addData(".debug_info", 0, u.info)
+	f.add(".debug_str", section{elf.Section64{
+		Type: uint32(elf.SHT_PROGBITS), Flags: uint64(elf.SHF_MERGE | elf.SHF_STRINGS), Entsize: 1,
+	}, u.strs.data})
+	if err != nil {
+		return fmt.Errorf("BTF: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package elfsynth
+
+// addFuncs writes an entry for each function whose prototype is known for certain: BTF has prototypes by name, and many
+// static functions share one.
+func (u *unit) addFuncs(n *names, sections []Section) {
+	protos := u.prototypes(n)
+	inCode := func(i int) bool { return n.sections[i] != none && sections[n.sections[i]].Exec }
+	end := ^uint64(0) // where the next function starts
+	var funcs []int   // from the last to the first
+	for i := len(n.symbols) - 1; i >= 0; i-- {
+		s := &n.symbols[i]
+		if protos[i] == 0 || !s.Func || !inCode(i) || s.Addr >= end || s.Size == 0 {
+			continue
+		}
+		s.Size = min(s.Size, end-s.Addr)
+		end = s.Addr
+		funcs = append(funcs, i)
+	}
+	for k := len(funcs) - 1; k >= 0; k-- {
+		s := &n.symbols[funcs[k]]
+		u.addFunc(protos[funcs[k]], s.Addr, s.Size, !s.Local)
+	}
+}
+
+// prototypes returns, by symbol, the function of BTF that is it, or 0.
+func (u *unit) prototypes(n *names) []uint32 {
+	const several = ^uint32(0)
+	protos := make([]uint32, len(n.symbols))
+	for id := u.first; id < u.count(); id++ {
+		if u.kinds[id] != kindFunc || u.refs[id] == 0 {
+			continue
+		}
+		i, ok := n.only(u.types.name(u.record(id).name))
+		switch {
+		case !ok:
+		case protos[i] == 0:
+			protos[i] = id
+		default:
+			protos[i] = several
+		}
+	}
+	for i, id := range protos {
+		if id == several {
+			protos[i] = 0
+		}
+	}
+	return protos
+}
+
+func (u *unit) addFunc(id uint32, addr, size uint64, external bool) {
+	proto := u.refs[id]
+	r := u.record(proto)
+	result := u.untagged(u.refs[proto])
+	if result != 0 {
+		u.beginWith(r.parts, abbrevFunc)
+	} else {
+		u.beginWith(r.parts, abbrevVoidFunc)
+	}
+	u.name(u.record(id).name)
+	u.flag(external)
+	u.addr(addr)
+	u.addr(size)
+	if result != 0 {
+		u.ref(result)
+	}
+	u.addParams(proto, r)
+}
+
+// addVars writes an entry for each variable of BTF: those of the per-CPU section.
+func (u *unit) addVars(n *names) {
+	for id := u.first; id < u.count(); id++ {
+		if u.kinds[id] != kindVar {
+			continue
+		}
+		r := u.record(id)
+		i, ok := n.only(u.types.name(r.name))
+		if typ := u.untagged(u.refs[id]); ok && typ != 0 {
+			s := &n.symbols[i]
+			u.addVar(u.strs.of(r.name), !s.Local, s.Addr, func() { u.ref(typ) })
+		}
+	}
+}
+
+// addVar writes a variable, whose type a function refers to.
+func (u *unit) addVar(name uint32, external bool, addr uint64, typ func()) {
+	u.begin(abbrevVar)
+	u.str(name)
+	u.flag(external)
+	typ()
+	u.uleb(1 + addrSize)
+	u.byte(opAddr)
+	u.addr(addr)
+}

@@ -1,0 +1,123 @@
+package elfsynth
+
+import (
+	"debug/elf"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"physgdb/symbols"
+)
+
+// onKernels runs a test on every kernel of the test rig's cache.
+func onKernels(t *testing.T, test func(t *testing.T, vmlinux string)) {
+	for _, path := range vmlinuxes(t) {
+		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) { test(t, path) })
+	}
+}
+
+func vmlinuxes(t testing.TB) []string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Skip(err)
+	}
+	paths, _ := filepath.Glob(filepath.Join(cache, "physgdb-test", "*", "vmlinux"))
+	if len(paths) == 0 {
+		t.Skip("the cache of the test rig has no vmlinux")
+	}
+	return paths
+}
+
+// kernelProgram returns what could be known of a running kernel: of its symbols no sizes, as kallsyms has none.
+func kernelProgram(t testing.TB, vmlinux string) *Program {
+	t.Helper()
+	f := open(t, vmlinux)
+	p := &Program{Name: "vmlinux", Globals: KernelGlobals(), BTF: blob(t, f, ".BTF"), Notes: blob(t, f, ".notes")}
+	p.Symbols = symbolsOf(t, vmlinux)
+	for _, name := range []string{".data..percpu", ".text", ".rodata", ".data", ".init.text", ".init.data", ".bss"} {
+		s := f.Section(name)
+		p.Sections = append(p.Sections, Section{
+			Name: name, Addr: s.Addr, Size: s.Size, PerCPU: s.Addr == 0,
+			Write: name != ".rodata" && s.Flags&elf.SHF_WRITE != 0, Exec: s.Flags&elf.SHF_EXECINSTR != 0,
+		})
+	}
+	for i := range p.Sections[2:] { // what stands between two of them belongs to the first
+		s := &p.Sections[i+1]
+		s.Size = p.Sections[i+2].Addr - s.Addr
+	}
+	p.ORC = &ORC{IPs: blob(t, f, ".orc_unwind_ip"), Entries: blob(t, f, ".orc_unwind")}
+	if f.Section(".orc_header") != nil {
+		p.ORC.Header = blob(t, f, ".orc_header")
+	}
+	return p
+}
+
+// symbolsOf returns the symbols that kallsyms has too, without sizes.
+func symbolsOf(t testing.TB, path string) []symbols.Symbol {
+	t.Helper()
+	table, err := symbols.ReadELF(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var syms []symbols.Symbol
+	for s := range table.All() {
+		if strings.HasPrefix(s.Name, "__pfx_") || strings.HasPrefix(s.Name, "__crc_") || strings.HasPrefix(s.Name, ".L") {
+			continue
+		}
+		s.Size = 0
+		syms = append(syms, s)
+	}
+	return syms
+}
+
+func blob(t testing.TB, f *elf.File, section string) Blob {
+	t.Helper()
+	s := f.Section(section)
+	if s == nil {
+		t.Fatalf("no section %s", section)
+	}
+	data, err := s.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Blob{s.Addr, data}
+}
+
+func open(t testing.TB, path string) *elf.File {
+	t.Helper()
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// built writes the file of a program and returns its path.
+func built(t testing.TB, p *Program) string {
+	t.Helper()
+	data, missing := Build(p)
+	for _, err := range missing {
+		t.Error(err)
+	}
+	path := filepath.Join(t.TempDir(), p.Name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func BenchmarkBuildOfAKernel(b *testing.B) {
+	for _, path := range vmlinuxes(b) {
+		p := kernelProgram(b, path)
+		b.Run(filepath.Base(filepath.Dir(path)), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if data, _ := Build(p); len(data) == 0 {
+					b.Fatal("nothing")
+				}
+			}
+		})
+	}
+}

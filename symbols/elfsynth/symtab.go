@@ -1,0 +1,55 @@
+package elfsynth
+
+import (
+	"debug/elf"
+	"encoding/binary"
+
+	"physgdb/symbols"
+)
+
+// addSymtab adds .symtab and .strtab. sections are the numbers that the program's have in the file.
+func (f *file) addSymtab(n *names, sections []int) {
+	const entry = 24
+	table := make([]byte, entry, entry*(len(n.symbols)+1))
+	strings := make([]byte, 1, 32*len(n.symbols)+1)
+	add := func(local bool) {
+		for i := range n.symbols {
+			if s := &n.symbols[i]; s.Local == local {
+				table = appendSymbol(table, s, uint32(len(strings)), symbolSection(n.sections[i], sections))
+				strings = append(append(strings, s.Name...), 0)
+			}
+		}
+	}
+	add(true)
+	locals := len(table) / entry
+	add(false)
+
+	f.add(".symtab", section{elf.Section64{
+		Type: uint32(elf.SHT_SYMTAB), Link: uint32(len(f.sections) + 1), Info: uint32(locals), Addralign: 8, Entsize: entry,
+	}, table})
+	f.add(".strtab", section{elf.Section64{Type: uint32(elf.SHT_STRTAB)}, strings})
+}
+
+func symbolSection(i int, sections []int) uint16 {
+	if i == none {
+		return uint16(elf.SHN_ABS)
+	}
+	return uint16(sections[i])
+}
+
+// appendSymbol appends an entry of a symbol table (elf.Sym64).
+func appendSymbol(b []byte, s *symbols.Symbol, name uint32, section uint16) []byte {
+	bind, typ := elf.STB_GLOBAL, elf.STT_OBJECT
+	if s.Local {
+		bind = elf.STB_LOCAL
+	}
+	if s.Func {
+		typ = elf.STT_FUNC
+	}
+	le := binary.LittleEndian
+	b = le.AppendUint32(b, name)
+	b = append(b, elf.ST_INFO(bind, typ), byte(elf.STV_DEFAULT))
+	b = le.AppendUint16(b, section)
+	b = le.AppendUint64(b, s.Addr)
+	return le.AppendUint64(b, s.Size)
+}
