@@ -72,6 +72,13 @@ type Runner interface {
 	LookAgain(ctx context.Context) error
 }
 
+// ExecutableNamer has the main file for a client whose user brought none (`qXfer:exec-file:read`). gdb then fetches it by
+// the FileServer; lldb does not ask.
+type ExecutableNamer interface {
+	// ExecutableFile returns the path of the file, or "" if there is none.
+	ExecutableFile(ctx context.Context) (string, error)
+}
+
 // LibraryLister knows which files beside the main one are loaded where (`qXfer:libraries:read`), such as the modules
 // of a kernel. gdb asks at connect if the OS ABI is "none", and loads the symbols of each file it finds; lldb is not
 // told, as it would place a file by the first of its sections alone.
@@ -85,11 +92,14 @@ type LibraryLister interface {
 // makes the list must know the file: a wrong list is worse than none, since the symbols of that file then stay near
 // address 0. A file that is not known for certain should be left out, and so should one with a section that is not
 // SHF_ALLOC before one that is (relocations do not count), for which gdb 13 to 18 read past the end of the list. The
-// server itself leaves out a Library without a name, without sections, or with a section at 0, as that puts other
+// server itself leaves out a Library without a name, without segments or sections, or with a section at 0, as that puts other
 // symbols of the file in wrong places. No section may run over the end of the address space: gdb would abort.
 type Library struct {
 	// Name is the path of the file. gdb looks for it below sysroot, then for its last part in solib-search-path.
 	Name string
+	// Segments holds the virtual address of each PT_LOAD segment in the order of the file, for a file that has them: a
+	// module as compilers leave it has none. Without them Sections counts.
+	Segments []uint64
 	// Sections holds the virtual address of each SHF_ALLOC section in the order of the file, empty ones included. One
 	// that was freed since needs an address, too: the one it had, or any that nothing is mapped at.
 	Sections []uint64
@@ -183,6 +193,7 @@ type abilities struct {
 	relocator      Relocator
 	borrower       SymbolBorrower
 	monitor        Monitor
+	executable     ExecutableNamer
 	libraries      LibraryLister
 	osLister       OSLister
 	vmcoreInfo     VMCoreInfoReader
@@ -210,6 +221,7 @@ func abilitiesOf(target Target) abilities {
 	a.registerWriter, _ = target.(RegisterWriter)
 	a.relocator, _ = target.(Relocator)
 	a.monitor, _ = target.(Monitor)
+	a.executable, _ = target.(ExecutableNamer)
 	a.libraries, _ = target.(LibraryLister)
 	a.vmcoreInfo, _ = target.(VMCoreInfoReader)
 	a.processes, _ = target.(ProcessOpener)

@@ -32,13 +32,17 @@ func (s *session) librariesObject(ctx context.Context, annex string) ([]byte, bo
 
 // placeable says whether gdb can make anything of l. One library without sections makes it drop the whole list.
 func (l Library) placeable() bool {
-	return l.Name != "" && len(l.Sections) > 0 && !slices.Contains(l.Sections, 0)
+	return l.Name != "" && (len(l.Segments) > 0 || len(l.Sections) > 0 && !slices.Contains(l.Sections, 0))
 }
 
 func (l Library) writeXML(b *bytes.Buffer) {
 	fmt.Fprintf(b, "<library name=\"%s\">", escapeXML(l.Name))
-	for _, addr := range l.Sections {
-		fmt.Fprintf(b, "<section address=\"%#x\"/>", addr)
+	kind, addrs := "segment", l.Segments
+	if len(addrs) == 0 {
+		kind, addrs = "section", l.Sections
+	}
+	for _, addr := range addrs {
+		fmt.Fprintf(b, "<%s address=\"%#x\"/>", kind, addr)
 	}
 	b.WriteString("</library>\n")
 }

@@ -27,6 +27,9 @@ func (s *session) qXferObjects(can *abilities) map[string]object {
 	if can.libraries != nil {
 		objects["libraries"] = s.librariesObject
 	}
+	if can.executable != nil {
+		objects["exec-file"] = s.execFileObject
+	}
 	if can.osLister != nil {
 		objects["osdata"] = s.osObject
 	}
@@ -96,6 +99,14 @@ func parseExtent(arg []byte) (offset, length uint64, valid bool) {
 	offset, okOffset := rsp.ParseHex(first)
 	length, okLength := rsp.ParseHex(second)
 	return offset, length, okOffset && okLength
+}
+
+// execFileObject is the path of the main file, which gdb asks for if its user brought none (appendix E.4). Without one gdb
+// says so, and goes on.
+func (s *session) execFileObject(ctx context.Context, _ string) ([]byte, bool, error) {
+	namer := s.can.executable
+	path, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) (string, error) { return namer.ExecutableFile(ctx) })
+	return []byte(path), err == nil, err
 }
 
 // featuresObject is the target.xml (appendix G).
