@@ -20,14 +20,27 @@ func Build(p *Program) (elf []byte, missing []error) {
 	if err := f.addDebugInfo(p, names); err != nil {
 		missing = append(missing, err)
 	}
-	if p.ORC == nil {
-		missing = append(missing, errors.New("no ORC: stacks can be unwound by guess alone"))
+	if err := f.addFrames(p); err != nil {
+		missing = append(missing, err)
 	}
 	if len(p.Symbols) == 0 {
 		missing = append(missing, errors.New("no symbols: nothing has a name"))
 	}
 	f.addSymtab(names, numbers)
 	return f.bytes(entry(p.Sections)), missing
+}
+
+// addFrames adds how to unwind stacks.
+func (f *file) addFrames(p *Program) error {
+	if p.ORC == nil {
+		return errors.New("no ORC: stacks can be unwound by guess alone")
+	}
+	frames, err := debugFrame(p)
+	if err != nil {
+		return err
+	}
+	f.add(".debug_frame", section{Section64: elf.Section64{Type: uint32(elf.SHT_PROGBITS), Addralign: 8}, data: frames})
+	return nil
 }
 
 // entry is where the program starts: its first section.
