@@ -3,6 +3,7 @@ package symbols
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -49,6 +50,22 @@ func ReadBTF(path string) (*BTF, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return b, nil
+}
+
+// BTFSize returns how long the BTF is that p begins with, in bytes, by its header (struct btf_header,
+// include/uapi/linux/btf.h).
+func BTFSize(p []byte) (int, error) {
+	const headerSize = 24
+	if len(p) < headerSize {
+		return 0, fmt.Errorf("BTF: %d bytes", len(p))
+	}
+	field := func(at int) uint64 { return uint64(binary.LittleEndian.Uint32(p[at:])) }
+	header, typesAt, types, stringsAt, strings := field(4), field(8), field(12), field(16), field(20)
+	size := header + max(typesAt+types, stringsAt+strings)
+	if header < headerSize || size > uint64(len(p)) {
+		return 0, fmt.Errorf("BTF: damaged: a header of %d bytes, %d in all", header, size)
+	}
+	return int(size), nil
 }
 
 // recoverTo turns a panic of a parser that met damaged data into an error.

@@ -59,3 +59,25 @@ func elfBuildID(f *elf.File) ([]byte, error) {
 	}
 	return nil, nil
 }
+
+// ReadNotes returns the ELF notes of a file, among which is its build-id, and their link address. It reads nothing else of
+// the file.
+func ReadNotes(path string) (addr uint64, notes []byte, err error) {
+	f, err := openELF(path)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer f.Close()
+	for _, s := range f.Sections {
+		if s.Type != elf.SHT_NOTE {
+			continue
+		}
+		if notes, err = s.Data(); err != nil {
+			return 0, nil, fmt.Errorf("%s: section %s: %w", path, s.Name, err)
+		}
+		if BuildID(notes) != nil {
+			return s.Addr, notes, nil
+		}
+	}
+	return 0, nil, fmt.Errorf("%s: has no build-id", path)
+}

@@ -17,7 +17,7 @@ var allowed = map[string][]string{
 	"mmu":                   {"bridge"},
 	"symbols":               {},
 	"symbols/elfsynth":      {"symbols"},
-	"symbols/linux":         {"symbols", "mmu", "bridge"},
+	"symbols/linux":         {"symbols", "symbols/elfsynth", "mmu", "bridge"},
 	"gdbstub":               {"gdbstub/rsp"},
 	"gdbstub/rsp":           {},
 	"cmd/internal/host":     {"bridge", "bridge/nettlp", "bridge/notify", "mmu", "symbols", "symbols/elfsynth", "symbols/linux", "gdbstub"},

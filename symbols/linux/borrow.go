@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"context"
 	"slices"
 
 	"physgdb/symbols"
@@ -18,6 +19,22 @@ func BorrowedNames() []string {
 		"die_counter", "panic_cpu", "tainted_mask", "crash_notes", "prb", "log_first_idx", "shadow_timekeeper", "modules",
 		"iomem_resource", "vmcoreinfo_data", "vmcoreinfo_size",
 	}, restingPlaces)
+}
+
+// With returns the same kernel, explained by a vmlinux, or by what stands in for one. One whose build-id is not that in
+// memory is refused with [ErrOtherKernel]; one that has none is not, as it was made of this memory.
+func (k *Kernel) With(ctx context.Context, table *symbols.Table, debug Debug) (*Kernel, error) {
+	text, err := textOf(table)
+	if err != nil {
+		return nil, err
+	}
+	known := &Kernel{
+		Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Text - text, Symbols: table, m: k.m, debug: debug,
+	}
+	if len(table.BuildID) > 0 {
+		err = known.checkBuildID(ctx)
+	}
+	return known, err
 }
 
 // WithSymbols returns the same kernel, read by symbols whose addresses someone else told, as a debugger has them: all of

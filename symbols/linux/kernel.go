@@ -47,15 +47,16 @@ type Kernel struct {
 	m     *mmu.MMU
 	debug Debug // nil if there is none
 
-	types       lazy[symbols.Types]
-	cpus        lazy[[]CPU]
-	taskMembers lazy[*taskLayout]
-	tasks       lazy[*TaskList]
-	ptRegs      lazy[*ptRegs]
-	switchFrame lazy[*switchFrame]
-	unwinder    lazy[symbols.Unwinder]
-	death       lazy[*Death]
-	modules     lazy[*Modules]
+	types          lazy[symbols.Types]
+	cpus           lazy[[]CPU]
+	taskMembers    lazy[*taskLayout]
+	tasks          lazy[*TaskList]
+	ptRegs         lazy[*ptRegs]
+	switchFrame    lazy[*switchFrame]
+	unwinder       lazy[symbols.Unwinder]
+	death          lazy[*Death]
+	modules        lazy[*Modules]
+	typesOfModules lazy[map[uint64]moduleTypes]
 }
 
 // Attach finds the kernel under a CR3. If there is a vmlinux, its build-id must equal that in memory: the error is then

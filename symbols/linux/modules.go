@@ -161,27 +161,36 @@ func (m *Module) Unwinder(ctx context.Context, format symbols.ORCFormat) (*symbo
 }
 
 func (m *Module) readUnwinder(ctx context.Context, format symbols.ORCFormat) (*symbols.ORC, error) {
-	const ipSize, entrySize = 4, 6 // bytes; struct orc_entry, arch/x86/include/asm/orc_types.h
-	n := m.orc.count
-	if n == 0 {
-		return nil, fmt.Errorf("module %s: the kernel has no ORC table of it", m.Name)
-	}
-	if err := m.inside("ORC table", m.orc.ips, n, ipSize); err != nil {
-		return nil, err
-	}
-	if err := m.inside("ORC table", m.orc.entries, n, entrySize); err != nil {
-		return nil, err
-	}
-	read, err := readPatchwork(ctx, m.k.Space, span{m.orc.ips, int(n * ipSize)}, span{m.orc.entries, int(n * entrySize)})
+	ips, entries, err := m.readORC(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := read.part(0, len(read.data)); err != nil {
-		return nil, fmt.Errorf("ORC table of module %s: %w", m.Name, err)
-	}
-	orc, err := symbols.NewORC(m.orc.ips, read.data[:n*ipSize], read.data[n*ipSize:], format)
+	orc, err := symbols.NewORC(m.orc.ips, ips, entries, format)
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name, err)
 	}
 	return orc, nil
+}
+
+// readORC reads the module's table of stack frames as it is.
+func (m *Module) readORC(ctx context.Context) (ips, entries []byte, err error) {
+	const ipSize, entrySize = 4, 6 // bytes; struct orc_entry, arch/x86/include/asm/orc_types.h
+	n := m.orc.count
+	if n == 0 {
+		return nil, nil, fmt.Errorf("module %s: the kernel has no ORC table of it", m.Name)
+	}
+	if err := m.inside("ORC table", m.orc.ips, n, ipSize); err != nil {
+		return nil, nil, err
+	}
+	if err := m.inside("ORC table", m.orc.entries, n, entrySize); err != nil {
+		return nil, nil, err
+	}
+	read, err := readPatchwork(ctx, m.k.Space, span{m.orc.ips, int(n * ipSize)}, span{m.orc.entries, int(n * entrySize)})
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := read.part(0, len(read.data)); err != nil {
+		return nil, nil, fmt.Errorf("ORC table of module %s: %w", m.Name, err)
+	}
+	return read.data[:n*ipSize], read.data[n*ipSize:], nil
 }

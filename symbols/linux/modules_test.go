@@ -349,10 +349,10 @@ func TestModuleSymbols(t *testing.T) {
 		t.Errorf("returning to 0x40: %v, %v", p, err)
 	}
 	for name, want := range map[string]symbols.Symbol{
-		"a:second":  {Name: "second", Addr: text + 0x40, Size: 0x11, Func: true},
-		"a:alias":   {Name: "alias", Addr: text + 0x10, Func: true},
-		"a:datum":   {Name: "datum", Addr: text + 0x1100, Size: 4},
-		"a:outside": {Name: "outside", Addr: text + 0x4000, Func: true},
+		"a:second":  {Name: "second", Addr: text + 0x40, Size: 0x11, Func: true, Local: true},
+		"a:alias":   {Name: "alias", Addr: text + 0x10, Func: true, Local: true},
+		"a:datum":   {Name: "datum", Addr: text + 0x1100, Size: 4, Local: true},
+		"a:outside": {Name: "outside", Addr: text + 0x4000, Func: true, Local: true},
 		"modules":   {Name: "modules", Addr: w.head, Size: 0x100, Func: true},
 	} {
 		if got, err := w.Lookup(ctx, name); err != nil || got != want {

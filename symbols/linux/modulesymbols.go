@@ -155,15 +155,17 @@ func (t *moduleKallsyms) symbol(i int) (symbols.Symbol, error) {
 	if end < 0 || !printable(text[:end]) {
 		return symbols.Symbol{}, fmt.Errorf("its name is damaged")
 	}
-	isFunc := elf.ST_TYPE(info) == elf.STT_FUNC
+	isFunc, isLocal := elf.ST_TYPE(info) == elf.STT_FUNC, elf.ST_BIND(info) == elf.STB_LOCAL
 	if i < len(t.types) {
+		// The kernel has written the letters of nm over st_info, up to 5.1, or beside it (add_kallsyms(), kernel/module/kallsyms.c).
 		isFunc = strings.IndexByte("tTwW", t.types[i]) >= 0
 	}
 	return symbols.Symbol{
-		Name: string(text[:end]),
-		Addr: binary.LittleEndian.Uint64(p[8:]),
-		Size: binary.LittleEndian.Uint64(p[16:]),
-		Func: isFunc,
+		Name:  string(text[:end]),
+		Addr:  binary.LittleEndian.Uint64(p[8:]),
+		Size:  binary.LittleEndian.Uint64(p[16:]),
+		Func:  isFunc,
+		Local: isLocal,
 	}, nil
 }
 

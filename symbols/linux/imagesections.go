@@ -1,0 +1,61 @@
+package linux
+
+import (
+	"cmp"
+	"slices"
+
+	"physgdb/symbols/elfsynth"
+)
+
+// imageSection is a part of the kernel's image that two symbols bound (arch/x86/kernel/vmlinux.lds.S).
+type imageSection struct {
+	name, start, stop string
+	write, exec       bool
+}
+
+var imageSections = []imageSection{
+	{name: ".text", start: "_text", stop: "_etext", exec: true},
+	{name: ".rodata", start: "__start_rodata", stop: "__start_notes"},
+	{name: ".rodata.rest", start: "__stop_notes", stop: "__end_rodata"},
+	{name: ".data", start: "_sdata", stop: "_edata", write: true},
+	{name: ".data..percpu", start: "__per_cpu_start", stop: "__per_cpu_end", write: true},
+	{name: ".init.text", start: "_sinittext", stop: "_einittext", exec: true},
+	{name: ".bss", start: "__bss_start", stop: "__bss_stop", write: true},
+	{name: ".brk", start: "__brk_base", stop: "__brk_limit", write: true},
+}
+
+// sections are the parts of the kernel's image, in the order of their addresses, without gaps between the first and the
+// last: every symbol of the image lies in one.
+func (t *OwnTables) sections() []elfsynth.Section {
+	var found []elfsynth.Section
+	for _, s := range imageSections {
+		start, ok1 := t.names.Lookup(s.start)
+		stop, ok2 := t.names.Lookup(s.stop)
+		if ok1 && ok2 && start.Addr < stop.Addr {
+			found = append(found, elfsynth.Section{
+				Name: s.name, Addr: start.Addr, Size: stop.Addr - start.Addr, Write: s.write, Exec: s.exec,
+				PerCPU: start.Addr < imageBase,
+			})
+		}
+	}
+	slices.SortFunc(found, func(a, b elfsynth.Section) int { return cmp.Compare(a.Addr, b.Addr) })
+	var all []elfsynth.Section
+	for _, s := range found {
+		if len(all) > 0 && !all[len(all)-1].PerCPU {
+			last := &all[len(all)-1]
+			switch end := last.Addr + last.Size; {
+			case s.Addr < end:
+				continue // damaged: they overlap
+			case s.Addr > end && t.gapHasSymbols(end, s.Addr):
+				all = append(all, elfsynth.Section{Name: last.Name + ".rest", Addr: end, Size: s.Addr - end, Write: true})
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func (t *OwnTables) gapHasSymbols(from, to uint64) bool {
+	next := t.names.Next(from - 1)
+	return next != 0 && next < to
+}

@@ -1,0 +1,65 @@
+package linux
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"physgdb/symbols"
+	"physgdb/symbols/elfsynth"
+)
+
+// Program reads what the kernel keeps about a module: its symbols, types and stack frames, where they are in the running
+// kernel. base are the kernel's own types, on which those of modules build, or nil; format is that of the kernel's own
+// ORC. What could not be had is told by missing.
+func (m *Module) Program(
+	ctx context.Context, base []byte, format symbols.ORCFormat,
+) (p *elfsynth.Program, missing []error, err error) {
+	p = &elfsynth.Program{Name: m.Name, BaseBTF: base}
+	for _, r := range m.Regions {
+		p.Sections = append(p.Sections, elfsynth.Section{
+			Name: "." + r.Name, Addr: r.Base, Size: r.Size, Write: !r.Text, Exec: r.Text,
+		})
+	}
+	slices.SortFunc(p.Sections, func(a, b elfsynth.Section) int { return cmp.Compare(a.Addr, b.Addr) })
+	if names, err := m.Symbols(ctx); err == nil {
+		p.Symbols = names.All
+		missing = append(missing, names.Damage...)
+	} else {
+		missing = append(missing, err)
+	}
+	if base != nil {
+		if p.BTF, err = m.readTypes(ctx); err != nil {
+			missing = append(missing, fmt.Errorf("types of module %s: %w", m.Name, err))
+		}
+	}
+	if ips, entries, err := m.readORC(ctx); err == nil {
+		p.ORC = &elfsynth.ORC{
+			IPs: elfsynth.Blob{Addr: m.orc.ips, Data: ips}, Entries: elfsynth.Blob{Addr: m.orc.entries, Data: entries}, Format: format,
+		}
+	} else {
+		missing = append(missing, err)
+	}
+	return p, missing, ctx.Err()
+}
+
+// readTypes reads the module's own types.
+func (m *Module) readTypes(ctx context.Context) (elfsynth.Blob, error) {
+	const most = 32 << 20 // bytes; the largest modules have some 1 MB
+	all, err := m.k.moduleTypes(ctx)
+	if err != nil {
+		return elfsynth.Blob{}, err
+	}
+	at, ok := all[m.Addr]
+	switch {
+	case !ok:
+		return elfsynth.Blob{}, errors.New("the kernel has none (a module that was built without BTF)")
+	case at.size > most:
+		return elfsynth.Blob{}, fmt.Errorf("%d bytes: damaged", at.size)
+	}
+	b := elfsynth.Blob{Addr: at.addr, Data: make([]byte, at.size)}
+	_, err = m.k.Space.ReadMemory(ctx, at.addr, b.Data)
+	return b, err
+}

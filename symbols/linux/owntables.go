@@ -1,0 +1,243 @@
+package linux
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"physgdb/mmu"
+	"physgdb/symbols"
+	"physgdb/symbols/elfsynth"
+)
+
+// OwnTables are what a kernel keeps in its memory about itself: the names, types and stack frames of its code and data. No
+// file is needed for them. Addresses are link addresses, as in a vmlinux; where _text was linked is not known, and taken
+// to be where nearly all kernels have it.
+type OwnTables struct {
+	// BuildID is that of the kernel; empty if it could not be found.
+	BuildID []byte
+	// Damage tells why names are missing.
+	Damage []error
+
+	k       *Kernel
+	image   *image
+	symbols []symbols.Symbol
+	names   *symbols.Table
+}
+
+// OwnTables reads the names. progress, if not nil, hears how many of how many bytes have been read.
+func (k *Kernel) OwnTables(ctx context.Context, progress func(done, total uint64)) (*OwnTables, error) {
+	if progress == nil {
+		progress = func(uint64, uint64) {}
+	}
+	r, err := k.readOnlyData(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the kernel's read-only data: %w", err)
+	}
+	img, err := k.readImage(ctx, r, progress)
+	if err != nil {
+		return nil, fmt.Errorf("the kernel's read-only data at %#x: %w", r.First, err)
+	}
+	found, err := symbols.FindKallsyms(img.base, img.data, k.Text)
+	if err != nil {
+		if len(img.holes) > 0 {
+			err = fmt.Errorf("%w (of the kernel's read-only data, %d pieces are missing: %w)", err, len(img.holes), img.holes[0].err)
+		}
+		return nil, err
+	}
+	t := &OwnTables{k: k, image: img, symbols: found.Symbols}
+	if found.Lost > 0 {
+		t.Damage = append(t.Damage, fmt.Errorf("kallsyms: %d of %d symbols are lost: memory is damaged", found.Lost,
+			found.Lost+len(found.Symbols)))
+	}
+	for i := range t.symbols {
+		if s := &t.symbols[i]; s.Addr >= imageBase {
+			s.Addr -= k.Slide
+		}
+	}
+	notes := t.notes(symbols.NewTable(t.symbols, nil))
+	t.BuildID = symbols.BuildID(notes.Data)
+	t.names = symbols.NewTable(t.symbols, t.BuildID)
+	return t, nil
+}
+
+// Names are the kernel's symbols.
+func (t *OwnTables) Names() *symbols.Table { return t.names }
+
+// image is a stretch of the kernel's image, with zeros for what could not be read.
+type image struct {
+	*patchwork
+	base uint64 // virtual address at run time
+}
+
+// mostReadOnlyData bounds the kernel's read-only data, in bytes; kernels have 8 to 16 MB.
+const mostReadOnlyData = 128 << 20
+
+// readOnlyData finds the kernel's read-only data: it follows its text, and can neither be executed nor written. Kernels
+// that protect nothing (rodata=off) can write it: then it is all that follows.
+func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
+	var found, all mmu.Range
+	image := mmu.Range{First: k.Text, Last: min(k.Text+mostReadOnlyData, imageBase+imageSpan) - 1}
+	for mp, err := range k.Space.Mappings(ctx, image) {
+		if ctx.Err() != nil {
+			return mmu.Range{}, ctx.Err()
+		}
+		if err != nil || mp.Flags&mmu.Executable != 0 {
+			continue
+		}
+		last := mp.VA + mp.Size - 1
+		if all.First == 0 {
+			all.First = mp.VA
+		}
+		all.Last = last
+		switch {
+		case mp.Flags&mmu.Writable != 0:
+		case found.First == 0:
+			found = mmu.Range{First: mp.VA, Last: last}
+		case mp.VA == found.Last+1:
+			found.Last = last
+		}
+	}
+	const least = 1 << 20 // bytes; a stray page that is read-only is not it
+	switch {
+	case found.Last-found.First >= least:
+		return found, nil
+	case all.First != 0:
+		return all, nil
+	}
+	return mmu.Range{}, errors.New("nothing is mapped behind the kernel's text")
+}
+
+// readImage reads a stretch of the image piece by piece.
+func (k *Kernel) readImage(ctx context.Context, r mmu.Range, progress func(done, total uint64)) (*image, error) {
+	const piece = 1 << 20 // bytes
+	img := &image{base: r.First, patchwork: &patchwork{data: make([]byte, r.Last-r.First+1)}}
+	for at := 0; at < len(img.data); at += piece {
+		size := min(piece, len(img.data)-at)
+		p, err := readPatchwork(ctx, k.Space, span{r.First + uint64(at), size})
+		if err != nil {
+			return nil, err
+		}
+		copy(img.data[at:], p.data)
+		for _, h := range p.holes {
+			img.holes = append(img.holes, hole{at + h.from, at + h.to, h.err})
+		}
+		progress(uint64(at+size), uint64(len(img.data)))
+	}
+	if nothing, err := img.empty(); nothing {
+		return nil, err
+	}
+	return img, nil
+}
+
+// at returns size bytes from a run-time address on, if they lie in the image and could be read.
+func (img *image) at(addr, size uint64) ([]byte, error) {
+	if addr < img.base || size > uint64(len(img.data)) || addr-img.base > uint64(len(img.data))-size {
+		return nil, fmt.Errorf("%d bytes at %#x are no read-only data", size, addr)
+	}
+	return img.part(int(addr-img.base), int(size))
+}
+
+// Program reads the rest, and returns all of it. What could not be had is told by the errors.
+func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, error) {
+	p := &elfsynth.Program{
+		Name: "vmlinux", Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(t.names),
+		Globals: elfsynth.KernelGlobals(),
+	}
+	missing := t.Damage
+	var err error
+	if p.BTF, err = t.types(ctx); err != nil {
+		missing = append(missing, fmt.Errorf("no types: %w", err))
+	}
+	if p.ORC, err = t.frames(ctx); err != nil {
+		missing = append(missing, fmt.Errorf("no unwind tables: %w", err))
+	}
+	return p, missing, ctx.Err()
+}
+
+// blob returns what lies between two symbols.
+func (t *OwnTables) blob(ctx context.Context, from, to string, most uint64) (elfsynth.Blob, error) {
+	start, ok1 := t.names.Lookup(from)
+	stop, ok2 := t.names.Lookup(to)
+	switch {
+	case !ok1 || !ok2:
+		return elfsynth.Blob{}, fmt.Errorf("the kernel has no symbols %s and %s", from, to)
+	case stop.Addr < start.Addr || stop.Addr-start.Addr > most:
+		return elfsynth.Blob{}, fmt.Errorf("%s..%s: damaged", from, to)
+	}
+	b := elfsynth.Blob{Addr: start.Addr}
+	size := stop.Addr - start.Addr
+	var err error
+	if b.Data, err = t.image.at(start.Addr+t.k.Slide, size); err == nil {
+		return b, nil
+	}
+	b.Data = make([]byte, size)
+	if _, err = t.k.Space.ReadMemory(ctx, start.Addr+t.k.Slide, b.Data); err != nil {
+		return elfsynth.Blob{}, err
+	}
+	return b, nil
+}
+
+// notes returns the kernel's ELF notes, or nothing.
+func (t *OwnTables) notes(names *symbols.Table) elfsynth.Blob {
+	const most = 64 << 10
+	start, ok1 := names.Lookup("__start_notes")
+	stop, ok2 := names.Lookup("__stop_notes")
+	if !ok1 || !ok2 || stop.Addr < start.Addr || stop.Addr-start.Addr > most {
+		return elfsynth.Blob{}
+	}
+	data, err := t.image.at(start.Addr+t.k.Slide, stop.Addr-start.Addr)
+	if err != nil {
+		return elfsynth.Blob{}
+	}
+	return elfsynth.Blob{Addr: start.Addr, Data: data}
+}
+
+// types returns the kernel's BTF. Kernels that know no names of data (without CONFIG_KALLSYMS_ALL) do not tell where it is,
+// but it looks like nothing else.
+func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
+	const most = 64 << 20 // bytes; kernels have some 5 MB
+	b, err := t.blob(ctx, "__start_BTF", "__stop_BTF", most)
+	if err == nil {
+		return b, nil
+	}
+	// struct btf_header with BTF_MAGIC, BTF_VERSION, no flags, its own length, and the types right behind it
+	// (include/uapi/linux/btf.h).
+	magic := []byte{0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0}
+	i := bytes.Index(t.image.data, magic)
+	if i < 0 {
+		return elfsynth.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", err)
+	}
+	size, err := symbols.BTFSize(t.image.data[i:])
+	if err != nil {
+		return elfsynth.Blob{}, err
+	}
+	data, err := t.image.part(i, size)
+	if err != nil {
+		return elfsynth.Blob{}, err
+	}
+	return elfsynth.Blob{Addr: t.image.base + uint64(i) - t.k.Slide, Data: data}, nil
+}
+
+// frames returns the kernel's ORC tables.
+func (t *OwnTables) frames(ctx context.Context) (*elfsynth.ORC, error) {
+	const most = 64 << 20 // bytes; kernels have some 5 MB
+	ips, err := t.blob(ctx, "__start_orc_unwind_ip", "__stop_orc_unwind_ip", most)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := t.blob(ctx, "__start_orc_unwind", "__stop_orc_unwind", most)
+	if err != nil {
+		return nil, err
+	}
+	header, err := t.blob(ctx, "__start_orc_header", "__stop_orc_header", 1<<10)
+	if err != nil {
+		header = elfsynth.Blob{} // as before Linux 6.4
+	}
+	format, err := symbols.ORCFormatOf(header.Data, entries.Data)
+	if err != nil {
+		return nil, err
+	}
+	return &elfsynth.ORC{IPs: ips, Entries: entries, Header: header, Format: format}, nil
+}
