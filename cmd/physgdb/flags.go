@@ -20,6 +20,10 @@ var (
 	vmcoreinfoFlag = &cli.StringFlag{Name: "vmcoreinfo", Usage: "the physical address of the host's VMCOREINFO note, to " +
 		"find the kernel by: `HEX`, as in its /sys/kernel/vmcoreinfo"}
 	vmlinuxFlag = &cli.StringFlag{Name: "vmlinux", Usage: "the kernel's vmlinux `FILE`, with symbols"}
+	symbolsFlag = &cli.StringFlag{Name: "symbols", Value: host.SymbolsAuto, Usage: "where names and types come `FROM`: ram, the " +
+		"host's own memory; auto, a vmlinux of the kernel's build-id where one is found, else ram; none; or a vmlinux FILE"}
+	debugDirFlag = &cli.StringSliceFlag{Name: "debug-dir", Usage: "`DIR` with vmlinuxes, beside the usual places; may be given " +
+		"more than once"}
 	modulesFlag = &cli.StringSliceFlag{Name: "modules", Usage: "`DIR` with the files of loaded modules, beside the usual " +
 		"places; may be given more than once"}
 	ramFlag = &cli.StringFlag{Name: "ram", Usage: "where the host has RAM: a `FILE` with its /proc/iomem, or with " +
@@ -36,7 +40,7 @@ var (
 func logFlags() []cli.Flag    { return []cli.Flag{logLevelFlag, logJSONFlag} }
 func memoryFlags() []cli.Flag { return append([]cli.Flag{ramFlag, timeoutFlag}, logFlags()...) }
 func machineFlags() []cli.Flag {
-	return append([]cli.Flag{cr3Flag, notifyFlag, vmcoreinfoFlag, vmlinuxFlag, modulesFlag}, memoryFlags()...)
+	return append([]cli.Flag{cr3Flag, notifyFlag, vmcoreinfoFlag, vmlinuxFlag, symbolsFlag, debugDirFlag, modulesFlag}, memoryFlags()...)
 }
 
 // logger makes the log that the user asked for.
@@ -63,11 +67,17 @@ func hostOptions(c *cli.Context, source string) (*host.Options, error) {
 	if c.IsSet(timeoutFlag.Name) && c.Duration(timeoutFlag.Name) <= 0 {
 		return nil, usagef("--timeout %v: want a time such as 500ms", c.Duration(timeoutFlag.Name))
 	}
+	vmlinux, from, err := symbolOptions(c)
+	if err != nil {
+		return nil, err
+	}
 	return &host.Options{
 		Source:     source,
 		CR3:        c.String(cr3Flag.Name),
 		Notify:     c.String(notifyFlag.Name),
-		Vmlinux:    c.String(vmlinuxFlag.Name),
+		Vmlinux:    vmlinux,
+		Symbols:    from,
+		DebugDirs:  c.StringSlice(debugDirFlag.Name),
 		RAM:        c.String(ramFlag.Name),
 		VMCoreInfo: c.String(vmcoreinfoFlag.Name),
 		Threads:    c.String(threadsFlag.Name),
@@ -77,6 +87,20 @@ func hostOptions(c *cli.Context, source string) (*host.Options, error) {
 		Log:        log,
 		Notes:      c.App.ErrWriter,
 	}, nil
+}
+
+// symbolOptions tells a file that the user names from a way to get along without.
+func symbolOptions(c *cli.Context) (vmlinux, from string, err error) {
+	vmlinux, from = c.String(vmlinuxFlag.Name), c.String(symbolsFlag.Name)
+	switch {
+	case !c.IsSet(symbolsFlag.Name):
+		return vmlinux, from, nil
+	case c.IsSet(vmlinuxFlag.Name):
+		return "", "", usagef("--vmlinux and --symbols exclude each other: either says where names come from")
+	case from == host.SymbolsAuto || from == host.SymbolsRAM || from == host.SymbolsNone:
+		return "", from, nil
+	}
+	return from, "", nil
 }
 
 // attach finds the kernel of the machine whose memory is source.

@@ -57,7 +57,7 @@ func startDebugger(c *cli.Context) error {
 		return err
 	}
 	defer listener.Close()
-	s := &debugger.Session{Socket: listener.Path(), Vmlinux: o.Vmlinux, Modules: o.Modules, Args: own}
+	s := &debugger.Session{Socket: listener.Path(), Vmlinux: m.VmlinuxPath(), Modules: o.Modules, Args: own}
 	if m.Process != "" {
 		s.Vmlinux = "" // the main file is a program, see Relocation in package host
 	}

@@ -59,7 +59,7 @@ func vtop(c *cli.Context) error {
 // checkAddresses complains of what cannot be an address before a host is waited for. Whether a symbol exists is known
 // only later.
 func checkAddresses(o *host.Options, texts []string) error {
-	if o.Vmlinux != "" {
+	if o.Vmlinux != "" || o.Symbols != host.SymbolsNone {
 		return nil
 	}
 	for _, text := range texts {

@@ -180,7 +180,7 @@ func (v *victim) examine(t *testing.T, vmlinux *symbols.File, learn bool) (faile
 	if learn {
 		mem = (*recorded)(v)
 	}
-	m := &Machine{Memory: wrap(mem, nil), vmlinux: vmlinux, log: (&Options{}).logger()}
+	m := &Machine{Memory: wrap(mem, nil), vmlinux: &vmlinuxFile{File: vmlinux}, log: (&Options{}).logger()}
 	if err := v.within(t, "find", func(ctx context.Context) error { return m.attach(ctx, &Options{}) }); err != nil {
 		return 1
 	}

@@ -53,6 +53,9 @@ func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, erro
 	if slices.Contains(s.told, name) {
 		return openOnDisk(name)
 	}
+	if name == s.executable && name != "" {
+		return openOnDisk(s.m.VmlinuxPath())
+	}
 	content, made := s.contents[name]
 	if !made {
 		all := machineFiles()

@@ -36,7 +36,7 @@ func (m *Machine) attachTo(ctx context.Context, walker *mmu.MMU, o *Options) err
 	}
 	lo := &linux.Options{CR3: cr3, Levels: m.levels()}
 	if m.vmlinux != nil {
-		lo.Symbols, lo.Debug = m.vmlinux.Table, m.vmlinux
+		lo.Symbols, lo.Debug = m.vmlinux.Table, m.vmlinux.File
 	}
 	m.Kernel, err = linux.Attach(ctx, walker, lo)
 	if errors.Is(err, linux.ErrNoKernel) && m.Process == "" {
@@ -49,7 +49,7 @@ func (m *Machine) attachTo(ctx context.Context, walker *mmu.MMU, o *Options) err
 func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error {
 	fo := &linux.FindOptions{Levels: m.levels(), VMCoreInfo: m.noticedVMCoreInfo()}
 	if m.vmlinux != nil {
-		fo.Symbols, fo.Debug = m.vmlinux.Table, m.vmlinux
+		fo.Symbols, fo.Debug = m.vmlinux.Table, m.vmlinux.File
 	}
 	if m.Notice != nil {
 		fo.CR3 = uint64(m.Notice.CR3)

@@ -4,7 +4,6 @@ package host
 
 import (
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,6 @@ import (
 	"physgdb/bridge/nettlp"
 	"physgdb/bridge/notify"
 	"physgdb/mmu"
-	"physgdb/symbols"
 	"physgdb/symbols/linux"
 )
 
@@ -32,7 +30,12 @@ type Options struct {
 	CR3     string // hexadecimal, hello:NAME, or empty
 	Notify  string // where notices come from, or empty
 	Vmlinux string // path, or empty
-	RAM     string // path of a RAM map, or empty
+	// Symbols say where names and types come from if not from Vmlinux: SymbolsAuto, SymbolsRAM or SymbolsNone; empty for
+	// SymbolsAuto.
+	Symbols string
+	// DebugDirs are directories with vmlinuxes of several kernels, beside the usual places.
+	DebugDirs []string
+	RAM       string // path of a RAM map, or empty
 	// VMCoreInfo is the physical address of the VMCOREINFO note, hexadecimal, or empty.
 	VMCoreInfo string
 	Threads    string        // what a debugger's threads stand for: ThreadsTasks, or ThreadsCPUs; empty for tasks
@@ -173,7 +176,8 @@ type Machine struct {
 	threadsAre string
 	files      *linux.ModuleFiles // of the kernel's modules, on the disk of this machine
 	moduleDirs []string           // that the user named
-	vmlinux    *symbols.File      // nil if there is none
+	vmlinux    *vmlinuxFile       // nil if there is none
+	noVmlinux  error              // why there is none
 	log        hclog.Logger
 	notes      io.Writer // where to say how far long work is; nil for silence
 }
@@ -191,7 +195,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 			return nil, fmt.Errorf("--modules %s: %w", dir, reason(err))
 		}
 	}
-	vmlinux, err := o.readVmlinux()
+	given, err := o.openVmlinux()
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +204,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{
-		Memory: mem, live: o.Live, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: vmlinux,
+		Memory: mem, live: o.Live, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: given,
 		moduleDirs: o.Modules, log: o.logger(), notes: o.Notes,
 	}
 	if err := m.attach(ctx, o); err != nil {
@@ -208,25 +212,6 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 		return nil, err
 	}
 	return m, nil
-}
-
-// readVmlinux returns nil if the user gave no vmlinux.
-func (o *Options) readVmlinux() (*symbols.File, error) {
-	if o.Vmlinux == "" {
-		return nil, nil
-	}
-	file, err := symbols.Open(o.Vmlinux)
-	var format *elf.FormatError
-	switch {
-	case err == nil:
-		return file, nil
-	case errors.As(err, &format):
-		return nil, fmt.Errorf("--vmlinux %s: not an ELF file (a vmlinuz is none; the kernel's debug package has the vmlinux)",
-			o.Vmlinux)
-	case reason(err) != err:
-		return nil, fmt.Errorf("--vmlinux %s: %w", o.Vmlinux, reason(err))
-	}
-	return nil, fmt.Errorf("--vmlinux %w", err)
 }
 
 // logger returns the log, which is never nil.
@@ -267,6 +252,9 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 		}
 	}
 	if err := m.findKernel(ctx, o); err != nil {
+		return err
+	}
+	if err := m.explain(ctx, o); err != nil {
 		return err
 	}
 	m.learnRAM(ctx)
@@ -338,4 +326,4 @@ func (m *Machine) explainedBy(ctx context.Context, found map[string]uint64) *Mac
 }
 
 // Close closes the bridge.
-func (m *Machine) Close() error { return m.Memory.Close() }
+func (m *Machine) Close() error { return errors.Join(m.vmlinux.close(), m.Memory.Close()) }

@@ -4,7 +4,7 @@ import "physgdb/symbols"
 
 // sourceLines returns which source lines the kernel's code came from, or nil if its vmlinux does not tell.
 func (m *Machine) sourceLines() *symbols.Lines {
-	if m.vmlinux == nil {
+	if m.vmlinux == nil || m.vmlinux.made { // memory holds no source lines
 		return nil
 	}
 	lines, err := m.vmlinux.Lines()

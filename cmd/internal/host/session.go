@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"physgdb/gdbstub"
@@ -27,9 +28,11 @@ type session struct {
 
 	physical bool // addresses are physical
 
-	told     []string          // the files that gdb was told of, on the disk of this machine
-	contents map[string][]byte // of the machine's files, as far as they were made
-	ahead    readAhead
+	told []string // the files that gdb was told of, on the disk of this machine
+	// executable is what gdb was told that the main file is called, or empty.
+	executable string
+	contents   map[string][]byte // of the machine's files, as far as they were made
+	ahead      readAhead
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
 	obituary string
@@ -213,6 +216,18 @@ func (s *session) Relocation(context.Context) (text, slide uint64, ok bool) {
 		return 0, 0, false
 	}
 	return s.m.Kernel.Text, s.m.Kernel.Slide, true
+}
+
+// ExecutableFile is the kernel's vmlinux, for a gdb whose user has none.
+func (s *session) ExecutableFile(ctx context.Context) (string, error) {
+	if s.m.Process != "" || s.m.VmlinuxPath() == "" {
+		return "", nil
+	}
+	s.executable = "/vmlinux"
+	if release := s.m.release(ctx); release != "" {
+		s.executable += "-" + filepath.Base(release)
+	}
+	return s.executable, nil
 }
 
 // WantedSymbols asks gdb where it believes some parts of the kernel to be: that tells which file the user has loaded. Where

@@ -1,0 +1,119 @@
+package host
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+
+	"physgdb/symbols"
+	"physgdb/symbols/linux"
+)
+
+// Where a kernel's names and types come from if the user names no file.
+const (
+	SymbolsAuto = "auto" // a vmlinux of its build-id in the usual places, else its own memory
+	SymbolsRAM  = "ram"  // its own memory
+	SymbolsNone = "none"
+)
+
+// vmlinuxFile is the file that explains a kernel: names, types, how to unwind stacks. It was given by the user, found, or made
+// of what the kernel keeps in its memory about itself.
+type vmlinuxFile struct {
+	*symbols.File
+	path    string
+	made    bool
+	missing []error // what could not be had of the memory it was made of
+	scratch string  // directory to remove in the end, or empty
+}
+
+// VmlinuxPath returns where the file is that explains the kernel, or "" if there is none. It may be gone after Close.
+func (m *Machine) VmlinuxPath() string {
+	if m.vmlinux == nil {
+		return ""
+	}
+	return m.vmlinux.path
+}
+
+// openVmlinux opens the file that the user named; it returns nil if there is none.
+func (o *Options) openVmlinux() (*vmlinuxFile, error) {
+	if o.Vmlinux == "" {
+		return nil, nil
+	}
+	file, err := symbols.Open(o.Vmlinux)
+	var format *elf.FormatError
+	switch {
+	case err == nil:
+		return &vmlinuxFile{File: file, path: o.Vmlinux}, nil
+	case errors.As(err, &format):
+		return nil, fmt.Errorf("--vmlinux %s: not an ELF file (a vmlinuz is none; the kernel's debug package has the vmlinux)",
+			o.Vmlinux)
+	case reason(err) != err:
+		return nil, fmt.Errorf("--vmlinux %s: %w", o.Vmlinux, reason(err))
+	}
+	return nil, fmt.Errorf("--vmlinux %w", err)
+}
+
+// explain finds out what the kernel's names and types are, where the user named no vmlinux. A kernel that cannot be
+// explained is shown as addresses and bytes; the error is for a memory that does not answer.
+func (m *Machine) explain(ctx context.Context, o *Options) error {
+	if m.vmlinux != nil || o.Symbols == SymbolsNone {
+		return nil
+	}
+	v, err := m.findOrMakeVmlinux(ctx, o)
+	if err == nil {
+		known, wrong := m.Kernel.With(ctx, v.Table, v.File)
+		if wrong == nil {
+			m.Kernel, m.Space, m.vmlinux = known, known.Space, v
+			return nil
+		}
+		err = errors.Join(wrong, v.close())
+	}
+	m.noVmlinux = err
+	m.log.Info("the kernel's names and types are not known", "why", err)
+	return ctx.Err()
+}
+
+// findOrMakeVmlinux looks for a vmlinux, and makes one where there is none.
+func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, error) {
+	var tables *linux.OwnTables
+	var names *symbols.Table
+	kept, err := m.keptVmlinux(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case kept != nil:
+		names = kept.Table
+	default:
+		progress := newProgress(o.Notes, "reading the kernel's own symbols")
+		tables, err = m.Kernel.OwnTables(ctx, progress.show)
+		progress.end()
+		if err != nil {
+			return nil, err
+		}
+		names = tables.Names()
+	}
+	if o.Symbols != SymbolsRAM {
+		if found := m.foundVmlinux(ctx, o, names); found != nil {
+			return found, nil
+		}
+	}
+	if kept != nil {
+		return kept, nil
+	}
+	return m.makeVmlinux(ctx, tables)
+}
+
+// foundVmlinux looks for a vmlinux of the kernel's build-id on this machine; it returns nil if there is none.
+func (m *Machine) foundVmlinux(ctx context.Context, o *Options, names *symbols.Table) *vmlinuxFile {
+	return nil
+}
+
+// close removes what was only for this run.
+func (v *vmlinuxFile) close() error {
+	if v == nil || v.scratch == "" {
+		return nil
+	}
+	return os.RemoveAll(v.scratch)
+}
