@@ -30,8 +30,8 @@ func NewBTF(raw []byte) (b *BTF, err error) {
 	return &BTF{spec: spec, known: map[string]btf.Type{}}, nil
 }
 
-// ReadBTF takes the types from the section .BTF of an ELF file. The error is ErrNoType if it has none.
-func ReadBTF(path string) (*BTF, error) {
+// ReadRawBTF returns the section .BTF of an ELF file as it is. The error is ErrNoType if it has none.
+func ReadRawBTF(path string) ([]byte, error) {
 	f, err := elf.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -44,6 +44,15 @@ func ReadBTF(path string) (*BTF, error) {
 	raw, err := section.Data()
 	if err != nil {
 		return nil, fmt.Errorf("%s: section .BTF: %w", path, err)
+	}
+	return raw, nil
+}
+
+// ReadBTF takes the types from the section .BTF of an ELF file. The error is ErrNoType if it has none.
+func ReadBTF(path string) (*BTF, error) {
+	raw, err := ReadRawBTF(path)
+	if err != nil {
+		return nil, err
 	}
 	b, err := NewBTF(raw)
 	if err != nil {

@@ -12,11 +12,9 @@ import (
 )
 
 // Program reads what the kernel keeps about a module: its symbols, types and stack frames, where they are in the running
-// kernel. base are the kernel's own types, on which those of modules build, or nil; format is that of the kernel's own
-// ORC. What could not be had is told by missing.
-func (m *Module) Program(
-	ctx context.Context, base []byte, format symbols.ORCFormat,
-) (p *elfsynth.Program, missing []error, err error) {
+// kernel. base are the kernel's own types, on which those of modules build, or nil. What could not be had is told by
+// missing.
+func (m *Module) Program(ctx context.Context, base []byte) (p *elfsynth.Program, missing []error, err error) {
 	p = &elfsynth.Program{Name: m.Name, BaseBTF: base}
 	for _, r := range m.Regions {
 		p.Sections = append(p.Sections, elfsynth.Section{
@@ -35,14 +33,30 @@ func (m *Module) Program(
 			missing = append(missing, fmt.Errorf("types of module %s: %w", m.Name, err))
 		}
 	}
-	if ips, entries, err := m.readORC(ctx); err == nil {
-		p.ORC = &elfsynth.ORC{
-			IPs: elfsynth.Blob{Addr: m.orc.ips, Data: ips}, Entries: elfsynth.Blob{Addr: m.orc.entries, Data: entries}, Format: format,
-		}
-	} else {
+	if p.ORC, err = m.frames(ctx); err != nil {
 		missing = append(missing, err)
 	}
 	return p, missing, ctx.Err()
+}
+
+// frames returns the module's table of stack frames, whose format is that of the kernel's own.
+func (m *Module) frames(ctx context.Context) (*elfsynth.ORC, error) {
+	kernel, err := m.k.unwindTable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	orc, ok := kernel.(*symbols.ORC)
+	if !ok {
+		return nil, fmt.Errorf("module %s: the format of its ORC table is not known, as the kernel has none", m.Name)
+	}
+	ips, entries, err := m.readORC(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &elfsynth.ORC{
+		IPs: elfsynth.Blob{Addr: m.orc.ips, Data: ips}, Entries: elfsynth.Blob{Addr: m.orc.entries, Data: entries},
+		Format: orc.Format(),
+	}, nil
 }
 
 // readTypes reads the module's own types.

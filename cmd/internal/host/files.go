@@ -47,11 +47,14 @@ func line(find func(*Machine, context.Context) (string, error)) func(*Machine, c
 	}
 }
 
-// OpenFile opens one of the machine's files, or the file of a module that gdb was told of: gdb asks here for it. Nothing
-// else on the disk of this machine is shown.
+// fileOpener opens a file for gdb.
+type fileOpener func(context.Context) (gdbstub.File, error)
+
+// OpenFile opens one of the machine's files, or one that gdb was told of: the kernel's, or a module's. Nothing else on the disk
+// of this machine is shown.
 func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, error) {
-	if slices.Contains(s.told, name) {
-		return openOnDisk(name)
+	if open, told := s.files[name]; told {
+		return open(ctx)
 	}
 	if name == s.executable && name != "" {
 		return openOnDisk(s.m.VmlinuxPath())

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -67,7 +68,9 @@ func TestNoOtherFileIsServed(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	s.told = []string{secret} // as if it were that of a module
+	s.files = map[string]fileOpener{ // as if it were that of a module
+		secret: func(context.Context) (gdbstub.File, error) { return openOnDisk(secret) },
+	}
 	if got := content(t, s, secret); !strings.HasPrefix(got, "\x7fELF") {
 		t.Errorf("the file of a module begins with %.8q", got)
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +11,15 @@ import (
 	"strings"
 
 	"physgdb/gdbstub"
+	"physgdb/symbols"
+	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
 )
 
-// Libraries are the loaded modules whose files were found here, for gdb to load by itself.
+// Libraries are the loaded modules, for gdb to load by itself: from their files, or what is made of the machine's memory
+// where none were found.
 func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
+	s.files = map[string]fileOpener{}
 	if s.m.Process != "" || s.m.Kernel.Symbols == nil {
 		return nil, nil
 	}
@@ -24,20 +29,49 @@ func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 		return nil, ctx.Err()
 	}
 	var all []gdbstub.Library
-	s.told = nil
-	for _, m := range modules.All {
-		l, err := s.m.library(ctx, m)
+	for _, md := range modules.All {
+		l, err := s.m.library(ctx, md)
+		open := func(context.Context) (gdbstub.File, error) { return openOnDisk(l.Name) }
+		if err != nil && ctx.Err() == nil {
+			s.m.log.Info("the file of a module is made of memory; see: monitor modules", "module", md.Name, "why", err)
+			l, open = madeLibrary(md), func(ctx context.Context) (gdbstub.File, error) { return s.m.makeModule(ctx, md) }
+		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if err != nil {
-			s.m.log.Info("gdb is told nothing of a module; see: monitor modules", "module", m.Name, "why", err)
-			continue
-		}
 		all = append(all, l)
-		s.told = append(s.told, l.Name)
+		s.files[l.Name] = open
 	}
 	return all, nil
+}
+
+// madeDir stands before the names of files that are made of the machine's memory. gdb shows them, and fetches them from here.
+const madeDir = "/from-memory/"
+
+// madeLibrary says where a module is whose file is made of memory. Its addresses are those that it runs at.
+func madeLibrary(md *linux.Module) gdbstub.Library {
+	lowest := md.Base()
+	for _, r := range md.Regions {
+		lowest = min(lowest, r.Base)
+	}
+	return gdbstub.Library{Name: madeDir + filepath.Base(md.Name) + ".ko", Segments: []uint64{lowest}}
+}
+
+// makeModule makes a file of what the kernel keeps about a module.
+func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (gdbstub.File, error) {
+	var types []byte
+	if m.vmlinux != nil {
+		types, _ = symbols.ReadRawBTF(m.vmlinux.path) // without it the module has no types; makeVmlinux has said so
+	}
+	program, missing, err := md.Program(ctx, types)
+	if err != nil {
+		return nil, err
+	}
+	content, left := elfsynth.Build(program)
+	for _, why := range append(missing, left...) {
+		m.log.Info("memory does not tell all of a module", "module", md.Name, "missing", why)
+	}
+	return bytes.NewReader(content), nil
 }
 
 // library finds a module's file and where its sections are.

@@ -28,7 +28,7 @@ type session struct {
 
 	physical bool // addresses are physical
 
-	told []string // the files that gdb was told of, on the disk of this machine
+	files map[string]fileOpener // that gdb was told of as libraries
 	// executable is what gdb was told that the main file is called, or empty.
 	executable string
 	contents   map[string][]byte // of the machine's files, as far as they were made
