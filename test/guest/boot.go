@@ -16,6 +16,8 @@ import (
 type Config struct {
 	// Release is the kernel series, "6.1" or "6.12".
 	Release string
+	// NoDebug does without the kernel's debug package, see [PrepareWithoutDebug].
+	NoDebug bool
 	// LA57 gives 5-level paging, else 4-level.
 	LA57 bool
 	// PTI gives every process a second page table for user mode (pti=on), else nopti.
@@ -69,7 +71,7 @@ const mostBoots = 3
 // Boot boots a guest, waits until it has panicked, and freezes it. The guest must be closed.
 func Boot(ctx context.Context, c Config) (*Guest, error) {
 	c = c.withDefaults()
-	k, err := Prepare(ctx, c.Release, c.Logger)
+	k, err := prepareAs(ctx, c.Release, !c.NoDebug, c.Logger)
 	if err != nil {
 		return nil, err
 	}

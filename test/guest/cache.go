@@ -56,7 +56,14 @@ func lock(ctx context.Context, path string, log hclog.Logger) (func(), error) {
 
 // create makes a directory appear at path at once and whole: fill works beside it, under another name. What a process
 // left there that was killed while doing so is removed; the caller holds the lock.
-func create(path string, fill func(dir string) error) error {
+func create(path string, fill func(dir string) error) error { return createPart(path, ".", fill) }
+
+// createFile is create for a file alone: fill makes it under its own name among whatever else it needs.
+func createFile(path string, fill func(dir string) error) error {
+	return createPart(path, filepath.Base(path), fill)
+}
+
+func createPart(path, part string, fill func(dir string) error) error {
 	dir := filepath.Join(filepath.Dir(path), ".new-"+filepath.Base(path))
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("make %s: %w", path, err)
@@ -68,7 +75,7 @@ func create(path string, fill func(dir string) error) error {
 	if err := fill(dir); err != nil {
 		return err
 	}
-	if err := os.Rename(dir, path); err != nil {
+	if err := os.Rename(filepath.Join(dir, part), path); err != nil {
 		return fmt.Errorf("make %s: %w", path, err)
 	}
 	return nil

@@ -50,3 +50,47 @@ func TestCreateMakesAllOrNothing(t *testing.T) {
 		t.Error("not exactly what was to be made")
 	}
 }
+
+func TestCreateFileLeavesTheFileAlone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "vmlinux")
+	failure := errors.New("the line is dead")
+	fill := func(dir string) error {
+		return errors.Join(os.WriteFile(filepath.Join(dir, "vmlinux"), []byte("ELF"), 0o644),
+			os.WriteFile(filepath.Join(dir, "its.deb"), nil, 0o644))
+	}
+	err := createFile(file, func(dir string) error { return errors.Join(fill(dir), failure) })
+	if !errors.Is(err, failure) || exists(file) {
+		t.Fatalf("got error %v and a file: %v; want %v and none", err, exists(file), failure)
+	}
+	if err := createFile(file, fill); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(file)
+	beside, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
+	hidden, _ := filepath.Glob(filepath.Join(filepath.Dir(file), ".new*"))
+	if string(content) != "ELF" || err != nil || len(beside) != 1 || len(hidden) != 0 {
+		t.Errorf("got %q, %v, among %q and %q", content, err, beside, hidden)
+	}
+}
+
+// TestACompleteKernelIsOneWithWhatIsWanted has every stage of a kernel's directory.
+func TestACompleteKernelIsOneWithWhatIsWanted(t *testing.T) {
+	p := &packages{Version: "6.1.192-2"}
+	bare, full := &chooser{cache: t.TempDir()}, &chooser{debug: true}
+	full.cache = bare.cache
+	check := func(stage string, wantBare, wantFull bool) {
+		t.Helper()
+		if bare.has(p) != wantBare || full.has(p) != wantFull {
+			t.Errorf("%s: enough without debug %v, with %v; want %v, %v", stage, bare.has(p), full.has(p), wantBare, wantFull)
+		}
+	}
+	check("empty cache", false, false)
+	if err := os.Mkdir(bare.home(p), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	check("prepared without debug", true, false)
+	if err := os.WriteFile(bare.vmlinux(p), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check("prepared with debug", true, true)
+}

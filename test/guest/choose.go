@@ -28,6 +28,7 @@ type choice struct {
 type chooser struct {
 	cache  string
 	series string
+	debug  bool // the debug package is wanted, too
 	log    hclog.Logger
 	stamp  string // of the lists that the choice was made from
 }

@@ -1,8 +1,9 @@
 // Package guest gives tests a real dead host: a Debian kernel that runs in QEMU, panics, and is then frozen.
 //
-// [Prepare] downloads a kernel with its debug information once and keeps it; [Boot] starts it with a tiny system of our
-// own (process 1 is test/guest/init), lets it panic, and hands back a [Guest]: its RAM as a file, its serial log, the
-// notices it sent while dying, and what it said about itself while it lived, which no code under test had a hand in.
+// [Prepare] downloads a kernel with its debug information once and keeps it ([PrepareWithoutDebug]: without); [Boot]
+// starts it with a tiny system of our own (process 1 is test/guest/init), lets it panic, and hands back a [Guest]: its
+// RAM as a file, its serial log, the notices it sent while dying, and what it said about itself while it lived, which no
+// code under test had a hand in.
 //
 //	g, err := guest.Boot(ctx, guest.Config{Release: "6.12", PTI: true, LA57: true})
 //	if err != nil { … }

@@ -23,47 +23,49 @@ func drivers() []string {
 	}
 }
 
-// fetch downloads the packages of a kernel and lays out in dir what the rig needs of them. The directory will be moved
-// to home when all is done.
+// fetch downloads the packages of a kernel but that with debug information, and lays out in dir what the rig needs of
+// them. The directory will be moved to home when all is done.
 func fetch(ctx context.Context, p *packages, dir, home string, log hclog.Logger) error {
 	debs := filepath.Join(dir, "debs")
 	if err := os.Mkdir(debs, 0o755); err != nil {
 		return fmt.Errorf("fetch kernel %s: %w", p.Kernel, err)
 	}
-	if err := download(ctx, p.all(), debs, log); err != nil {
+	if err := download(ctx, p.needed(), debs, log); err != nil {
 		return err
 	}
-	file := func(d deb) (string, error) {
-		found, err := filepath.Glob(filepath.Join(debs, d.Name+"_*.deb"))
-		if err != nil || len(found) != 1 {
-			return "", fmt.Errorf("package %s: downloaded files %q, expected one", d.Name, found)
-		}
-		return found[0], nil
+	if err := unpackAs(ctx, p.Image, debs, dir, unpackImage, log); err != nil {
+		return err
 	}
-	steps := []struct {
-		debs []deb
-		do   func(ctx context.Context, deb, dir string) error
-	}{
-		{[]deb{p.Image}, unpackImage},
-		{[]deb{p.Debug}, unpackDebug},
-		{p.Headers, unpackHeaders},
-	}
-	for _, step := range steps {
-		for _, d := range step.debs {
-			f, err := file(d)
-			if err != nil {
-				return err
-			}
-			log.Info("unpacking " + d.Name)
-			if err := step.do(ctx, f, dir); err != nil {
-				return err
-			}
+	for _, d := range p.Headers {
+		if err := unpackAs(ctx, d, debs, dir, unpackHeaders, log); err != nil {
+			return err
 		}
 	}
 	if err := relocate(p, dir, home); err != nil {
 		return err
 	}
 	return os.RemoveAll(debs)
+}
+
+// fetchDebug downloads the package with debug information and makes the vmlinux appear at once and whole.
+func fetchDebug(ctx context.Context, p *packages, vmlinux string, log hclog.Logger) error {
+	return createFile(vmlinux, func(dir string) error {
+		if err := download(ctx, []deb{p.Debug}, dir, log); err != nil {
+			return err
+		}
+		return unpackAs(ctx, p.Debug, dir, dir, unpackDebug, log)
+	})
+}
+
+// unpackAs takes what the rig needs out of one of the packages in debs.
+func unpackAs(ctx context.Context, d deb, debs, dir string, do func(ctx context.Context, deb, dir string) error,
+	log hclog.Logger) error {
+	found, err := filepath.Glob(filepath.Join(debs, d.Name+"_*.deb"))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("package %s: downloaded files %q, expected one", d.Name, found)
+	}
+	log.Info("unpacking " + d.Name)
+	return do(ctx, found[0], dir)
 }
 
 func download(ctx context.Context, debs []deb, dir string, log hclog.Logger) error {

@@ -30,9 +30,8 @@ type deb struct {
 	depends string
 }
 
-func (p *packages) all() []deb {
-	return append([]deb{p.Image, p.Debug}, p.Headers...)
-}
+// needed are those without which there is no guest.
+func (p *packages) needed() []deb { return append([]deb{p.Image}, p.Headers...) }
 
 // errNoKernel says that the package lists hold no complete kernel, perhaps because there are no lists.
 var errNoKernel = errors.New("no kernel with image, debug and header packages in apt's lists")

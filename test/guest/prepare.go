@@ -18,7 +18,7 @@ type Kernel struct {
 	Version string
 	// Vmlinuz is the file to boot.
 	Vmlinuz string
-	// Vmlinux is the same kernel as an ELF file with debug information.
+	// Vmlinux is the same kernel as an ELF file with debug information; "" if it was prepared without.
 	Vmlinux string
 	// Drivers are the modules that a guest needs for its network, in the order in which they load.
 	Drivers []string
@@ -33,17 +33,27 @@ type Kernel struct {
 // keeps 400 to 700 MB in the user's cache directory, under physgdb-test/VERSION; later it takes a moment. Any number of
 // processes may call it at once. Older versions stay until someone removes them. A nil logger means silence.
 func Prepare(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
+	return prepareAs(ctx, series, true, log)
+}
+
+// PrepareWithoutDebug is [Prepare] for those who need no vmlinux: the first time it downloads some 45 MB and keeps 100.
+// It is the same kernel, and all that Prepare has to add later is the vmlinux.
+func PrepareWithoutDebug(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
+	return prepareAs(ctx, series, false, log)
+}
+
+func prepareAs(ctx context.Context, series string, debug bool, log hclog.Logger) (*Kernel, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	k, err := prepare(ctx, series, log)
+	k, err := prepare(ctx, series, debug, log)
 	if err != nil {
 		return nil, fmt.Errorf("prepare kernel %s: %w", series, err)
 	}
 	return k, nil
 }
 
-func prepare(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
+func prepare(ctx context.Context, series string, debug bool, log hclog.Logger) (*Kernel, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return nil, err
@@ -53,11 +63,12 @@ func prepare(ctx context.Context, series string, log hclog.Logger) (*Kernel, err
 		return nil, err
 	}
 	defer unlock()
-	p, err := provide(ctx, &chooser{cache: cache, series: series, log: log})
+	c := &chooser{cache: cache, series: series, debug: debug, log: log}
+	p, err := provide(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return open(ctx, p, filepath.Join(cache, p.Version), log)
+	return c.open(ctx, p)
 }
 
 // provide sees to it that the newest kernel is in the cache. When it cannot be had, an older one that is there will do.
@@ -75,7 +86,7 @@ func provide(ctx context.Context, c *chooser) (*packages, error) {
 	if p, err = c.renew(ctx); err == nil {
 		err = c.install(ctx, p)
 	}
-	if err != nil && kept != nil && exists(c.home(kept.Packages)) {
+	if err != nil && kept != nil && c.has(kept.Packages) {
 		c.log.Warn("no newer kernel to be had, taking the one that is here", "kernel", kept.Packages.Kernel, "error", err)
 		return kept.Packages, nil
 	}
@@ -85,7 +96,14 @@ func provide(ctx context.Context, c *chooser) (*packages, error) {
 // home is where a kernel is kept.
 func (c *chooser) home(p *packages) string { return filepath.Join(c.cache, p.Version) }
 
-// install fetches a kernel that is not in the cache, and remembers that it was chosen.
+func (c *chooser) vmlinux(p *packages) string { return filepath.Join(c.home(p), "vmlinux") }
+
+// has says whether all that is wanted of a kernel is in the cache.
+func (c *chooser) has(p *packages) bool {
+	return exists(c.home(p)) && (!c.debug || exists(c.vmlinux(p)))
+}
+
+// install fetches of a kernel what is wanted and not in the cache, and remembers that it was chosen.
 func (c *chooser) install(ctx context.Context, p *packages) error {
 	home := c.home(p)
 	if !exists(home) {
@@ -94,16 +112,22 @@ func (c *chooser) install(ctx context.Context, p *packages) error {
 			return err
 		}
 	}
+	if !c.has(p) {
+		if err := fetchDebug(ctx, p, c.vmlinux(p), c.log); err != nil {
+			return err
+		}
+	}
 	return c.remember(p)
 }
 
-// open describes the kernel that is kept in home, after building the modules for it.
-func open(ctx context.Context, p *packages, home string, log hclog.Logger) (*Kernel, error) {
-	module, err := buildModule(ctx, home, p.Kernel, "bridge/notify/module", "physgdb.ko", log)
+// open describes a kernel that is in the cache, after building the modules for it.
+func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
+	home := c.home(p)
+	module, err := buildModule(ctx, home, p.Kernel, "bridge/notify/module", "physgdb.ko", c.log)
 	if err != nil {
 		return nil, err
 	}
-	trouble, err := buildModule(ctx, home, p.Kernel, "test/guest/trouble", "trouble.ko", log)
+	trouble, err := buildModule(ctx, home, p.Kernel, "test/guest/trouble", "trouble.ko", c.log)
 	if err != nil {
 		return nil, err
 	}
@@ -111,19 +135,19 @@ func open(ctx context.Context, p *packages, home string, log hclog.Logger) (*Ker
 		Release: p.Kernel,
 		Version: p.Version,
 		Vmlinuz: filepath.Join(home, "vmlinuz"),
-		Vmlinux: filepath.Join(home, "vmlinux"),
 		Module:  module,
 		Trouble: trouble,
+	}
+	if c.debug {
+		k.Vmlinux = c.vmlinux(p)
 	}
 	k.Drivers, err = filepath.Glob(filepath.Join(home, "drivers", "*.ko"))
 	if err != nil {
 		return nil, fmt.Errorf("find drivers: %w", err)
 	}
 	slices.Sort(k.Drivers)
-	for _, file := range []string{k.Vmlinuz, k.Vmlinux} {
-		if _, err := os.Stat(file); err != nil {
-			return nil, fmt.Errorf("%w; remove %s to have it made again", err, home)
-		}
+	if _, err := os.Stat(k.Vmlinuz); err != nil {
+		return nil, fmt.Errorf("%w; remove %s to have it made again", err, home)
 	}
 	return k, nil
 }

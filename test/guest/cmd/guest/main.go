@@ -33,6 +33,7 @@ func run(ctx context.Context) error {
 	c := guest.Config{Logger: hclog.New(&hclog.LoggerOptions{Output: os.Stderr})}
 	prepareOnly := flag.Bool("prepare", false, "only see to it that the kernel is here")
 	flag.StringVar(&c.Release, "release", "6.12", "kernel `series`: 6.1 or 6.12")
+	flag.BoolVar(&c.NoDebug, "no-debug", false, "do without the debug package, hundreds of MB: there will be no vmlinux")
 	flag.BoolVar(&c.LA57, "la57", false, "5-level paging")
 	flag.BoolVar(&c.PTI, "pti", false, "page-table isolation")
 	flag.IntVar(&c.MemoryMiB, "memory", 0, "RAM in `MiB` (default 512)")
@@ -50,8 +51,7 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
 	if *prepareOnly {
-		_, err := guest.Prepare(ctx, c.Release, c.Logger)
-		return err
+		return prepare(ctx, c)
 	}
 	g, err := guest.Boot(ctx, c)
 	if err != nil {
@@ -70,6 +70,15 @@ func run(ctx context.Context) error {
 	return g.Close()
 }
 
+func prepare(ctx context.Context, c guest.Config) error {
+	how := guest.Prepare
+	if c.NoDebug {
+		how = guest.PrepareWithoutDebug
+	}
+	_, err := how(ctx, c.Release, c.Logger)
+	return err
+}
+
 // describe prints what one needs to look into the guest. All that it said of itself, which is long, goes into files.
 func describe(ctx context.Context, g *guest.Guest) error {
 	registers, err := allRegisters(ctx, g)
@@ -85,7 +94,6 @@ func describe(ctx context.Context, g *guest.Guest) error {
 	about := map[string]any{
 		"source":         g.Source(),
 		"ram":            g.RAMFile(),
-		"vmlinux":        g.Kernel.Vmlinux,
 		"trouble":        g.Kernel.Trouble,
 		"clock":          g.ClockELF(),
 		"extras":         g.ExtrasELF(),
@@ -105,6 +113,9 @@ func describe(ctx context.Context, g *guest.Guest) error {
 		"uptime_seconds": g.Facts.Uptime.Seconds(),
 		"call_trace":     g.Facts.CallTrace,
 		"threads":        len(g.Facts.Threads),
+	}
+	if g.Kernel.Vmlinux != "" {
+		about["vmlinux"] = g.Kernel.Vmlinux
 	}
 	if g.Facts.OopsRIP != nil {
 		about["oops_rip"] = g.Facts.OopsRIP
