@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"physgdb/symbols"
 )
 
 // ErrNoModuleFile says that the file of a module was not found, or only ones that will not do.
@@ -41,7 +45,8 @@ func NewModuleFiles(release string, dirs []string) *ModuleFiles {
 }
 
 // Find returns the path of the file that a module was loaded from, or of its debug information, which must have the
-// module's build-id. Of several the first with debug information counts. The error is ErrNoModuleFile, with what was wrong
+// module's build-id. Of several the first with debug information counts; those under their build-id come first, as they
+// need no search. The error is ErrNoModuleFile, with what was wrong
 // with the files that there are, or why one could not even look.
 func (f *ModuleFiles) Find(ctx context.Context, m *Module) (string, error) {
 	id, err := m.BuildID(ctx)
@@ -52,27 +57,54 @@ func (f *ModuleFiles) Find(ctx context.Context, m *Module) (string, error) {
 		return "", fmt.Errorf("module %s: %w: its build-id is not known, so that no file can be told to be the right one",
 			m.Name, ErrNoModuleFile)
 	}
+	c := moduleChoice{id: id}
+	if c.choose(f.underBuildID(id)) {
+		return c.best, nil
+	}
 	index, err := f.index.get(ctx, f.search)
 	if err != nil {
 		return "", err
 	}
-	best := ""
-	var refused []string
-	for _, path := range index[moduleName(m.Name)] {
-		file, err := checkModuleFile(path, id)
-		switch {
-		case err != nil:
-			refused = append(refused, err.Error())
-		case file.Debug:
-			return path, nil
-		case best == "":
-			best = path
+	if c.choose(index[moduleName(m.Name)]) || c.best != "" {
+		return c.best, nil
+	}
+	return "", f.notFound(m, c.refused)
+}
+
+// underBuildID lists the files that are named by a build-id.
+func (f *ModuleFiles) underBuildID(id []byte) []string {
+	var paths []string
+	for _, dir := range append(slices.Clone(f.dirs), "/usr/lib/debug") {
+		path := symbols.BuildIDFile(dir, id)
+		if _, err := os.Stat(path); err == nil {
+			paths = append(paths, path)
 		}
 	}
-	if best != "" {
-		return best, nil
+	return paths
+}
+
+// moduleChoice is what has been found for a module with a build-id so far.
+type moduleChoice struct {
+	id      []byte
+	best    string // "" for none
+	refused []string
+}
+
+// choose looks through files until one has debug information, and reports whether one has.
+func (c *moduleChoice) choose(paths []string) bool {
+	for _, path := range paths {
+		file, err := checkModuleFile(path, c.id)
+		switch {
+		case err != nil:
+			c.refused = append(c.refused, err.Error())
+		case file.Debug:
+			c.best = path
+			return true
+		case c.best == "":
+			c.best = path
+		}
 	}
-	return "", f.notFound(m, refused)
+	return false
 }
 
 func (f *ModuleFiles) notFound(m *Module, refused []string) error {
