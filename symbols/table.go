@@ -142,6 +142,9 @@ func (t *Table) Next(addr uint64) uint64 {
 	return t.symbols[order[i]].Addr
 }
 
+// Len returns how many symbols there are.
+func (t *Table) Len() int { return len(t.symbols) }
+
 // All enumerates the symbols in the order of their addresses.
 func (t *Table) All() iter.Seq[Symbol] {
 	return func(yield func(Symbol) bool) {

@@ -111,7 +111,7 @@ func subcommands() []*cli.Command {
 	for _, q := range host.Commands() {
 		list = append(list, explainCommand(q))
 	}
-	return append(list, mapsCommand(), vtopCommand(), readCommand(), notifyCommand(), adapterCommand())
+	return append(list, symbolsCommand(), mapsCommand(), vtopCommand(), readCommand(), notifyCommand(), adapterCommand())
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {

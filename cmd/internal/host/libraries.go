@@ -139,7 +139,12 @@ func writeWhole(path string, content io.Reader) error {
 
 // release returns the kernel's release, as uname -r says it, or "".
 func (m *Machine) release(ctx context.Context) string {
-	words := strings.Fields(m.Kernel.Banner(ctx)) // Linux version RELEASE (…
+	return releaseIn(m.Kernel.Banner(ctx))
+}
+
+// releaseIn returns the release that a kernel's banner tells, Linux version RELEASE (…, or "".
+func releaseIn(banner string) string {
+	words := strings.Fields(banner)
 	if len(words) < 3 {
 		return ""
 	}

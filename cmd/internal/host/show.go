@@ -36,11 +36,12 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	}
 	switch {
 	case k.Symbols == nil:
-		row("symbols", "none: give --vmlinux FILE for names")
+		row("symbols", "none%s: give --vmlinux FILE for names", m.whyNoVmlinux())
 	case len(k.Symbols.BuildID) == 0:
 		row("symbols", "few, which the debugger lent: give --vmlinux FILE for names")
 	default:
-		row("build-id", "%x, in memory and in vmlinux", k.Symbols.BuildID)
+		row("build-id", "%x", k.Symbols.BuildID)
+		m.writeVmlinux(row)
 	}
 	row("found by", "%s, in %d bridge reads (%s)", k.FoundBy, m.foundIn.Reads, sizeText(m.foundIn.Bytes))
 	row("CR3", "%#x, %d-level paging", space.Root().CR3, k.Root.Levels)
@@ -56,6 +57,33 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	row("phys_base", "%#x", k.PhysBase())
 	row("CPUs", "%s", m.cpuList(ctx))
 	return t.Flush()
+}
+
+// writeVmlinux says what explains the kernel.
+func (m *Machine) writeVmlinux(row func(name, format string, args ...any)) {
+	v := m.vmlinux
+	switch {
+	case v == nil:
+	case v.made:
+		row("symbols", "%d, out of the machine's own memory", v.Len())
+	case v.found:
+		row("symbols", "%d, from %s, which was found by its build-id", v.Len(), v.path)
+	default:
+		row("symbols", "%d, from %s, whose build-id is that in memory", v.Len(), v.path)
+	}
+	if v != nil {
+		for _, why := range v.missing {
+			row("missing", "%s", oneLine(why.Error()))
+		}
+	}
+}
+
+// whyNoVmlinux says why the kernel's memory does not tell its symbols, if that was tried.
+func (m *Machine) whyNoVmlinux() string {
+	if m.noVmlinux == nil {
+		return ""
+	}
+	return " (" + oneLine(m.noVmlinux.Error()) + ")"
 }
 
 func (m *Machine) cpuList(ctx context.Context) string {

@@ -5,7 +5,9 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
@@ -23,6 +25,7 @@ const (
 type vmlinuxFile struct {
 	*symbols.File
 	path    string
+	found   bool // by its build-id
 	made    bool
 	missing []error // what could not be had of the memory it was made of
 	scratch string  // directory to remove in the end, or empty
@@ -105,9 +108,52 @@ func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFi
 	return m.makeVmlinux(ctx, tables)
 }
 
-// foundVmlinux looks for a vmlinux of the kernel's build-id on this machine; it returns nil if there is none.
+// foundVmlinux looks for a vmlinux of the kernel's build-id on this machine and, if the user's environment names servers, by
+// debuginfod; it returns nil if there is none.
 func (m *Machine) foundVmlinux(ctx context.Context, o *Options, names *symbols.Table) *vmlinuxFile {
-	return nil
+	if len(names.BuildID) == 0 {
+		return nil
+	}
+	release := ""
+	if known, err := m.Kernel.With(ctx, names, nil); err == nil {
+		release = releaseIn(known.Banner(ctx))
+	}
+	places := symbols.UsualDebugPlaces(os.Getenv)
+	places.Dirs = o.DebugDirs
+	progress := newProgress(o.Notes, "fetching the kernel's debug information")
+	defer progress.end()
+	places.Progress = func(done, total int64) { progress.show(uint64(done), uint64(max(done, total))) }
+	path, err := places.Vmlinux(ctx, names.BuildID, release)
+	if err != nil {
+		m.log.Info("no vmlinux was found", "why", err)
+		return nil
+	}
+	file, err := symbols.Open(path)
+	if err != nil {
+		m.log.Warn("the vmlinux that was found cannot be used", "why", err)
+		return nil
+	}
+	return &vmlinuxFile{File: file, path: path, found: true}
+}
+
+// SaveVmlinux writes the file that was made of the kernel's memory, and returns in words what it holds. Where that is not all
+// that a kernel keeps, it is written, too, and the error says what is missing.
+func (m *Machine) SaveVmlinux(ctx context.Context, path string) (string, error) {
+	if m.vmlinux == nil {
+		return "", fmt.Errorf("the kernel's memory tells no symbols: %w", m.noVmlinux)
+	}
+	if path == "" {
+		path = "vmlinux-" + filepath.Base(m.release(ctx)) + ".synth"
+	}
+	made, err := openOnDisk(m.vmlinux.path)
+	if err != nil {
+		return "", err
+	}
+	size := made.Size()
+	if err := writeWhole(path, io.NewSectionReader(made, 0, size)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s: %d symbols, %s", path, m.vmlinux.Len(), sizeText(uint64(size))), errors.Join(m.vmlinux.missing...)
 }
 
 // close removes what was only for this run.
