@@ -34,7 +34,8 @@ RAM map    0x0-0x17fffff (all of the source)
 host       db7
 died of    panicked: tests; task init, pid 1
 kernel     Linux version 6.1 (test)
-build-id   cafebabe, in memory and in vmlinux
+build-id   cafebabe
+symbols    12, from $DIR/vmlinux, whose build-id is that in memory
 found by   CR3, in 3 bridge reads (12 KiB)
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
@@ -54,7 +55,7 @@ func TestInfoWithLittleKnown(t *testing.T) {
 	h.is(t, r.out, `
 source     file:$DIR/ram
 RAM map    0x0-0x17fffff (all of the source)
-symbols    none: give --vmlinux FILE for names
+symbols    none: kallsyms: no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged); give --vmlinux FILE for names
 found by   CR3, in 3 bridge reads (12 KiB)
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
@@ -78,7 +79,8 @@ func TestInfoOfAMachineThatSaidNothing(t *testing.T) {
 source     file:$DIR/ram
 RAM map    0x1000-0x9fbff, 0x100000-0x17fffff (by the kernel's own list)
 kernel     Linux version 6.1 (test)
-build-id   cafebabe, in memory and in vmlinux
+build-id   cafebabe
+symbols    12, from $DIR/vmlinux, whose build-id is that in memory
 found by   real-mode trampoline, in 22 bridge reads (24.4 KiB)
 CR3        0x1602000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000

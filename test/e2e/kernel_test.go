@@ -215,7 +215,7 @@ func TestInfo(t *testing.T) {
 // TestGDBLendsItsSymbols gives the vmlinux to gdb alone: once connected, every task is there all the same.
 func TestGDBLendsItsSymbols(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
-		address := serve(t, adapter(t, h))
+		address := serve(t, adapter(t, h), "--symbols", "none")
 		dead := fmt.Sprintf("thread find %s", h.guest.Facts.PanicMessage)
 		const banner = "x/s linux_banner"
 		steps := gdb(t, h.guest.Kernel.Vmlinux, address, "info threads", dead, "thread 2", "bt", "monitor ps", "monitor info",

@@ -26,6 +26,12 @@ func Build(ctx context.Context, dir string) (Physgdb, error) {
 	return Physgdb(bin), nil
 }
 
+// environ is the environment of its commands: what they keep lies beside the binary, so that nothing is known of earlier runs;
+// and no server is asked for debug information.
+func (p Physgdb) environ() []string {
+	return append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(filepath.Dir(string(p)), "cache"), "DEBUGINFOD_URLS=")
+}
+
 // Result is what a command that has ended left.
 type Result struct {
 	Stdout, Stderr string
@@ -36,6 +42,7 @@ type Result struct {
 // Run runs a command to its end. The error is for what is no exit status.
 func (p Physgdb) Run(ctx context.Context, args ...string) (*Result, error) {
 	cmd := exec.CommandContext(ctx, string(p), args...)
+	cmd.Env = p.environ()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	begin := time.Now()
@@ -81,6 +88,7 @@ func (o *Output) String() string {
 func (p Physgdb) Start(ctx context.Context, ready string, args ...string) (*Service, error) {
 	s := &Service{cmd: exec.Command(string(p), args...), exited: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
+	s.cmd.Env = p.environ()
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}

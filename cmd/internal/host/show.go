@@ -36,7 +36,7 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	}
 	switch {
 	case k.Symbols == nil:
-		row("symbols", "none%s: give --vmlinux FILE for names", m.whyNoVmlinux())
+		row("symbols", "none: %sgive --vmlinux FILE for names", m.whyNoVmlinux())
 	case len(k.Symbols.BuildID) == 0:
 		row("symbols", "few, which the debugger lent: give --vmlinux FILE for names")
 	default:
@@ -83,7 +83,7 @@ func (m *Machine) whyNoVmlinux() string {
 	if m.noVmlinux == nil {
 		return ""
 	}
-	return " (" + oneLine(m.noVmlinux.Error()) + ")"
+	return oneLine(m.noVmlinux.Error()) + "; "
 }
 
 func (m *Machine) cpuList(ctx context.Context) string {
