@@ -13,8 +13,7 @@ import (
 // missing says what could not go in, each in a sentence. What is left still works.
 func Build(p *Program) (elf []byte, missing []error) {
 	f := newFile()
-	numbers := f.addMemory(p.Sections)
-	f.addNotes(p.Notes)
+	numbers := f.addMemory(p)
 	f.addORC(p.ORC)
 	names := newNames(p)
 	if err := f.addDebugInfo(p, names); err != nil {
@@ -53,9 +52,10 @@ func entry(sections []Section) uint64 {
 	return 0
 }
 
-// addMemory adds the program's sections, and a segment for each, and returns their numbers.
-func (f *file) addMemory(sections []Section) (numbers []int) {
-	for _, s := range sections {
+// addMemory adds the program's sections, and a segment for each, and returns their numbers. Of all that is in memory the
+// file has the notes alone, which say what program this is.
+func (f *file) addMemory(p *Program) (numbers []int) {
+	for _, s := range p.Sections {
 		flags, rights := elf.SHF_ALLOC, elf.PF_R
 		if s.Write {
 			flags, rights = flags|elf.SHF_WRITE, rights|elf.PF_W
@@ -63,29 +63,23 @@ func (f *file) addMemory(sections []Section) (numbers []int) {
 		if s.Exec {
 			flags, rights = flags|elf.SHF_EXECINSTR, rights|elf.PF_X
 		}
-		numbers = append(numbers, f.add(s.Name, section{Section64: elf.Section64{
-			Type: uint32(elf.SHT_NOBITS), Flags: uint64(flags), Addr: s.Addr, Size: s.Size,
-		}}))
+		head := elf.Section64{Type: uint32(elf.SHT_NOBITS), Flags: uint64(flags), Addr: s.Addr, Size: s.Size}
+		isNotes := s.Addr == p.Notes.Addr && s.Size == uint64(len(p.Notes.Data))
+		var data []byte
+		if isNotes {
+			head.Type, head.Addralign, data = uint32(elf.SHT_NOTE), 4, p.Notes.Data
+		}
+		number := f.add(s.Name, section{head, data})
+		numbers = append(numbers, number)
 		if s.PerCPU {
 			continue
 		}
-		f.segments = append(f.segments, elf.Prog64{
-			Type: uint32(elf.PT_LOAD), Flags: uint32(rights), Vaddr: s.Addr, Paddr: s.Addr, Memsz: s.Size, Align: 1,
-		})
+		f.addSegment(elf.PT_LOAD, rights, number)
+		if isNotes {
+			f.addSegment(elf.PT_NOTE, rights, number)
+		}
 	}
 	return numbers
-}
-
-// addNotes adds the notes, which say what program this is.
-func (f *file) addNotes(notes Blob) {
-	if notes.Data == nil {
-		return
-	}
-	size := uint64(len(notes.Data))
-	f.add(".notes", section{elf.Section64{Type: uint32(elf.SHT_NOTE), Addr: notes.Addr, Addralign: 4}, notes.Data})
-	f.segments = append(f.segments, elf.Prog64{
-		Type: uint32(elf.PT_NOTE), Flags: uint32(elf.PF_R), Vaddr: notes.Addr, Paddr: notes.Addr, Filesz: size, Memsz: size, Align: 4,
-	})
 }
 
 // addORC adds the tables as a vmlinux has them.

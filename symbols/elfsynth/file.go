@@ -9,13 +9,19 @@ import (
 // file is an ELF file in the making: sections in the order in which they were added, behind one that is always there.
 type file struct {
 	sections []section
-	segments []elf.Prog64
+	segments []segment
 	names    []byte // .shstrtab
 }
 
 type section struct {
 	elf.Section64
 	data []byte
+}
+
+// segment is a segment that is one section.
+type segment struct {
+	elf.Prog64
+	section int // its number
 }
 
 func newFile() *file {
@@ -34,6 +40,15 @@ func (f *file) add(name string, s section) int {
 	}
 	f.sections = append(f.sections, s)
 	return len(f.sections) - 1
+}
+
+// addSegment adds a segment that is one section.
+func (f *file) addSegment(kind elf.ProgType, rights elf.ProgFlag, number int) {
+	s := &f.sections[number]
+	f.segments = append(f.segments, segment{elf.Prog64{
+		Type: uint32(kind), Flags: uint32(rights), Vaddr: s.Addr, Paddr: s.Addr, Filesz: uint64(len(s.data)), Memsz: s.Size,
+		Align: s.Addralign,
+	}, number})
 }
 
 // addData adds a section that debuggers read, but that does not stand in memory, or need not be read from there.
@@ -70,8 +85,8 @@ func (f *file) bytes(entry uint64) []byte {
 		Shentsize: sectionSize, Shnum: uint16(len(f.sections)), Shstrndx: uint16(len(f.sections) - 1),
 	})
 	for _, p := range f.segments {
-		f.place(&p)
-		put(p)
+		p.Off = f.sections[p.section].Off
+		put(p.Prog64)
 	}
 	for _, s := range f.sections {
 		out.Write(make([]byte, s.Off-min(s.Off, uint64(out.Len()))))
@@ -82,15 +97,6 @@ func (f *file) bytes(entry uint64) []byte {
 		put(s.Section64)
 	}
 	return out.Bytes()
-}
-
-// place gives a segment of notes the place of their section in the file.
-func (f *file) place(p *elf.Prog64) {
-	for _, s := range f.sections {
-		if p.Type == uint32(elf.PT_NOTE) && s.Type == uint32(elf.SHT_NOTE) {
-			p.Off = s.Off
-		}
-	}
 }
 
 func alignUp(n, to uint64) uint64 { return (n + to - 1) / to * to }

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"physgdb/symbols/elfsynth"
@@ -16,7 +17,7 @@ type imageSection struct {
 var imageSections = []imageSection{
 	{name: ".text", start: "_text", stop: "_etext", exec: true},
 	{name: ".rodata", start: "__start_rodata", stop: "__start_notes"},
-	{name: ".rodata.rest", start: "__stop_notes", stop: "__end_rodata"},
+	{name: ".notes", start: "__start_notes", stop: "__stop_notes"},
 	{name: ".data", start: "_sdata", stop: "_edata", write: true},
 	{name: ".data..percpu", start: "__per_cpu_start", stop: "__per_cpu_end", write: true},
 	{name: ".init.text", start: "_sinittext", stop: "_einittext", exec: true},
@@ -40,6 +41,7 @@ func (t *OwnTables) sections() []elfsynth.Section {
 	}
 	slices.SortFunc(found, func(a, b elfsynth.Section) int { return cmp.Compare(a.Addr, b.Addr) })
 	var all []elfsynth.Section
+	gaps := 0
 	for _, s := range found {
 		if len(all) > 0 && !all[len(all)-1].PerCPU {
 			last := &all[len(all)-1]
@@ -47,7 +49,9 @@ func (t *OwnTables) sections() []elfsynth.Section {
 			case s.Addr < end:
 				continue // damaged: they overlap
 			case s.Addr > end && t.gapHasSymbols(end, s.Addr):
-				all = append(all, elfsynth.Section{Name: last.Name + ".rest", Addr: end, Size: s.Addr - end, Write: true})
+				gaps++ // lldb takes sections of one name for one section
+				name := fmt.Sprintf(".data.%d", gaps)
+				all = append(all, elfsynth.Section{Name: name, Addr: end, Size: s.Addr - end, Write: true})
 			}
 		}
 		all = append(all, s)
