@@ -53,12 +53,17 @@ func (u *unit) addInt(r record) {
 // intEncoding tells characters by their names: BTF has a bit for them, which no kernel sets.
 func (u *unit) intEncoding(r record) byte {
 	signed := r.intEncoding()&intSigned != 0
-	switch name := string(u.types.name(r.name)); {
+	char := false
+	switch string(u.types.name(r.name)) {
+	case "char", "signed char", "unsigned char":
+		char = true
+	}
+	switch {
 	case r.intEncoding()&intBool != 0:
 		return encodingBool
-	case name == "char", name == "signed char":
+	case char && signed:
 		return encodingSignedChar
-	case name == "unsigned char":
+	case char:
 		return encodingUnsignedChar
 	case signed:
 		return encodingSigned

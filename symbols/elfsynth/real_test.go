@@ -1,6 +1,7 @@
 package elfsynth
 
 import (
+	"bytes"
 	"debug/elf"
 	"os"
 	"path/filepath"
@@ -121,3 +122,5 @@ func BenchmarkBuildOfAKernel(b *testing.B) {
 		})
 	}
 }
+
+func newELF(data []byte) (*elf.File, error) { return elf.NewFile(bytes.NewReader(data)) }

@@ -1,0 +1,230 @@
+package elfsynth
+
+import (
+	"bytes"
+	"debug/dwarf"
+	"encoding/binary"
+	"testing"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// TestReaderAgreesWithAnother compares what the BTF of real kernels says by our reader with what it says by cilium's.
+func TestReaderAgreesWithAnother(t *testing.T) {
+	onKernels(t, func(t *testing.T, vmlinux string) {
+		raw := blob(t, open(t, vmlinux), ".BTF").Data
+		ours, err := readTypes(nil, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ours.makeSound(); err != nil {
+			t.Errorf("a real kernel's types: %v", err)
+		}
+		spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := uint32(0)
+		for typ, err := range spec.All() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id = must(t, spec, typ); id != 0 {
+				agree(t, ours, id, typ)
+			}
+		}
+		if id+1 != ours.count() {
+			t.Errorf("%d types, the other reader has %d", ours.count()-1, id)
+		}
+	})
+}
+
+func must(t *testing.T, spec *btf.Spec, typ btf.Type) uint32 {
+	t.Helper()
+	id, err := spec.TypeID(typ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint32(id)
+}
+
+func agree(t *testing.T, ours *types, id uint32, typ btf.Type) {
+	t.Helper()
+	r := ours.record(id)
+	if got := string(ours.name(r.name)); got != typ.TypeName() {
+		t.Errorf("type %d is called %q, want %q", id, got, typ.TypeName())
+	}
+	var members []btf.Member
+	switch typ := typ.(type) {
+	case *btf.Struct:
+		members = typ.Members
+	case *btf.Union:
+		members = typ.Members
+	case *btf.Func, *btf.FuncProto, *btf.Var, *btf.Datasec, *btf.Fwd, *btf.Void:
+		return
+	}
+	if size, err := btf.Sizeof(typ); err == nil && uint64(size) != ours.sizes[id] {
+		t.Errorf("%v has %d bytes, want %d", typ, ours.sizes[id], size)
+	}
+	for i, want := range members {
+		got := ours.member(id, r, i)
+		if string(ours.name(got.name)) != want.Name || got.bit != uint64(want.Offset) || got.width != uint32(want.BitfieldSize) {
+			t.Errorf("%v: member %d is %+v, want %+v", typ, i, got, want)
+		}
+	}
+}
+
+// rawBTF makes a section .BTF of records and strings.
+func rawBTF(strings string, records ...[]uint32) []byte {
+	le := binary.LittleEndian
+	var body []byte
+	for _, r := range records {
+		for _, word := range r {
+			body = le.AppendUint32(body, word)
+		}
+	}
+	b := []byte{0x9f, 0xeb, 1, 0}
+	for _, word := range []int{24, 0, len(body), len(body), len(strings)} {
+		b = le.AppendUint32(b, uint32(word))
+	}
+	return append(append(b, body...), strings...)
+}
+
+func info(k kind, parts int) uint32 { return uint32(k)<<24 | uint32(parts) }
+
+// damaged are types that no compiler makes.
+var damaged = map[string][]byte{
+	"nothing":             rawBTF("\x00"),
+	"a struct in itself":  rawBTF("\x00s\x00", []uint32{1, info(kindStruct, 1), 8, 1, 1, 0}),
+	"structs in a circle": rawBTF("\x00s\x00", []uint32{1, info(kindStruct, 1), 8, 1, 2, 0}, []uint32{1, info(kindStruct, 1), 8, 1, 1, 0}),
+	"a struct in its own array": rawBTF("\x00s\x00", []uint32{1, info(kindStruct, 1), 8, 1, 2, 0},
+		[]uint32{0, info(kindArray, 0), 0, 1, 3, 2}, []uint32{1, info(kindInt, 0), 4, 32}),
+	"a typedef of itself":    rawBTF("\x00s\x00", []uint32{1, info(kindTypedef, 0), 1}),
+	"a pointer to itself":    rawBTF("\x00s\x00", []uint32{0, info(kindPtr, 0), 1}),
+	"a tag of a tag":         rawBTF("\x00s\x00", []uint32{1, info(kindTypeTag, 0), 2}, []uint32{1, info(kindTypeTag, 0), 1}),
+	"an array of itself":     rawBTF("\x00s\x00", []uint32{0, info(kindArray, 0), 0, 1, 1, 9}),
+	"a function of itself":   rawBTF("\x00s\x00", []uint32{0, info(kindFuncProto, 1), 0, 1, 1}),
+	"a result of itself":     rawBTF("\x00s\x00", []uint32{0, info(kindFuncProto, 0), 1}),
+	"an array beyond reason": rawBTF("\x00s\x00", []uint32{1, info(kindInt, 0), 4, 32}, []uint32{0, info(kindArray, 0), 0, 1, 1, 0xffffffff}, []uint32{0, info(kindArray, 0), 0, 2, 1, 0xffffffff}),
+	"a wild type":            rawBTF("\x00s\x00", []uint32{0, info(kindPtr, 0), 99}, []uint32{1, info(kindTypedef, 0), 0xffffffff}),
+	"a wild name":            rawBTF("\x00s\x00", []uint32{99, info(kindStruct, 0), 8}, []uint32{0xffffffff, info(kindInt, 0), 4, 32}),
+	"a member outside":       rawBTF("\x00s\x00", []uint32{1, info(kindStruct, 1), 4, 1, 2, 64}, []uint32{1, info(kindInt, 0), 4, 32}),
+	"an unknown kind":        rawBTF("\x00s\x00", []uint32{1, info(kindInt, 0), 4, 32}, []uint32{1, info(kinds, 0), 4, 32}),
+	"a cut record":           rawBTF("\x00s\x00", []uint32{1, info(kindStruct, 9), 4, 32}),
+	"an integer of no size":  rawBTF("\x00s\x00", []uint32{1, info(kindInt, 0), 3, 24}, []uint32{1, info(kindFloat, 0), 7}),
+	"names of control codes": rawBTF("\x00\x1b[2J\x00", []uint32{1, info(kindInt, 0), 4, 32}),
+	"strings without an end": rawBTF("\x00s", []uint32{1, info(kindStruct, 0), 4}),
+	"no strings":             rawBTF("", []uint32{1, info(kindStruct, 0), 4}),
+	"a tower":                rawBTF("\x00s\x00", tower(1000)...),
+}
+
+// tower is a pointer to a pointer to a pointer.
+func tower(height int) (records [][]uint32) {
+	for i := range height {
+		records = append(records, []uint32{0, info(kindPtr, 0), uint32(i + 2)})
+	}
+	return append(records, []uint32{1, info(kindInt, 0), 4, 32})
+}
+
+// TestDamagedTypesMakeSoundDWARF lets Go's reader follow every reference of what is made of damaged types: it sees
+// loops, as debuggers would, by running out of stack or time.
+func TestDamagedTypesMakeSoundDWARF(t *testing.T) {
+	for name, raw := range damaged {
+		t.Run(name, func(t *testing.T) { checkSound(t, nil, raw) })
+	}
+}
+
+// checkSound builds the file of a program with these types and reads all of them back.
+func checkSound(t *testing.T, base, raw []byte) {
+	t.Helper()
+	p := &Program{Name: "x", BTF: Blob{Data: raw}, BaseBTF: base, Sections: []Section{{Name: ".text", Addr: 4096, Size: 4096, Exec: true}}}
+	data, _ := Build(p)
+	f, err := newELF(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Section(".debug_info") == nil {
+		return
+	}
+	d, err := f.DWARF()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := d.Reader()
+	w := wellFounded{d, map[dwarf.Offset]int{}}
+	for {
+		e, err := in.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e == nil {
+			return
+		}
+		if e.Tag != dwarf.TagCompileUnit {
+			w.visit(t, e, 0)
+		}
+	}
+}
+
+// wellFounded follows types to what they are made of, which must come to an end.
+type wellFounded struct {
+	data    *dwarf.Data
+	heights map[dwarf.Offset]int
+}
+
+func (w *wellFounded) visit(t *testing.T, e *dwarf.Entry, depth int) {
+	if depth > 3*deepest {
+		t.Fatalf("%v at %#x: nested too deep", e.Tag, e.Offset)
+	}
+	if off, ok := e.Val(dwarf.AttrType).(dwarf.Offset); ok {
+		in := w.data.Reader()
+		in.Seek(off)
+		to, err := in.Next()
+		if err != nil || to == nil || to.Tag == 0 {
+			t.Fatalf("%v at %#x refers to %#x: %v", e.Tag, e.Offset, off, err)
+		}
+		if byName(e.Tag) && (to.Tag == dwarf.TagStructType || to.Tag == dwarf.TagUnionType) {
+			return
+		}
+		w.enter(t, to, depth)
+	}
+}
+
+// byName reports whether a type needs no more of what it refers to than a name.
+func byName(t dwarf.Tag) bool {
+	return t == dwarf.TagPointerType || t == dwarf.TagSubroutineType || t == dwarf.TagFormalParameter
+}
+
+func (w *wellFounded) enter(t *testing.T, e *dwarf.Entry, depth int) {
+	if _, done := w.heights[e.Offset]; done {
+		return
+	}
+	w.visit(t, e, depth+1)
+	if e.Children {
+		in := w.data.Reader()
+		in.Seek(e.Offset)
+		_, _ = in.Next()
+		for {
+			c, err := in.Next()
+			if err != nil || c == nil || c.Tag == 0 {
+				break
+			}
+			w.visit(t, c, depth+1)
+			in.SkipChildren()
+		}
+	}
+	w.heights[e.Offset] = depth
+}
+
+func FuzzBTF(f *testing.F) {
+	for _, raw := range damaged {
+		f.Add(raw, []byte(nil))
+		f.Add(raw, raw)
+	}
+	f.Fuzz(func(t *testing.T, raw, base []byte) {
+		if len(base) == 0 {
+			base = nil
+		}
+		checkSound(t, base, raw)
+	})
+}
