@@ -180,7 +180,7 @@ func (w *wellFounded) visit(t *testing.T, e *dwarf.Entry, depth int) {
 		in := w.data.Reader()
 		in.Seek(off)
 		to, err := in.Next()
-		if err != nil || to == nil || to.Tag == 0 {
+		if err != nil || to == nil || to.Tag == 0 || to.Tag == dwarf.TagCompileUnit {
 			t.Fatalf("%v at %#x refers to %#x: %v", e.Tag, e.Offset, off, err)
 		}
 		if byName(e.Tag) && (to.Tag == dwarf.TagStructType || to.Tag == dwarf.TagUnionType) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -93,6 +94,16 @@ func open(t testing.TB, path string) *elf.File {
 	}
 	t.Cleanup(func() { f.Close() })
 	return f
+}
+
+// tool runs a program, which must find nothing wrong, and returns what it printed.
+func tool(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return string(out)
 }
 
 // built writes the file of a program and returns its path.

@@ -6,6 +6,8 @@ set -eu
 # tests to look at. gcc-12, libc6-dev, make, libelf1, libssl3: kernel modules, the programs of Debian's kbuild, and the
 # guest's programs in C. xz: 6.12's drivers. crash: another who reads dead kernels, to compare with.
 packages="qemu-system-x86 gdb gdbserver xz-utils gcc binutils gcc-12 libc6-dev make libelf1 libssl3 crash"
+# elfutils, llvm: those who check the ELF and DWARF that we make.
+packages="$packages elfutils llvm"
 # lldb: another debugger, with its debug adapter. node: what runs the one for gdb, from wherever it came.
 packages="$packages lldb-14"
 command -v node >/dev/null || packages="$packages nodejs"
