@@ -80,39 +80,51 @@ func (w *cfiWriter) offset(reg symbols.Reg, offset int64) {
 	}
 }
 
-func (w *cfiWriter) undefined(regs ...symbols.Reg) {
-	for _, reg := range regs {
-		w.bytes(cfaUndefined, byte(reg))
-	}
-}
-
-// defCFA: the CFA is base+offset. It writes no more than what differs from before. A negative offset is a multiple of 8.
+// defCFA writes no more than what differs from before. A negative offset is a multiple of 8.
 func (w *cfiWriter) defCFA(before, now cfa) {
-	sameReg := before.simple() && before.base == now.base
+	sameReg := before.base == now.base
 	switch {
-	case sameReg && before.offset == now.offset:
-	case sameReg && now.offset >= 0:
-		w.bytes(cfaDefCFAOffset)
-		w.uleb(uint64(now.offset))
-	case sameReg:
-		w.bytes(cfaDefCFAOffsetSF)
-		w.sleb(now.offset / dataAlignment)
-	case before.simple() && before.offset == now.offset:
+	case before == now:
+	case now.deref:
+		w.bytes(cfaDefCFAExpression)
+		w.block(breg(now.base, now.offset).deref())
+	case before.deref || !sameReg && before.offset != now.offset:
+		w.defWholeCFA(now)
+	case !sameReg:
 		w.bytes(cfaDefCFARegister, byte(now.base))
 	case now.offset >= 0:
-		w.bytes(cfaDefCFA, byte(now.base))
+		w.bytes(cfaDefCFAOffset)
 		w.uleb(uint64(now.offset))
 	default:
-		w.bytes(cfaDefCFASF, byte(now.base))
+		w.bytes(cfaDefCFAOffsetSF)
 		w.sleb(now.offset / dataAlignment)
 	}
 }
 
-// expression writes an instruction with an expression that computes a value from registers.
-func (w *cfiWriter) expression(instruction []byte, e *cfiWriter) {
-	w.bytes(instruction...)
+func (w *cfiWriter) defWholeCFA(c cfa) {
+	if c.offset >= 0 {
+		w.bytes(cfaDefCFA, byte(c.base))
+		w.uleb(uint64(c.offset))
+		return
+	}
+	w.bytes(cfaDefCFASF, byte(c.base))
+	w.sleb(c.offset / dataAlignment)
+}
+
+// block writes an expression, as the operand of an instruction.
+func (w *cfiWriter) block(e *cfiWriter) {
 	w.uleb(uint64(len(e.out)))
 	w.bytes(e.out...)
+}
+
+// wideSLEB is the size of a signed LEB128 number that is not known yet: 35 bits.
+const wideSLEB = 5
+
+func putSLEB(at []byte, v int64) {
+	for i := range wideSLEB {
+		at[i] = byte(v>>(7*i)) | 0x80
+	}
+	at[wideSLEB-1] &= 0x7f
 }
 
 // breg starts an expression: reg+offset.

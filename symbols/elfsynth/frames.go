@@ -3,31 +3,38 @@ package elfsynth
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
 	"physgdb/symbols"
 )
 
-// debugFrame makes a .debug_frame section (DWARF 5, section 6.4) of a program's ORC tables: nil if it has none. Its
-// addresses are those of the program.
-func debugFrame(p *Program) ([]byte, error) {
+// debugFrame makes a .debug_frame section (DWARF 5, section 6.4) of a program's ORC tables: nil if it has none. It also
+// makes symbols for what is described there and has none: lldb counts from them. Addresses are those of the program.
+func debugFrame(p *Program) (section []byte, syms []symbols.Symbol, err error) {
 	if p.ORC == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	orc, err := symbols.NewORC(p.ORC.IPs.Addr, p.ORC.IPs.Data, p.ORC.Entries.Data, p.ORC.Format)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b := newFrameBuilder(p)
+	if err := b.measure(p.Sections); err != nil {
+		return nil, nil, err
+	}
 	var from uint64
 	var rule symbols.FrameRule
 	for ip, next := range orc.Rules() {
-		b.stretch(from, ip, &rule)
+		if from != 0 {
+			b.stretch(from, ip, &rule)
+		}
 		from, rule = ip, next
 	}
 	b.finish()
-	return b.out, nil
+	syms = b.writeBorders()
+	return b.out, syms, nil
 }
 
 // frameBuilder writes one FDE after the other. Each begins where a symbol does: lldb counts from there.
@@ -36,6 +43,9 @@ type frameBuilder struct {
 	marks     []mark // in the order of their addresses
 	signalCIE uint32 // where it is in the section; the other one is at 0
 	fde       fde    // the one that is being written, if any
+	first     uint64 // the lowest address of code
+	gap       gap    // the widest one
+	crossings []crossing
 }
 
 // mark is where a symbol is, or where a section begins or ends.
@@ -55,13 +65,12 @@ type fde struct {
 	state      frameState
 	symbol     bool // it begins with a symbol
 	frames     bool // it describes a frame
-	signal     bool // something interrupted leads here
-	last       bool // a stack ends here
 }
 
 const (
-	fdeHeader  = 24 // length, CIE, address, size
-	maxPadding = 64 // bytes between functions: the alignment of all that are aligned
+	fdeHeader  = 24       // length, CIE, address, size
+	maxPadding = 64       // bytes between functions: the alignment of all that are aligned
+	minGap     = 64 << 10 // bytes; no function is as long
 )
 
 func newFrameBuilder(p *Program) *frameBuilder {
@@ -71,6 +80,25 @@ func newFrameBuilder(p *Program) *frameBuilder {
 	b.signalCIE = uint32(len(b.out))
 	b.cie("S")
 	return b
+}
+
+// maxSpan is far more than the 1 GiB that the kernel's code model allows.
+const maxSpan = 1 << 33 // bytes
+
+// measure finds where the code is.
+func (b *frameBuilder) measure(sections []Section) error {
+	first, last := ^uint64(0), uint64(0)
+	for _, s := range sections {
+		if !s.Exec || s.Size == 0 {
+			continue
+		}
+		first, last = min(first, s.Addr), max(last, s.Addr+s.Size-1)
+		if s.Size > maxSpan || last-first >= maxSpan {
+			return fmt.Errorf("call frame information: code from %#x to %#x is too far apart", first, last)
+		}
+	}
+	b.first = first
+	return nil
 }
 
 // marks returns one mark for each address.
@@ -159,14 +187,15 @@ func (b *frameBuilder) rule(from, to uint64, rule *symbols.FrameRule) {
 	f := &b.fde
 	f.end = to
 	f.frames = f.frames || rule.Kind != symbols.NoFrame
-	f.signal = f.signal || rule.Signal
-	f.last = f.last || rule.Kind == symbols.LastFrame
 	now := f.state.next(rule)
-	if now == f.state {
+	if now == f.state && now.rip.how != isBorder {
 		return
 	}
 	b.advance(from - f.loc)
 	b.change(&f.state, &now)
+	if now.rip.how == isBorder {
+		b.cross(int(now.rip.offset), from, to)
+	}
 	f.loc, f.state = from, now
 }
 
@@ -177,18 +206,24 @@ func (b *frameBuilder) finish() {
 	switch {
 	case !f.open:
 		return
-	case !f.frames && !f.symbol:
+	case !f.frames && (!f.symbol || f.end-f.begin >= minGap):
 		b.out = b.out[:f.at]
+		if f.end-f.begin > b.gap.end-b.gap.begin {
+			b.gap = gap{f.begin, f.end}
+		}
 		return
 	}
-	b.pad(f.at)
-	header := b.out[f.at:]
+	b.header(f.at, 0, f.begin, f.end)
+}
+
+// header completes the FDE that starts at a place in the section and is the last one.
+func (b *frameBuilder) header(at int, cie uint32, begin, end uint64) {
+	b.pad(at)
+	header := b.out[at:]
 	binary.LittleEndian.PutUint32(header, uint32(len(header)-4))
-	if f.signal && !f.last {
-		binary.LittleEndian.PutUint32(header[4:], b.signalCIE)
-	}
-	binary.LittleEndian.PutUint64(header[8:], f.begin)
-	binary.LittleEndian.PutUint64(header[16:], f.end-f.begin)
+	binary.LittleEndian.PutUint32(header[4:], cie)
+	binary.LittleEndian.PutUint64(header[8:], begin)
+	binary.LittleEndian.PutUint64(header[16:], end-begin)
 }
 
 // cie writes a common information entry, version 3, for amd64.
@@ -201,9 +236,10 @@ func (b *frameBuilder) cie(augmentation string) {
 	b.bytes(byte(symbols.RIP))
 	b.bytes(cfaDefCFA, byte(unwound.cfa.base), byte(unwound.cfa.offset))
 	b.place(symbols.RIP, unwound.rip)
-	b.place(symbols.RSP, unwound.rsp)
 	b.place(symbols.RBP, unwound.rbp)
-	b.undefined(unknownOthers...)
+	for _, reg := range unknownOthers {
+		b.place(reg, place{how: unknown})
+	}
 	b.pad(at)
 	binary.LittleEndian.PutUint32(b.out[at:], uint32(len(b.out)-at-4))
 }

@@ -6,7 +6,6 @@ import "physgdb/symbols"
 type frameState struct {
 	cfa           cfa
 	rip, rsp, rbp place
-	others        otherRegs
 }
 
 // cfa is how the canonical frame address is computed.
@@ -15,9 +14,6 @@ type cfa struct {
 	offset int64
 	deref  bool // it is the word at base+offset
 }
-
-// simple: two of the kind need no more than their difference.
-func (c cfa) simple() bool { return !c.deref }
 
 // place tells where the value of a register is, or what it is.
 type place struct {
@@ -34,22 +30,13 @@ const (
 	isCFA         // it is the CFA
 	atCFA         // it is in memory at CFA+offset
 	atReg         // it is in memory at base+offset
-	atLink        // it is in memory at *(RSP)+offset
 	isLink        // it is *(RSP)+offset
+	atLink        // it is in memory at *(RSP)+offset
+	isBorder      // it is an address in a border, whose number is offset
 )
 
-// otherRegs tells where all other registers are.
-type otherRegs uint8
-
-const (
-	othersUnknown otherRegs = iota
-	othersInPtRegs
-	othersPartial // RFLAGS, CS and SS alone
-)
-
-// unwound is the initial state of all functions: at the first instruction of one that was called. ORC knows no more of
-// the caller's registers than these. What it does not know a debugger shall not take for the callee's, as it does with
-// registers that no instruction mentions.
+// unwound is the initial state of all functions: at the first instruction of one that was called. That RSP is the CFA
+// needs no instruction. ORC knows no more of the caller's registers than these.
 var unwound = frameState{
 	cfa: cfa{base: symbols.RSP, offset: 8},
 	rip: place{how: atCFA, offset: -8},
@@ -70,22 +57,23 @@ type savedAt struct {
 	offset int64
 }
 
-// unknownOthers are the registers of which a frame behind a call tells nothing.
+// unknownOthers are the registers of which a frame behind a call tells nothing. Of registers that no instruction mentions
+// debuggers show the callee's values, which may be wrong.
 var unknownOthers = []symbols.Reg{
 	symbols.RAX, symbols.RDX, symbols.RCX, symbols.RBX, symbols.RSI, symbols.RDI, symbols.R8, symbols.R9, symbols.R10,
 	symbols.R11, symbols.R12, symbols.R13, symbols.R14, symbols.R15, rflags,
 }
 
-// ptRegs is where struct pt_regs has registers, which is user interface (arch/x86/include/uapi/asm/ptrace.h). RIP, RSP
-// and RBP are told apart from the others.
+// ptRegs is where struct pt_regs has registers, which is user interface (arch/x86/include/uapi/asm/ptrace.h).
 var ptRegs = []savedAt{
-	{symbols.R15, 0}, {symbols.R14, 8}, {symbols.R13, 16}, {symbols.R12, 24}, {symbols.RBX, 40}, {symbols.R11, 48},
-	{symbols.R10, 56}, {symbols.R9, 64}, {symbols.R8, 72}, {symbols.RAX, 80}, {symbols.RCX, 88}, {symbols.RDX, 96},
-	{symbols.RSI, 104}, {symbols.RDI, 112}, {cs, 136}, {rflags, 144}, {ss, 160},
+	{symbols.R15, 0}, {symbols.R14, 8}, {symbols.R13, 16}, {symbols.R12, 24}, {symbols.RBP, 32}, {symbols.RBX, 40},
+	{symbols.R11, 48}, {symbols.R10, 56}, {symbols.R9, 64}, {symbols.R8, 72}, {symbols.RAX, 80}, {symbols.RCX, 88},
+	{symbols.RDX, 96}, {symbols.RSI, 104}, {symbols.RDI, 112}, {symbols.RIP, 128}, {cs, 136}, {rflags, 144},
+	{symbols.RSP, 152}, {ss, 160},
 }
 
 // partialRegs is what the CPU pushes for an exception: Intel SDM volume 3, figure 6-9.
-var partialRegs = []savedAt{{cs, 8}, {rflags, 16}, {ss, 32}}
+var partialRegs = []savedAt{{symbols.RIP, 0}, {cs, 8}, {rflags, 16}, {symbols.RSP, 24}, {ss, 32}}
 
 // next is the state after a rule has come into force.
 func (s frameState) next(r *symbols.FrameRule) frameState {
@@ -93,17 +81,8 @@ func (s frameState) next(r *symbols.FrameRule) frameState {
 		s.rip = place{}
 		return s
 	}
-	s = frameState{cfa: cfa{r.Base, r.Offset, r.Deref == symbols.DerefAfterOffset}, rbp: place{how: unchanged}}
-	switch r.Kind {
-	case symbols.CallFrame:
-		s.rip, s.rsp = place{how: atCFA, offset: -8}, place{how: isCFA}
-	case symbols.RegsFrame:
-		s.rip, s.rsp, s.rbp = place{how: atCFA, offset: 128}, place{how: atCFA, offset: 152}, place{how: atCFA, offset: 32}
-		s.others = othersInPtRegs
-	case symbols.PartialRegsFrame:
-		s.rip, s.rsp = place{how: atCFA}, place{how: atCFA, offset: 24}
-		s.others = othersPartial
-	}
+	s = unwound
+	s.cfa = cfa{r.Base, r.Offset, r.Deref == symbols.DerefAfterOffset}
 	for _, saved := range r.Saved() { // RBP alone
 		s.rbp = place{atReg, saved.Base, int64(saved.Offset)}
 		if saved.Base == symbols.CFA {
@@ -111,25 +90,26 @@ func (s frameState) next(r *symbols.FrameRule) frameState {
 		}
 	}
 	if r.Deref == symbols.DerefBeforeOffset {
-		s.acrossStacks(r.Offset)
+		s.otherStack(r.Offset)
+	}
+	switch r.Kind {
+	case symbols.RegsFrame:
+		s.rip = place{how: isBorder, offset: ptRegsBorder}
+	case symbols.PartialRegsFrame:
+		s.rip = place{how: isBorder, offset: partialRegsBorder}
 	}
 	return s
 }
 
-// acrossStacks rewrites the state of code that has switched to another stack, whose top word links to the first one:
-// CFA = *(RSP)+offset. Debuggers take a stack that goes on at a lower address for corrupt (gdb, between two normal
-// frames), and where stacks lie is chance. With a CFA that stays on the second stack it is the caller's frame that lies on another
-// stack, and that caller is mostly an interrupt's entry, for which they do not mind.
-func (s *frameState) acrossStacks(offset int64) {
-	for _, p := range []*place{&s.rip, &s.rsp, &s.rbp} {
-		switch p.how {
-		case isCFA:
-			*p = place{how: isLink, offset: offset}
-		case atCFA:
-			*p = place{how: atLink, offset: p.offset + offset}
-		}
-	}
+// otherStack rewrites the state of code that has switched to another stack, whose top word points to the first one:
+// what ORC has as the CFA is *(RSP)+offset. The CFA by which debuggers know a frame stays on the second stack.
+func (s *frameState) otherStack(offset int64) {
 	s.cfa = unwound.cfa
+	s.rip = place{how: isBorder, offset: stackBorder}
+	s.rsp = place{how: isLink, offset: offset}
+	if s.rbp.how == atCFA {
+		s.rbp = place{how: atLink, offset: s.rbp.offset + offset}
+	}
 }
 
 // aligned: no frame has anything that is not at a multiple of 8.
@@ -142,63 +122,37 @@ func aligned(r *symbols.FrameRule) bool {
 }
 
 // change writes the instructions that lead from one state to the next.
-func (w *cfiWriter) change(before, now *frameState) {
-	switch {
-	case before.cfa == now.cfa:
-	case now.cfa.deref:
-		w.expression([]byte{cfaDefCFAExpression}, breg(now.cfa.base, now.cfa.offset).deref())
-	default:
-		w.defCFA(before.cfa, now.cfa)
-	}
-	if before.rip != now.rip {
-		w.place(symbols.RIP, now.rip)
+func (b *frameBuilder) change(before, now *frameState) {
+	b.defCFA(before.cfa, now.cfa)
+	if before.rip != now.rip { // borders aside
+		b.place(symbols.RIP, now.rip)
 	}
 	if before.rsp != now.rsp {
-		w.place(symbols.RSP, now.rsp)
+		b.place(symbols.RSP, now.rsp)
 	}
 	if before.rbp != now.rbp {
-		w.place(symbols.RBP, now.rbp)
-	}
-	if before.others != now.others {
-		w.others(now.others)
+		b.place(symbols.RBP, now.rbp)
 	}
 }
 
-func (w *cfiWriter) place(reg symbols.Reg, p place) {
+func (b *frameBuilder) place(reg symbols.Reg, p place) {
 	switch p.how {
 	case unknown:
-		w.undefined(reg)
+		b.bytes(cfaUndefined, byte(reg))
 	case unchanged:
-		w.bytes(cfaSameValue, byte(reg))
+		b.bytes(cfaSameValue, byte(reg))
 	case isCFA:
-		w.bytes(cfaValOffset, byte(reg), 0)
+		b.bytes(cfaValOffset, byte(reg), 0)
 	case atCFA:
-		w.offset(reg, p.offset)
+		b.offset(reg, p.offset)
 	case atReg:
-		w.expression([]byte{cfaExpression, byte(reg)}, breg(p.base, p.offset))
-	case atLink:
-		w.expression([]byte{cfaExpression, byte(reg)}, breg(symbols.RSP, 0).deref().plus(p.offset))
+		b.bytes(cfaExpression, byte(reg))
+		b.block(breg(p.base, p.offset))
 	case isLink:
-		w.expression([]byte{cfaValExpression, byte(reg)}, breg(symbols.RSP, 0).deref().plus(p.offset))
-	}
-}
-
-func (w *cfiWriter) others(o otherRegs) {
-	saved := ptRegs
-	switch o {
-	case othersPartial:
-		saved = partialRegs
-		fallthrough
-	case othersUnknown:
-		w.undefined(unknownOthers...)
-	}
-	if o == othersUnknown {
-		for _, reg := range []symbols.Reg{cs, ss} {
-			w.bytes(cfaSameValue, byte(reg))
-		}
-		return
-	}
-	for _, s := range saved {
-		w.offset(s.reg, s.offset)
+		b.bytes(cfaValExpression, byte(reg))
+		b.block(breg(symbols.RSP, 0).deref().plus(p.offset))
+	case atLink:
+		b.bytes(cfaExpression, byte(reg))
+		b.block(breg(symbols.RSP, 0).deref().plus(p.offset))
 	}
 }
