@@ -30,7 +30,7 @@ func ReadELF(path string) (*Table, error) {
 		case elf.STT_SECTION, elf.STT_FILE:
 			continue
 		}
-		if s.Section != elf.SHN_UNDEF && s.Name != "" {
+		if s.Section != elf.SHN_UNDEF && s.Name != "" && s.Name[0] != '[' { // see border in package elfsynth
 			syms = append(syms, Symbol{
 				Name: s.Name, Addr: s.Value, Size: s.Size,
 				Func: elf.ST_TYPE(s.Info) == elf.STT_FUNC, Local: elf.ST_BIND(s.Info) == elf.STB_LOCAL,

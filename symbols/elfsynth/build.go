@@ -4,6 +4,9 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"slices"
+
+	"physgdb/symbols"
 )
 
 // Build makes the ELF file of a program: an x86-64 executable whose memory has no content, with symbols, and with debug
@@ -15,31 +18,28 @@ func Build(p *Program) (elf []byte, missing []error) {
 	f := newFile()
 	numbers := f.addMemory(p)
 	f.addORC(p.ORC)
-	names := newNames(p)
-	if err := f.addDebugInfo(p, names); err != nil {
-		missing = append(missing, err)
-	}
-	if err := f.addFrames(p); err != nil {
-		missing = append(missing, err)
-	}
 	if len(p.Symbols) == 0 {
 		missing = append(missing, errors.New("no symbols: nothing has a name"))
 	}
+	frames, borders, err := frameInfo(p)
+	if err != nil {
+		missing = append(missing, err)
+	}
+	names := newNames(slices.Concat(p.Symbols, borders), p.Sections)
+	if err := f.addDebugInfo(p, names); err != nil {
+		missing = append(missing, err)
+	}
+	f.addData(".debug_frame", 0, frames)
 	f.addSymtab(names, numbers)
 	return f.bytes(entry(p.Sections)), missing
 }
 
-// addFrames adds how to unwind stacks.
-func (f *file) addFrames(p *Program) error {
+// frameInfo tells how to unwind stacks, and by what symbols that goes.
+func frameInfo(p *Program) (section []byte, borders []symbols.Symbol, err error) {
 	if p.ORC == nil {
-		return errors.New("no ORC: stacks can be unwound by guess alone")
+		return nil, nil, errors.New("no ORC: stacks can be unwound by guess alone")
 	}
-	frames, err := debugFrame(p)
-	if err != nil {
-		return err
-	}
-	f.add(".debug_frame", section{Section64: elf.Section64{Type: uint32(elf.SHT_PROGBITS), Addralign: 8}, data: frames})
-	return nil
+	return debugFrame(p)
 }
 
 // entry is where the program starts: its first section.

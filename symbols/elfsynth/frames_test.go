@@ -21,7 +21,7 @@ import (
 // TestFramesOfTheKernelAreItsORC unwinds by what debugFrame made from every entry of a kernel's table, and from the last
 // byte that the entry counts for. What comes out must be what unwind_next_frame() of arch/x86/kernel/unwind_orc.c does.
 func TestFramesOfTheKernelAreItsORC(t *testing.T) {
-	onVmlinux(t, func(t *testing.T, path string) {
+	onKernels(t, func(t *testing.T, path string) {
 		p := programOf(t, path)
 		u := newUnwinder(t, p)
 		random := rand.New(rand.NewPCG(1, 2))
@@ -64,7 +64,7 @@ func TestFramesOfTheKernelAreItsORC(t *testing.T) {
 
 // TestFramesAgreeWithTheCompilers compares them with the .debug_frame that comes with the kernel, which covers C.
 func TestFramesAgreeWithTheCompilers(t *testing.T) {
-	onVmlinux(t, func(t *testing.T, path string) {
+	onKernels(t, func(t *testing.T, path string) {
 		p := programOf(t, path)
 		u := newUnwinder(t, p)
 		compiler, err := symbols.ReadCFI(path)
@@ -107,7 +107,7 @@ func TestFramesAgreeWithTheCompilers(t *testing.T) {
 
 // TestReadelfTakesTheFrames has two other readers look for mistakes.
 func TestReadelfTakesTheFrames(t *testing.T) {
-	onVmlinux(t, func(t *testing.T, path string) {
+	onKernels(t, func(t *testing.T, path string) {
 		section, _, err := debugFrame(programOf(t, path))
 		if err != nil {
 			t.Fatal(err)
@@ -137,25 +137,6 @@ func run(t *testing.T, name string, args ...string) []byte {
 		t.Fatalf("%s: %v\n%.2000s", name, err, &errs)
 	}
 	return out.Bytes()
-}
-
-// onVmlinux runs a test on every kernel of the test rig's cache.
-func onVmlinux(t *testing.T, test func(t *testing.T, path string)) {
-	for _, path := range vmlinuxes(t) {
-		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) { test(t, path) })
-	}
-}
-
-func vmlinuxes(t testing.TB) []string {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Skip(err)
-	}
-	paths, _ := filepath.Glob(filepath.Join(cache, "physgdb-test", "*", "vmlinux"))
-	if len(paths) == 0 {
-		t.Skip("the cache of the test rig has no vmlinux")
-	}
-	return paths
 }
 
 // programOf reads of a vmlinux what frames are made of.

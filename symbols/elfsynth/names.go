@@ -14,13 +14,13 @@ const (
 	ambiguous = -1
 )
 
-func newNames(p *Program) *names {
+func newNames(all []symbols.Symbol, sections []Section) *names {
 	n := &names{
-		symbols:  make([]symbols.Symbol, 0, len(p.Symbols)),
-		sections: make([]int, len(p.Symbols)),
-		byName:   make(map[string]int, len(p.Symbols)),
+		symbols:  make([]symbols.Symbol, 0, len(all)),
+		sections: make([]int, len(all)),
+		byName:   make(map[string]int, len(all)),
 	}
-	for s := range symbols.NewTable(p.Symbols, nil).All() {
+	for s := range symbols.NewTable(all, nil).All() {
 		n.symbols = append(n.symbols, s)
 	}
 	next, at := uint64(0), uint64(0) // the next symbol's address, and the lowest that was seen
@@ -29,8 +29,8 @@ func newNames(p *Program) *names {
 		if s.Addr != at || i == len(n.symbols)-1 {
 			next, at = at, s.Addr
 		}
-		n.sections[i] = sectionOf(p.Sections, s.Addr)
-		s.Size = sizeOf(p, s, n.sections[i], next)
+		n.sections[i] = sectionOf(sections, s.Addr)
+		s.Size = sizeOf(sections, s, n.sections[i], next)
 	}
 	for i := range n.symbols {
 		n.index(i)
@@ -53,7 +53,7 @@ func sectionOf(sections []Section, addr uint64) int {
 }
 
 // sizeOf returns how far a symbol reaches within its section: as it says, or else to the next one.
-func sizeOf(p *Program, s *symbols.Symbol, section int, next uint64) uint64 {
+func sizeOf(sections []Section, s *symbols.Symbol, section int, next uint64) uint64 {
 	size := s.Size
 	if size == 0 && next > s.Addr {
 		size = next - s.Addr
@@ -61,7 +61,7 @@ func sizeOf(p *Program, s *symbols.Symbol, section int, next uint64) uint64 {
 	if section == none {
 		return s.Size
 	}
-	end := p.Sections[section].Addr + p.Sections[section].Size
+	end := sections[section].Addr + sections[section].Size
 	if size == 0 || size > end-s.Addr {
 		size = end - s.Addr
 	}

@@ -6,13 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"physgdb/symbols"
+	"physgdb/test/guest"
 )
 
-// onKernels runs a test on every kernel of the test rig's cache.
+// onKernels runs a test on the vmlinux of each kernel of the test rig.
 func onKernels(t *testing.T, test func(t *testing.T, vmlinux string)) {
 	for _, path := range vmlinuxes(t) {
 		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) { test(t, path) })
@@ -20,13 +22,14 @@ func onKernels(t *testing.T, test func(t *testing.T, vmlinux string)) {
 }
 
 func vmlinuxes(t testing.TB) []string {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Skip(err)
-	}
-	paths, _ := filepath.Glob(filepath.Join(cache, "physgdb-test", "*", "vmlinux"))
-	if len(paths) == 0 {
-		t.Skip("the cache of the test rig has no vmlinux")
+	t.Helper()
+	var paths []string
+	for _, series := range []string{"6.1", "6.12"} {
+		k, err := guest.Prepare(t.Context(), series, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, k.Vmlinux)
 	}
 	return paths
 }
@@ -48,11 +51,27 @@ func kernelProgram(t testing.TB, vmlinux string) *Program {
 		s := &p.Sections[i+1]
 		s.Size = p.Sections[i+2].Addr - s.Addr
 	}
+	p.Sections = cutOut(p.Sections, Section{Name: ".notes", Addr: p.Notes.Addr, Size: uint64(len(p.Notes.Data))})
 	p.ORC = &ORC{IPs: blob(t, f, ".orc_unwind_ip"), Entries: blob(t, f, ".orc_unwind")}
 	if f.Section(".orc_header") != nil {
 		p.ORC.Header = blob(t, f, ".orc_header")
 	}
+	var err error
+	if p.ORC.Format, err = symbols.ORCFormatOf(p.ORC.Header.Data, p.ORC.Entries.Data); err != nil {
+		t.Fatal(err)
+	}
 	return p
+}
+
+// cutOut makes a part of one section a section of its own.
+func cutOut(all []Section, part Section) []Section {
+	i := slices.IndexFunc(all, func(s Section) bool { return part.Addr-s.Addr < s.Size })
+	whole := all[i]
+	before, behind := whole, whole
+	before.Size = part.Addr - whole.Addr
+	behind.Name, behind.Addr = whole.Name+".1", part.Addr+part.Size
+	behind.Size = whole.Addr + whole.Size - behind.Addr
+	return slices.Replace(all, i, i+1, before, part, behind)
 }
 
 // symbolsOf returns the symbols that kallsyms has too, without sizes.
@@ -113,6 +132,11 @@ func built(t testing.TB, p *Program) string {
 	for _, err := range missing {
 		t.Error(err)
 	}
+	return written(t, p, data)
+}
+
+func written(t testing.TB, p *Program, data []byte) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), p.Name)
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
