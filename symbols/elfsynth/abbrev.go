@@ -60,7 +60,8 @@ const (
 	attrEncoding, attrExternal, attrType, attrDataBitOffset      = 0x3e, 0x3f, 0x49, 0x6b
 
 	formAddr, formData8, formData1, formFlag, formSdata = 0x01, 0x07, 0x0b, 0x0c, 0x0d
-	formStrp, formUdata, formRef4, formExpr, formYes    = 0x0e, 0x0f, 0x13, 0x18, 0x19
+	formStrp, formUdata, formRefAddr, formRef4          = 0x0e, 0x0f, 0x10, 0x13
+	formExpr, formYes                                   = 0x18, 0x19
 
 	encodingBool, encodingFloat, encodingSigned, encodingSignedChar = 0x02, 0x04, 0x05, 0x06
 	encodingUnsigned, encodingUnsignedChar                          = 0x07, 0x08
@@ -119,7 +120,7 @@ var shapes = [abbreviations]shape{
 		attrLowPC, formAddr, attrHighPC, formData8, attrType, formRef4}},
 	abbrevVoidFunc: {tagFunc, true, []byte{attrName, formStrp, attrExternal, formFlag, attrPrototyped, formYes,
 		attrLowPC, formAddr, attrHighPC, formData8}},
-	abbrevVar: {tagVar, false, []byte{attrName, formStrp, attrExternal, formFlag, attrType, formRef4,
+	abbrevVar: {tagVar, false, []byte{attrName, formStrp, attrExternal, formFlag, attrType, formRefAddr,
 		attrLocation, formExpr}},
 }
 

@@ -103,13 +103,14 @@ func (f *file) addDebugInfo(p *Program, n *names) error {
 		return fmt.Errorf("BTF: %w", err)
 	}
 	err = errors.Join(err, t.makeSound())
-	low, high := extent(p.Sections)
-	u := newUnit(p.Name, t, low, high)
+	u := newDebugInfo(p.Name, t)
+	u.beginTypes(extent(p.Sections))
 	u.addTypes(t.wanted())
 	u.addFuncs(n, p.Sections)
 	u.addVars(n)
 	u.addGlobals(p.Globals, n)
-	u.finish()
+	u.endTypes()
+	u.writeVars()
 	f.addData(".debug_abbrev", 0, abbrevTable())
 	f.addData(".debug_info", 0, u.info)
 	f.add(".debug_str", section{elf.Section64{

@@ -16,8 +16,8 @@ type declared struct {
 
 // parseType takes a type apart, or reports that it is none.
 func parseType(text string) (d declared, ok bool) {
-	text, dims, _ := strings.Cut(text, "[")
-	if dims != "" {
+	text, dims, array := strings.Cut(text, "[")
+	if array {
 		if d.lengths, ok = parseLengths(dims); !ok {
 			return d, false
 		}
@@ -74,6 +74,9 @@ func parseName(words []string) ([]kind, []string) {
 
 // integerNames returns how gcc and clang call an integer type of C in debug information.
 func integerNames(words []string) []string {
+	if len(words) == 0 {
+		return nil
+	}
 	var count [5]int
 	kinds := []string{"unsigned", "signed", "short", "long", "char"}
 	for _, w := range words {

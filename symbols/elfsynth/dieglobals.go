@@ -1,7 +1,7 @@
 package elfsynth
 
-// addGlobals writes an entry for each variable whose type is known, of those that there are.
-func (u *unit) addGlobals(globals []Global, n *names) {
+// addGlobals adds each variable whose type is known, of those that there are.
+func (u *debugInfo) addGlobals(globals []Global, n *names) {
 	if len(globals) == 0 {
 		return
 	}
@@ -27,7 +27,7 @@ type typeName struct {
 type typeIndex map[typeName]uint32
 
 // typesByName indexes what has a name, except functions. Of several of a name the first counts.
-func (u *unit) typesByName() typeIndex {
+func (u *debugInfo) typesByName() typeIndex {
 	ids := typeIndex{}
 	for id := uint32(1); id < u.count(); id++ {
 		switch u.kinds[id] {
@@ -59,43 +59,43 @@ func (ids typeIndex) find(d declared) (id uint32, ok bool) {
 	return 0, false
 }
 
-// addGlobal writes a variable, and before it the pointers and arrays that its type is made of.
-func (u *unit) addGlobal(name string, d declared, base uint32, n *names, symbol int) {
+// addGlobal adds a variable, and writes the pointers and arrays that its type is made of.
+func (u *debugInfo) addGlobal(name string, d declared, base uint32, n *names, symbol int) {
 	s := &n.symbols[symbol]
-	typ := func() { u.ref(base) }
-	size := u.sizes[base]
+	typ, size := u.entries[base], u.sizes[base]
 	for range d.pointers {
-		typ, size = u.pointTo(typ, base == 0 && size == 0), addrSize
+		typ, size = u.pointTo(typ), addrSize
 	}
 	if len(d.lengths) > 0 {
 		typ = u.arrayOf(typ, fill(d.lengths, size, s.Size))
 	}
-	u.addVar(u.strs.add(name), !s.Local, s.Addr, typ)
+	u.vars = append(u.vars, variable{u.strs.add(name), s.Addr, !s.Local, typ})
 }
 
-// pointTo writes a pointer and returns what refers to it.
-func (u *unit) pointTo(typ func(), void bool) (ref func()) {
-	at := uint32(len(u.info))
-	if void {
+// pointTo writes a pointer to the type whose entry is at typ, or to void, and returns where the pointer's is.
+func (u *debugInfo) pointTo(typ uint32) (at uint32) {
+	at = uint32(len(u.info))
+	if typ == 0 {
 		u.begin(abbrevVoidPtr)
 		u.byte(addrSize)
-	} else {
-		u.begin(abbrevPtr)
-		u.byte(addrSize)
-		typ()
+		return at
 	}
-	return func() { u.str(at) }
+	u.begin(abbrevPtr)
+	u.byte(addrSize)
+	u.offset(typ)
+	return at
 }
 
-func (u *unit) arrayOf(typ func(), lengths []uint64) (ref func()) {
-	at := uint32(len(u.info))
+// arrayOf writes an array of the type whose entry is at typ, and returns where the array's is.
+func (u *debugInfo) arrayOf(typ uint32, lengths []uint64) (at uint32) {
+	at = uint32(len(u.info))
 	u.begin(abbrevArray)
-	typ()
+	u.offset(typ)
 	for _, length := range lengths {
 		u.addCount(length)
 	}
 	u.begin(abbrevEnd)
-	return func() { u.str(at) }
+	return at
 }
 
 // fill gives the outermost array, if it has no length, as many elements as the symbol has room for.

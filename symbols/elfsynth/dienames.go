@@ -2,7 +2,7 @@ package elfsynth
 
 // addFuncs writes an entry for each function whose prototype is known for certain: BTF has prototypes by name, and many
 // static functions share one.
-func (u *unit) addFuncs(n *names, sections []Section) {
+func (u *debugInfo) addFuncs(n *names, sections []Section) {
 	protos := u.prototypes(n)
 	inCode := func(i int) bool { return n.sections[i] != none && sections[n.sections[i]].Exec }
 	end := ^uint64(0) // where the next function starts
@@ -23,7 +23,7 @@ func (u *unit) addFuncs(n *names, sections []Section) {
 }
 
 // prototypes returns, by symbol, the function of BTF that is it, or 0.
-func (u *unit) prototypes(n *names) []uint32 {
+func (u *debugInfo) prototypes(n *names) []uint32 {
 	const several = ^uint32(0)
 	protos := make([]uint32, len(n.symbols))
 	for id := u.first; id < u.count(); id++ {
@@ -47,7 +47,7 @@ func (u *unit) prototypes(n *names) []uint32 {
 	return protos
 }
 
-func (u *unit) addFunc(id uint32, addr, size uint64, external bool) {
+func (u *debugInfo) addFunc(id uint32, addr, size uint64, external bool) {
 	proto := u.refs[id]
 	r := u.record(proto)
 	result := u.untagged(u.refs[proto])
@@ -56,7 +56,7 @@ func (u *unit) addFunc(id uint32, addr, size uint64, external bool) {
 	} else {
 		u.beginWith(r.parts, abbrevVoidFunc)
 	}
-	u.name(u.record(id).name)
+	u.text(u.record(id).name)
 	u.flag(external)
 	u.addr(addr)
 	u.addr(size)
@@ -66,8 +66,16 @@ func (u *unit) addFunc(id uint32, addr, size uint64, external bool) {
 	u.addParams(proto, r)
 }
 
-// addVars writes an entry for each variable of BTF: those of the per-CPU section.
-func (u *unit) addVars(n *names) {
+// variable is what the second unit has an entry for.
+type variable struct {
+	name     uint32 // string
+	addr     uint64
+	external bool
+	typ      uint32 // where the entry of its type is
+}
+
+// addVars adds the variables of BTF: those of the per-CPU section.
+func (u *debugInfo) addVars(n *names) {
 	for id := u.first; id < u.count(); id++ {
 		if u.kinds[id] != kindVar {
 			continue
@@ -76,18 +84,25 @@ func (u *unit) addVars(n *names) {
 		i, ok := n.only(u.types.name(r.name))
 		if typ := u.untagged(u.refs[id]); ok && typ != 0 {
 			s := &n.symbols[i]
-			u.addVar(u.strs.of(r.name), !s.Local, s.Addr, func() { u.ref(typ) })
+			u.vars = append(u.vars, variable{u.strs.of(r.name), s.Addr, !s.Local, u.entries[typ]})
 		}
 	}
 }
 
-// addVar writes a variable, whose type a function refers to.
-func (u *unit) addVar(name uint32, external bool, addr uint64, typ func()) {
-	u.begin(abbrevVar)
-	u.str(name)
-	u.flag(external)
-	typ()
-	u.uleb(1 + addrSize)
-	u.byte(opAddr)
-	u.addr(addr)
+// writeVars writes the unit of the variables. Types are in the other one.
+func (u *debugInfo) writeVars() {
+	if len(u.vars) == 0 {
+		return
+	}
+	start := u.beginUnit(abbrevUnit)
+	for _, v := range u.vars {
+		u.begin(abbrevVar)
+		u.offset(v.name)
+		u.flag(v.external)
+		u.offset(v.typ)
+		u.uleb(1 + addrSize)
+		u.byte(opAddr)
+		u.addr(v.addr)
+	}
+	u.endUnit(start)
 }

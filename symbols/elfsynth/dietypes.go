@@ -1,7 +1,7 @@
 package elfsynth
 
 // addTypes writes an entry for each type that is wanted.
-func (u *unit) addTypes(want []want) {
+func (u *debugInfo) addTypes(want []want) {
 	for id := uint32(1); id < u.count(); id++ {
 		switch {
 		case want != nil && want[id] == wantNone:
@@ -14,7 +14,7 @@ func (u *unit) addTypes(want []want) {
 	}
 }
 
-func (u *unit) addType(id uint32) {
+func (u *debugInfo) addType(id uint32) {
 	u.entries[id] = uint32(len(u.info))
 	switch k := u.kinds[id]; k {
 	case kindInt:
@@ -41,7 +41,7 @@ func (u *unit) addType(id uint32) {
 	}
 }
 
-func (u *unit) addInt(r record) {
+func (u *debugInfo) addInt(r record) {
 	switch {
 	case r.value != 1 && r.value != 2 && r.value != 4 && r.value != 8 && r.value != 16:
 		u.addUnknown()
@@ -51,7 +51,7 @@ func (u *unit) addInt(r record) {
 }
 
 // intEncoding tells characters by their names: BTF has a bit for them, which no kernel sets.
-func (u *unit) intEncoding(r record) byte {
+func (u *debugInfo) intEncoding(r record) byte {
 	signed := r.intEncoding()&intSigned != 0
 	char := false
 	switch string(u.types.name(r.name)) {
@@ -71,7 +71,7 @@ func (u *unit) intEncoding(r record) byte {
 	return encodingUnsigned
 }
 
-func (u *unit) addFloat(r record) {
+func (u *debugInfo) addFloat(r record) {
 	switch r.value {
 	case 2, 4, 8, 12, 16:
 		u.addBase(r.name, encodingFloat, byte(r.value))
@@ -80,20 +80,20 @@ func (u *unit) addFloat(r record) {
 	}
 }
 
-func (u *unit) addBase(name uint32, encoding, size byte) {
+func (u *debugInfo) addBase(name uint32, encoding, size byte) {
 	u.begin(abbrevBase)
-	u.realName(name)
+	u.someName(name)
 	u.byte(encoding)
 	u.byte(size)
 }
 
 // addUnknown writes an entry in the place of what cannot be.
-func (u *unit) addUnknown() {
+func (u *debugInfo) addUnknown() {
 	u.begin(abbrevUnknown)
-	u.str(u.unknown)
+	u.offset(u.unknown)
 }
 
-func (u *unit) addPtr(to uint32) {
+func (u *debugInfo) addPtr(to uint32) {
 	if to == 0 {
 		u.begin(abbrevVoidPtr)
 		u.byte(addrSize)
@@ -105,7 +105,7 @@ func (u *unit) addPtr(to uint32) {
 }
 
 // addArray writes an array of arrays as one with several dimensions, as compilers do: debuggers then name it as in C.
-func (u *unit) addArray(id uint32) {
+func (u *debugInfo) addArray(id uint32) {
 	const dimensions = 8 // no more in one entry, lest damaged types make it huge
 	if u.untagged(u.refs[id]) == 0 {
 		u.addUnknown()
@@ -126,7 +126,7 @@ func (u *unit) addArray(id uint32) {
 	u.begin(abbrevEnd)
 }
 
-func (u *unit) addCount(n uint64) {
+func (u *debugInfo) addCount(n uint64) {
 	if n == 0 {
 		u.begin(abbrevNoCount)
 		return
@@ -135,7 +135,7 @@ func (u *unit) addCount(n uint64) {
 	u.uleb(n)
 }
 
-func (u *unit) addComposite(id uint32) {
+func (u *debugInfo) addComposite(id uint32) {
 	r := u.record(id)
 	named, nameless := abbrevStruct, abbrevAnonStruct
 	if r.kind == kindUnion {
@@ -145,7 +145,7 @@ func (u *unit) addComposite(id uint32) {
 		u.beginWith(r.parts, nameless)
 	} else {
 		u.beginWith(r.parts, named)
-		u.name(r.name)
+		u.text(r.name)
 	}
 	u.uleb(uint64(r.value))
 	for i := range r.parts {
@@ -156,7 +156,7 @@ func (u *unit) addComposite(id uint32) {
 	u.end(r.parts)
 }
 
-func (u *unit) addMember(m member) {
+func (u *debugInfo) addMember(m member) {
 	named, nameless := abbrevMember, abbrevAnonMember
 	if m.width != 0 {
 		named, nameless = abbrevBitField, abbrevAnonBitField
@@ -165,7 +165,7 @@ func (u *unit) addMember(m member) {
 		u.begin(nameless)
 	} else {
 		u.begin(named)
-		u.name(m.name)
+		u.text(m.name)
 	}
 	u.ref(m.typ)
 	if m.width == 0 {
@@ -176,7 +176,7 @@ func (u *unit) addMember(m member) {
 	u.uleb(uint64(m.width))
 }
 
-func (u *unit) addEnum(r record) {
+func (u *debugInfo) addEnum(r record) {
 	if r.value != 1 && r.value != 2 && r.value != 4 && r.value != 8 {
 		u.addUnknown()
 		return
@@ -185,7 +185,7 @@ func (u *unit) addEnum(r record) {
 		u.beginWith(r.parts, abbrevAnonEnum)
 	} else {
 		u.beginWith(r.parts, abbrevEnum)
-		u.name(r.name)
+		u.text(r.name)
 	}
 	u.byte(byte(r.value))
 	signed := u.signed(r)
@@ -193,11 +193,11 @@ func (u *unit) addEnum(r record) {
 		name, value := u.constant(r, i)
 		if signed {
 			u.begin(abbrevSigned)
-			u.name(name)
+			u.text(name)
 			u.sleb(value)
 		} else {
 			u.begin(abbrevUnsigned)
-			u.name(name)
+			u.text(name)
 			u.uleb(uint64(value))
 		}
 	}
@@ -205,28 +205,28 @@ func (u *unit) addEnum(r record) {
 }
 
 // declare writes a struct or union of which no more is known than its name.
-func (u *unit) declare(r record, union bool) {
+func (u *debugInfo) declare(r record, union bool) {
 	if union {
 		u.begin(abbrevUnionDecl)
 	} else {
 		u.begin(abbrevStructDecl)
 	}
-	u.realName(r.name)
+	u.someName(r.name)
 }
 
-func (u *unit) addTypedef(id uint32) {
+func (u *debugInfo) addTypedef(id uint32) {
 	to := u.untagged(u.refs[id])
 	if to == 0 {
 		u.begin(abbrevVoidTypedef)
-		u.realName(u.record(id).name)
+		u.someName(u.record(id).name)
 		return
 	}
 	u.begin(abbrevTypedef)
-	u.realName(u.record(id).name)
+	u.someName(u.record(id).name)
 	u.ref(to)
 }
 
-func (u *unit) addQualifier(k kind, of uint32) {
+func (u *debugInfo) addQualifier(k kind, of uint32) {
 	some, void := abbrevConst, abbrevVoidConst
 	switch k {
 	case kindVolatile:
@@ -242,7 +242,7 @@ func (u *unit) addQualifier(k kind, of uint32) {
 	u.ref(of)
 }
 
-func (u *unit) addProto(id uint32) {
+func (u *debugInfo) addProto(id uint32) {
 	r := u.record(id)
 	if result := u.untagged(u.refs[id]); result != 0 {
 		u.beginWith(r.parts, abbrevProto)
@@ -254,7 +254,7 @@ func (u *unit) addProto(id uint32) {
 }
 
 // addParams writes the parameters of a prototype, and the end of what has them.
-func (u *unit) addParams(id uint32, r record) {
+func (u *debugInfo) addParams(id uint32, r record) {
 	for i := range r.parts {
 		switch name, typ := u.param(id, r, i); {
 		case typ == 0:
@@ -264,7 +264,7 @@ func (u *unit) addParams(id uint32, r record) {
 			u.ref(typ)
 		default:
 			u.begin(abbrevNamedParam)
-			u.name(name)
+			u.text(name)
 			u.ref(typ)
 		}
 	}

@@ -2,14 +2,18 @@ package elfsynth
 
 import "encoding/binary"
 
-// unit is the one compilation unit of the file: DWARF 4, 32-bit.
-type unit struct {
+// debugInfo is .debug_info in the making: one unit with types and functions, and one with variables. They are apart because
+// debuggers take all variables of the unit that a function is in for its locals, if they know nothing else of it.
+type debugInfo struct {
 	*types
 	info    []byte
 	strs    debugStrings
-	entries []uint32 // by number of a type: where its entry is in info
-	fixes   []uint32 // where in info the number of a type stands, which its entry's offset replaces
-	unknown uint32   // string: the name of what cannot be told
+	entries []uint32   // by number of a type: where its entry is in info
+	fixes   []uint32   // where in info the number of a type stands, which its entry's place replaces
+	vars    []variable // for the second unit
+	name    uint32     // string: of the program
+	maker   uint32     // string: of us
+	unknown uint32     // string: the name of what cannot be told
 }
 
 const (
@@ -17,71 +21,85 @@ const (
 	addrSize     = 8
 )
 
-// newUnit starts a unit for a program whose code lies in the given range of addresses.
-func newUnit(name string, t *types, low, high uint64) *unit {
-	u := &unit{types: t, entries: make([]uint32, t.count()), strs: newDebugStrings(t)}
+func newDebugInfo(name string, t *types) *debugInfo {
+	u := &debugInfo{types: t, entries: make([]uint32, t.count()), strs: newDebugStrings(t)}
 	u.info = make([]byte, 0, 3*len(t.kernel.types)/2)
 	u.fixes = make([]uint32, 0, 4*t.count())
 	u.unknown = u.strs.add("unknown")
-
-	le := binary.LittleEndian
-	u.info = le.AppendUint32(u.info, 0) // its length, at the end
-	u.info = le.AppendUint16(u.info, dwarfVersion)
-	u.info = le.AppendUint32(u.info, 0) // offset in .debug_abbrev
-	u.info = append(u.info, addrSize)
-
-	code := low < high
-	if code {
-		u.begin(abbrevUnitCode)
-	} else {
-		u.begin(abbrevUnit)
-	}
-	u.str(u.strs.add("physgdb, of the program's own BTF"))
-	u.byte(languageC99)
-	u.str(u.strs.add(name))
-	if code {
-		u.addr(low)
-		u.addr(high - low)
-	}
+	u.maker = u.strs.add("physgdb, out of BTF")
+	u.name = u.strs.add(name)
 	return u
 }
 
-// finish closes the unit and puts offsets of entries where numbers of types are.
-func (u *unit) finish() {
-	u.begin(abbrevEnd)
+// beginTypes starts the unit with types and functions, whose code lies in the given range of addresses. It comes first:
+// its entries' offsets in the unit are those in the section.
+func (u *debugInfo) beginTypes(low, high uint64) {
+	if low >= high {
+		u.beginUnit(abbrevUnit)
+		return
+	}
+	u.beginUnit(abbrevUnitCode)
+	u.addr(low)
+	u.addr(high - low)
+}
+
+// endTypes closes the first unit and puts places of entries where numbers of types are.
+func (u *debugInfo) endTypes() {
+	u.endUnit(0)
 	le := binary.LittleEndian
-	le.PutUint32(u.info, uint32(len(u.info)-4))
 	for _, at := range u.fixes {
 		le.PutUint32(u.info[at:], u.entries[le.Uint32(u.info[at:])])
 	}
 }
 
-func (u *unit) begin(a abbreviation) { u.info = append(u.info, byte(a)) }
+// beginUnit writes the header of a unit (DWARF 4, section 7.5.1.1) and the start of its first entry.
+func (u *debugInfo) beginUnit(a abbreviation) (start int) {
+	start = len(u.info)
+	le := binary.LittleEndian
+	u.info = le.AppendUint32(u.info, 0) // its length, at the end
+	u.info = le.AppendUint16(u.info, dwarfVersion)
+	u.info = le.AppendUint32(u.info, 0) // offset in .debug_abbrev
+	u.byte(addrSize)
+	u.begin(a)
+	u.offset(u.maker)
+	u.byte(languageC99)
+	u.offset(u.name)
+	return start
+}
+
+func (u *debugInfo) endUnit(start int) {
+	u.begin(abbrevEnd)
+	binary.LittleEndian.PutUint32(u.info[start:], uint32(len(u.info)-start-4))
+}
+
+func (u *debugInfo) begin(a abbreviation) { u.info = append(u.info, byte(a)) }
 
 // beginWith starts an entry that has so many children, behind which stands its end.
-func (u *unit) beginWith(children int, a abbreviation) {
+func (u *debugInfo) beginWith(children int, a abbreviation) {
 	if children == 0 {
 		a = a.leaf()
 	}
 	u.begin(a)
 }
 
-func (u *unit) end(children int) {
+func (u *debugInfo) end(children int) {
 	if children > 0 {
 		u.begin(abbrevEnd)
 	}
 }
 
-func (u *unit) byte(b byte)    { u.info = append(u.info, b) }
-func (u *unit) addr(a uint64)  { u.info = binary.LittleEndian.AppendUint64(u.info, a) }
-func (u *unit) str(off uint32) { u.info = binary.LittleEndian.AppendUint32(u.info, off) }
-func (u *unit) uleb(v uint64)  { u.info = binary.AppendUvarint(u.info, v) }
+func (u *debugInfo) byte(b byte)   { u.info = append(u.info, b) }
+func (u *debugInfo) addr(a uint64) { u.info = binary.LittleEndian.AppendUint64(u.info, a) }
+func (u *debugInfo) uleb(v uint64) { u.info = binary.AppendUvarint(u.info, v) }
 
-// name refers to a string of BTF.
-func (u *unit) name(off uint32) { u.str(u.strs.of(off)) }
+// offset refers to a string, or to an entry, by its place in its section.
+func (u *debugInfo) offset(off uint32) { u.info = binary.LittleEndian.AppendUint32(u.info, off) }
+
+// text refers to a string of BTF.
+func (u *debugInfo) text(off uint32) { u.offset(u.strs.of(off)) }
 
 // sleb appends a signed LEB128 (DWARF 4, section 7.6).
-func (u *unit) sleb(v int64) {
+func (u *debugInfo) sleb(v int64) {
 	for v < -64 || v > 63 {
 		u.info = append(u.info, byte(v)|0x80)
 		v >>= 7
@@ -90,13 +108,13 @@ func (u *unit) sleb(v int64) {
 }
 
 // ref refers to a type; not void.
-func (u *unit) ref(id uint32) {
+func (u *debugInfo) ref(id uint32) {
 	u.fixes = append(u.fixes, uint32(len(u.info)))
 	u.info = binary.LittleEndian.AppendUint32(u.info, id)
 }
 
 // flag writes a flag.
-func (u *unit) flag(yes bool) {
+func (u *debugInfo) flag(yes bool) {
 	if yes {
 		u.byte(1)
 	} else {
@@ -174,13 +192,13 @@ func extent(sections []Section) (low, high uint64) {
 }
 
 // anonymous reports whether a string of BTF is empty.
-func (u *unit) anonymous(name uint32) bool { return len(u.types.name(name)) == 0 }
+func (u *debugInfo) anonymous(name uint32) bool { return len(u.types.name(name)) == 0 }
 
-// realName refers to a string of BTF that nothing can do without.
-func (u *unit) realName(off uint32) {
+// someName refers to a string of BTF that nothing can do without.
+func (u *debugInfo) someName(off uint32) {
 	if u.anonymous(off) {
-		u.str(u.unknown)
+		u.offset(u.unknown)
 	} else {
-		u.name(off)
+		u.text(off)
 	}
 }
