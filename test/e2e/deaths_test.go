@@ -55,6 +55,7 @@ func TestTheDeadExplainThemselves(t *testing.T) {
 			{"gdb", gdbSeesTasks},
 			{"the spinner as a program", spinnerAsProgram},
 			{"symbols of a module in gdb", moduleSymbols},
+			{"gdb without a vmlinux", withoutVmlinux},
 		} {
 			t.Run(sub.name, func(t *testing.T) { sub.test(t, h) })
 		}

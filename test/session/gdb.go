@@ -96,7 +96,7 @@ func Transcript(steps []Step) string {
 
 // frame is a line of a backtrace, of gdb or of lldb. Of functions inlined into one another, only the innermost has an
 // address in gdb; in lldb all do.
-var frame = regexp.MustCompile(`(?m)^(?:#\d+ +|[* ]+frame #\d+: )0x([0-9a-f]+) `)
+var frame = regexp.MustCompile(`(?m)^(?:#\d+ +|[* ]+frame #\d+: )0x([0-9a-f]+)\b`)
 
 // Frames returns the addresses of a backtrace, innermost first, without those of inlined functions if gdb made it.
 func Frames(bt string) []uint64 {

@@ -21,9 +21,6 @@ func gdbArguments(s *Session) []string {
 		args = append(args, "-se", s.Vmlinux)
 	}
 	commands := []string{"set pagination off", "set confirm off", "set remotetimeout 30"}
-	if s.Vmlinux != "" { // modules' files are here, and need not come through the connection
-		commands = append(commands, "set sysroot /")
-	}
 	if len(s.Modules) > 0 {
 		commands = append(commands, "set solib-search-path "+strings.Join(s.Modules, ":"))
 	}
