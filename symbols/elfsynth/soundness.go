@@ -18,7 +18,13 @@ const hugest = 1 << 40
 type walk struct {
 	*types
 	heights []uint8 // by number: of the tower of types that it stands on, plus 1; 0 if not visited yet
+	twins   map[uint32]*twins
 	cuts    int
+}
+
+// twins are structs or unions of the same name and size, which lldb takes for one.
+type twins struct {
+	all []uint32
 }
 
 // busy is the height of a type that is being visited.
@@ -32,7 +38,7 @@ func (t *types) makeSound() error {
 		names.spell(id, 0)
 	}
 	t.sizes = make([]uint64, t.count())
-	values := walk{types: t, heights: make([]uint8, t.count())}
+	values := walk{types: t, heights: make([]uint8, t.count()), twins: t.findTwins()}
 	for id := range t.count() {
 		values.measure(id, 0)
 	}
@@ -40,6 +46,46 @@ func (t *types) makeSound() error {
 		return fmt.Errorf("%d members or references cannot be as they are and are left out", cuts)
 	}
 	return nil
+}
+
+// findTwins returns the twins of each type that has some.
+func (t *types) findTwins() map[uint32]*twins {
+	type key struct {
+		kind kind
+		size uint32
+		name string
+	}
+	first := map[key]uint32{}
+	found := map[uint32]*twins{}
+	for id := uint32(1); id < t.count(); id++ {
+		if !t.composite(id) {
+			continue
+		}
+		r := t.record(id)
+		k := key{r.kind, r.value, string(t.name(r.name))}
+		if k.name == "" {
+			continue
+		}
+		other, seen := first[k]
+		if !seen {
+			first[k] = id
+			continue
+		}
+		if found[other] == nil {
+			found[other] = &twins{[]uint32{other}}
+		}
+		found[id] = found[other]
+		found[id].all = append(found[id].all, id)
+	}
+	return found
+}
+
+// node returns the type that stands for a type and its twins.
+func (w *walk) node(id uint32) uint32 {
+	if len(w.twins) > 0 && w.twins[id] != nil {
+		return w.twins[id].all[0]
+	}
+	return id
 }
 
 // enter reports whether a type is to be visited; if not, height says whether the way to it must be cut.
@@ -53,7 +99,7 @@ func (w *walk) enter(id uint32, depth int) bool {
 
 // standsOn reports whether a type can be made of another, which was visited, and raises height to above it.
 func (w *walk) standsOn(id uint32, height *uint8) bool {
-	h := w.heights[id]
+	h := w.heights[w.node(id)]
 	if h == 0 || h > deepest {
 		w.cuts++
 		return false
@@ -97,6 +143,7 @@ func (w *walk) spellParams(id uint32, depth int, height *uint8) {
 
 // measure visits what a type holds, and finds its size: no struct can be a part of itself.
 func (w *walk) measure(id uint32, depth int) {
+	id = w.node(id)
 	if !w.enter(id, depth) {
 		return
 	}
@@ -112,7 +159,7 @@ func (w *walk) measure(id uint32, depth int) {
 		r := w.record(id)
 		w.sizes[id] = w.measureRef(id, depth, &height) * w.elements(id, r)
 	case kindStruct, kindUnion:
-		w.measureMembers(id, depth, &height)
+		w.measureComposite(id, depth, &height)
 	}
 	w.heights[id] = height + 1
 }
@@ -130,9 +177,21 @@ func (w *walk) measureRef(id uint32, depth int, height *uint8) uint64 {
 	return w.sizes[ref]
 }
 
+func (w *walk) measureComposite(id uint32, depth int, height *uint8) {
+	all := []uint32{id}
+	if t := w.twins[id]; t != nil {
+		all = t.all
+	}
+	for _, id := range all {
+		w.sizes[id] = uint64(w.record(id).value)
+	}
+	for _, id := range all {
+		w.measureMembers(id, depth, height)
+	}
+}
+
 func (w *walk) measureMembers(id uint32, depth int, height *uint8) {
 	r := w.record(id)
-	w.sizes[id] = uint64(r.value)
 	for i := range r.parts {
 		if typ := w.partType(id, r, i); typ != 0 {
 			w.measure(typ, depth+1)
