@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"debug/dwarf"
 	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
@@ -131,6 +135,38 @@ func tower(height int) (records [][]uint32) {
 func TestDamagedTypesMakeSoundDWARF(t *testing.T) {
 	for name, raw := range damaged {
 		t.Run(name, func(t *testing.T) { checkSound(t, nil, raw) })
+	}
+}
+
+// TestDebuggersSurviveDamagedTypes has gdb and lldb look at everything in files made of damaged types.
+func TestDebuggersSurviveDamagedTypes(t *testing.T) {
+	dir := t.TempDir()
+	gdb := []string{"-nx", "-q", "-batch"}
+	var lldb strings.Builder
+	for name, raw := range damaged {
+		p := small()
+		p.BTF.Data = raw
+		p.Globals = []Global{{"variable", "struct s"}, {"_edata", "s"}, {"beyond", "int *[][4]"}}
+		data, _ := Build(p)
+		path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		gdb = append(gdb, "-ex", "file "+path, "-ex", "maint expand-symtabs", "-ex", "info types", "-ex", "ptype struct s",
+			"-ex", "p sizeof(struct s)", "-ex", "ptype s", "-ex", "ptype variable", "-ex", "p variable", "-ex", "p &_edata")
+		fmt.Fprintf(&lldb, "target create %s\nimage lookup -t s\np variable\np _edata\np sizeof(s)\nimage dump symfile\n", path)
+	}
+	out := tool(t, "gdb", append(gdb, "-ex", "echo alive\\n")...)
+	if !strings.HasSuffix(out, "alive\n") || strings.Contains(out, "internal-error") {
+		t.Errorf("gdb: %s", out)
+	}
+	commands := filepath.Join(dir, "commands")
+	if err := os.WriteFile(commands, []byte(lldb.String()+"version\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out = tool(t, "lldb-14", "-b", "-o", "command source -e false "+commands)
+	if !strings.Contains(out, "lldb version") {
+		t.Errorf("lldb: %s", out)
 	}
 }
 
