@@ -101,7 +101,6 @@ func TestPerCPUSectionIsInNoSegment(t *testing.T) {
 func TestWhatIsMissingIsSaid(t *testing.T) {
 	broken := small()
 	broken.BTF.Data = damaged["an unknown kind"]
-	broken.ORC = &ORC{}
 	tests := []struct {
 		name string
 		p    *Program
@@ -109,7 +108,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	}{
 		{"nothing but symbols", small(), []string{"no BTF", "no ORC"}},
 		{"nothing at all", &Program{}, []string{"no BTF", "no ORC", "no symbols"}},
-		{"damaged types", broken, []string{"type 2 is damaged"}},
+		{"damaged types", broken, []string{"type 2 is damaged", "no ORC"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
