@@ -86,5 +86,8 @@ func (b *frameBuilder) border(n int, begin, end uint64) {
 	for _, s := range borders[n].saved {
 		b.offset(s.reg, s.offset-borders[n].size)
 	}
+	if n != stackBorder {
+		b.place(gsBase, place{how: unknown}) // that of the kernel, unless it is the user's
+	}
 	b.header(at, b.signalCIE, begin, end)
 }

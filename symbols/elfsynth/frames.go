@@ -12,6 +12,10 @@ import (
 
 // debugFrame makes a .debug_frame section (DWARF 5, section 6.4) of a program's ORC tables: nil if it has none. It also
 // makes symbols for what is described there and has none: lldb counts from them. Addresses are those of the program.
+//
+// User space is not described, so that the call frame information of programs counts once their files are loaded. For gdb
+// to end a backtrace there without guessing, the entry point of the ELF file must be 0 at run time: it does not go on
+// from the function at the entry point, and takes 0 for the function of all code that has no symbol.
 func debugFrame(p *Program) (section []byte, syms []symbols.Symbol, err error) {
 	if p.ORC == nil {
 		return nil, nil, nil
@@ -65,6 +69,7 @@ type fde struct {
 	state      frameState
 	symbol     bool // it begins with a symbol
 	frames     bool // it describes a frame
+	last       bool // the stack ends at what is last
 }
 
 const (
@@ -187,9 +192,14 @@ func (b *frameBuilder) rule(from, to uint64, rule *symbols.FrameRule) {
 	f := &b.fde
 	f.end = to
 	f.frames = f.frames || rule.Kind != symbols.NoFrame
+	last := f.last
+	f.last = rule.Kind == symbols.LastFrame
 	now := f.state.next(rule)
 	if now == f.state && now.rip.how != isBorder {
 		return
+	}
+	if last {
+		from++ // lldb takes the rule that counts behind a call, and here is one: of a thread's function
 	}
 	b.advance(from - f.loc)
 	b.change(&f.state, &now)

@@ -49,6 +49,7 @@ const (
 	rflags symbols.Reg = 49
 	cs     symbols.Reg = 51
 	ss     symbols.Reg = 52
+	gsBase symbols.Reg = 59
 )
 
 // savedAt is a register and where it is, relative to the CFA.
