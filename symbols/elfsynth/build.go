@@ -25,13 +25,14 @@ func Build(p *Program) (elf []byte, missing []error) {
 	if err != nil {
 		missing = append(missing, err)
 	}
-	names := newNames(slices.Concat(p.Symbols, borders), p.Sections)
+	outside := func(s symbols.Symbol) bool { return sectionOf(p.Sections, s.Addr) == none }
+	names := newNames(slices.Concat(p.Symbols, slices.DeleteFunc(borders, outside)), p.Sections)
 	if err := f.addDebugInfo(p, names); err != nil {
 		missing = append(missing, err)
 	}
 	f.addData(".debug_frame", 0, frames)
 	f.addSymtab(names, numbers)
-	return f.bytes(entry(p.Sections)), missing
+	return f.bytes(noEntry), missing
 }
 
 // frameInfo tells how to unwind stacks, and by what symbols that goes.
@@ -42,15 +43,10 @@ func frameInfo(p *Program) (section []byte, borders []symbols.Symbol, err error)
 	return debugFrame(p)
 }
 
-// entry is where the program starts: its first section.
-func entry(sections []Section) uint64 {
-	for _, s := range sections {
-		if !s.PerCPU {
-			return s.Addr
-		}
-	}
-	return 0
-}
+// noEntry is where the program is said to start: at a place that is no code. For gdb the function of the entry point ends
+// every stack, and code of which nothing is known, as in user space, has a function at 0. So a stack ends with the registers
+// that user space had. Else gdb would go on by guess. It moves the entry point with the section that holds it.
+const noEntry = 0
 
 // addMemory adds the program's sections, and a segment for each, and returns their numbers. Of all that is in memory the
 // file has the notes alone, which say what program this is.

@@ -32,7 +32,8 @@ type Section struct {
 	Addr, Size uint64 // virtual; bytes
 	Write      bool
 	Exec       bool
-	// PerCPU: it is the image of the per-CPU variables at address 0, and does not move with the rest.
+	// PerCPU: it is the image of the per-CPU variables at address 0, and does not move with the rest. The main file of a debugger
+	// needs a section that does not move and holds address 0, or gdb does not see where stacks end.
 	PerCPU bool
 }
 

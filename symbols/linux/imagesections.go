@@ -39,6 +39,9 @@ func (t *OwnTables) sections() []elfsynth.Section {
 			})
 		}
 	}
+	if !slices.ContainsFunc(found, func(s elfsynth.Section) bool { return s.PerCPU }) {
+		found = append(found, elfsynth.Section{Name: ".nothing", Size: 1, PerCPU: true})
+	}
 	slices.SortFunc(found, func(a, b elfsynth.Section) int { return cmp.Compare(a.Addr, b.Addr) })
 	var all []elfsynth.Section
 	gaps := 0

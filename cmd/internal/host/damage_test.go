@@ -1,11 +1,13 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/metrics"
 	"strconv"
@@ -22,8 +24,8 @@ import (
 )
 
 const (
-	// mostTime is how long a command may take on a damaged machine: what the stub gives it, and time to see that this is over.
-	mostTime = 4*time.Second + 500*time.Millisecond
+	// grace is how long a command on a damaged machine may take to see that its time is over.
+	grace = 500 * time.Millisecond
 	// mostMemory is how much Go memory the whole test may take, in bytes.
 	mostMemory = 256 << 20
 )
@@ -58,16 +60,31 @@ func damage(t *testing.T, release string, seeds int64) {
 	}
 	t.Logf("%d places are read", len(healthy.places))
 
+	harmMany(t, g, healthy.places, seeds, func(v *victim) int { return v.examine(t, vmlinux, false) })
+
+	// The same with what the kernel keeps about itself, where there is nothing else.
+	t.Setenv("XDG_CACHE_HOME", "/dev/null") // nothing is kept
+	whole := newVictim(t, g.RAMFile())
+	if failed := whole.examineTables(t, true); failed > 0 {
+		t.Fatalf("%d things fail on the tables of the whole machine", failed)
+	}
+	t.Logf("%d places are read without a vmlinux", len(whole.places))
+	harmMany(t, g, whole.places, max(1, seeds/15), func(v *victim) int { return v.examineTables(t, false) })
+}
+
+// harmMany breaks a machine in as many ways as seeds says, at places that are read, and has each looked at by what returns
+// how much failed.
+func harmMany(t *testing.T, g *guest.Guest, places []place, seeds int64, examine func(*victim) int) {
 	var next, failures atomic.Int64
 	var workers sync.WaitGroup
 	for range runtime.NumCPU() {
 		workers.Go(func() {
 			v := newVictim(t, g.RAMFile())
-			v.places = healthy.places
+			v.places = places
 			for seed := next.Add(1); seed <= seeds && !t.Failed(); seed = next.Add(1) {
 				v.seed = seed
 				v.harm()
-				failures.Add(int64(v.examine(t, vmlinux, false)))
+				failures.Add(int64(examine(v)))
 				v.heal()
 			}
 		})
@@ -204,6 +221,57 @@ func (v *victim) examine(t *testing.T, vmlinux *symbols.File, learn bool) (faile
 	return failed
 }
 
+// examineTables makes a file of the kernel's own tables and files of its modules, lets a few commands use them, and gdb load
+// them. It returns how much failed. If learn is set it notes what is read.
+func (v *victim) examineTables(t *testing.T, learn bool) (failed int) {
+	var mem bridge.Memory = (*viewed)(v)
+	if learn {
+		mem = (*recorded)(v)
+	}
+	m := &Machine{Memory: wrap(mem, nil), log: (&Options{}).logger()}
+	defer m.Close()
+	do := func(name string, f func(ctx context.Context) error) {
+		if v.withinTime(t, time.Minute, name, f) != nil {
+			failed++
+			if learn {
+				t.Errorf("%s fails", name)
+			}
+		}
+	}
+	do("make", func(ctx context.Context) error {
+		return cmp.Or(m.attach(ctx, &Options{Symbols: SymbolsRAM}), m.noVmlinux)
+	})
+	if m.vmlinux == nil {
+		return failed
+	}
+	if !m.vmlinux.made || m.vmlinux.scratch == "" {
+		t.Fatalf("%s was not made anew", m.vmlinux.path)
+	}
+	do("bt", func(ctx context.Context) error { return m.say(ctx, []string{"bt", "all"}) })
+	do("modules", func(ctx context.Context) error {
+		list, err := m.Kernel.Modules(ctx)
+		if err != nil {
+			return err
+		}
+		for _, md := range list.All {
+			if _, err := m.makeModule(ctx, md); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	do("gdb", func(ctx context.Context) error {
+		cmd := exec.CommandContext(ctx, "gdb", "-nx", "-batch", m.vmlinux.path, "-ex", "ptype struct task_struct", "-ex",
+			"ptype vfs_read", "-ex", "info scope schedule", "-ex", "info types ^list_", "-ex", "info address init_task")
+		err := cmd.Run()
+		if cmd.ProcessState == nil || !cmd.ProcessState.Exited() {
+			t.Errorf("seed %d: gdb died: %v", v.seed, err)
+		}
+		return nil
+	})
+	return failed
+}
+
 // say answers a line of words.
 func (m *Machine) say(ctx context.Context, words []string) error {
 	for _, c := range Commands() {
@@ -251,16 +319,20 @@ func (m *Machine) debug(ctx context.Context) error {
 
 // within runs a command and checks that it ends in time, and does not crash.
 func (v *victim) within(t *testing.T, name string, f func(context.Context) error) error {
+	return v.withinTime(t, 4*time.Second, name, f)
+}
+
+func (v *victim) withinTime(t *testing.T, limit time.Duration, name string, f func(context.Context) error) error {
 	defer func() {
 		if p := recover(); p != nil {
 			t.Errorf("seed %d: %s: %v\n%s", v.seed, name, p, stackText())
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	begin := time.Now()
 	err := f(ctx)
-	if took := time.Since(begin); took > mostTime {
+	if took := time.Since(begin); took > limit+grace {
 		t.Errorf("seed %d: %s took %v", v.seed, name, took)
 	}
 	return err

@@ -42,12 +42,8 @@ func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 		all = append(all, l)
 		s.files[l.Name] = open
 	}
-	s.files[userSpace] = func(context.Context) (gdbstub.File, error) { return bytes.NewReader(elfsynth.UserSpace()), nil }
-	return append(all, gdbstub.Library{Name: userSpace, Segments: []uint64{0}}), nil
+	return all, nil
 }
-
-// userSpace is the name of a file by which gdb ends the stacks of tasks where they entered the kernel.
-const userSpace = madeDir + "user-space"
 
 // madeDir stands before the names of files that are made of the machine's memory. gdb shows them, and fetches them from here.
 const madeDir = "/from-memory/"
