@@ -95,8 +95,8 @@ func (f *file) addDebugInfo(p *Program, n *names) error {
 	}
 	f.addData(".BTF", p.BTF.Addr, p.BTF.Data)
 	t, err := readTypes(p.BaseBTF, p.BTF.Data)
-	if t == nil {
-		return fmt.Errorf("BTF: %w", err)
+	if t == nil || len(t.at) == 1 { // the first is void
+		return fmt.Errorf("no types: BTF: %w", err)
 	}
 	err = errors.Join(err, t.makeSound())
 	u := newDebugInfo(p.Name, t)

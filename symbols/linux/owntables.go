@@ -151,7 +151,7 @@ func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, er
 		missing = append(missing, fmt.Errorf("no types: %w", err))
 	}
 	if p.ORC, err = t.frames(ctx); err != nil {
-		missing = append(missing, fmt.Errorf("no unwind tables: %w", err))
+		missing = append(missing, fmt.Errorf("unwind tables: %w", err))
 	}
 	return p, missing, ctx.Err()
 }
@@ -220,7 +220,7 @@ func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
 	return elfsynth.Blob{Addr: t.image.base + uint64(i) - t.k.Slide, Data: data}, nil
 }
 
-// frames returns the kernel's ORC tables.
+// frames returns the kernel's ORC tables. Those of which a part is gone come with an error.
 func (t *OwnTables) frames(ctx context.Context) (*elfsynth.ORC, error) {
 	const most = 64 << 20 // bytes; kernels have some 5 MB
 	ips, err := t.blob(ctx, "__start_orc_unwind_ip", "__stop_orc_unwind_ip", most)
@@ -239,5 +239,20 @@ func (t *OwnTables) frames(ctx context.Context) (*elfsynth.ORC, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &elfsynth.ORC{IPs: ips, Entries: entries, Header: header, Format: format}, nil
+	return &elfsynth.ORC{IPs: ips, Entries: entries, Header: header, Format: format}, zeroPages(entries.Data)
+}
+
+// zeroPages complains of whole pages of zeros, which no table has: dumps hold them in place of what was not kept.
+func zeroPages(table []byte) error {
+	var zeros [mmu.PageSize]byte
+	n := 0
+	for p := table; len(p) >= len(zeros); p = p[len(zeros):] {
+		if bytes.Equal(p[:len(zeros)], zeros[:]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d KiB are zeros: memory is damaged", n*len(zeros)>>10, len(table)>>10)
 }

@@ -28,6 +28,15 @@ type Registers struct {
 	known  uint32 // bit n: values[n] is
 }
 
+// NewRegisters returns registers that someone else has told, by their DWARF numbers; from says who.
+func NewRegisters(from string, told map[symbols.Reg]uint64) *Registers {
+	r := &Registers{From: from, Exact: true}
+	for reg, v := range told {
+		r.set(reg, v)
+	}
+	return r
+}
+
 // Get returns the value of a register, if it is known.
 func (r *Registers) Get(reg symbols.Reg) (uint64, bool) {
 	if int(reg) >= len(r.values) || r.known>>reg&1 == 0 {

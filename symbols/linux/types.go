@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"physgdb/symbols"
@@ -13,6 +14,8 @@ func (k *Kernel) Types(ctx context.Context) (symbols.Types, error) {
 	return k.types.get(ctx, k.readTypes)
 }
 
+var errNoTypes = errors.New("the kernel's types are not known (give --vmlinux FILE, one with debug information): no file tells them")
+
 func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 	if k.debug != nil {
 		if t, err := k.debug.Types(); err == nil {
@@ -22,9 +25,13 @@ func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 	const most = 64 << 20 // bytes; kernels have some 5 MB
 	raw, _, err := k.readBetween(ctx, "__start_BTF", "__stop_BTF", most)
 	if err != nil {
-		return nil, fmt.Errorf("the kernel's types are not known: vmlinux tells none, and in memory: %w", err)
+		return nil, fmt.Errorf("%w, and in memory: %w", errNoTypes, err)
 	}
-	return symbols.NewBTF(raw)
+	types, err := symbols.NewBTF(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w, and in memory: %w", errNoTypes, err)
+	}
+	return types, nil
 }
 
 // layout looks up the members of a kernel struct; see newLayout.

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -292,14 +293,72 @@ func TestAKeptFileIsUsedAgain(t *testing.T) {
 		n, _ := strconv.ParseFloat(m[1], 64)
 		return n * map[string]float64{"MiB": 1 << 20, "KiB": 1 << 10}[m[2]], r.Elapsed
 	}
-	kept := filepath.Join(filepath.Dir(string(physgdb)), "cache", "physgdb")
-	if err := os.RemoveAll(kept); err != nil {
-		t.Fatal(err)
-	}
+	forgetKept(t)
 	first, took := cost()
 	again, tookAgain := cost()
 	t.Logf("%.0f bytes in %v, then %.0f bytes in %v", first, took, again, tookAgain)
 	if first < 1<<20 || again > 1<<20 {
 		t.Errorf("%.0f bytes were read, then %.0f", first, again)
 	}
+}
+
+// forgetKept removes what physgdb made of machines before.
+func forgetKept(t *testing.T) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(filepath.Dir(string(physgdb)), "cache", "physgdb")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTablesAreMissing has machines whose kernel was built without one of its tables, or lost it: what is left still works, and
+// what is missing is told.
+func TestTablesAreMissing(t *testing.T) {
+	h := hosts[3].ready(t)
+	for _, tc := range []struct {
+		name, table string
+		row, want   string // of info
+		bt          bool   // gdb shows the panic's stack
+	}{
+		{"types", "__start_BTF", "missing", "no types: BTF", true},
+		{"frames", "__start_orc_unwind", "missing", "unwind tables: ", false},
+		{"names", "kallsyms_token_table", "symbols", "none: kallsyms: no token table was found", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ram := h.without(t, tc.table)
+			forgetKept(t)
+			if got := row(t, run(t, "info", ram).Stdout, tc.row); !strings.Contains(got, tc.want) {
+				t.Errorf("%s is %q, want %q", tc.row, got, tc.want)
+			}
+			steps := gdb(t, "", serve(t, ram, "--notify", h.notices), "set print frame-arguments none", "bt", "p $cr3")
+			if tc.bt {
+				h.isCallTrace(t, session.Find(steps, "bt"))
+				out, err := physgdb.Run(limited(t, time30s), "bt", ram, "--notify", h.notices)
+				if err != nil || !strings.Contains(out.Stdout, " panic+0x") || !strings.Contains(out.Stderr, "give --vmlinux FILE") {
+					t.Errorf("bt: %v\n%s%s", err, out.Stdout, out.Stderr)
+				}
+			}
+			if out := session.Find(steps, "p $cr3"); !strings.HasPrefix(out, "$1 = ") {
+				t.Errorf("gdb did not connect: %q", out)
+			}
+		})
+	}
+}
+
+// without copies a machine's RAM, but for a piece from a symbol on, where there are zeros.
+func (h *host) without(t *testing.T, symbol string) (source string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ram")
+	if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", h.guest.RAMFile(), path).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v\n%s", err, out)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	at := h.linkAddress(t, symbol) - h.linkAddress(t, "_text") + kernelCode(t, h.guest.Facts.IOMem)
+	if _, err := f.WriteAt(make([]byte, 512<<10), int64(at)); err != nil {
+		t.Fatal(err)
+	}
+	return "file:" + path
 }

@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 
+	"physgdb/gdbstub"
+	"physgdb/symbols"
 	"physgdb/symbols/linux"
 )
 
@@ -42,6 +44,9 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 		return err
 	}
 	tracer, err := m.newTracer(ctx, lines)
+	if err != nil && len(words) == 0 && m.Notice != nil && m.Notice.RIP != nil {
+		return cmp.Or(m.writeNoticedBacktrace(ctx, w, lines, asJSON), fmt.Errorf("bt: of the tasks nothing more is known: %w", err))
+	}
 	if err != nil {
 		return fmt.Errorf("bt: %w", err)
 	}
@@ -84,6 +89,34 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 		damage = listDamage("bt", list.Damage)
 	}
 	return cmp.Or(out.Flush(), missing, damage)
+}
+
+// writeNoticedBacktrace writes the backtrace of the CPU that told of its panic, where of the task itself nothing is known.
+func (m *Machine) writeNoticedBacktrace(ctx context.Context, w io.Writer, lines, asJSON bool) error {
+	n := m.Notice
+	told := gdbstub.Registers{}
+	m.noticed(told)
+	regs := map[symbols.Reg]uint64{}
+	for number, name := range registerNames {
+		if v, ok := told[name]; ok {
+			regs[symbols.Reg(number)] = v
+		}
+	}
+	b := &trace{Comm: n.Comm, CPU: m.cpus[0], Running: true, Panicked: true, Frames: []traceFrame{}}
+	if n.PID != nil {
+		b.PID, b.TID = *n.PID, *n.PID
+	}
+	tr := &tracer{m: m}
+	if lines {
+		tr.lines = m.sourceLines()
+	}
+	if err := tr.unwind(ctx, b, linux.NewRegisters("told by the machine as it panicked", regs), nil); err != nil {
+		return err
+	}
+	if asJSON {
+		return json.NewEncoder(w).Encode(b)
+	}
+	return b.write(w)
 }
 
 // pick finds the tasks that a user means.

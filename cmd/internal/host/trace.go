@@ -128,17 +128,24 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*trace, error) {
 		b.Lost = err.Error()
 		return b, ctx.Err()
 	}
-	b.Registers = regs.From
 	if cpu != nil && !regs.AtRest {
 		b.Rests = tr.rests(ctx, cpu, t)
 	}
+	return b, tr.unwind(ctx, b, regs, t)
+}
+
+// unwind adds the frames from regs on to a trace, of a task or, if that is not known, nil. The error is ctx's.
+func (tr *tracer) unwind(ctx context.Context, b *trace, regs *linux.Registers, t *linux.Task) error {
+	b.Registers = regs.From
 	found, err := tr.m.Kernel.Unwind(ctx, regs)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range found.Frames {
 		f := tr.frame(ctx, &found.Frames[i], i)
-		f.Stack = tr.m.Kernel.StackName(ctx, t, uint64(f.SP))
+		if t != nil {
+			f.Stack = tr.m.Kernel.StackName(ctx, t, uint64(f.SP))
+		}
 		b.Frames = append(b.Frames, f)
 	}
 	if found.User != nil {
@@ -147,7 +154,7 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*trace, error) {
 	if found.Err != nil {
 		b.Lost = found.Err.Error()
 	}
-	return b, ctx.Err()
+	return ctx.Err()
 }
 
 // rests tells in which function a CPU rests.
