@@ -2,8 +2,9 @@ package symbols
 
 import (
 	"debug/elf"
-	"errors"
+	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // ReadELF reads the symbol table and the build-id of an ELF file, such as a vmlinux. It reads nothing else of the file.
@@ -16,32 +17,61 @@ func ReadELF(path string) (*Table, error) {
 	if f.Machine != elf.EM_X86_64 {
 		return nil, fmt.Errorf("%s: built for %v, want x86-64", path, f.Machine)
 	}
-	all, err := f.Symbols()
-	if errors.Is(err, elf.ErrNoSymbols) {
-		return nil, fmt.Errorf("%s: has no symbol table (stripped?): a vmlinux with debug information has one", path)
-	}
+	syms, err := readSymtab(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: symbol table: %w", path, err)
 	}
-	syms := make([]Symbol, 0, len(all))
-	for i := range all {
-		s := &all[i]
-		switch elf.ST_TYPE(s.Info) {
-		case elf.STT_SECTION, elf.STT_FILE:
-			continue
-		}
-		if s.Section != elf.SHN_UNDEF && s.Name != "" && s.Name[0] != '[' { // see border in package elfsynth
-			syms = append(syms, Symbol{
-				Name: s.Name, Addr: s.Value, Size: s.Size,
-				Func: elf.ST_TYPE(s.Info) == elf.STT_FUNC, Local: elf.ST_BIND(s.Info) == elf.STB_LOCAL,
-			})
-		}
+	if syms == nil {
+		return nil, fmt.Errorf("%s: has no symbol table (stripped?): a vmlinux with debug information has one", path)
 	}
 	id, err := elfBuildID(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return NewTable(syms, id), nil
+}
+
+// readSymtab reads the symbol table (ELF-64 Object File Format, figure 6); nil if there is none. A kernel has more than a
+// hundred thousand symbols, which debug/elf would take five times as long for.
+func readSymtab(f *elf.File) ([]Symbol, error) {
+	section := f.SectionByType(elf.SHT_SYMTAB)
+	if section == nil {
+		return nil, nil
+	}
+	table, err := section.Data()
+	if err != nil {
+		return nil, err
+	}
+	if int(section.Link) >= len(f.Sections) {
+		return nil, fmt.Errorf("its names are in section %d, which does not exist", section.Link)
+	}
+	content, err := f.Sections[section.Link].Data()
+	if err != nil {
+		return nil, err
+	}
+	names := string(content)
+	syms := make([]Symbol, 0, len(table)/elf.Sym64Size)
+	for ; len(table) >= elf.Sym64Size; table = table[elf.Sym64Size:] {
+		info, section := table[4], elf.SectionIndex(binary.LittleEndian.Uint16(table[6:]))
+		kind := elf.ST_TYPE(info)
+		if section == elf.SHN_UNDEF || kind == elf.STT_SECTION || kind == elf.STT_FILE {
+			continue
+		}
+		at := binary.LittleEndian.Uint32(table)
+		if uint64(at) >= uint64(len(names)) {
+			return nil, fmt.Errorf("a name at %d of %d bytes", at, len(names))
+		}
+		end := strings.IndexByte(names[at:], 0)
+		if end <= 0 || names[at] == '[' { // see border in package elfsynth
+			continue
+		}
+		syms = append(syms, Symbol{
+			Name: names[at : int(at)+end],
+			Addr: binary.LittleEndian.Uint64(table[8:]), Size: binary.LittleEndian.Uint64(table[16:]),
+			Func: kind == elf.STT_FUNC, Local: elf.ST_BIND(info) == elf.STB_LOCAL,
+		})
+	}
+	return syms, nil
 }
 
 func elfBuildID(f *elf.File) ([]byte, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -48,5 +49,5 @@ func saveSymbols(c *cli.Context) error {
 	if written != "" {
 		fmt.Fprintln(c.App.Writer, written)
 	}
-	return missing
+	return errors.Join(missing, m.WriteStats(c.App.ErrWriter))
 }

@@ -303,7 +303,7 @@ func TestAKeptFileIsUsedAgain(t *testing.T) {
 }
 
 // forgetKept removes what physgdb made of machines before.
-func forgetKept(t *testing.T) {
+func forgetKept(t testing.TB) {
 	t.Helper()
 	if err := os.RemoveAll(filepath.Join(filepath.Dir(string(physgdb)), "cache", "physgdb")); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -37,6 +38,7 @@ type Result struct {
 	Stdout, Stderr string
 	Status         int // of exit
 	Elapsed        time.Duration
+	PeakMemory     int64 // bytes that it had resident
 }
 
 // Run runs a command to its end. The error is for what is no exit status.
@@ -47,7 +49,10 @@ func (p Physgdb) Run(ctx context.Context, args ...string) (*Result, error) {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	begin := time.Now()
 	err := cmd.Run()
-	r := &Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), time.Since(begin)}
+	r := &Result{Stdout: stdout.String(), Stderr: stderr.String(), Status: cmd.ProcessState.ExitCode(), Elapsed: time.Since(begin)}
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		r.PeakMemory = usage.Maxrss << 10
+	}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		return r, err
 	}

@@ -1,0 +1,105 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"physgdb/test/session"
+)
+
+// BenchmarkSymbols makes the file that stands in for a vmlinux, from the start of the command to its end: out of a mapped file,
+// through the software adapter with a delay, and, "kept", for the second time. bridge-bytes are what was read of the machine.
+func BenchmarkSymbols(b *testing.B) {
+	for _, h := range []*host{hosts[0], hosts[3]} {
+		h.ready(b)
+		b.Run("kernel="+h.config.Release, func(b *testing.B) {
+			b.Run("what=file", func(b *testing.B) { h.makeSymbols(b, h.guest.Source(), false) })
+			b.Run("what=kept", func(b *testing.B) { h.makeSymbols(b, h.guest.Source(), true) })
+			b.Run("what=nettlp-15us", func(b *testing.B) { h.makeSymbols(b, adapter(b, h, "--delay", "15us"), false) })
+			b.Run("what=nettlp-15us-kept", func(b *testing.B) { h.makeSymbols(b, adapter(b, h, "--delay", "15us"), true) })
+		})
+	}
+}
+
+var bridgeCosts = regexp.MustCompile(`bridge: (\d+) reads in \d+ batches, ([0-9.]+) (\S+?)(;|\n)`)
+
+// makeSymbols has the file made, or what is kept of it used.
+func (h *host) makeSymbols(b *testing.B, source string, kept bool) {
+	out := filepath.Join(b.TempDir(), "vmlinux.synth")
+	forgetKept(b)
+	if kept {
+		run(b, "symbols", source, "-o", out)
+	}
+	var peak int64
+	var r *session.Result
+	b.ResetTimer()
+	for range b.N {
+		if !kept {
+			b.StopTimer()
+			forgetKept(b)
+			b.StartTimer()
+		}
+		r = run(b, "symbols", source, "-o", out)
+		peak = max(peak, r.PeakMemory)
+	}
+	info, err := os.Stat(out)
+	m := bridgeCosts.FindStringSubmatch(r.Stderr)
+	if err != nil || m == nil {
+		b.Fatalf("%v %q", err, r.Stderr)
+	}
+	reads, _ := strconv.ParseFloat(m[1], 64)
+	bytes, _ := strconv.ParseFloat(m[2], 64)
+	b.ReportMetric(reads, "bridge-reads")
+	b.ReportMetric(bytes*map[string]float64{"MiB": 1 << 20, "KiB": 1 << 10}[m[3]], "bridge-bytes")
+	b.ReportMetric(float64(info.Size()), "file-bytes")
+	b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
+}
+
+// BenchmarkFirstStruct is gdb from its start to the first variable and the first backtrace: with the real vmlinux, with the file
+// made of memory, and with no file at all, so that it fetches that one through the stub. With the real vmlinux it finds a member
+// of init_task in one unit of many; for a pointer to it, as for most types, it reads them all.
+func BenchmarkFirstStruct(b *testing.B) {
+	for _, h := range []*host{hosts[0], hosts[3]} {
+		h.ready(b)
+		b.Run("kernel="+h.config.Release, func(b *testing.B) {
+			made := filepath.Join(b.TempDir(), "vmlinux.synth")
+			run(b, "symbols", h.guest.Source(), "-o", made)
+			address := h.unaided(b)
+			for _, f := range []struct{ what, file string }{{"vmlinux", h.guest.Kernel.Vmlinux}, {"made", made}, {"none", ""}} {
+				for name, first := range map[string]string{"member": "p init_task.comm", "pointer": "p &init_task"} {
+					b.Run("first="+name+"/what="+f.what, func(b *testing.B) {
+						var peak int64
+						for range b.N {
+							peak = max(peak, firstStruct(b, f.file, address, first))
+						}
+						b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
+					})
+				}
+			}
+		})
+	}
+}
+
+// firstStruct returns how much memory gdb took, in bytes.
+func firstStruct(b *testing.B, file, address, first string) int64 {
+	args := []string{"-nx", "-batch", "-iex", "set auto-load no"}
+	if file != "" {
+		args = append(args, file)
+	}
+	ctx, cancel := context.WithTimeout(b.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "gdb", append(args, "-ex", "target remote "+address, "-ex", first, "-ex", "p init_task.comm", "-ex", "bt")...)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "swapper/0") || !strings.Contains(string(out), "ksys_write") {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+}
