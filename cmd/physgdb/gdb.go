@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -60,6 +61,15 @@ func startDebugger(c *cli.Context) error {
 	s := &debugger.Session{Socket: listener.Path(), Vmlinux: m.VmlinuxPath(), Modules: o.Modules, Args: own}
 	if m.Process != "" {
 		s.Vmlinux = "" // the main file is a program, see Relocation in package host
+	} else if c.Bool("lldb") {
+		scratch, err := os.MkdirTemp("", "physgdb-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(scratch)
+		if s.ModuleFiles, err = m.SaveModules(c.Context, scratch); err != nil {
+			o.Log.Warn("lldb has not all modules", "why", err)
+		}
 	}
 
 	// The stub outlives a signal that ends this command until the debugger has said goodbye.

@@ -12,6 +12,7 @@ import (
 func symbolsCommand() *cli.Command {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "o", Usage: "the `FILE` to write", DefaultText: "vmlinux-RELEASE.synth"},
+		&cli.StringFlag{Name: "modules-to", Usage: "also write a file for each loaded module, into `DIR`"},
 		cr3Flag, notifyFlag, vmcoreinfoFlag,
 	}
 	return &cli.Command{
@@ -22,9 +23,14 @@ func symbolsCommand() *cli.Command {
 (ORC), in the form that debuggers load (symbol table, DWARF). gdb gets it by itself from physgdb serve; lldb must be given it.
 It has neither source lines nor local variables.
 
+Those of modules have the addresses that the modules ran at; lldb must be told so.
+
 Examples:
   physgdb symbols file:/tmp/ram -o vmlinux.synth
-  lldb vmlinux.synth -o 'gdb-remote 127.0.0.1:1234'`,
+  lldb vmlinux.synth -o 'gdb-remote 127.0.0.1:1234'
+  physgdb symbols file:/tmp/ram --modules-to modules
+  (lldb) target modules add modules/nfs.ko
+  (lldb) target modules load --file nfs.ko --slide 0`,
 		Flags:  append(flags, memoryFlags()...),
 		Action: saveSymbols,
 	}
@@ -49,5 +55,11 @@ func saveSymbols(c *cli.Context) error {
 	if written != "" {
 		fmt.Fprintln(c.App.Writer, written)
 	}
-	return errors.Join(missing, m.WriteStats(c.App.ErrWriter))
+	var noModules error
+	if dir := c.String("modules-to"); dir != "" {
+		var paths []string
+		paths, noModules = m.SaveModules(c.Context, dir)
+		fmt.Fprintf(c.App.Writer, "%s: %d modules\n", dir, len(paths))
+	}
+	return errors.Join(missing, noModules, m.WriteStats(c.App.ErrWriter))
 }

@@ -56,6 +56,7 @@ func TestTheDeadExplainThemselves(t *testing.T) {
 			{"the spinner as a program", spinnerAsProgram},
 			{"symbols of a module in gdb", moduleSymbols},
 			{"gdb without a vmlinux", withoutVmlinux},
+			{"lldb without a vmlinux", lldbWithoutVmlinux},
 		} {
 			t.Run(sub.name, func(t *testing.T) { sub.test(t, h) })
 		}

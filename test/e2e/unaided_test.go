@@ -57,6 +57,26 @@ func withoutVmlinux(t *testing.T, h *host) {
 	t.Logf("in gdb %d of %d tasks end cleanly", clean, len(list))
 }
 
+// lldbWithoutVmlinux has an lldb that physgdb starts follow the stack of the panic, through modules, too.
+func lldbWithoutVmlinux(t *testing.T, h *host) {
+	out := run(t, "gdb", "--lldb", h.guest.Source(), "--symbols", "ram", "--", "--no-lldbinit", "--batch", "-o", "bt").Stdout
+	want := h.callTrace()
+	for i, name := range want {
+		want[i], _, _ = strings.Cut(name, " [")
+	}
+	var got []string
+	_, bt, _ := strings.Cut(out, "(lldb) bt\n")
+	for _, m := range lldbFunction.FindAllStringSubmatch(bt, -1) {
+		got = append(got, m[1])
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-log +lldb):\n%s\n%s", diff, bt)
+	}
+}
+
+// lldbFunction is the function of a frame, but for those that stand for what was saved where something was interrupted.
+var lldbFunction = regexp.MustCompile("(?m)^.* frame #\\d+: \\S+ \\S+`([^\\s(\\[]+)")
+
 // gdbThread is the number of a task's thread in gdb: an idle task has that of its CPU.
 func gdbThread(tr *trace) int {
 	if tr.TID == 0 {

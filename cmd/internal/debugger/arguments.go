@@ -1,6 +1,7 @@
 package debugger
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -10,7 +11,10 @@ type Session struct {
 	Socket  string   // path of the Unix socket on which the stub listens
 	Vmlinux string   // main file of the debugger, or empty
 	Modules []string // directories with the files of modules
-	Args    []string // the user's own, behind all else
+	// ModuleFiles are files of modules whose addresses are those that the modules run at, for lldb: gdb is told of modules by
+	// the stub.
+	ModuleFiles []string
+	Args        []string // the user's own, behind all else
 }
 
 // gdbArguments orders gdb's arguments. All that we want stands in -ex, which gdb does after the user's ~/.gdbinit: so
@@ -40,7 +44,12 @@ func lldbArguments(s *Session) []string {
 	for _, dir := range s.Modules {
 		commands = append(commands, "settings append target.exec-search-paths "+quoted(dir))
 	}
-	for _, c := range append(commands, "process connect --plugin gdb-remote unix-connect://"+s.Socket) {
+	commands = append(commands, "process connect --plugin gdb-remote unix-connect://"+s.Socket)
+	for _, file := range s.ModuleFiles {
+		commands = append(commands, "target modules add "+quoted(file),
+			"target modules load --slide 0 --file "+quoted(filepath.Base(file)))
+	}
+	for _, c := range commands {
 		args = append(args, "-o", c)
 	}
 	return slices.Concat(args, s.Args)

@@ -67,10 +67,12 @@ func TestTheUsersWordsComeLast(t *testing.T) {
 	if diff := cmp.Diff(want, gdbArguments(s)); diff != "" {
 		t.Error(diff)
 	}
+	s.ModuleFiles = []string{"/m/a.ko"}
 	words := lldbArguments(s)
 	connect := slices.Index(words, "process connect --plugin gdb-remote unix-connect:///s")
 	search := slices.Index(words, `settings append target.exec-search-paths "/a b"`)
-	if search < 0 || connect < search || slices.Index(words, "-batch") < connect {
+	load := slices.Index(words, `target modules load --slide 0 --file "a.ko"`)
+	if search < 0 || connect < search || load < connect || slices.Index(words, "-batch") < load {
 		t.Errorf("%q", words)
 	}
 }

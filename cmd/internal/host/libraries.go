@@ -99,6 +99,34 @@ func (m *Machine) library(ctx context.Context, module *linux.Module) (gdbstub.Li
 	return l, nil
 }
 
+// SaveModules writes files that are made of what the kernel keeps about its modules into a directory, one for each, and returns
+// their paths. Their addresses are those that the modules run at.
+func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error) {
+	if err := m.needSymbols("modules"); err != nil {
+		return nil, err
+	}
+	list, err := m.Kernel.Modules(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("modules: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, md := range list.All {
+		file, err := m.makeModule(ctx, md)
+		if err != nil {
+			return paths, err
+		}
+		path := filepath.Join(dir, filepath.Base(md.Name)+".ko")
+		if err := writeWhole(path, io.NewSectionReader(file, 0, file.Size())); err != nil {
+			return paths, err
+		}
+		paths = append(paths, path)
+	}
+	return paths, listDamage("modules", list.Damage)
+}
+
 // loadable returns the path of a module's file as debuggers can load it: its own, or that of a copy in the user's cache. The
 // sections of newer files do not all begin at address 0, and gdb 13 to 18 then misplace the debug information of all of them.
 func loadable(path, name string, file *linux.ModuleFile) (string, error) {
