@@ -26,15 +26,47 @@ type OwnTables struct {
 	names   *symbols.Table
 }
 
-// OwnTables reads the names. progress, if not nil, hears how many of how many bytes have been read.
-func (k *Kernel) OwnTables(ctx context.Context, progress func(done, total uint64)) (*OwnTables, error) {
+// OwnTables reads the names, from the place that VMCOREINFO tells or, if that is nil or leads nowhere, out of all the kernel's
+// read-only data. progress, if not nil, hears how many of how many bytes have been read.
+func (k *Kernel) OwnTables(
+	ctx context.Context, info *VMCoreInfo, progress func(done, total uint64),
+) (*OwnTables, error) {
 	if progress == nil {
 		progress = func(uint64, uint64) {}
+	}
+	if info != nil {
+		if r, err := k.kallsymsRange(ctx, &info.Kallsyms); err == nil {
+			if t, err := k.tablesIn(ctx, r, progress); err == nil || ctx.Err() != nil {
+				return t, err
+			}
+		}
 	}
 	r, err := k.readOnlyData(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's read-only data: %w", err)
 	}
+	return k.tablesIn(ctx, r, progress)
+}
+
+// kallsymsRange returns where the kernel's table of names is, by what VMCOREINFO tells of its parts.
+func (k *Kernel) kallsymsRange(ctx context.Context, p *KallsymsPlace) (mmu.Range, error) {
+	if p.Count == 0 {
+		return mmu.Range{}, errors.New("VMCOREINFO does not tell where kallsyms is")
+	}
+	count, err := k.readUint(ctx, p.Count, 4)
+	if err != nil {
+		return mmu.Range{}, err
+	}
+	const least, longest = 1024, 8 // bytes: the index of the tokens; an address
+	last := p.Last + max(least, longest*count)
+	if last-p.First > mostReadOnlyData {
+		return mmu.Range{}, fmt.Errorf("kallsyms of %d symbols from %#x on: damaged", count, p.First)
+	}
+	return mmu.Range{First: p.First &^ (mmu.PageSize - 1), Last: last}, nil
+}
+
+// tablesIn reads the names out of a part of the image.
+func (k *Kernel) tablesIn(ctx context.Context, r mmu.Range, progress func(done, total uint64)) (*OwnTables, error) {
 	img, err := k.readImage(ctx, r, progress)
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's read-only data at %#x: %w", r.First, err)
@@ -56,7 +88,7 @@ func (k *Kernel) OwnTables(ctx context.Context, progress func(done, total uint64
 			s.Addr -= k.Slide
 		}
 	}
-	notes := t.notes(symbols.NewTable(t.symbols, nil))
+	notes := t.notes(ctx, symbols.NewTable(t.symbols, nil))
 	t.BuildID = symbols.BuildID(notes.Data)
 	t.names = symbols.NewTable(t.symbols, t.BuildID)
 	return t, nil
@@ -142,7 +174,7 @@ func (img *image) at(addr, size uint64) ([]byte, error) {
 // Program reads the rest, and returns all of it. What could not be had is told by the errors.
 func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, error) {
 	p := &elfsynth.Program{
-		Name: "vmlinux", Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(t.names),
+		Name: "vmlinux", Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(ctx, t.names),
 		Globals: elfsynth.KernelGlobals(),
 	}
 	missing := t.Damage
@@ -180,7 +212,7 @@ func (t *OwnTables) blob(ctx context.Context, from, to string, most uint64) (elf
 }
 
 // notes returns the kernel's ELF notes, or nothing.
-func (t *OwnTables) notes(names *symbols.Table) elfsynth.Blob {
+func (t *OwnTables) notes(ctx context.Context, names *symbols.Table) elfsynth.Blob {
 	const most = 64 << 10
 	start, ok1 := names.Lookup("__start_notes")
 	stop, ok2 := names.Lookup("__stop_notes")
@@ -189,7 +221,10 @@ func (t *OwnTables) notes(names *symbols.Table) elfsynth.Blob {
 	}
 	data, err := t.image.at(start.Addr+t.k.Slide, stop.Addr-start.Addr)
 	if err != nil {
-		return elfsynth.Blob{}
+		data = make([]byte, stop.Addr-start.Addr)
+		if _, err := t.k.Space.ReadMemory(ctx, start.Addr+t.k.Slide, data); err != nil {
+			return elfsynth.Blob{}
+		}
 	}
 	return elfsynth.Blob{Addr: start.Addr, Data: data}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"physgdb/bridge"
 )
@@ -18,6 +19,14 @@ type VMCoreInfo struct {
 	PhysBase int64  // see [Location.PhysBase]
 	TopTable uint64 // virtual address of the kernel's own top-level page table, in the image
 	Levels   int    // of page tables, 4 or 5; 0 if it does not say
+	Kallsyms KallsymsPlace
+}
+
+// KallsymsPlace is where the parts of the kernel's table of names are, in virtual addresses; all 0 if VMCOREINFO does not say
+// it, as before 6.0.
+type KallsymsPlace struct {
+	First, Last uint64 // the parts that come first and last in memory
+	Count       uint64 // the number of symbols, 32 bits
 }
 
 // CR3 returns the physical address of the kernel's own top-level page table.
@@ -74,6 +83,7 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 		v.CR3() >= 1<<52 {
 		return nil, errors.New("VMCOREINFO without a believable swapper_pg_dir: damaged, or not of an x86-64 kernel")
 	}
+	v.Kallsyms = kallsymsPlace(values)
 	switch values["NUMBER(pgtable_l5_enabled)"] {
 	case "0":
 		v.Levels = 4
@@ -81,6 +91,28 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 		v.Levels = 5
 	}
 	return v, nil
+}
+
+// kallsymsPlace finds the parts of the table of names (kernel/vmcore_info.c). relative_base is gone in 7.0.
+func kallsymsPlace(values map[string]string) (p KallsymsPlace) {
+	for key, text := range values {
+		name, ok := strings.CutPrefix(key, "SYMBOL(kallsyms_")
+		addr, err := strconv.ParseUint(text, 16, 64)
+		if !ok || err != nil || addr < imageBase || addr >= imageBase+imageSpan {
+			continue
+		}
+		if p.First == 0 || addr < p.First {
+			p.First = addr
+		}
+		p.Last = max(p.Last, addr)
+		if name == "num_syms)" {
+			p.Count = addr
+		}
+	}
+	if p.Count == 0 {
+		return KallsymsPlace{}
+	}
+	return p
 }
 
 // byVMCoreInfo goes by a note whose place somebody told.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"physgdb/bridge"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
 )
@@ -90,7 +91,7 @@ func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFi
 		names = kept.Table
 	default:
 		progress := newProgress(o.Notes, "reading the kernel's own symbols")
-		tables, err = m.Kernel.OwnTables(ctx, progress.show)
+		tables, err = m.Kernel.OwnTables(ctx, m.vmcoreInfo(ctx, o), progress.show)
 		progress.end()
 		if err != nil {
 			return nil, err
@@ -106,6 +107,24 @@ func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFi
 		return kept, nil
 	}
 	return m.makeVmlinux(ctx, tables)
+}
+
+// vmcoreInfo returns what the kernel's VMCOREINFO tells, if somebody has told where that is; else nil.
+func (m *Machine) vmcoreInfo(ctx context.Context, o *Options) *linux.VMCoreInfo {
+	at := m.noticedVMCoreInfo()
+	if told, err := bridge.ParseAddr(o.VMCoreInfo); err == nil {
+		at = told
+	}
+	if at == 0 {
+		return nil
+	}
+	p := make([]byte, 2*bridge.PageSize)
+	n, _ := bridge.Read(ctx, m.Memory, at, p, true)
+	info, err := linux.ParseVMCoreInfo(p[:n])
+	if err != nil || info.PhysBase != m.Kernel.PhysBase() {
+		return nil
+	}
+	return info
 }
 
 // foundVmlinux looks for a vmlinux of the kernel's build-id on this machine and, if the user's environment names servers, by
