@@ -18,7 +18,8 @@ type Session struct {
 }
 
 // gdbArguments orders gdb's arguments. All that we want stands in -ex, which gdb does after the user's ~/.gdbinit: so
-// that this works as always, and cannot undo it. The user's own -ex and -x find the machine attached.
+// that this works as always, and cannot undo it. The user's own -ex and -x find the machine attached. gdb's sysroot stays the stub,
+// which alone has what is made of memory.
 func gdbArguments(s *Session) []string {
 	args := []string{"-q"}
 	if s.Vmlinux != "" {
