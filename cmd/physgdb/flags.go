@@ -19,7 +19,7 @@ var (
 		"for that of its panic, or `WHERE` physgdb notify kept them: a file"}
 	vmcoreinfoFlag = &cli.StringFlag{Name: "vmcoreinfo", Usage: "the physical address of the host's VMCOREINFO note, to " +
 		"find the kernel by: `HEX`, as in its /sys/kernel/vmcoreinfo"}
-	vmlinuxFlag = &cli.StringFlag{Name: "vmlinux", Usage: "the kernel's vmlinux `FILE`, with symbols"}
+	vmlinuxFlag = &cli.StringFlag{Name: "vmlinux", Usage: "the kernel's vmlinux `FILE`, which adds source lines and local variables"}
 	symbolsFlag = &cli.StringFlag{Name: "symbols", Value: host.SymbolsAuto, Usage: "where names and types come `FROM`: ram, the " +
 		"host's own memory; auto, a vmlinux of the kernel's build-id where one is found, else ram; none; or a vmlinux FILE"}
 	debugDirFlag = &cli.StringSliceFlag{Name: "debug-dir", Usage: "`DIR` with vmlinuxes, beside the usual places; may be given " +
@@ -99,6 +99,9 @@ func symbolOptions(c *cli.Context) (vmlinux, from string, err error) {
 		return "", "", usagef("--vmlinux and --symbols exclude each other: either says where names come from")
 	case from == host.SymbolsAuto || from == host.SymbolsRAM || from == host.SymbolsNone:
 		return "", from, nil
+	}
+	if _, err := os.Stat(from); err != nil {
+		return "", "", usagef("--symbols %s: want auto, ram, none, or the FILE of a vmlinux: %w", from, err)
 	}
 	return from, "", nil
 }

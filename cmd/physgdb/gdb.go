@@ -17,13 +17,13 @@ func gdbCommand() *cli.Command {
 		Name:      "gdb",
 		Usage:     "start gdb on a dead machine",
 		ArgsUsage: "SOURCE [-- ARGUMENT...]",
-		Description: `Finds the kernel in SOURCE, and starts gdb with vmlinux loaded and the machine attached. Nobody else can connect.
+		Description: `Finds the kernel in SOURCE, and starts gdb with its symbols loaded and the machine attached. Nobody else can connect.
 What stands behind -- are arguments for gdb; its own ~/.gdbinit holds as always. The exit status is gdb's.
 
 Examples:
-  physgdb gdb file:/tmp/ram --vmlinux vmlinux
-  physgdb gdb file:/tmp/ram --vmlinux vmlinux -- -batch -ex bt
-  physgdb gdb file:/tmp/ram --vmlinux vmlinux --lldb
+  physgdb gdb file:/tmp/ram
+  physgdb gdb file:/tmp/ram -- -batch -ex bt
+  physgdb gdb file:/tmp/ram --lldb --vmlinux vmlinux
   physgdb gdb file:/tmp/ram --notify notices.jsonl --cr3 hello:clock -- ./clock`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "gdb", Usage: "the gdb to start: its `PATH`, or its name on PATH"},

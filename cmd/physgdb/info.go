@@ -11,8 +11,8 @@ func infoCommand() *cli.Command {
 of blocked tasks, modules, the end of the log. It holds the host's name and its kernel's command line.
 
 Examples:
-  physgdb info file:/tmp/ram --vmlinux vmlinux
-  physgdb info file:/tmp/ram --vmlinux vmlinux --report`,
+  physgdb info file:/tmp/ram
+  physgdb info file:/tmp/ram --report`,
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "report", Usage: "what a kernel developer asks first, on one page"},
 		}, machineFlags()...),

@@ -22,11 +22,11 @@ func readCommand() *cli.Command {
 		Name:      "read",
 		Usage:     "read memory: a hex dump, or a file",
 		ArgsUsage: "SOURCE ADDRESS LENGTH",
-		Description: `ADDRESS is virtual, a number (0x...) or, with --vmlinux, a symbol; with --phys it is physical. LENGTH is in bytes.
+		Description: `ADDRESS is virtual, a number (0x...) or a symbol of the kernel; with --phys it is physical. LENGTH is in bytes.
 If not all can be read, what lies before the hole is written, and the exit status is 1.
 
 Examples:
-  physgdb read file:/tmp/ram --cr3 0x2a5c000 --vmlinux vmlinux linux_banner 64
+  physgdb read file:/tmp/ram linux_banner 64
   physgdb read file:/tmp/ram --phys 0x2a5c000 4096 -o top-level-table`,
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "phys", Usage: "ADDRESS is physical"},

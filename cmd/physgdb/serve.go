@@ -22,14 +22,15 @@ func serveCommand() *cli.Command {
 		Name:      "serve",
 		Usage:     "be the gdbserver of a dead machine",
 		ArgsUsage: "SOURCE",
-		Description: `Finds the kernel in SOURCE and waits for debuggers: gdb -ex 'file vmlinux' -ex 'target remote ADDRESS'.
+		Description: `Finds the kernel in SOURCE and waits for debuggers: gdb -ex 'target remote ADDRESS'. gdb needs no file: it takes from here
+what it has none of, the kernel and its modules, with their symbols and types. For lldb see physgdb symbols --help.
 Prints one line on stdout when it is ready. With --listen stdio it serves the debugger that started it, and prints on stderr
 alone: in gdb, target remote | physgdb serve --listen stdio SOURCE, or the same behind | ssh HOST.
 
 Examples:
-  physgdb serve file:/tmp/ram --vmlinux vmlinux
+  physgdb serve file:/tmp/ram
   physgdb serve file:/tmp/ram --vmlinux vmlinux --listen unix:/run/user/1000/dead
-  physgdb serve 'nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00' --notify udp://192.168.10.3:6666 --vmlinux vmlinux`,
+  physgdb serve 'nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00' --notify udp://192.168.10.3:6666`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:1234", Usage: "where debuggers come in: HOST:PORT or PORT, " +
 				"unix:PATH, or stdio: an `ADDRESS`"},

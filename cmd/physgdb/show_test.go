@@ -55,13 +55,13 @@ func TestInfoWithLittleKnown(t *testing.T) {
 	h.is(t, r.out, `
 source     file:$DIR/ram
 RAM map    0x0-0x17fffff (all of the source)
-symbols    none: kallsyms: no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged); give --vmlinux FILE for names
+symbols    none: kallsyms: no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged); give --vmlinux FILE
 found by   CR3, in 3 bridge reads (12 KiB)
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000, if the kernel was linked where most are
 phys_base  -0x1cc00000
-CPUs       0, others not known: give --vmlinux FILE
+CPUs       0, others not known
 `)
 }
 

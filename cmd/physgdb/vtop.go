@@ -13,10 +13,10 @@ func vtopCommand() *cli.Command {
 		Name:      "vtop",
 		Usage:     "explain how virtual addresses are translated, entry by entry",
 		ArgsUsage: "SOURCE ADDRESS...",
-		Description: `An address is a number (0x...) or, with --vmlinux, a symbol. Of one that is not mapped the entry is named that says so.
+		Description: `An address is a number (0x...) or a symbol of the kernel. Of one that is not mapped the entry is named that says so.
 
 Example:
-  physgdb vtop file:/tmp/ram --cr3 0x2a5c000 --vmlinux vmlinux linux_banner 0xffffffffff5fd000`,
+  physgdb vtop file:/tmp/ram linux_banner 0xffffffffff5fd000`,
 		Flags:  machineFlags(),
 		Action: vtop,
 	}
@@ -64,7 +64,7 @@ func checkAddresses(o *host.Options, texts []string) error {
 	}
 	for _, text := range texts {
 		if _, err := host.ParseAddress(text); err != nil {
-			return &host.UsageError{Err: err}
+			return usagef("%w, and --symbols none leaves no symbols", err)
 		}
 	}
 	return nil

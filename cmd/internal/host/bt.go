@@ -25,8 +25,8 @@ offset in it as the kernel's traces have them, address, and line of the source w
 compiler inlined stand above the one that they are part of, with its number.
 
 Examples:
-  physgdb bt file:/tmp/ram --vmlinux vmlinux
-  physgdb bt file:/tmp/ram --vmlinux vmlinux cpus 1 'kworker/*'`,
+  physgdb bt file:/tmp/ram
+  physgdb bt file:/tmp/ram cpus 1 'kworker/*'`,
 		Options: []Option{
 			{Name: "no-lines", Usage: "leave out source lines and inlined functions"},
 			jsonOption("a task with its frames"),

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -141,13 +140,10 @@ func jsonOption(keys string) Option {
 	return Option{Name: "json", Usage: "one JSON object a line: " + keys}
 }
 
-// errNoSymbols says what is missing where nothing but addresses is known.
-var errNoSymbols = errors.New("the kernel's symbols are not known; give --vmlinux FILE")
-
 // needSymbols tells whether a machine's kernel can be asked at all.
 func (m *Machine) needSymbols(command string) error {
 	if m.Kernel.Symbols == nil {
-		return fmt.Errorf("%s: %w", command, errNoSymbols)
+		return fmt.Errorf("%s: the kernel's symbols are not known: %s", command, m.whyNoSymbols())
 	}
 	return nil
 }

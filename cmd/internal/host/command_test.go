@@ -90,7 +90,7 @@ func TestCommandsSayWhatTheyLack(t *testing.T) {
 		answer, err := commandNamed(t, words[0]).parse(words[1:])
 		must(t, err)
 		var out strings.Builder
-		wantError(t, answer(ctx, bare, &out), words[0]+": the kernel's symbols are not known; give --vmlinux FILE")
+		wantError(t, answer(ctx, bare, &out), words[0]+": the kernel's symbols are not known: kallsyms: no token table")
 		wantError(t, answer(ctx, typeless, &out), words[0]+": ")
 		if out.Len() > 0 {
 			t.Errorf("%s: says %q besides", line, out.String())

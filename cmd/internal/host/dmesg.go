@@ -23,8 +23,8 @@ func dmesgCommand() Command {
 commas; err+ means err and worse. Characters that would command a terminal are written as \x1b.
 
 Examples:
-  physgdb dmesg file:/tmp/ram --vmlinux vmlinux -n 50
-  physgdb dmesg file:/tmp/ram --vmlinux vmlinux -T -l warn+`,
+  physgdb dmesg file:/tmp/ram -n 50
+  physgdb dmesg file:/tmp/ram -T -l warn+`,
 		Options: []Option{
 			{Name: "T", Usage: "times of the clock on the wall, by the machine's own, in UTC"},
 			{Name: "l", Value: "LEVELS", Usage: "messages of these levels alone"},

@@ -28,8 +28,8 @@ SIZE is that of numbers: b, h, w, g for 1, 2, 4, 8 bytes; without, they have 4, 
 places are shown at most, 1000 if it is not given. What is not mapped, or no RAM, is passed over.
 
 Examples:
-  physgdb find file:/tmp/ram --vmlinux vmlinux _text, +0x2000000, '"Linux version"'
-  physgdb find file:/tmp/ram --vmlinux vmlinux /g 0xffff800000000000, 0xffffffffffffffff, '&init_task'`,
+  physgdb find file:/tmp/ram _text, +0x2000000, '"Linux version"'
+  physgdb find file:/tmp/ram /g 0xffff800000000000, 0xffffffffffffffff, '&init_task'`,
 		Options: []Option{jsonOption("addr, symbol")},
 		prepare: func(r *request) (Answer, error) {
 			f, err := parseFind(strings.Join(r.args, " "))

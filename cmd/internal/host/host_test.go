@@ -178,7 +178,7 @@ func TestParseAddress(t *testing.T) {
 		{"0x0", 0, ""}, {"0X1F", 31, ""}, {"0xffffffffffffffff", ^uint64(0), ""},
 		{"1000", 0, "write 0x1000"}, {"0755", 0, "write 0x0755"}, {"cafe", 0, "write 0xcafe"},
 		{"", 0, "not an address"}, {"0x", 0, "not an address"}, {"0x10000000000000000", 0, "not an address"},
-		{"-1", 0, "not an address"}, {"panic", 0, "--vmlinux FILE"}, {"0x-1", 0, "not an address"},
+		{"-1", 0, "not an address"}, {"panic", 0, "not an address such as"}, {"0x-1", 0, "not an address"},
 	} {
 		v, err := ParseAddress(tc.text)
 		if v != tc.want || (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {

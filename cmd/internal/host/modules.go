@@ -20,13 +20,13 @@ func modulesCommand() Command {
 		Help: "list the modules that the kernel had loaded",
 		About: `TAINT has the letters by which the kernel marks a module that is not quite its own: O out of tree, E unsigned,
 P proprietary… BASE is where its code begins. gdb loads the symbols of those whose files lie in the usual places or below
---modules DIR; --files says which files those are, or why there is none. For the others the command is printed by which gdb
-loads one from elsewhere. Where objdump -h shows the sections of such a file at other addresses than 0, gdb would show wrong
+--modules DIR; of the others it is shown what memory tells: names and types, no source lines. --files says which files those
+are, or why there is none, and the command by which gdb loads one from elsewhere. Where objdump -h shows the sections of such a file at other addresses than 0, gdb would show wrong
 values: first objcopy --change-section-vma '*=0' NAME.ko
 
 Examples:
-  physgdb modules file:/tmp/ram --vmlinux vmlinux
-  physgdb modules file:/tmp/ram --vmlinux vmlinux --files virtio_net`,
+  physgdb modules file:/tmp/ram
+  physgdb modules file:/tmp/ram --files virtio_net`,
 		Options: []Option{
 			{Name: "files", Usage: "the file of each, or why there is none and gdb's command to load it"},
 			jsonOption("name, size, state, taint, refs, used_by, base, build_id, module, file, regions, sections"),
@@ -105,12 +105,12 @@ func (m *Machine) writeModules(ctx context.Context, w io.Writer, names []string,
 		fmt.Fprintf(out, "%-24s %9s  %-9s %-5s %-18s  %s\n", "NAME", "SIZE", "STATE", "TAINT", "BASE", "USED BY")
 	}
 	damage := slices.Clone(list.Damage)
-	var fileless []*linux.Module
+	fileless := 0
 	for _, md := range modules {
 		line := newModuleLine(md)
 		gdbs, noFile := m.library(ctx, md)
 		if noFile != nil {
-			fileless = append(fileless, md)
+			fileless++
 		}
 		line.File = gdbs.Name
 		if asJSON {
@@ -128,25 +128,16 @@ func (m *Machine) writeModules(ctx context.Context, w io.Writer, names []string,
 			return err
 		}
 	}
-	if len(fileless) > 0 && !files && !asJSON {
-		writeFileless(ctx, out, fileless)
+	if fileless > 0 && !files && !asJSON {
+		writeFileless(out, fileless)
 	}
 	return cmp.Or(out.Flush(), missing, listDamage("modules", damage))
 }
 
-// mostFileless is how many commands are written where nobody asked for them.
-const mostFileless = 16
-
-// writeFileless writes for modules whose files were not found how to load their symbols into gdb.
-func writeFileless(ctx context.Context, w io.Writer, modules []*linux.Module) {
-	fmt.Fprintln(w, "\nTheir files were not found here (why not: modules --files). Where you have them, in gdb:")
-	for i, md := range modules {
-		if i == mostFileless {
-			fmt.Fprintf(w, "and for %d more: modules --files\n", len(modules)-i)
-			return
-		}
-		fmt.Fprintln(w, addSymbolFile(ctx, md))
-	}
+// writeFileless says what gdb is shown of modules whose files were not found.
+func writeFileless(w io.Writer, count int) {
+	fmt.Fprintf(w, "\nFiles of %d were not found (why: modules --files). Of these gdb is shown what memory tells: names and types, no\n"+
+		"source lines. --modules DIR tells physgdb where files are.\n", count)
 }
 
 // addSymbolFile is gdb's command to load a module's symbols from a file of the user's, or why there is none.

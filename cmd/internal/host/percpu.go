@@ -22,8 +22,8 @@ func percpuCommand() Command {
 of the line can be pasted into it.
 
 Examples:
-  physgdb percpu file:/tmp/ram --vmlinux vmlinux runqueues 0
-  physgdb percpu file:/tmp/ram --vmlinux vmlinux cpu_number all`,
+  physgdb percpu file:/tmp/ram runqueues 0
+  physgdb percpu file:/tmp/ram cpu_number all`,
 		Options: []Option{jsonOption("cpu, addr, size, value, expression")},
 		prepare: preparePerCPU,
 	}

@@ -21,8 +21,8 @@ as the machine died. The column S has ps's letters: R runnable, S asleep, D bloc
 TASK is the address of the task_struct.
 
 Examples:
-  physgdb ps file:/tmp/ram --vmlinux vmlinux
-  physgdb ps file:/tmp/ram --vmlinux vmlinux 'kworker/*' --json`,
+  physgdb ps file:/tmp/ram
+  physgdb ps file:/tmp/ram 'kworker/*' --json`,
 		Options: []Option{jsonOption("pid, tid, ppid, state, cpu, running, kind, comm, task")},
 		prepare: func(r *request) (Answer, error) {
 			return func(ctx context.Context, m *Machine, w io.Writer) error {

@@ -24,7 +24,7 @@ func TestReportOfLittle(t *testing.T) {
 		}
 	}
 	err := r.attach(t, Options{}).WriteReport(ctx, &got)
-	wantError(t, err, "report: the kernel's symbols are not known; give --vmlinux FILE")
+	wantError(t, err, "report: the kernel's symbols are not known: kallsyms: ")
 }
 
 func TestLastWords(t *testing.T) {

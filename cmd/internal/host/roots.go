@@ -23,8 +23,8 @@ func cr3Command() Command {
 		About: `What it prints fits --cr3 of the other commands. NAME is that of a program that said hello, or of a process.
 
 Examples:
-  physgdb cr3 file:/tmp/ram --vmlinux vmlinux
-  physgdb cr3 file:/tmp/ram --vmlinux vmlinux 143 nginx`,
+  physgdb cr3 file:/tmp/ram
+  physgdb cr3 file:/tmp/ram 143 nginx`,
 		Options: []Option{jsonOption("name, cr3, pid, comm")},
 		prepare: func(r *request) (Answer, error) {
 			return func(ctx context.Context, m *Machine, w io.Writer) error {

@@ -28,7 +28,7 @@ func TestThreads(t *testing.T) {
 	negative := unknown(0)
 	negative.Text = "panicked"
 	first := unknown(0)
-	first.Text += "; --vmlinux FILE shows every task"
+	first.Text += "; monitor info says why"
 	const liar = `{"physgdb":1,"event":"panic","cpu":-3,"cr3":"CR3"}`
 	for _, tc := range []struct {
 		name, notice, vmlinux string

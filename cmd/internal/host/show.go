@@ -36,7 +36,7 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	}
 	switch {
 	case k.Symbols == nil:
-		row("symbols", "none: %sgive --vmlinux FILE for names", m.whyNoVmlinux())
+		row("symbols", "none: %s", m.whyNoSymbols())
 	case len(k.Symbols.BuildID) == 0:
 		row("symbols", "few, which the debugger lent: give --vmlinux FILE for names")
 	default:
@@ -78,12 +78,12 @@ func (m *Machine) writeVmlinux(row func(name, format string, args ...any)) {
 	}
 }
 
-// whyNoVmlinux says why the kernel's memory does not tell its symbols, if that was tried.
-func (m *Machine) whyNoVmlinux() string {
+// whyNoSymbols says why the kernel's symbols are not known, and what the user can do.
+func (m *Machine) whyNoSymbols() string {
 	if m.noVmlinux == nil {
-		return ""
+		return "leave out --symbols none"
 	}
-	return oneLine(m.noVmlinux.Error()) + "; "
+	return oneLine(m.noVmlinux.Error()) + "; give --vmlinux FILE"
 }
 
 func (m *Machine) cpuList(ctx context.Context) string {
@@ -97,7 +97,7 @@ func (m *Machine) cpuList(ctx context.Context) string {
 		names = append(names, name)
 	}
 	if m.Kernel.Symbols == nil {
-		names = append(names, "others not known: give --vmlinux FILE")
+		names = append(names, "others not known")
 	}
 	return strings.Join(names, ", ")
 }
@@ -132,7 +132,7 @@ func sizeText(n uint64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// Addresses reads what a user typed for virtual addresses: numbers, see [ParseAddress], or symbols of the vmlinux, with
+// Addresses reads what a user typed for virtual addresses: numbers, see [ParseAddress], or symbols of the kernel, with
 // or without +offset.
 func (m *Machine) Addresses(texts []string) ([]uint64, error) {
 	vas := make([]uint64, len(texts))
@@ -146,20 +146,23 @@ func (m *Machine) Addresses(texts []string) ([]uint64, error) {
 }
 
 func (m *Machine) address(text string) (uint64, error) {
-	if v, err := ParseAddress(text); err == nil || m.Kernel.Symbols == nil {
-		return v, err
+	v, err := ParseAddress(text)
+	switch {
+	case err == nil:
+		return v, nil
+	case m.Kernel.Symbols == nil:
+		return 0, fmt.Errorf("%w, and symbols are not known: %s", err, m.whyNoSymbols())
 	}
 	name, offset, plus := strings.Cut(text, "+")
 	var off uint64
 	if plus {
-		var err error
 		if off, err = strconv.ParseUint(offset, 0, 64); err != nil {
 			return 0, fmt.Errorf("%q: %q is not an offset: want one such as 16 or 0x10", text, offset)
 		}
 	}
 	addr, ok := m.Kernel.Addr(name)
 	if !ok {
-		return 0, fmt.Errorf("%q is neither an address such as 0x1000 nor a symbol of the vmlinux", text)
+		return 0, fmt.Errorf("%q is neither an address such as 0x1000 nor a symbol of the kernel", text)
 	}
 	return addr + off, nil
 }
@@ -175,7 +178,7 @@ func ParseAddress(text string) (uint64, error) {
 	case err == nil:
 		return 0, fmt.Errorf("%q is not an address: if it is meant in hexadecimal, write 0x%s", text, digits)
 	}
-	return 0, fmt.Errorf("%q is not an address such as 0x1000; symbols need --vmlinux FILE", text)
+	return 0, fmt.Errorf("%q is not an address such as 0x1000", text)
 }
 
 // WriteVtop explains how va is translated in space, entry by entry. The error says why it is not.

@@ -125,7 +125,7 @@ func (m *Machine) bareCPUs(ctx context.Context) []thread {
 	case m.Notice != nil:
 		first.dead, first.Text = true, m.obituary(ctx)
 	case m.Kernel.Symbols == nil:
-		first.Text += "; --vmlinux FILE shows every task"
+		first.Text += "; monitor info says why"
 	}
 	return all
 }
