@@ -5,13 +5,14 @@
 build:
 	go build -o bin/ ./cmd/physgdb
 
-# What the demo and the tests need beside Go: Debian packages, by apt-get, as far as they are missing.
+# What the tests need beside Go: Debian packages, by apt-get, as far as they are missing. The demo needs a few of them.
 setup:
 	@sh test/guest/setup.sh
 
 # RELEASE is 6.1 or 6.12; LA57=1 gives 5-level paging, PTI=1 page-table isolation.
 RELEASE ?= 6.1
-demo: setup build
+demo: build
+	@sh test/guest/setup.sh demo
 	@go run ./test/demo -release $(RELEASE) $(if $(LA57),-la57) $(if $(PTI),-pti)
 
 test: setup lint

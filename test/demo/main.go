@@ -1,6 +1,6 @@
 // Command demo shows what physgdb is for: a real kernel panics in QEMU; its RAM can be reached through a NetTLP adapter
-// alone; gdb prints what the kernel and a user process held at that moment. Beside it stands what the machine itself said
-// while it lived. The exit status is 0 if both agree.
+// alone, and nobody has its vmlinux. gdb, started without any file, prints what the kernel and a user process held at that
+// moment. Beside it stands what the machine itself said while it lived. The exit status is 0 if both agree.
 //
 //	go run ./test/demo -release 6.12 -la57 -pti
 package main
@@ -18,7 +18,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"physgdb/symbols"
 	"physgdb/test/guest"
 	"physgdb/test/session"
 )
@@ -62,6 +61,9 @@ func (d *demo) run(ctx context.Context, c guest.Config) error {
 	defer os.RemoveAll(dir)
 	c.Dir = dir
 	d.notices = filepath.Join(dir, "notices.jsonl")
+	if err := d.forgetEarlierRuns(dir); err != nil {
+		return err
+	}
 
 	g, err := d.panicHost(ctx, c)
 	if err != nil {
@@ -77,25 +79,33 @@ func (d *demo) run(ctx context.Context, c guest.Config) error {
 	}
 	defer adapter.Stop()
 
-	if err := d.backtrace(ctx, g); err != nil {
-		return err
-	}
-	if err := d.kernelSession(ctx, g); err != nil {
-		return err
-	}
-	if err := d.programSession(ctx, g); err != nil {
-		return err
+	for _, session := range []func(context.Context, *guest.Guest) error{d.obituary, d.kernelSession, d.programSession} {
+		if err := session(ctx, g); err != nil {
+			return err
+		}
 	}
 	if d.differ > 0 {
 		return fmt.Errorf("%d values differ from the witness", d.differ)
 	}
-	d.chapter("All equal, after %.0f s. Nobody typed an address, a KASLR offset or a CR3.", time.Since(d.begin).Seconds())
+	d.chapter("All equal, after %.0f s. Nobody had a vmlinux, or typed an address, a KASLR offset or a CR3.",
+		time.Since(d.begin).Seconds())
 	return nil
+}
+
+// forgetEarlierRuns runs physgdb from dir, since what it keeps for the next time lies beside its binary, see package session.
+func (d *demo) forgetEarlierRuns(dir string) error {
+	bin, err := filepath.Abs(string(d.physgdb))
+	if err != nil {
+		return err
+	}
+	d.physgdb = session.Physgdb(filepath.Join(dir, "physgdb"))
+	return os.Symlink(bin, string(d.physgdb))
 }
 
 // panicHost boots a host that runs the clock, and lets it panic. Its notices are kept by physgdb notify.
 func (d *demo) panicHost(ctx context.Context, c guest.Config) (*guest.Guest, error) {
-	if _, err := guest.Prepare(ctx, c.Release, c.Logger); err != nil {
+	c.NoDebug = true
+	if _, err := guest.PrepareWithoutDebug(ctx, c.Release, c.Logger); err != nil {
 		return nil, err
 	}
 	d.chapter("A Debian kernel boots in QEMU, with physgdb.ko and a clock process, and panics: that takes some 20 s")
@@ -123,60 +133,104 @@ func (d *demo) panicHost(ctx context.Context, c guest.Config) (*guest.Guest, err
 	return g, os.WriteFile(d.notices, []byte(listener.Stdout()), 0o600)
 }
 
-// backtrace asks what the machine died of, with no debugger at all.
-func (d *demo) backtrace(ctx context.Context, g *guest.Guest) error {
-	d.chapter("What did it die of? physgdb knows the RAM and the vmlinux, and nothing else")
-	for _, command := range []string{"info", "bt"} {
-		d.say("$ physgdb %s '%s' --vmlinux vmlinux", command, source)
-		r, err := d.physgdb.Run(ctx, command, source, "--vmlinux", g.Kernel.Vmlinux)
-		if err != nil || r.Status != 0 {
-			return fmt.Errorf("physgdb %s: status %d, %v: %s", command, r.Status, err, r.Stderr)
-		}
-		d.say("%s", r.Stdout)
+// fromRAM lets physgdb do without a vmlinux also where one lies about.
+const fromRAM = "--symbols=ram"
+
+// obituary asks what the machine died of, with no debugger at all.
+func (d *demo) obituary(ctx context.Context, g *guest.Guest) error {
+	d.chapter("What did it die of? physgdb knows the RAM, and nothing else: no vmlinux, no debug package")
+	info, err := d.ask(ctx, "info")
+	if err != nil {
+		return err
 	}
+	bt, err := d.ask(ctx, "bt")
+	if err != nil {
+		return err
+	}
+	d.chapter("The witness: what the machine itself said while it lived, and in its log")
+	d.compare("physgdb", "KASLR offset", between(info, "\nslide      ", "\n"), fmt.Sprintf("%#x", g.Facts.Slide))
+	d.compare("physgdb", "died of", between(info, "\ndied of    panicked: ", ";"), g.Facts.PanicMessage)
+	d.compare("physgdb", "Call Trace", arrows(session.PrintedByPhysgdb(bt)), arrows(session.TrimTrace(g.Facts.CallTrace)))
 	return nil
 }
 
-// kernelSession looks at the kernel, with vmlinux as gdb's main file, and then at the clock beside it.
+// ask shows what a command says of the machine.
+func (d *demo) ask(ctx context.Context, command string) (string, error) {
+	d.say("$ physgdb %s '%s' %s", command, source, fromRAM)
+	r, err := d.physgdb.Run(ctx, command, source, fromRAM)
+	if err != nil || r.Status != 0 {
+		return "", fmt.Errorf("physgdb %s: status %d, %v: %s", command, r.Status, err, r.Stderr)
+	}
+	d.say("%s", r.Stdout)
+	return r.Stdout, nil
+}
+
+// kernelSession looks at the kernel, with a gdb that has no file, then at one of its modules, and at the clock beside it.
 func (d *demo) kernelSession(ctx context.Context, g *guest.Guest) error {
-	d.chapter("gdb on the dead kernel: its tasks are threads")
-	d.say("$ physgdb serve '%s' --vmlinux vmlinux &", source)
-	stub, address, err := d.physgdb.Serve(ctx, source, "--vmlinux", g.Kernel.Vmlinux)
+	d.chapter("gdb on the dead kernel, without any file: the kernel itself brings names, types and how to unwind")
+	d.say("$ physgdb serve '%s' %s &", source, fromRAM)
+	stub, address, err := d.physgdb.Serve(ctx, source, fromRAM)
 	if err != nil {
 		return err
 	}
 	defer stub.Stop()
 	d.say("$ gdb")
-	target := "target remote " + address
-	clock := "print 'main.UnixTimeNow'"
-	steps, err := session.GDB(ctx, g.Kernel.Vmlinux, target, "info threads 1-4", "bt", "x/s linux_banner",
-		"print init_task.comm", "print &init_task", "monitor stats",
+	const (
+		threads = "info threads 1-4"
+		module  = "print ((struct virtio_driver *)&virtio_net_driver)->driver.owner"
+		program = "monitor ps clock"
+		clock   = "print 'main.UnixTimeNow'"
+	)
+	steps, err := session.GDB(ctx, "", "target remote "+address, "print init_task.comm", "print &init_task", "bt", threads,
+		"ptype struct list_head", "x/s linux_banner", module, program, "monitor stats",
 		"add-symbol-file "+g.ClockELF(), "monitor cr3 clock", "maint flush dcache", clock)
 	if err != nil {
 		return err
 	}
 	d.transcript(g, steps)
 
-	d.chapter("The witness: what the machine itself said while it lived")
-	vmlinux, err := symbols.ReadELF(g.Kernel.Vmlinux)
-	if err != nil {
-		return err
-	}
-	text, _ := vmlinux.Lookup("_text")
-	slide := g.Facts.Kallsyms["_text"] - text.Addr
-	d.compare("Call Trace", strings.Join(session.Trace(session.Find(steps, "bt"), vmlinux, slide), " < "),
-		strings.Join(session.TrimTrace(g.Facts.CallTrace), " < "))
-	d.compare("kernel release", between(session.Find(steps, "x/s linux_banner"), "Linux version ", " "), g.Facts.Release)
-	d.compare("init_task", between(session.Find(steps, "print &init_task"), "0x", " "),
-		fmt.Sprintf("%x", g.Facts.Kallsyms["init_task"]))
-	d.compare("name of task 0", between(session.Find(steps, "print init_task.comm"), `"`, `\`), "swapper/0")
-	d.compare("clock's time", session.Value(session.Find(steps, clock)), fmt.Sprint(g.Facts.LastClock))
+	d.chapter("The witness")
+	said := func(command string) string { return session.Find(steps, command) }
+	d.compare("gdb", "name of task 0", between(said("print init_task.comm"), `"`, `\`), "swapper/0")
+	d.compare("gdb", "init_task", between(said("print &init_task"), ") ", " "), fmt.Sprintf("%#x", g.Facts.Kallsyms["init_task"]))
+	d.compare("gdb", "Call Trace", arrows(session.PrintedByGDB(said("bt"))), arrows(session.TrimTrace(g.Facts.CallTrace)))
+	d.compare("gdb", "died of", between(said(threads), "(panicked: ", "; on CPU"), g.Facts.PanicMessage)
+	d.compare("gdb", "kernel release", between(said("x/s linux_banner"), "Linux version ", " "), g.Facts.Release)
+	d.compare("gdb", "virtio_net", between(said(module), ") ", " "),
+		fmt.Sprintf("%#x", g.Facts.ModuleSections["virtio_net"][".gnu.linkonce.this_module"]))
+	d.compare("gdb", "clock's threads", tasks(said(program)), clockThreads(g))
+	d.compare("gdb", "clock's time", session.Value(said(clock)), fmt.Sprint(g.Facts.LastClock))
 	return nil
 }
 
+// tasks are the process and the thread of each line of ps.
+func tasks(ps string) string {
+	var all []string
+	for line := range strings.Lines(ps) {
+		if words := strings.Fields(line); len(words) > 2 && words[0] != "PID" {
+			all = append(all, words[0]+"."+words[1])
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// clockThreads are the same by /proc.
+func clockThreads(g *guest.Guest) string {
+	var all []string
+	for _, t := range g.Facts.Threads {
+		if t.PID == g.Facts.ClockPID {
+			all = append(all, fmt.Sprintf("%d.%d", t.PID, t.TID))
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// arrows writes a trace on one line, innermost first.
+func arrows(trace []string) string { return strings.Join(trace, " < ") }
+
 // programSession looks at the clock alone, with its own ELF as gdb's main file.
 func (d *demo) programSession(ctx context.Context, g *guest.Guest) error {
-	d.chapter("gdb on the clock process of the dead host")
+	d.chapter("gdb on the clock process alone")
 	d.say("$ physgdb serve '%s' --notify notices.jsonl --cr3 hello:clock &", source)
 	stub, address, err := d.physgdb.Serve(ctx, source, "--notify", d.notices, "--cr3", "hello:clock")
 	if err != nil {
@@ -191,7 +245,7 @@ func (d *demo) programSession(ctx context.Context, g *guest.Guest) error {
 	}
 	d.transcript(g, steps)
 	d.chapter("The witness")
-	d.compare("clock's time", session.Value(session.Find(steps, clock)), fmt.Sprint(g.Facts.LastClock))
+	d.compare("gdb", "clock's time", session.Value(session.Find(steps, clock)), fmt.Sprint(g.Facts.LastClock))
 	return nil
 }
 
@@ -199,13 +253,14 @@ func (d *demo) chapter(format string, args ...any) { fmt.Printf("\n=== "+format+
 
 func (d *demo) say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
-// transcript shows a gdb session, with short names for the files.
+// transcript shows a gdb session, with a short name for the program and without a line for each file that gdb fetches.
 func (d *demo) transcript(g *guest.Guest, steps []session.Step) {
-	text := session.Transcript(steps)
-	for _, path := range []string{g.Kernel.Vmlinux, g.ClockELF()} {
-		text = strings.ReplaceAll(text, path, filepath.Base(path))
+	text := strings.ReplaceAll(session.Transcript(steps), g.ClockELF(), filepath.Base(g.ClockELF()))
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "Reading /from-memory/") {
+			fmt.Print(line)
+		}
 	}
-	fmt.Print(text)
 }
 
 func (d *demo) quote(text string) {
@@ -214,14 +269,14 @@ func (d *demo) quote(text string) {
 	}
 }
 
-// compare shows what gdb said beside what the witness says.
-func (d *demo) compare(what, gdb, witness string) {
+// compare shows what someone said beside what the witness says.
+func (d *demo) compare(who, what, said, witness string) {
 	verdict := "equal"
-	if gdb != witness || witness == "" {
+	if said != witness || witness == "" {
 		verdict = "DIFFERENT"
 		d.differ++
 	}
-	fmt.Printf("%-16s gdb: %s\n%-16s log: %s\n%-16s      %s\n", what, gdb, "", witness, "", verdict)
+	fmt.Printf("%-16s %8s: %s\n%-16s %8s: %s\n%-16s           %s\n", what, who, said, "", "witness", witness, "", verdict)
 }
 
 // between returns what stands between two strings, or "".

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -27,6 +28,29 @@ func Functions(frames []uint64, vmlinux *symbols.Table, slide uint64) []string {
 		}
 		names = append(names, s.Name)
 		if strings.HasPrefix(s.Name, "entry_") {
+			break
+		}
+	}
+	return names
+}
+
+// Lines of a backtrace that name a function: gdb's, and those of physgdb bt.
+var (
+	gdbName     = regexp.MustCompile(`(?m)^#\d+ +(?:0x[0-9a-f]+ in )?([^\s<(]+) \(`)
+	physgdbName = regexp.MustCompile(`(?m)^#\d+ +\[0x[0-9a-f]+\] ([^\s+]+)\+0x`)
+)
+
+// PrintedByGDB returns the names that gdb itself printed in a backtrace, innermost first, up to the entry from user space.
+func PrintedByGDB(bt string) []string { return printed(gdbName, bt) }
+
+// PrintedByPhysgdb returns those of physgdb bt.
+func PrintedByPhysgdb(bt string) []string { return printed(physgdbName, bt) }
+
+func printed(line *regexp.Regexp, bt string) []string {
+	var names []string
+	for _, m := range line.FindAllStringSubmatch(bt, -1) {
+		names = append(names, m[1])
+		if strings.HasPrefix(m[1], "entry_") {
 			break
 		}
 	}
