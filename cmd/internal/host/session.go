@@ -35,6 +35,7 @@ type session struct {
 	ahead      readAhead
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
+	warned   bool // of distrust, in the log
 	obituary string
 }
 
@@ -129,6 +130,7 @@ func (s *session) cr3(ctx context.Context, t *thread) (uint64, error) {
 
 func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint64, p []byte) (int, error) {
 	if s.distrust != nil {
+		s.warnOfDistrust()
 		return 0, s.distrust
 	}
 	if s.physical {
@@ -148,6 +150,15 @@ func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint
 		s.ahead.note(space, addr, n)
 	}
 	return n, err
+}
+
+// warnOfDistrust says why a debugger is shown no memory, once it asks for some: one that was given the vmlinux by us names
+// its symbols, too, before it has moved it.
+func (s *session) warnOfDistrust() {
+	if !s.warned {
+		s.warned = true
+		s.m.log.Warn("a debugger is shown no memory: " + s.distrust.Error())
+	}
 }
 
 // Close ends what the session has under way.
@@ -243,7 +254,7 @@ func (s *session) WantedSymbols() []string {
 // from then on: a value from the wrong address looks just like a right one.
 func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) error {
 	_, isKernel := found[bannerSymbol]
-	s.distrust = nil
+	s.distrust, s.warned = nil, false
 	var misfit error
 	if isKernel {
 		misfit = s.m.checkFit(ctx, found)
@@ -257,14 +268,11 @@ func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) er
 			"is not moved here; serve without --cr3 %s%s for it", s.m.Process, helloPrefix, s.m.Process)
 	case errors.Is(misfit, errMisfit):
 		s.distrust = errors.New("the debugger's vmlinux does not fit: it is of another kernel, or was loaded after connecting; " +
-			"load the right one, then connect again")
+			"load the right one, or none, then connect again")
 	case misfit != nil:
 		s.distrust = fmt.Errorf("whether the debugger's vmlinux fits could not be found out: %w; connect again", misfit)
 	}
-	switch {
-	case s.distrust != nil:
-		s.m.log.Warn("a debugger is shown no memory: " + s.distrust.Error())
-	case isKernel && s.m.Kernel.Symbols == nil && s.m.Process == "":
+	if s.distrust == nil && isKernel && s.m.Kernel.Symbols == nil && s.m.Process == "" {
 		s.forget(ctx, s.m.explainedBy(ctx, found))
 	}
 	return nil
