@@ -161,7 +161,7 @@ func (d *demo) ask(ctx context.Context, command string) (string, error) {
 	if err != nil || r.Status != 0 {
 		return "", fmt.Errorf("physgdb %s: status %d, %v: %s", command, r.Status, err, r.Stderr)
 	}
-	d.say("%s", r.Stdout)
+	d.say("%s%s", r.Stdout, r.Stderr)
 	return r.Stdout, nil
 }
 
