@@ -36,7 +36,7 @@ for a list of 2000 threads, with a stub that answers at once what physgdb had an
 loads the vmlinux as it attaches, and does nothing without a machine: for what its debugger takes by itself see there.
 gdb reads the types of the whole kernel when it first needs one, which is most of "kernel relocated".
 
-lldb takes no list of modules. It was told of the module by what 'monitor modules' says, in its console or in attachCommands:
+lldb takes no list of modules. It was told of the module by what 'monitor modules --files' says, in its console or in attachCommands:
 'target modules add trouble.ko', and after each attach 'target modules load --file trouble.ko .text ADDRESS'.
 With the vmlinux of the 6.1 of Debian lldb 14 takes six minutes of CPU to connect, as it disassembles megabytes where a task sleeps
 in a function with a cold part, and so it is not in that table; '--threads cpus' spares it that, or a copy of the file without
