@@ -23,7 +23,7 @@ func (m *Module) Program(ctx context.Context, base []byte) (p *elfsynth.Program,
 	}
 	slices.SortFunc(p.Sections, func(a, b elfsynth.Section) int { return cmp.Compare(a.Addr, b.Addr) })
 	if names, err := m.Symbols(ctx); err == nil {
-		p.Symbols = names.All
+		p.Symbols = slices.DeleteFunc(slices.Clone(names.All), func(s symbols.Symbol) bool { return isMappingSymbol(s.Name) })
 		missing = append(missing, names.Damage...)
 	} else {
 		missing = append(missing, err)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -198,18 +199,15 @@ func (h *host) linkAddress(t *testing.T, name string) uint64 {
 // panickedTask is where the task_struct is of the task that panicked.
 func (h *host) panickedTask(t *testing.T) uint64 {
 	t.Helper()
-	for _, tr := range lines[struct {
-		TID  int
-		Task string
-	}](t, h.explain(t, "bt", "--json").Stdout) {
-		addr, err := strconv.ParseUint(strings.TrimPrefix(tr.Task, "0x"), 16, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return addr
+	dead := lines[struct{ Task string }](t, h.explain(t, "bt", "--json").Stdout)
+	if len(dead) != 1 {
+		t.Fatalf("%d tasks panicked", len(dead))
 	}
-	t.Fatal("nothing panicked")
-	return 0
+	addr, err := strconv.ParseUint(strings.TrimPrefix(dead[0].Task, "0x"), 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
 }
 
 // TestLLDBWithoutAVmlinux gives lldb the file that physgdb makes of the memory.
@@ -313,6 +311,22 @@ func TestAKeptFileIsUsedAgain(t *testing.T) {
 		n, _ := strconv.ParseFloat(m[1], 64)
 		return n * map[string]float64{"MiB": 1 << 20, "KiB": 1 << 10}[m[2]], r.Elapsed
 	}
+	// What VMCOREINFO tells is the witness for what was found without it.
+	dir := t.TempDir()
+	var made [2][]byte
+	for i, args := range [][]string{nil, {"--notify", h.notices}} {
+		file := filepath.Join(dir, strconv.Itoa(i))
+		forgetKept(t)
+		run(t, append([]string{"symbols", h.guest.Source(), "-o", file}, args...)...)
+		var err error
+		if made[i], err = os.ReadFile(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(made[0], made[1]) {
+		t.Error("where kallsyms is by VMCOREINFO there is another")
+	}
+
 	forgetKept(t)
 	first, took := cost()
 	again, tookAgain := cost()
