@@ -2,9 +2,11 @@ package symbols
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Kallsyms is the table of names that a kernel has of itself in its read-only data (CONFIG_KALLSYMS), made by
@@ -12,6 +14,9 @@ import (
 type Kallsyms struct {
 	// Symbols are the names with their addresses as they run, in the order of addresses. Sizes are not known.
 	Symbols []Symbol
+	// Own are the parts of the table itself, which it does not list: without them what is before them would seem to reach to
+	// what is behind them.
+	Own []Symbol
 	// Lost is how many symbols are missing because a part of the table is damaged.
 	Lost int
 }
@@ -29,11 +34,19 @@ func FindKallsyms(base uint64, image []byte, text uint64) (*Kallsyms, error) {
 		return nil, fmt.Errorf("kallsyms: %w", err)
 	}
 	k := t.decode()
-	addrs, err := t.findAddresses(base, k, text)
+	addrs, table, err := t.findAddresses(base, k, text)
 	if err != nil {
 		return nil, fmt.Errorf("kallsyms: %w", err)
 	}
 	k.place(addrs)
+	k.Own = []Symbol{table}
+	for name, at := range map[string]int{
+		"kallsyms_num_syms": t.start - labelAlign, "kallsyms_names": t.start, "kallsyms_markers": t.markers,
+		"kallsyms_token_table": tokens.start, "kallsyms_token_index": tokens.end - indexSize,
+	} {
+		k.Own = append(k.Own, Symbol{Name: name, Addr: base + uint64(at)})
+	}
+	slices.SortFunc(k.Own, func(a, b Symbol) int { return cmp.Compare(a.Addr, b.Addr) })
 	return k, nil
 }
 

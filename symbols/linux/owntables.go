@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"physgdb/mmu"
 	"physgdb/symbols"
@@ -78,7 +79,7 @@ func (k *Kernel) tablesIn(ctx context.Context, r mmu.Range, progress func(done, 
 		}
 		return nil, err
 	}
-	t := &OwnTables{k: k, image: img, symbols: found.Symbols}
+	t := &OwnTables{k: k, image: img, symbols: slices.Concat(found.Symbols, found.Own)}
 	if found.Lost > 0 {
 		t.Damage = append(t.Damage, fmt.Errorf("kallsyms: %d of %d symbols are lost: memory is damaged", found.Lost,
 			found.Lost+len(found.Symbols)))

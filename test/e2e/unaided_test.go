@@ -153,6 +153,10 @@ func TestGDBWithoutAFile(t *testing.T) {
 			"p ((struct task_struct *)$task)->pid": fmt.Sprintf("= %d", facts.PanicPID),
 			"p init_uts_ns.name.release":           `"` + facts.Release,
 			"x/s linux_banner":                     fmt.Sprintf("%#x <linux_banner>:\t\"Linux version %s ", kallsyms["linux_banner"], facts.Release),
+			"p sizeof(linux_banner) < 1024":        "= 1",
+			"p (long)&kallsyms_names":              fmt.Sprintf("= %d", int64(h.linkAddress(t, "kallsyms_names")+facts.Slide)),
+			"p (long)&kallsyms_offsets":            fmt.Sprintf("= %d", int64(h.linkAddress(t, "kallsyms_offsets")+facts.Slide)),
+			"p (long)&kallsyms_markers":            fmt.Sprintf("= %d", int64(h.linkAddress(t, "kallsyms_markers")+facts.Slide)),
 			"p sizeof(struct page)":                "= 64",
 			"p modules":                            "{next = 0x",
 			"ptype struct list_head":               "struct list_head *next;",
@@ -286,7 +290,7 @@ func TestVmlinuxIsFoundByItsBuildID(t *testing.T) {
 		{"auto", "from " + place + ", which was found by its build-id"},
 		{"ram", "out of the machine's own memory"},
 		{h.guest.Kernel.Vmlinux, "whose build-id is that in memory"},
-		{"none", "none: give --vmlinux FILE"},
+		{"none", "none: leave out --symbols none"},
 	} {
 		info := run(t, "info", h.guest.Source(), "--debug-dir", dir, "--symbols", tc.symbols).Stdout
 		if got := row(t, info, "symbols"); !strings.Contains(got, tc.want) {
