@@ -1,11 +1,11 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -164,15 +164,14 @@ func (m *Machine) SaveVmlinux(ctx context.Context, path string) (string, error) 
 	if path == "" {
 		path = "vmlinux-" + filepath.Base(m.release(ctx)) + ".synth"
 	}
-	made, err := openOnDisk(m.vmlinux.path)
+	made, err := os.ReadFile(m.vmlinux.path)
 	if err != nil {
 		return "", err
 	}
-	size := made.Size()
-	if err := writeWhole(path, io.NewSectionReader(made, 0, size)); err != nil {
+	if err := writeWhole(path, bytes.NewReader(made)); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s: %d symbols, %s", path, m.vmlinux.Len(), sizeText(uint64(size))), errors.Join(m.vmlinux.missing...)
+	return fmt.Sprintf("%s: %d symbols, %s", path, m.vmlinux.Len(), sizeText(uint64(len(made)))), errors.Join(m.vmlinux.missing...)
 }
 
 // close removes what was only for this run.
