@@ -70,9 +70,9 @@ func (f *file) addMemory(p *Program) (numbers []int) {
 		if s.PerCPU {
 			continue
 		}
-		f.addSegment(elf.PT_LOAD, rights, number)
+		f.addSegment(elf.PT_LOAD, rights, number, p.LoadOffset)
 		if isNotes {
-			f.addSegment(elf.PT_NOTE, rights, number)
+			f.addSegment(elf.PT_NOTE, rights, number, p.LoadOffset)
 		}
 	}
 	return numbers

@@ -10,6 +10,9 @@ import "physgdb/symbols"
 type Program struct {
 	// Name is what the file calls itself in its debug information.
 	Name string
+	// LoadOffset is how far virtual addresses are above the physical ones that it was linked for (LOAD_OFFSET,
+	// arch/x86/kernel/vmlinux.lds.S), in bytes; 0 if they are the same.
+	LoadOffset uint64
 	// Sections are the stretches of its memory, in the order of their addresses. They do not overlap.
 	Sections []Section
 	// Symbols are its names.

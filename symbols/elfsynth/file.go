@@ -43,10 +43,10 @@ func (f *file) add(name string, s section) int {
 }
 
 // addSegment adds a segment that is one section.
-func (f *file) addSegment(kind elf.ProgType, rights elf.ProgFlag, number int) {
+func (f *file) addSegment(kind elf.ProgType, rights elf.ProgFlag, number int, loadOffset uint64) {
 	s := &f.sections[number]
 	f.segments = append(f.segments, segment{elf.Prog64{
-		Type: uint32(kind), Flags: uint32(rights), Vaddr: s.Addr, Paddr: s.Addr, Filesz: uint64(len(s.data)), Memsz: s.Size,
+		Type: uint32(kind), Flags: uint32(rights), Vaddr: s.Addr, Paddr: s.Addr - loadOffset, Filesz: uint64(len(s.data)), Memsz: s.Size,
 		Align: s.Addralign,
 	}, number})
 }

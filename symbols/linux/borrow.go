@@ -32,23 +32,26 @@ func (k *Kernel) With(ctx context.Context, table *symbols.Table, debug Debug) (*
 		Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Text - text, Symbols: table, m: k.m, debug: debug,
 	}
 	if len(table.BuildID) > 0 {
-		err = known.checkBuildID(ctx)
+		if err := known.checkBuildID(ctx); err != nil {
+			return nil, err
+		}
 	}
-	return known, err
+	return known, known.leaveTrampoline(ctx)
 }
 
 // WithSymbols returns the same kernel, read by symbols whose addresses someone else told, as a debugger has them: all of
 // them moved by the kernel's slide, those of per-CPU variables too. Only these very addresses have names then, as nothing is
 // known of their sizes.
-func (k *Kernel) WithSymbols(found map[string]uint64) *Kernel {
+func (k *Kernel) WithSymbols(ctx context.Context, found map[string]uint64) (*Kernel, error) {
 	var table []symbols.Symbol
 	for name, addr := range found {
 		table = append(table, symbols.Symbol{Name: name, Addr: addr - k.Slide, Size: unknownSize})
 	}
-	return &Kernel{
+	known := &Kernel{
 		Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: symbols.NewTable(table, nil),
 		m: k.m, debug: k.debug,
 	}
+	return known, known.leaveTrampoline(ctx)
 }
 
 // unknownSize is the size of a symbol of which the address alone is known, in bytes.

@@ -10,7 +10,11 @@ func TestRestingByAddressesAlone(t *testing.T) {
 	const inStop, behindCall = fnStop + 0x20, fnCaller + 0x30
 	for name, called := range map[string]uint64{"stop_this_cpu": fnStop, "": fnPanic} {
 		w, task, cpu := restingWorld(t)
-		w.Kernel = w.WithSymbols(map[string]uint64{"panic": fnPanic, "stop_this_cpu": fnStop, "far": fnPanic + 0x100000})
+		var err error
+		w.Kernel, err = w.WithSymbols(ctx, map[string]uint64{"panic": fnPanic, "stop_this_cpu": fnStop, "far": fnPanic + 0x100000})
+		if err != nil {
+			t.Fatal(err)
+		}
 		w.put(cpu.stacks[0].start+0x100, inStop, 0, behindCall)
 		w.putCall(behindCall, called)
 		regs, err := w.Resting(ctx, cpu, task)
@@ -26,7 +30,10 @@ func TestRestingByAddressesAlone(t *testing.T) {
 func TestBorrowedSymbols(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	w.Slide = 0x10200000
-	k := w.WithSymbols(map[string]uint64{"init_task": 0xffffffff9200a000, "runqueues": 0x31980 + 0x10200000})
+	k, err := w.WithSymbols(ctx, map[string]uint64{"init_task": 0xffffffff9200a000, "runqueues": 0x31980 + 0x10200000})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, want := range map[string]uint64{"init_task": 0xffffffff9200a000, "runqueues": 0x31980} {
 		if got, ok := k.Addr(name); !ok || got != want {
 			t.Errorf("%s is at %#x, %v; want %#x", name, got, ok, want)

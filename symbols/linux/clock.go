@@ -71,5 +71,5 @@ func (k *Kernel) timekeeperAddr(ctx context.Context) (uint64, error) {
 			return addr + f.Offset, nil
 		}
 	}
-	return 0, fmt.Errorf("the vmlinux has no symbol for it")
+	return 0, fmt.Errorf("the kernel has no symbol for it")
 }

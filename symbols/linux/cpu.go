@@ -68,7 +68,7 @@ func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
 	}
 	addr, ok := k.Addr("__cpu_possible_mask")
 	if !ok {
-		return nil, fmt.Errorf("the vmlinux has no symbol __cpu_possible_mask")
+		return nil, fmt.Errorf("the kernel has no symbol __cpu_possible_mask")
 	}
 	mask := make([]byte, (n+63)/64*8)
 	if _, err := k.Space.ReadMemory(ctx, addr, mask); err != nil {
@@ -90,7 +90,7 @@ func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
 func (k *Kernel) readBases(ctx context.Context, ids []int, cpus []CPU) error {
 	addr, ok := k.Addr("__per_cpu_offset")
 	if !ok {
-		return errors.New("the vmlinux has no symbol __per_cpu_offset")
+		return errors.New("the kernel has no symbol __per_cpu_offset")
 	}
 	table := make([]byte, 8*(ids[len(ids)-1]+1))
 	if _, err := k.Space.ReadMemory(ctx, addr, table); err != nil {
@@ -111,7 +111,7 @@ func (k *Kernel) readRunQueues(ctx context.Context, cpus []CPU) error {
 	}
 	queues, ok := k.Addr("runqueues")
 	if !ok {
-		return errors.New("the vmlinux has no symbol runqueues")
+		return errors.New("the kernel has no symbol runqueues")
 	}
 	records, err := l.rq.read(ctx, k.Space, perCPU(queues, cpus))
 	if err != nil {
@@ -138,7 +138,7 @@ func perCPU(addr uint64, cpus []CPU) []uint64 {
 func (k *Kernel) PerCPU(ctx context.Context, name string, cpu int) (uint64, error) {
 	addr, ok := k.Addr(name)
 	if !ok {
-		return 0, fmt.Errorf("the vmlinux has no symbol %s", name)
+		return 0, fmt.Errorf("the kernel has no symbol %s", name)
 	}
 	if !k.isPerCPU(addr) {
 		return 0, fmt.Errorf("%s is no per-CPU symbol: there is one for all CPUs, at %#x", name, addr)

@@ -149,7 +149,7 @@ func (f *finder) identify(ctx context.Context, l *Location, rung Rung, where str
 		return nil, f.setback(ctx, fmt.Errorf("%s: %w", where, err))
 	}
 	k.FoundBy = rung
-	return k, nil
+	return k, k.leaveTrampoline(ctx)
 }
 
 // mostTried bounds how many candidates a search looks into: whole pages are read for each.

@@ -206,7 +206,7 @@ func (k *Kernel) searchBanner(ctx context.Context) string {
 func (k *Kernel) readSymbol(ctx context.Context, name string, size int) (uint64, error) {
 	addr, ok := k.Addr(name)
 	if !ok {
-		return 0, fmt.Errorf("the vmlinux has no symbol %s", name)
+		return 0, fmt.Errorf("the kernel has no symbol %s", name)
 	}
 	v, err := k.readUint(ctx, addr, size)
 	if err != nil {

@@ -106,7 +106,7 @@ func (k *Kernel) findModules(ctx context.Context) (*Modules, error) {
 func (f *moduleFinder) ends(ctx context.Context) (forward, backward *moduleWalk, err error) {
 	head, ok := f.k.Addr("modules")
 	if !ok {
-		return nil, nil, errors.New("the vmlinux has no symbol modules (a kernel without modules?)")
+		return nil, nil, errors.New("the kernel has no symbol modules (a kernel without modules?)")
 	}
 	var h struct {
 		Next member `c:"next"`

@@ -175,7 +175,7 @@ func (img *image) at(addr, size uint64) ([]byte, error) {
 // Program reads the rest, and returns all of it. What could not be had is told by the errors.
 func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, error) {
 	p := &elfsynth.Program{
-		Name: "vmlinux", Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(ctx, t.names),
+		Name: "vmlinux", LoadOffset: imageBase, Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(ctx, t.names),
 		Globals: elfsynth.KernelGlobals(),
 	}
 	missing := t.Damage

@@ -47,7 +47,7 @@ type resource struct {
 func (k *Kernel) Resources(ctx context.Context) ([]Resource, error) {
 	addr, ok := k.Addr("iomem_resource")
 	if !ok {
-		return nil, errors.New("the vmlinux has no symbol iomem_resource")
+		return nil, errors.New("the kernel has no symbol iomem_resource")
 	}
 	l := &resourceLayout{}
 	var err error

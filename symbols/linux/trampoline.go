@@ -153,3 +153,18 @@ func (k *Kernel) useInitTop(ctx context.Context) error {
 	k.Space, err = k.m.Space(l.Root)
 	return err
 }
+
+// leaveTrampoline goes over to the kernel's own page tables, once its symbols tell where they are. Those of the trampoline map
+// the lowest memory at address 0, too: what reads through a null pointer, or through a per-CPU variable without its CPU, would
+// find something there.
+func (k *Kernel) leaveTrampoline(ctx context.Context) error {
+	if k.FoundBy != ByTrampoline || k.Symbols == nil {
+		return nil
+	}
+	space, err := k.SpaceOf(ctx, k.lastingRoot(ctx).CR3)
+	if err != nil {
+		return ctx.Err() // damaged: the trampoline's are all there is
+	}
+	k.Space, k.Root = space, space.Root()
+	return nil
+}

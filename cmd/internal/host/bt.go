@@ -58,9 +58,13 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 	}
 	tasks, missing := tracer.pick(list, words)
 	out := bufio.NewWriter(w)
+	if len(tasks) == 0 && len(words) == 0 {
+		return errors.New("bt: neither what panicked nor what the CPUs ran can be told: memory is missing or damaged")
+	}
 	if len(tasks) == 0 && missing == nil && !asJSON {
 		fmt.Fprintln(out, "no such tasks")
 	}
+	lost := 0
 	for i, t := range tasks {
 		if i%stacksAhead == 0 {
 			tracer.readAhead(ctx, tasks[i:min(i+stacksAhead, len(tasks))])
@@ -68,6 +72,9 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 		b, err := tracer.trace(ctx, t)
 		if err != nil {
 			return cmp.Or(out.Flush(), fmt.Errorf("bt: after %d of %d tasks: %w", i, len(tasks), err))
+		}
+		if b.Lost != "" {
+			lost++
 		}
 		if asJSON {
 			err = json.NewEncoder(out).Encode(b)
@@ -87,6 +94,9 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 	var damage error
 	if slices.Contains(words, "all") || slices.Contains(words, "blocked") {
 		damage = listDamage("bt", list.Damage)
+	}
+	if lost > 0 && damage == nil && !m.live { // what runs has no registers to begin with
+		damage = fmt.Errorf("bt: %d of %d backtraces are not whole, for the reasons behind \"lost\"", lost, len(tasks))
 	}
 	return cmp.Or(out.Flush(), missing, damage)
 }

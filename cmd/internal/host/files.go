@@ -56,7 +56,8 @@ func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, erro
 	if open, told := s.files[name]; told {
 		return open(ctx)
 	}
-	if name == s.executable && name != "" {
+	// A client that connects again has the file from before, and asks only whether it is still there.
+	if main, err := s.ExecutableFile(ctx); err == nil && name == main && name != "" {
 		return openOnDisk(s.m.VmlinuxPath())
 	}
 	content, made := s.contents[name]

@@ -98,9 +98,8 @@ func (m *Machine) advise(err error, o *Options) error {
 		return err
 	}
 	var tips []string
-	if ram := m.Memory.Info().RAM; errors.Is(err, bridge.ErrNotRAM) && m.Memory.ramFrom == ramAllOfSource {
-		tips = append(tips, fmt.Sprintf("a source that is whole: this one ends at phys %#x, and the machine had memory beyond",
-			uint64(ram[len(ram)-1].End)))
+	if errors.Is(err, bridge.ErrNotRAM) && m.Memory.ramFrom == ramAllOfSource {
+		tips = append(tips, "a source that is whole: "+m.sourceIsShort())
 	}
 	if !m.Memory.Info().RAM.Known() {
 		tips = append(tips, "--ram FILE, the host's /proc/iomem, so that RAM can be looked through")
@@ -110,6 +109,12 @@ func (m *Machine) advise(err error, o *Options) error {
 	}
 	tips = append(tips, "--cr3 HEX, of any task of the host", "--vmcoreinfo HEX")
 	return fmt.Errorf("%w; try %s", err, strings.Join(tips, "; or "))
+}
+
+// sourceIsShort says that memory ends too early.
+func (m *Machine) sourceIsShort() string {
+	ram := m.Memory.Info().RAM
+	return fmt.Sprintf("it ends at phys %#x, and the machine had memory beyond", uint64(ram[len(ram)-1].End))
 }
 
 // learnRAM narrows the guard to what is RAM by the kernel's own list. Where that cannot be had, the guard stays as it
@@ -126,7 +131,11 @@ func (m *Machine) learnRAM(ctx context.Context) {
 	if err == nil {
 		err = m.Memory.guard.Narrow(ram)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, bridge.ErrNotRAM) && m.Memory.ramFrom == ramAllOfSource:
+		m.log.Warn("the source is not whole: "+m.sourceIsShort(), "such as", err)
+		return
+	case err != nil:
 		m.log.Warn("the kernel's own list of RAM is not believed", "why", err)
 		return
 	}

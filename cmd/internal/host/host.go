@@ -316,13 +316,17 @@ func (m *Machine) findCPUs(ctx context.Context) {
 }
 
 // explainedBy returns the machine as a debugger's vmlinux explains it, which found symbols at these addresses.
-func (m *Machine) explainedBy(ctx context.Context, found map[string]uint64) *Machine {
+func (m *Machine) explainedBy(ctx context.Context, found map[string]uint64) (*Machine, error) {
 	known, mem := *m, *m.Memory
-	known.Memory, known.Kernel = &mem, m.Kernel.WithSymbols(found)
+	known.Memory = &mem
+	var err error
+	if known.Kernel, err = m.Kernel.WithSymbols(ctx, found); err != nil {
+		return nil, err
+	}
 	known.learnRAM(ctx)
 	known.findCPUs(ctx)
 	known.files = linux.NewModuleFiles(known.release(ctx), m.moduleDirs)
-	return &known
+	return &known, nil
 }
 
 // Close closes the bridge.

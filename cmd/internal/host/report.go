@@ -92,7 +92,7 @@ func (m *Machine) nodeName(ctx context.Context) (string, error) {
 	}
 	addr, ok := m.Kernel.Addr("init_uts_ns")
 	if !ok {
-		return "", errors.New("the vmlinux has no symbol init_uts_ns")
+		return "", errors.New("the kernel has no symbol init_uts_ns")
 	}
 	return m.text(ctx, addr+f.Offset, int(min(f.Size, 256)))
 }
@@ -102,7 +102,7 @@ func (m *Machine) commandLine(ctx context.Context) (string, error) {
 	const most = 4096 // more than COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h)
 	addr, ok := m.Kernel.Addr("saved_command_line")
 	if !ok {
-		return "", errors.New("the vmlinux has no symbol saved_command_line")
+		return "", errors.New("the kernel has no symbol saved_command_line")
 	}
 	var p [8]byte
 	if _, err := m.Kernel.Space.ReadMemory(ctx, addr, p[:]); err != nil {

@@ -15,7 +15,7 @@ func TestReportOfLittle(t *testing.T) {
 	must(t, r.attachWithVmlinux(t).WriteReport(ctx, &got))
 	for _, want := range []string{
 		"kernel        Linux version 6.1 (test)\n", "build-id      cafebabe\n", "host          not known: ",
-		"command line  not known: the vmlinux has no symbol saved_command_line\n", "died          not known: ",
+		"command line  not known: the kernel has no symbol saved_command_line\n", "died          not known: ",
 		"up            not known: ", "taint         not known: ", "KASLR         0x1c000000 from 0xffffffff81000000\n",
 		"\nModules linked in: not known: ", "\nTasks: not known: ", "\nLog: not known: ",
 	} {

@@ -28,11 +28,9 @@ type session struct {
 
 	physical bool // addresses are physical
 
-	files map[string]fileOpener // that gdb was told of as libraries
-	// executable is what gdb was told that the main file is called, or empty.
-	executable string
-	contents   map[string][]byte // of the machine's files, as far as they were made
-	ahead      readAhead
+	files    map[string]fileOpener // that gdb was told of as libraries
+	contents map[string][]byte     // of the machine's files, as far as they were made
+	ahead    readAhead
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error
 	warned   bool // of distrust, in the log
@@ -234,11 +232,11 @@ func (s *session) ExecutableFile(ctx context.Context) (string, error) {
 	if s.m.Process != "" || s.m.VmlinuxPath() == "" {
 		return "", nil
 	}
-	s.executable = "/vmlinux"
+	name := "/vmlinux"
 	if release := s.m.release(ctx); release != "" {
-		s.executable += "-" + filepath.Base(release)
+		name += "-" + filepath.Base(release)
 	}
-	return s.executable, nil
+	return name, nil
 }
 
 // WantedSymbols asks gdb where it believes some parts of the kernel to be: that tells which file the user has loaded. Where
@@ -273,7 +271,11 @@ func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) er
 		s.distrust = fmt.Errorf("whether the debugger's vmlinux fits could not be found out: %w; connect again", misfit)
 	}
 	if s.distrust == nil && isKernel && s.m.Kernel.Symbols == nil && s.m.Process == "" {
-		s.forget(ctx, s.m.explainedBy(ctx, found))
+		known, err := s.m.explainedBy(ctx, found)
+		if err != nil {
+			return err
+		}
+		s.forget(ctx, known)
 	}
 	return nil
 }
