@@ -389,6 +389,8 @@ func (h *host) wasDoing(t *testing.T, tr *trace) {
 		t.Errorf("CPU %d was not stopped: %s", tr.CPU, names)
 	case strings.HasPrefix(names[strings.LastIndex(names, " ")+1:], "ret_from_fork"):
 		t.Logf("CPU %d happened to run the kernel's %s: %s", tr.CPU, tr.Comm, names)
+	case tr.Comm == "init" && strings.HasSuffix(names, " entry_SYSCALL_64_after_hwframe"):
+		t.Logf("CPU %d happened to run another thread of what brought the panic: %s", tr.CPU, names)
 	case h.config.Other == "user":
 		h.spun(t, tr)
 	case !strings.Contains(names, " do_idle ") || !strings.HasPrefix(tr.Comm, "swapper/"):
