@@ -75,8 +75,9 @@ func lldbWithoutVmlinux(t *testing.T, h *host) {
 	}
 }
 
-// lldbFunction is the function of a frame, but for those that stand for what was saved where something was interrupted.
-var lldbFunction = regexp.MustCompile("(?m)^.* frame #\\d+: \\S+ \\S+`([^\\s(\\[]+)")
+// lldbFunction is the kernel's function of a frame, but for those that stand for what was saved where something was interrupted.
+// lldb moves per-CPU variables with the rest, to where programs may lie.
+var lldbFunction = regexp.MustCompile("(?m)^.* frame #\\d+: 0xffff\\S+ \\S+`([^\\s(\\[]+)")
 
 // gdbThread is the number of a task's thread in gdb: an idle task has that of its CPU.
 func gdbThread(tr *trace) int {
