@@ -75,19 +75,8 @@ func readSymtab(f *elf.File) ([]Symbol, error) {
 }
 
 func elfBuildID(f *elf.File) ([]byte, error) {
-	for _, s := range f.Sections {
-		if s.Type != elf.SHT_NOTE {
-			continue
-		}
-		notes, err := s.Data()
-		if err != nil {
-			return nil, fmt.Errorf("section %s: %w", s.Name, err)
-		}
-		if id := BuildID(notes); id != nil {
-			return id, nil
-		}
-	}
-	return nil, nil
+	_, notes, err := buildNotes(f)
+	return BuildID(notes), err
 }
 
 // ReadNotes returns the ELF notes of a file, among which is its build-id, and their link address. It reads nothing else of
@@ -98,16 +87,29 @@ func ReadNotes(path string) (addr uint64, notes []byte, err error) {
 		return 0, nil, err
 	}
 	defer f.Close()
+	addr, notes, err = buildNotes(f)
+	switch {
+	case err != nil:
+		return 0, nil, fmt.Errorf("%s: %w", path, err)
+	case notes == nil:
+		return 0, nil, fmt.Errorf("%s: has no build-id", path)
+	}
+	return addr, notes, nil
+}
+
+// buildNotes returns the section of notes that has the build-id; nil if there is none.
+func buildNotes(f *elf.File) (addr uint64, notes []byte, err error) {
 	for _, s := range f.Sections {
 		if s.Type != elf.SHT_NOTE {
 			continue
 		}
-		if notes, err = s.Data(); err != nil {
-			return 0, nil, fmt.Errorf("%s: section %s: %w", path, s.Name, err)
+		notes, err := s.Data()
+		if err != nil {
+			return 0, nil, fmt.Errorf("section %s: %w", s.Name, err)
 		}
 		if BuildID(notes) != nil {
 			return s.Addr, notes, nil
 		}
 	}
-	return 0, nil, fmt.Errorf("%s: has no build-id", path)
+	return 0, nil, nil
 }

@@ -207,7 +207,7 @@ func (t *nameTable) decode() *Kallsyms {
 			} else {
 				at = t.tokens.start // the rest of the block cannot be told
 			}
-			if len(text)-from > mostName || !isPrintable(text[from:]) {
+			if len(text)-from > mostName || !Printable(text[from:]) {
 				text = text[:from]
 			}
 			if len(text) > from {
@@ -232,15 +232,6 @@ func (t *nameTable) expand(to, name []byte) []byte {
 		to = append(to, t.tokens.text[c]...)
 	}
 	return to
-}
-
-func isPrintable(p []byte) bool {
-	for _, c := range p {
-		if c <= ' ' || c > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 // setType takes what a letter of nm tells.

@@ -20,6 +20,16 @@ type Symbol struct {
 	Local bool   // known in its own source file alone
 }
 
+// Printable reports whether p is plain ASCII without spaces, as the names of symbols are.
+func Printable(p []byte) bool {
+	for _, c := range p {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 // Table finds symbols by name and by address. It is immutable and safe for concurrent use. A kernel has more than a
 // hundred thousand symbols, of which most sessions ask for a few: either index is made when it is first needed.
 type Table struct {

@@ -30,8 +30,8 @@ var imageSections = []imageSection{
 func (t *OwnTables) sections() []elfsynth.Section {
 	var found []elfsynth.Section
 	for _, s := range imageSections {
-		start, ok1 := t.names.Lookup(s.start)
-		stop, ok2 := t.names.Lookup(s.stop)
+		start, ok1 := t.k.Symbols.Lookup(s.start)
+		stop, ok2 := t.k.Symbols.Lookup(s.stop)
 		if ok1 && ok2 && start.Addr < stop.Addr {
 			found = append(found, elfsynth.Section{
 				Name: s.name, Addr: start.Addr, Size: stop.Addr - start.Addr, Write: s.write, Exec: s.exec,
@@ -63,6 +63,6 @@ func (t *OwnTables) sections() []elfsynth.Section {
 }
 
 func (t *OwnTables) gapHasSymbols(from, to uint64) bool {
-	next := t.names.Next(from - 1)
+	next := t.k.Symbols.Next(from - 1)
 	return next != 0 && next < to
 }

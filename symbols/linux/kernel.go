@@ -96,13 +96,15 @@ func textOf(vmlinux *symbols.Table) (uint64, error) {
 	return text.Addr, nil
 }
 
+// mostNotes bounds the kernel's ELF notes, in bytes; kernels have some 500.
+const mostNotes = 64 << 10
+
 // checkBuildID compares the build-id in memory with that of the vmlinux. Only the notes can tell: the kernel patches its
 // text and relocates its data as it boots.
 func (k *Kernel) checkBuildID(ctx context.Context) error {
-	const most = 64 << 10 // bytes of notes; kernels have some 500
 	start, ok1 := k.Addr("__start_notes")
 	stop, ok2 := k.Addr("__stop_notes")
-	if !ok1 || !ok2 || stop < start || stop-start > most || len(k.Symbols.BuildID) == 0 {
+	if !ok1 || !ok2 || stop < start || stop-start > mostNotes || len(k.Symbols.BuildID) == 0 {
 		return fmt.Errorf("%w, or not a vmlinux at all: it has no build-id", ErrOtherKernel)
 	}
 	notes := make([]byte, stop-start)

@@ -208,20 +208,10 @@ func (f *moduleFinder) nodeName(node uint64) string {
 func (f *moduleFinder) implausible(r record) error {
 	name := f.f.Name.bytes(r)
 	end := bytes.IndexByte(name, 0)
-	if end <= 0 || !printable(name[:end]) || f.f.State.uint(r) > uint64(ModuleUnformed) {
+	if end <= 0 || !symbols.Printable(name[:end]) || f.f.State.uint(r) > uint64(ModuleUnformed) {
 		return fmt.Errorf("there is no module there (name %q, state %d)", name[:max(end, 0)], f.f.State.uint(r))
 	}
 	return nil
-}
-
-// printable reports whether p is plain ASCII without spaces.
-func printable(p []byte) bool {
-	for _, c := range p {
-		if c <= ' ' || c > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 func (f *moduleFinder) module(addr uint64, r record) *Module {

@@ -100,7 +100,7 @@ func (m *Module) readSections(ctx context.Context) ([]ModuleSection, error) {
 	}
 	for i := range sections {
 		text, _, ended := strings.Cut(string(names[i].Buf[:names[i].N]), "\x00")
-		if !ended || text == "" || !printable([]byte(text)) {
+		if !ended || text == "" || !symbols.Printable([]byte(text)) {
 			return nil, fmt.Errorf("the name of number %d is damaged (%q at %#x)", i, text, names[i].VA)
 		}
 		sections[i].Name = text

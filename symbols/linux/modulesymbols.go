@@ -152,7 +152,7 @@ func (t *moduleKallsyms) symbol(i int) (symbols.Symbol, error) {
 	}
 	text := t.strtab[name:min(uint64(len(t.strtab)), uint64(name)+mostSymbolName)]
 	end := slices.Index(text, 0)
-	if end < 0 || !printable(text[:end]) {
+	if end < 0 || !symbols.Printable(text[:end]) {
 		return symbols.Symbol{}, fmt.Errorf("its name is damaged")
 	}
 	isFunc, isLocal := elf.ST_TYPE(info) == elf.STT_FUNC, elf.ST_BIND(info) == elf.STB_LOCAL

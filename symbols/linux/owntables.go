@@ -21,10 +21,9 @@ type OwnTables struct {
 	// Damage tells why names are missing.
 	Damage []error
 
-	k       *Kernel
+	k       *Kernel // by these names
 	image   *image
 	symbols []symbols.Symbol
-	names   *symbols.Table
 }
 
 // OwnTables reads the names, from the place that VMCOREINFO tells or, if that is nil or leads nowhere, out of all the kernel's
@@ -79,7 +78,7 @@ func (k *Kernel) tablesIn(ctx context.Context, r mmu.Range, progress func(done, 
 		}
 		return nil, err
 	}
-	t := &OwnTables{k: k, image: img, symbols: slices.Concat(found.Symbols, found.Own)}
+	t := &OwnTables{image: img, symbols: slices.Concat(found.Symbols, found.Own)}
 	if found.Lost > 0 {
 		t.Damage = append(t.Damage, fmt.Errorf("kallsyms: %d of %d symbols are lost: memory is damaged", found.Lost,
 			found.Lost+len(found.Symbols)))
@@ -89,14 +88,15 @@ func (k *Kernel) tablesIn(ctx context.Context, r mmu.Range, progress func(done, 
 			s.Addr -= k.Slide
 		}
 	}
-	notes := t.notes(ctx, symbols.NewTable(t.symbols, nil))
-	t.BuildID = symbols.BuildID(notes.Data)
-	t.names = symbols.NewTable(t.symbols, t.BuildID)
+	names := symbols.NewTable(t.symbols, nil)
+	t.k = &Kernel{Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: names, m: k.m}
+	t.BuildID = symbols.BuildID(t.notes(ctx).Data)
+	names.BuildID = t.BuildID
 	return t, nil
 }
 
 // Names are the kernel's symbols.
-func (t *OwnTables) Names() *symbols.Table { return t.names }
+func (t *OwnTables) Names() *symbols.Table { return t.k.Symbols }
 
 // image is a stretch of the kernel's image, with zeros for what could not be read.
 type image struct {
@@ -164,18 +164,10 @@ func (k *Kernel) readImage(ctx context.Context, r mmu.Range, progress func(done,
 	return img, nil
 }
 
-// at returns size bytes from a run-time address on, if they lie in the image and could be read.
-func (img *image) at(addr, size uint64) ([]byte, error) {
-	if addr < img.base || size > uint64(len(img.data)) || addr-img.base > uint64(len(img.data))-size {
-		return nil, fmt.Errorf("%d bytes at %#x are no read-only data", size, addr)
-	}
-	return img.part(int(addr-img.base), int(size))
-}
-
 // Program reads the rest, and returns all of it. What could not be had is told by the errors.
 func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, error) {
 	p := &elfsynth.Program{
-		Name: "vmlinux", LoadOffset: imageBase, Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(ctx, t.names),
+		Name: "vmlinux", LoadOffset: imageBase, Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(ctx),
 		Globals: elfsynth.KernelGlobals(),
 	}
 	missing := t.Damage
@@ -189,52 +181,26 @@ func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, er
 	return p, missing, ctx.Err()
 }
 
-// blob returns what lies between two symbols.
-func (t *OwnTables) blob(ctx context.Context, from, to string, most uint64) (elfsynth.Blob, error) {
-	start, ok1 := t.names.Lookup(from)
-	stop, ok2 := t.names.Lookup(to)
-	switch {
-	case !ok1 || !ok2:
-		return elfsynth.Blob{}, fmt.Errorf("the kernel has no symbols %s and %s", from, to)
-	case stop.Addr < start.Addr || stop.Addr-start.Addr > most:
-		return elfsynth.Blob{}, fmt.Errorf("%s..%s: damaged", from, to)
-	}
-	b := elfsynth.Blob{Addr: start.Addr}
-	size := stop.Addr - start.Addr
-	var err error
-	if b.Data, err = t.image.at(start.Addr+t.k.Slide, size); err == nil {
-		return b, nil
-	}
-	b.Data = make([]byte, size)
-	if _, err = t.k.Space.ReadMemory(ctx, start.Addr+t.k.Slide, b.Data); err != nil {
+// between returns what lies between two symbols.
+func (t *OwnTables) between(ctx context.Context, from, to string, most uint64) (elfsynth.Blob, error) {
+	data, at, err := t.k.readBetween(ctx, from, to, most)
+	if err != nil {
 		return elfsynth.Blob{}, err
 	}
-	return b, nil
+	return elfsynth.Blob{Addr: at - t.k.Slide, Data: data}, nil
 }
 
 // notes returns the kernel's ELF notes, or nothing.
-func (t *OwnTables) notes(ctx context.Context, names *symbols.Table) elfsynth.Blob {
-	const most = 64 << 10
-	start, ok1 := names.Lookup("__start_notes")
-	stop, ok2 := names.Lookup("__stop_notes")
-	if !ok1 || !ok2 || stop.Addr < start.Addr || stop.Addr-start.Addr > most {
-		return elfsynth.Blob{}
-	}
-	data, err := t.image.at(start.Addr+t.k.Slide, stop.Addr-start.Addr)
-	if err != nil {
-		data = make([]byte, stop.Addr-start.Addr)
-		if _, err := t.k.Space.ReadMemory(ctx, start.Addr+t.k.Slide, data); err != nil {
-			return elfsynth.Blob{}
-		}
-	}
-	return elfsynth.Blob{Addr: start.Addr, Data: data}
+func (t *OwnTables) notes(ctx context.Context) elfsynth.Blob {
+	b, _ := t.between(ctx, "__start_notes", "__stop_notes", mostNotes)
+	return b
 }
 
 // types returns the kernel's BTF. Kernels that know no names of data (without CONFIG_KALLSYMS_ALL) do not tell where it is,
 // but it looks like nothing else.
 func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
 	const most = 64 << 20 // bytes; kernels have some 5 MB
-	b, err := t.blob(ctx, "__start_BTF", "__stop_BTF", most)
+	b, err := t.between(ctx, "__start_BTF", "__stop_BTF", most)
 	if err == nil {
 		return b, nil
 	}
@@ -258,24 +224,11 @@ func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
 
 // frames returns the kernel's ORC tables. Those of which a part is gone come with an error.
 func (t *OwnTables) frames(ctx context.Context) (*elfsynth.ORC, error) {
-	const most = 64 << 20 // bytes; kernels have some 5 MB
-	ips, err := t.blob(ctx, "__start_orc_unwind_ip", "__stop_orc_unwind_ip", most)
+	orc, err := t.k.orcTables(ctx)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := t.blob(ctx, "__start_orc_unwind", "__stop_orc_unwind", most)
-	if err != nil {
-		return nil, err
-	}
-	header, err := t.blob(ctx, "__start_orc_header", "__stop_orc_header", 1<<10)
-	if err != nil {
-		header = elfsynth.Blob{} // as before Linux 6.4
-	}
-	format, err := symbols.ORCFormatOf(header.Data, entries.Data)
-	if err != nil {
-		return nil, err
-	}
-	return &elfsynth.ORC{IPs: ips, Entries: entries, Header: header, Format: format}, zeroPages(entries.Data)
+	return orc, zeroPages(orc.Entries.Data)
 }
 
 // zeroPages complains of whole pages of zeros, which no table has: dumps hold them in place of what was not kept.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"physgdb/symbols"
+	"physgdb/symbols/elfsynth"
 )
 
 // Frame is one function that had not returned.
@@ -271,26 +272,36 @@ func (k *Kernel) unwindTable(ctx context.Context) (symbols.Unwinder, error) {
 	})
 }
 
-// readORC reads the kernel's ORC tables out of memory (arch/x86/kernel/unwind_orc.c).
 func (k *Kernel) readORC(ctx context.Context) (symbols.Unwinder, error) {
+	t, err := k.orcTables(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("no unwind tables: %w", err)
+	}
+	return symbols.NewORC(t.IPs.Addr, t.IPs.Data, t.Entries.Data, t.Format)
+}
+
+// orcTables reads the kernel's ORC tables out of memory (arch/x86/kernel/unwind_orc.c). Addresses are link addresses.
+func (k *Kernel) orcTables(ctx context.Context) (*elfsynth.ORC, error) {
 	const most = 64 << 20 // bytes of one table; kernels have some 3 MB
-	ips, at, err := k.readBetween(ctx, "__start_orc_unwind_ip", "__stop_orc_unwind_ip", most)
-	if err != nil {
-		return nil, fmt.Errorf("no unwind tables: %w", err)
+	t := &elfsynth.ORC{}
+	for _, part := range []struct {
+		name     string
+		to       *elfsynth.Blob
+		optional bool
+	}{
+		{"unwind_ip", &t.IPs, false}, {"unwind", &t.Entries, false}, {"header", &t.Header, true}, // that one since Linux 6.4
+	} {
+		data, at, err := k.readBetween(ctx, "__start_orc_"+part.name, "__stop_orc_"+part.name, most)
+		switch {
+		case err == nil:
+			*part.to = elfsynth.Blob{Addr: at - k.Slide, Data: data}
+		case !part.optional:
+			return nil, err
+		}
 	}
-	entries, _, err := k.readBetween(ctx, "__start_orc_unwind", "__stop_orc_unwind", most)
-	if err != nil {
-		return nil, fmt.Errorf("no unwind tables: %w", err)
-	}
-	header, _, err := k.readBetween(ctx, "__start_orc_header", "__stop_orc_header", 1<<10)
-	if err != nil {
-		header = nil // as before Linux 6.4
-	}
-	format, err := symbols.ORCFormatOf(header, entries)
-	if err != nil {
-		return nil, err
-	}
-	return symbols.NewORC(at-k.Slide, ips, entries, format)
+	var err error
+	t.Format, err = symbols.ORCFormatOf(t.Header.Data, t.Entries.Data)
+	return t, err
 }
 
 // readBetween reads what lies between two symbols, and tells where that is.
