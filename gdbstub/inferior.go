@@ -98,7 +98,7 @@ func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
 		return nil, err
 	}
 	ready := func(context.Context) (Target, error) { return target, nil }
-	w, can, err := startWorker(ctx, ready, s.opt.Deadline, s.machine.worker.running)
+	w, can, err := startWorker(ctx, s.log.log, ready, s.opt.Deadline, s.machine.worker.running)
 	if err != nil {
 		return nil, err
 	}

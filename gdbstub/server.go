@@ -43,7 +43,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, running *sync.WaitGro
 	defer conn.Close()
 
 	log := s.opt.Logger.With("client", peer(conn))
-	w, can, err := startWorker(ctx, s.open, s.opt.Deadline, running)
+	w, can, err := startWorker(ctx, log, s.open, s.opt.Deadline, running)
 	if err != nil {
 		refuse(conn, s.opt.Deadline, err.Error())
 		return err

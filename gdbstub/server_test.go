@@ -80,6 +80,7 @@ func TestAClientIsToldWhyThereIsNoTarget(t *testing.T) {
 	for name, opener := range map[string]gdbstub.Opener{
 		"an error":       func(context.Context) (gdbstub.Target, error) { return nil, errBroken },
 		"nothing at all": func(context.Context) (gdbstub.Target, error) { return nil, nil },
+		"a fault":        func(context.Context) (gdbstub.Target, error) { panic(errBroken) },
 		"no answer": func(ctx context.Context) (gdbstub.Target, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()

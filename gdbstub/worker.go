@@ -7,14 +7,17 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // Opener makes the Target of one connection.
 type Opener func(ctx context.Context) (Target, error)
 
 // worker is the goroutine that owns a Target: it opens it, makes every call and closes it. A call that does not end
-// in time keeps only the worker, not the connection.
+// in time keeps only the worker, not the connection; one that panics fails, and that is all.
 type worker struct {
+	log      hclog.Logger
 	deadline time.Duration
 	jobs     chan func(Target)
 	done     chan error      // receives the result of closing, then is closed
@@ -35,9 +38,9 @@ var errStillRunning = errors.New("close target: a call is still running")
 
 // startWorker opens a Target and reports what it can do. If that fails, or takes longer than deadline, it returns an
 // error; the worker has then ended or will end as soon as open returns. The worker counts in running until it ends.
-func startWorker(ctx context.Context, open Opener, deadline time.Duration, running *sync.WaitGroup) (
+func startWorker(ctx context.Context, log hclog.Logger, open Opener, deadline time.Duration, running *sync.WaitGroup) (
 	*worker, abilities, error) {
-	w := &worker{deadline: deadline, jobs: make(chan func(Target)), done: make(chan error, 1), running: running}
+	w := &worker{log: log, deadline: deadline, jobs: make(chan func(Target)), done: make(chan error, 1), running: running}
 	openCtx, cancel := context.WithTimeout(ctx, softDeadline(deadline))
 	defer cancel()
 	opened := make(chan outcome[abilities], 1)
@@ -63,7 +66,7 @@ func startWorker(ctx context.Context, open Opener, deadline time.Duration, runni
 // run is the worker's goroutine. It ends when jobs is closed and the call at hand has returned.
 func (w *worker) run(ctx context.Context, open Opener, opened chan<- outcome[abilities]) {
 	defer close(w.done)
-	target, err := open(ctx)
+	target, err := contained(w, func() (Target, error) { return open(ctx) })
 	if err == nil && target == nil {
 		err = errNoTarget
 	}
@@ -75,7 +78,20 @@ func (w *worker) run(ctx context.Context, open Opener, opened chan<- outcome[abi
 	for job := range w.jobs {
 		job(target)
 	}
-	w.done <- closeTarget(target)
+	_, err = contained(w, func() (struct{}, error) { return struct{}{}, closeTarget(target) })
+	w.done <- err
+}
+
+// contained makes the panic of a call its error, and logs where it was: a fault that the memory of one machine brings to
+// light shall not end the sessions of all who look at it.
+func contained[T any](w *worker, call func() (T, error)) (value T, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			w.log.Error("a fault of this program; please report it", "fault", fault, "stack", hclog.Stacktrace())
+			err = fmt.Errorf("a fault of the stub, which has logged it: %v", fault)
+		}
+	}()
+	return call()
 }
 
 // release lets the worker close the Target as soon as no call is running. Nobody may ask any more.
@@ -148,7 +164,7 @@ func submit[T any](ctx context.Context, w *worker, callCtx context.Context, late
 	call func(context.Context, Target) (T, error)) (<-chan outcome[T], error) {
 	result := make(chan outcome[T], 1)
 	job := func(target Target) {
-		value, err := call(callCtx, target)
+		value, err := contained(w, func() (T, error) { return call(callCtx, target) })
 		result <- outcome[T]{value, err}
 	}
 	select {
