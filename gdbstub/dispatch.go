@@ -74,6 +74,8 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 		return s.threadExtraInfo(ctx, args)
 	case threadStop:
 		return s.threadStopInfo(ctx, args)
+	case "jThreadsInfo":
+		return s.threadsInfo(ctx)
 
 	case "QThreadSuffixSupported":
 		return s.extension(&s.client.threadSuffix)
@@ -121,7 +123,7 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 // threadStop is a packet whose name runs into the number of a thread, in hex.
 const threadStop = "qThreadStopInfo"
 
-// splitName splits a packet into its name and what follows. A packet that starts with q, Q or v has a word for a
+// splitName splits a packet into its name and what follows. A packet that starts with q, Q, v or j has a word for a
 // name; all others have one character.
 func splitName(packet []byte) (name string, args []byte) {
 	if len(packet) == 0 {
@@ -131,7 +133,7 @@ func splitName(packet []byte) (name string, args []byte) {
 		return threadStop, rest
 	}
 	end := 1
-	if bytes.IndexByte([]byte("qQv"), packet[0]) >= 0 {
+	if bytes.IndexByte([]byte("qQvj"), packet[0]) >= 0 {
 		for end < len(packet) && isLetter(packet[end]) {
 			end++
 		}

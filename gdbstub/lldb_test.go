@@ -47,6 +47,12 @@ func TestLldbPackets(t *testing.T) {
 			{"qThreadStopInfo", []string{"E01;" + hexed("there is no such thread")}},
 			{"qThreadStopInfox", []string{"E01;" + hexed("there is no such thread")}},
 		},
+		"all of them are told of at once": {
+			{"jThreadsInfo", []string{strings.ReplaceAll(`[{"tid":1,"name":"swapper/0","reason":"none","registers":{"0":"8877665544332211",`+
+				`"16":"0000009dffffffff","17":"46020000","44":"0010000000000000","7":"0000000000c9ffff"}},`+
+				`{"tid":2,"name":"bash","reason":"none","registers":{"16":"1000009dffffffff","7":"1000000000c9ffff"}},`+
+				`{"tid":31,"name":"a\u003cb\u003e\u0026\"c?","reason":"none"}]`, "}", "}]")}},
+		},
 		"a register packet names its thread": {
 			{"p10;thread:0001;", []string{"0000009dffffffff"}}, {"p10;thread:0002;", []string{"1000009dffffffff"}},
 			{"p10;thread:2;", []string{"1000009dffffffff"}}, {"p10", []string{"0000009dffffffff"}},
