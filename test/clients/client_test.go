@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"testing"
 	"time"
 )
 
@@ -9,13 +10,13 @@ import (
 type client interface {
 	// name says which it is, with its version.
 	name() string
-	// start starts one with the machine's vmlinux, connected to nothing.
+	// start starts one with the kernel's file, connected to nothing.
 	start(ctx context.Context, m *machine) (driver, error)
 }
 
 // driver is a debugger that runs.
 type driver interface {
-	// do does an action of the rows: on the machine, or, if there is none but its vmlinux, as much of it as makes sense.
+	// do does an action of the rows: on the machine, or, if there is none but its files, as much of it as makes sense.
 	do(ctx context.Context, action string) (outcome, error)
 	// stop ends the debugger and returns what was typed and answered.
 	stop(ctx context.Context) (transcript string, err error)
@@ -28,14 +29,34 @@ type outcome struct {
 	took  time.Duration
 }
 
-// machine is a dead machine behind a stub, or nothing but the vmlinux of one: what a client can do by itself.
+// machine is a dead machine behind a stub, or nothing but the files of one: what a client can do by itself.
 type machine struct {
 	*witness
-	tap *tap // on the way to the stub; nil for none
+	files
+	stub string // HOST:PORT
+	tap  *tap   // on the way to the stub; nil for none
+}
+
+// tapped is the machine with a tap of its own on the way to it.
+func (m *machine) tapped(t testing.TB) *machine {
+	return &machine{m.witness, m.files, m.stub, startTap(t, m.stub)}
 }
 
 // alone is the same without the machine.
-func (m *machine) alone() *machine { return &machine{m.witness, nil} }
+func (m *machine) alone() *machine { return &machine{witness: m.witness, files: m.files} }
+
+// replayed is the same behind a stub that says at once what this one has said.
+func (m *machine) replayed(t testing.TB) *machine {
+	return (&machine{m.witness, m.files, m.tap.replayed().start(t), nil}).tapped(t)
+}
+
+// begin is the file with which a client begins that asks a stub for files: "" if it will get one.
+func (m *machine) begin() string {
+	if m.made && m.tap != nil {
+		return ""
+	}
+	return m.kernel
+}
 
 // address is where clients connect to, HOST:PORT, or "" for nowhere.
 func (m *machine) address() string {

@@ -27,7 +27,7 @@ func gdbVersion() string {
 }
 
 func (gdbCLI) start(ctx context.Context, m *machine) (driver, error) {
-	gdb, err := session.InteractiveGDB(ctx, m.vmlinux)
+	gdb, err := session.InteractiveGDB(ctx, m.begin())
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +70,12 @@ func (m *machine) gdbRecipes() map[string]recipe {
 	}
 }
 
-// scopes has gdb find the functions, arguments and lines that a backtrace shows, by names, since it has no stack.
+// scopes has gdb find the functions, arguments and lines that a backtrace shows, by names, since it has no stack. A file made of
+// memory has none.
 func (m *machine) scopes() []string {
+	if m.made {
+		return nil
+	}
 	var commands []string
 	for _, f := range m.guest.Facts.Frames {
 		if at, known := m.linked[f.Function]; known {

@@ -27,7 +27,7 @@ func lldbVersion() string {
 }
 
 func (lldbCLI) start(ctx context.Context, m *machine) (driver, error) {
-	lldb, err := session.StartLLDB(ctx, m.vmlinux)
+	lldb, err := session.StartLLDB(ctx, m.kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -36,11 +36,14 @@ func (lldbCLI) start(ctx context.Context, m *machine) (driver, error) {
 
 // lldbModule is the command by which lldb learns of a module, and lldbSection the one that tells it where that is, which it
 // forgets when it detaches.
-func (m *machine) lldbModule() string { return "target modules add " + m.guest.Kernel.Trouble }
+func (m *machine) lldbModule() string { return "target modules add " + m.module }
 
 func (m *machine) lldbSection() string {
-	return fmt.Sprintf("target modules load --file %s .text %#x", filepath.Base(m.guest.Kernel.Trouble),
-		m.guest.Facts.ModuleSections["trouble"][".text"])
+	where := fmt.Sprintf(".text %#x", m.guest.Facts.ModuleSections["trouble"][".text"])
+	if m.made {
+		where = "--slide 0"
+	}
+	return fmt.Sprintf("target modules load --file %s %s", filepath.Base(m.module), where)
 }
 
 // lldbProbe shows that the prompt works.
@@ -63,7 +66,7 @@ func (m *machine) lldbRecipes() map[string]recipe {
 		showCR3:     only("register read cr3"),
 		setCR3: only(fmt.Sprintf("register write cr3 %#x", m.guest.Facts.ClockCR3), fmt.Sprintf("x/gx %#x", m.clockVar),
 			"process plugin packet monitor cr3 threads"),
-		ofModule:   only("p &oops_inner"),
+		ofModule:   only("disassemble -n oops_inner -c 1"), // without debug information p does not know its type
 		resume:     only("continue", lldbProbe),
 		step:       only("next", lldbProbe),
 		breakpoint: only("breakpoint set -n vfs_read", "continue", "breakpoint delete -f", lldbProbe),
@@ -144,7 +147,7 @@ func (lldbAdapter) start(_ context.Context, m *machine) (driver, error) {
 func (m *machine) vscodeRecipes() adapterRecipes {
 	actions := dapActions()
 	lldb := m.lldbRecipes()
-	for _, action := range []string{printing, disassembly, finding, showCR3, setCR3, setVar, unmapped} { // as at the prompt
+	for _, action := range []string{printing, disassembly, finding, showCR3, setCR3, ofModule, setVar, unmapped} { // as at the prompt
 		for _, command := range lldb[action].with {
 			actions[action] = append(actions[action], typed("`"+command))
 		}
@@ -152,7 +155,6 @@ func (m *machine) vscodeRecipes() adapterRecipes {
 	works := typed("`" + lldbProbe)
 	for action, requests := range map[string][]request{
 		relocated:  {evaluate("&init_task"), evaluate("vfs_read"), typed("`x/s &linux_banner")},
-		ofModule:   {evaluate("&oops_inner")},
 		resume:     {{dapContinue, nil}, works},
 		step:       {{dapNext, nil}, works},
 		breakpoint: {functionBreakpoints("vfs_read"), {dapContinue, nil}, functionBreakpoints(), works},
@@ -160,7 +162,7 @@ func (m *machine) vscodeRecipes() adapterRecipes {
 	} {
 		actions[action] = requests
 	}
-	commands := []string{"target create " + m.vmlinux, "gdb-remote " + m.address()}
+	commands := []string{"target create " + m.kernel, "gdb-remote " + m.address()}
 	if m.guest.Facts.OopsRIP != nil { // it died in the module
 		commands = append(commands, m.lldbModule(), m.lldbSection())
 	}

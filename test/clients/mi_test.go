@@ -21,7 +21,7 @@ func (gdbMI) start(ctx context.Context, m *machine) (driver, error) {
 		return nil, err
 	}
 	d := &miDriver{machine: m, gdb: gdb, recipes: m.miRecipes()}
-	for _, command := range miStart(m.vmlinux) {
+	for _, command := range miStart(m.kernel) {
 		if _, err := d.send(ctx, command); err != nil {
 			return nil, err
 		}

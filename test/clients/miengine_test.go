@@ -122,7 +122,7 @@ func (e *engine) works(r *rig) {
 // TestMIEngine goes through what VS Code's cppdbg does in a session, launched and attached, and what a person has it do.
 func TestMIEngine(t *testing.T) {
 	r := ready(t)
-	address := r.serve(t, r.dead)
+	address := r.serve(t, r.dead, debugFiles)
 	t.Run("launch", func(t *testing.T) { launched(t, r, address) })
 	t.Run("attach", func(t *testing.T) { attached(t, r, address) })
 	t.Run("kill", func(t *testing.T) { killed(t, r, address) })

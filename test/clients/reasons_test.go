@@ -1,10 +1,16 @@
 package clients
 
+// place is where a cell is: a client's column in the table of a kit.
+type place struct {
+	kit    string
+	client client
+}
+
 // reasons are why a client cannot do an action: what the client lacks, in a sentence. A cell without one must pass; one
 // that has one must not.
-var reasons = map[client]map[string]string{
-	lldbCLI{}:     {backtrace: lldbSkipsCaller},
-	lldbAdapter{}: {backtrace: lldbSkipsCaller},
+var reasons = map[place]map[string]string{
+	{debugFiles.name, lldbCLI{}}:     {backtrace: lldbSkipsCaller},
+	{debugFiles.name, lldbAdapter{}}: {backtrace: lldbSkipsCaller},
 }
 
 // lldbSkipsCaller is what lldb does where a machine died in a module (UnwindAssembly-x86 of LLVM: a call of the instruction

@@ -6,22 +6,26 @@ import (
 	"testing"
 )
 
-// replay is a stub that answers at once what another has answered: what a client takes for a long conversation by itself.
-type replay map[string][]byte // by the thread that was selected and the request
+// replay is a stub that answers at once what another has answered: what a client takes for a long conversation by itself. It
+// has the answers to a request in their order, by the thread that was selected and the request.
+type replay map[string][][]byte
 
-// replayed are the answers that a tap has heard. To a request asked twice it is the later one.
+// replayed are the answers that a tap has heard.
 func (t *tap) replayed() replay {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	answers := replay{}
 	var asked asking
 	for _, c := range t.heard {
-		if c.fromStub {
-			answers[asked.key] = append(answers[asked.key], c.bytes...)
+		if !c.fromStub {
+			for _, key := range asked.hear(c.bytes) {
+				answers[key] = append(answers[key], nil)
+			}
 			continue
 		}
-		for _, key := range asked.hear(c.bytes) {
-			answers[key] = nil
+		if all := answers[asked.key]; all != nil {
+			last := len(all) - 1
+			all[last] = append(all[last], c.bytes...)
 		}
 	}
 	return answers
@@ -53,10 +57,12 @@ func (r replay) start(t testing.TB) string {
 	return listen(t, r.answer)
 }
 
-// answer goes on until the client is gone. A request that the other stub did not hear is one that it does not know.
+// answer goes on until the client is gone. A request that the other stub did not hear is one that it does not know; one that
+// it has heard less often gets the last answer again.
 func (r replay) answer(conn net.Conn) {
 	defer conn.Close()
 	var asked asking
+	answered := map[string]int{}
 	buf := make([]byte, 1<<16)
 	for {
 		n, err := conn.Read(buf)
@@ -64,10 +70,11 @@ func (r replay) answer(conn net.Conn) {
 			return
 		}
 		for _, key := range asked.hear(buf[:n]) {
-			answer, known := r[key]
-			if !known {
-				answer = []byte("$#00")
+			answer := []byte("$#00")
+			if all := r[key]; all != nil {
+				answer = all[min(answered[key], len(all)-1)]
 			}
+			answered[key]++
 			if _, err := conn.Write(answer); err != nil {
 				return
 			}

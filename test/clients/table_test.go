@@ -20,27 +20,31 @@ func (c cell) excess() time.Duration { return min(c.took-c.alone, c.waited) }
 
 // column is a client with its cells, by action.
 type column struct {
+	kit    kit
 	client client
 	cells  map[string]cell
 }
 
+// reason is why the client cannot do an action, or "".
+func (c column) reason(action string) string { return reasons[place{c.kit.name, c.client}][action] }
+
 // preface is what holds for all tables.
 var preface = strings.ReplaceAll(`# What each debugger does with a dead machine
 
-Written by 'make clients', from a run of every client on real kernels that died of an oops in a module, with 'physgdb serve SOURCE
---vmlinux vmlinux --modules DIR' and nothing else, over the software adapter with a delay of 15us.
+Written by 'make clients', from a run of every client on real kernels that died of an oops in a module, over the software
+adapter with a delay of 15us.
 
 Each cell passes only if what the client showed equals what the guest said of itself while it lived, or what QEMU says of it.
-It tells how long the action took, and in brackets how long the same client takes for the same with the vmlinux alone;
+It tells how long the action took, and in brackets how long the same client takes for the same with the kernel's file alone;
 for a list of 2000 threads, with a stub that answers at once what physgdb had answered before. An adapter is started and
-loads the vmlinux as it attaches, and does nothing without a machine: for what its debugger takes by itself see there.
-gdb reads the types of the whole kernel when it first needs one, which is most of "kernel relocated".
+loads the file as it attaches, and does nothing without a machine: for what its debugger takes by itself see there.
+With a vmlinux gdb reads the types of the whole kernel when it first needs one, which is most of "kernel relocated".
 
-lldb takes no list of modules. It was told of the module by what 'monitor modules --files' says, in its console or in attachCommands:
-'target modules add trouble.ko', and after each attach 'target modules load --file trouble.ko .text ADDRESS'.
+lldb takes no list of modules. It was told of the module in its console or in attachCommands: 'target modules add trouble.ko', and
+after each attach 'target modules load --file trouble.ko', with '--slide 0' for a file that physgdb made, else with '.text ADDRESS' of
+what 'monitor modules --files' says.
 With the vmlinux of the 6.1 of Debian lldb 14 takes six minutes of CPU to connect, as it disassembles megabytes where a task sleeps
-in a function with a cold part, and so it is not in that table; '--threads cpus' spares it that, or a copy of the file without
-debug information.
+in a function with a cold part, and so it is not in that table; '--threads cpus' spares it that, and no vmlinux does.
 `, "'", "`")
 
 // markdown writes a table. Reasons stand below it, numbered.
@@ -56,7 +60,7 @@ func markdown(about string, columns []column) string {
 	for _, row := range slices.Concat(rows, []action{crowdRow}) {
 		fmt.Fprintf(&b, "| %s", row.name)
 		for _, c := range columns {
-			if reason := reasons[c.client][row.name]; reason != "" {
+			if reason := c.reason(row.name); reason != "" {
 				numbered++
 				fmt.Fprintf(&b, " | no [%d]", numbered)
 				fmt.Fprintf(&notes, "%d. %s, %s: %s\n", numbered, c.client.name(), row.name, reason)

@@ -17,8 +17,7 @@ import (
 
 // witness is what is true of a machine, from the guest itself, from QEMU and from the ELF files.
 type witness struct {
-	guest   *guest.Guest
-	vmlinux string // file
+	guest *guest.Guest
 
 	jiffies      uint64            // the value that stands still, for asking whether a client still works
 	instructions []uint64          // addresses of the first twenty of vfs_read
@@ -39,7 +38,7 @@ const searched = 1 << 20
 
 // observe asks the witnesses of a machine that died in trouble.ko.
 func observe(ctx context.Context, g *guest.Guest) (*witness, error) {
-	w := &witness{guest: g, vmlinux: g.Kernel.Vmlinux}
+	w := &witness{guest: g}
 	if g.Facts.Slide == 0 {
 		return nil, fmt.Errorf("the kernel was not moved")
 	}
@@ -50,7 +49,7 @@ func observe(ctx context.Context, g *guest.Guest) (*witness, error) {
 	if w.instructions, err = w.disassembled(ctx, g.Facts.Kallsyms["vfs_read"], 20); err != nil {
 		return nil, err
 	}
-	if w.linked, err = symbols(w.vmlinux, w.calls()...); err != nil {
+	if w.linked, err = symbols(g.Kernel.Vmlinux, w.calls()...); err != nil {
 		return nil, err
 	}
 	inClock, err := symbols(g.ClockELF(), "main.UnixTimeNow")

@@ -1,0 +1,70 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"physgdb/test/guest"
+)
+
+// kit is what a person has of the dead kernel beside its memory.
+type kit struct {
+	name    string
+	about   string                        // above its table
+	options func(g *guest.Guest) []string // of physgdb serve
+	files   func(ctx context.Context, r *rig, g *guest.Guest) (files, error)
+}
+
+// files are what a client loads by itself.
+type files struct {
+	kernel, module string
+	made           bool // of memory: the stub has them, too, for clients that ask; and a module is where its file says
+}
+
+// kits are the tables.
+var kits = []kit{nothing, debugFiles}
+
+// nothing is no file at all: the stub makes one of the machine's memory. For clients that ask no stub for files it is
+// written before, and those of the modules beside it.
+var nothing = kit{
+	name: "no vmlinux",
+	about: "`physgdb serve SOURCE`, and no file of the kernel. gdb and cdt-gdb-adapter are given none; the others begin with what\n" +
+		"`physgdb symbols SOURCE -o vmlinux --modules-to DIR` makes of the machine's memory.",
+	options: func(*guest.Guest) []string { return nil },
+	files: func(ctx context.Context, r *rig, g *guest.Guest) (files, error) {
+		dir, err := os.MkdirTemp(r.dir, "made-")
+		if err != nil {
+			return files{}, err
+		}
+		made := files{kernel: filepath.Join(dir, "vmlinux"), module: filepath.Join(dir, "trouble.ko"), made: true}
+		result, err := r.physgdb.Run(ctx, "symbols", g.Source(), "-o", made.kernel, "--modules-to", dir)
+		if err == nil && result.Status != 0 {
+			err = fmt.Errorf("physgdb symbols: exit status %d: %s", result.Status, result.Stderr)
+		}
+		return made, err
+	},
+}
+
+// debugFiles are the vmlinux with its debug information, and the files of the modules.
+var debugFiles = kit{
+	name:  "vmlinux",
+	about: "`physgdb serve SOURCE --vmlinux vmlinux --modules DIR`, and every client begins with that vmlinux.",
+	options: func(g *guest.Guest) []string {
+		return []string{"--vmlinux", g.Kernel.Vmlinux, "--modules", filepath.Dir(g.Kernel.Trouble)}
+	},
+	files: func(_ context.Context, _ *rig, g *guest.Guest) (files, error) {
+		return files{kernel: g.Kernel.Vmlinux, module: g.Kernel.Trouble}, nil
+	},
+}
+
+// suits tells whether a client can hold the files of a kit at all. lldb 14 takes six minutes of CPU to connect with the
+// vmlinux of Debian's 6.1, where a task sleeps in a function with a cold part: it disassembles the megabytes between the parts.
+func (k kit) suits(c client, release string) bool {
+	switch c.(type) {
+	case lldbCLI, lldbAdapter:
+		return k.name != debugFiles.name || release != "6.1"
+	}
+	return true
+}
