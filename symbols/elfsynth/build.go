@@ -49,21 +49,22 @@ func frameInfo(p *Program) (section []byte, borders []symbols.Symbol, err error)
 const noEntry = 0
 
 // addMemory adds the program's sections, and a segment for each, and returns their numbers. Of all that is in memory the
-// file has the notes alone, which say what program this is.
+// file has the notes alone, which say what program this is. What it does not have is said to be writable, whatever the
+// segment says: of what is not, lldb 19 reads strings in the file, where it finds zeros.
 func (f *file) addMemory(p *Program) (numbers []int) {
 	for _, s := range p.Sections {
 		flags, rights := elf.SHF_ALLOC, elf.PF_R
 		if s.Write {
-			flags, rights = flags|elf.SHF_WRITE, rights|elf.PF_W
+			rights |= elf.PF_W
 		}
 		if s.Exec {
 			flags, rights = flags|elf.SHF_EXECINSTR, rights|elf.PF_X
 		}
-		head := elf.Section64{Type: uint32(elf.SHT_NOBITS), Flags: uint64(flags), Addr: s.Addr, Size: s.Size}
+		head := elf.Section64{Type: uint32(elf.SHT_NOBITS), Flags: uint64(flags | elf.SHF_WRITE), Addr: s.Addr, Size: s.Size}
 		isNotes := s.Addr == p.Notes.Addr && s.Size == uint64(len(p.Notes.Data))
 		var data []byte
 		if isNotes {
-			head.Type, head.Addralign, data = uint32(elf.SHT_NOTE), 4, p.Notes.Data
+			head.Type, head.Flags, head.Addralign, data = uint32(elf.SHT_NOTE), uint64(flags), 4, p.Notes.Data
 		}
 		number := f.add(s.Name, section{head, data})
 		numbers = append(numbers, number)
