@@ -59,7 +59,8 @@ type Memory interface {
 
 // Viewer is the optional ability to show memory in place, without a copy and without a system call: a mapped file.
 type Viewer interface {
-	// View returns the n bytes at addr, valid until Close, or false when they are not there in one piece.
+	// View returns the n bytes at addr, valid until Close, or false when they are not there in one piece. They must be read
+	// by [InPlace].
 	View(addr PhysAddr, n int) ([]byte, bool)
 }
 
@@ -95,6 +96,8 @@ var (
 	ErrTimeout = errors.New("no answer")
 	// ErrMalformed: answers came, but none that can be believed.
 	ErrMalformed = errors.New("malformed answer")
+	// ErrGone: the bytes were there when the source was opened, and are not any more.
+	ErrGone = errors.New("the file has been cut short since it was opened, or its disk fails; open it again")
 )
 
 // AccessError tells which bytes of physical memory could not be read.

@@ -75,6 +75,56 @@ func TestSplitFile(t *testing.T) {
 	}
 }
 
+func TestAFileThatIsCutShort(t *testing.T) {
+	const size, left = 64 << 10, 12 << 10
+	path := writeFile(t, []byte(strings.Repeat("ram!", size/4)))
+	m := open(t, path)
+	view, ok := m.(bridge.Viewer).View(0, size)
+	if !ok {
+		t.Fatal("it cannot be seen in place")
+	}
+	if err := os.Truncate(path, left); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, size)
+	n, err := bridge.Read(ctx, m, 4, p, false)
+	if n != left-4 || !errors.Is(err, bridge.ErrGone) || string(p[:n]) != strings.Repeat("ram!", n/4) {
+		t.Errorf("%d bytes, %v; want the %d that are left", n, err, left-4)
+	}
+	sum := 0
+	look := func() {
+		for _, b := range view {
+			sum += int(b)
+		}
+	}
+	if err := bridge.InPlace(look); !errors.Is(err, bridge.ErrGone) || sum != left/4*('r'+'a'+'m'+'!') {
+		t.Errorf("in place: %v, and a sum of %d", err, sum)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	if err := bridge.InPlace(look); err != nil {
+		t.Errorf("the file is whole again: %v", err)
+	}
+}
+
+func TestInPlaceKeepsNoOtherPanic(t *testing.T) {
+	for name, look := range map[string]func(){
+		"of the program itself": func() { panic("mine") },
+		"an index":              func() { _ = make([]byte, 1)[len(os.Args)+1] },
+		"a nil pointer":         func() { _ = (*bridge.Op)(nil).Addr },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("it was kept")
+				}
+			}()
+			t.Error(bridge.InPlace(look))
+		})
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	ram := writeFile(t, make([]byte, 16))
 	for _, tc := range []struct{ name, source, want string }{

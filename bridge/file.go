@@ -110,17 +110,11 @@ func ramOf(segs []segment) RAMMap {
 }
 
 func (m *file) View(addr PhysAddr, n int) ([]byte, bool) {
-	for i := range m.segments {
-		s := &m.segments[i]
-		if addr >= s.Start && addr < s.End {
-			if uint64(n) > uint64(s.End-addr) {
-				return nil, false
-			}
-			off := addr - s.Start
-			return s.data[off : off+PhysAddr(n) : off+PhysAddr(n)], true
-		}
+	data := m.from(addr)
+	if n > len(data) {
+		return nil, false
 	}
-	return nil, false
+	return data[:n:n], data != nil
 }
 
 func (m *file) ReadPhys(ctx context.Context, ops []Op) error {
@@ -134,32 +128,39 @@ func (m *file) ReadPhys(ctx context.Context, ops []Op) error {
 	}
 	for i := range ops {
 		op := &ops[i]
-		n := m.read(op.Addr, op.Buf)
+		n, err := m.read(op.Addr, op.Buf)
 		op.Err = nil
-		if n < len(op.Buf) {
-			op.Err = &AccessError{op.Addr + PhysAddr(n), len(op.Buf) - n, ErrNotRAM}
+		if err != nil {
+			op.Err = &AccessError{op.Addr + PhysAddr(n), len(op.Buf) - n, err}
 		}
 	}
 	return nil
 }
 
-// read copies what lies at addr, across segments that touch, and returns how much that was.
-func (m *file) read(addr PhysAddr, p []byte) (n int) {
+// read copies what lies at addr, across segments that touch, and returns how much that was, and why no more.
+func (m *file) read(addr PhysAddr, p []byte) (n int, err error) {
 	for n < len(p) {
-		at := addr + PhysAddr(n)
-		moved := 0
-		for i := range m.segments {
-			if s := &m.segments[i]; at >= s.Start && at < s.End {
-				moved = copy(p[n:], s.data[at-s.Start:])
-				break
-			}
+		data := m.from(addr + PhysAddr(n))
+		if len(data) == 0 {
+			return n, ErrNotRAM
 		}
-		if moved == 0 {
-			return n
+		data = data[:min(len(data), len(p)-n)]
+		got := copyInPlace(p[n:], data)
+		if n += got; got < len(data) {
+			return n, ErrGone
 		}
-		n += moved
 	}
-	return n
+	return n, nil
+}
+
+// from returns what lies from addr on in one segment, or nothing.
+func (m *file) from(addr PhysAddr) []byte {
+	for i := range m.segments {
+		if s := &m.segments[i]; addr >= s.Start && addr < s.End {
+			return s.data[addr-s.Start:]
+		}
+	}
+	return nil
 }
 
 func (m *file) Info() Info { return Info{Name: m.name, RAM: ramOf(m.segments)} }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -243,6 +245,39 @@ func TestReadMemory(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestReadMemoryOfAFileThatIsCutShort(t *testing.T) {
+	w := newWorld(4)
+	const last = 3 << 20
+	w.mapPage(1, 0x400000, 0x8000, 0)
+	w.mapPage(1, 0x401000, last, 0)
+	path := filepath.Join(t.TempDir(), "ram")
+	if err := os.WriteFile(path, w.RAM, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mem, err := bridge.Open(ctx, path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	s, err := mmu.New(mem, nil).Space(mmu.Root{CR3: uint64(w.top), Levels: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, last+512); err != nil { // the rest of that page stays readable
+		t.Fatal(err)
+	}
+	if n, err := s.ReadMemory(ctx, 0x400000, make([]byte, 8192)); n != 8192 || err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if err := os.Truncate(path, last); err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.ReadMemory(ctx, 0x400ff0, make([]byte, 32))
+	if n != 16 || !errors.Is(err, bridge.ErrGone) || !strings.Contains(err.Error(), "0x401000") {
+		t.Errorf("%d bytes, %v; want 16, and where it ends", n, err)
 	}
 }
 

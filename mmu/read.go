@@ -61,8 +61,9 @@ func (s *Space) copyViews(ctx context.Context, va uint64, p []byte) (n int, err 
 		if rest := mp.Size - (at - mp.VA); uint64(len(piece)) > rest {
 			piece = piece[:rest]
 		}
-		if data, ok := s.m.viewer.View(mp.Phys(at), len(piece)); ok {
-			n += copy(piece, data)
+		data, ok := s.m.viewer.View(mp.Phys(at), len(piece))
+		if ok && bridge.InPlace(func() { copy(piece, data) }) == nil {
+			n += len(piece)
 			continue
 		}
 		got, err := bridge.Read(ctx, s.m.mem, mp.Phys(at), piece, mp.Flags&Uncached == 0)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +138,33 @@ func spaced(header []byte) string {
 		s = append(s, hex.EncodeToString(header[i:i+4]))
 	}
 	return strings.Join(s, " ")
+}
+
+func TestAdapterOfAFileThatIsCutShort(t *testing.T) {
+	const size, left = 1 << 20, 1 << 19
+	ram := randomRAM(size)
+	path := filepath.Join(t.TempDir(), "ram")
+	if err := os.WriteFile(path, ram, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mem, err := bridge.Open(context.Background(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mem.Close() })
+	c, a := pair(t, mem, AdapterOptions{}, Options{})
+	if err := os.Truncate(path, left); err != nil {
+		t.Fatal(err)
+	}
+	if err := readOne(t, c, ram, left, 64); !errors.Is(err, bridge.ErrRefused) {
+		t.Errorf("what is gone: %v", err)
+	}
+	if err := readOne(t, c, ram, left-64, 64); err != nil {
+		t.Errorf("what is left: %v", err)
+	}
+	if got := a.Stats().Aborted; got == 0 {
+		t.Error("no completer abort was counted")
+	}
 }
 
 func TestAdapterOptions(t *testing.T) {

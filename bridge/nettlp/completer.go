@@ -60,7 +60,10 @@ func (a *Adapter) read(ctx context.Context, j *job) {
 		a.opts.Logger.Debug("memory behind the adapter failed", "address", uint64(j.Addr), "error", err)
 		a.refuse(j, StatusCA)
 	default:
-		a.complete(j, data)
+		if gone := bridge.InPlace(func() { a.complete(j, data) }); gone != nil {
+			a.opts.Logger.Debug("memory behind the adapter failed", "address", uint64(j.Addr), "error", gone)
+			a.refuse(j, StatusCA)
+		}
 	}
 }
 

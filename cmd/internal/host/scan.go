@@ -16,7 +16,7 @@ type scan struct {
 // piece looks through the bytes at an address. It returns false if the scan is over.
 func (s *scan) piece(at uint64, p []byte) bool {
 	if at != s.next {
-		s.carry = s.carry[:0]
+		s.forget()
 	}
 	s.next = at + uint64(len(p))
 	if len(s.carry) > 0 {
@@ -31,6 +31,9 @@ func (s *scan) piece(at uint64, p []byte) bool {
 	s.keep(p)
 	return true
 }
+
+// forget makes the next piece follow none.
+func (s *scan) forget() { s.carry = s.carry[:0] }
 
 // look finds every place of the pattern in p, those that overlap one another as well.
 func (s *scan) look(at uint64, p []byte) bool {

@@ -138,7 +138,7 @@ func (s *search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int,
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
-		return s.bytes(ctx, va, p)
+		return s.inPlace(ctx, va, pa, p)
 	}
 	for n > 0 {
 		if s.buf == nil {
@@ -156,6 +156,16 @@ func (s *search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int,
 		}
 	}
 	return nil
+}
+
+// inPlace searches bytes that the memory shows in place, as far as they are still there.
+func (s *search) inPlace(ctx context.Context, va uint64, pa bridge.PhysAddr, p []byte) error {
+	var err error
+	if gone := bridge.InPlace(func() { err = s.bytes(ctx, va, p) }); gone != nil {
+		s.scan.forget()
+		return s.failed(ctx, &bridge.AccessError{Addr: pa, Len: len(p), Err: gone})
+	}
+	return err
 }
 
 // flush reads the batch and searches it. It goes past the cache: a search sees each page once, and would drive out what

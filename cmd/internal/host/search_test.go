@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -147,6 +149,20 @@ func TestSearchSaysWhatItCouldNotRead(t *testing.T) {
 	fake.Fail(6<<20, 1<<20, bridge.ErrTimeout)
 	found, err := s.search(t, fake, []byte("needle!"), mmu.All)
 	if n := len(s.text) / 8; len(found) != n || !errors.Is(err, bridge.ErrTimeout) {
+		t.Errorf("%d places, want %d; %v", len(found), n, err)
+	}
+}
+
+func TestSearchOfAFileThatIsCutShort(t *testing.T) {
+	s := newScattered()
+	path := filepath.Join(t.TempDir(), "ram")
+	must(t, os.WriteFile(path, s.RAM, 0o600))
+	mem, err := bridge.Open(ctx, path, nil)
+	must(t, err)
+	defer mem.Close()
+	must(t, os.Truncate(path, 6<<20))
+	found, err := s.search(t, mem, []byte("needle!"), mmu.All)
+	if n := len(s.text) / 8; len(found) != n || !errors.Is(err, bridge.ErrGone) {
 		t.Errorf("%d places, want %d; %v", len(found), n, err)
 	}
 }
