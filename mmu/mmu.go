@@ -128,19 +128,19 @@ func newTable(k tableKey, data []byte) *table {
 	return t
 }
 
-// keep adds tables to the epoch. Where that makes too many, it forgets all and starts a new epoch; what a walk under way
-// misses thereby it reads again.
+// keep adds tables to the epoch. Where that makes too many, it forgets the earlier ones and starts a new epoch; what a walk
+// under way misses thereby it reads again. It has the tables just read at least, however many, and so it comes to an end.
 func (m *MMU) keep(e *epoch, ts []*table) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if len(e.tables)+len(ts) > keptTables {
+		clear(e.tables)
+		m.epoch.CompareAndSwap(e, &epoch{tables: map[tableKey]*table{}})
+	}
 	for _, t := range ts {
 		if e.tables[t.tableKey] == nil {
 			e.tables[t.tableKey] = t
 		}
-	}
-	if len(e.tables) > keptTables {
-		clear(e.tables)
-		m.epoch.CompareAndSwap(e, &epoch{tables: map[tableKey]*table{}})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -213,7 +214,7 @@ func TestReadMemory(t *testing.T) {
 			{"up to a hole", 0x402ff8, 16, "dddddddd", mmu.ErrNotPresent},
 			{"in a hole", 0x403000, 4, "", mmu.ErrNotPresent},
 			{"a device", 0x500000, 4, "", bridge.ErrNotRAM},
-			{"over the top", 0xffffffffffffff00, 0x200, "", mmu.ErrNotPresent},
+			{"over the top", 0xfffffffffffffffc, 8, "cccc", mmu.ErrNonCanonical},
 			{"nothing", 0x403000, 0, "", nil},
 		} {
 			t.Run(fmt.Sprintf("%s, viewed %v", tc.name, viewed), func(t *testing.T) {
@@ -222,6 +223,8 @@ func TestReadMemory(t *testing.T) {
 					w.mapPage(1, 0x400000+uint64(i)*4096, pa, 0)
 				}
 				w.mapPage(1, 0x500000, 0xfec00000, memimage.PCD)
+				w.mapPage(1, 0xfffffffffffff000, 0x3000, 0)
+				w.mapPage(1, 0, 0x4000, 0) // is not what follows the highest page
 				for pa, c := range map[int]byte{0x8000: 'a', 0x3000: 'c', 0x4000: 'd'} {
 					for i := range 4096 {
 						w.RAM[pa+i] = c
@@ -278,6 +281,32 @@ func TestReadMemoryOfAFileThatIsCutShort(t *testing.T) {
 	n, err := s.ReadMemory(ctx, 0x400ff0, make([]byte, 32))
 	if n != 16 || !errors.Is(err, bridge.ErrGone) || !strings.Contains(err.Error(), "0x401000") {
 		t.Errorf("%d bytes, %v; want 16, and where it ends", n, err)
+	}
+}
+
+func TestMoreTablesThanAreKept(t *testing.T) {
+	const tables, span = 1<<14 + 1, 2 << 20
+	im := memimage.New((tables + 512) * mmu.PageSize)
+	top := im.Page()
+	vas := make([]uint64, tables)
+	for i := range vas {
+		vas[i] = 0xffff888000000000 + uint64(i)*span
+		im.Map(top, 4, 1, vas[i], bridge.PhysAddr(i)*mmu.PageSize, 0)
+	}
+	s, err := mmu.New(bridgetest.NewFake(im.RAM), nil).Space(mmu.Root{CR3: uint64(top), Levels: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	patient, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	found := make([]mmu.Translation, tables)
+	if err := s.TranslateAll(patient, vas, found); err != nil {
+		t.Fatal(err)
+	}
+	for i := range found {
+		if found[i].Err != nil || found[i].PA != bridge.PhysAddr(i)*mmu.PageSize {
+			t.Fatalf("%#x: phys %#x, %v", vas[i], uint64(found[i].PA), found[i].Err)
+		}
 	}
 }
 
@@ -548,6 +577,16 @@ func TestCancelledContext(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("mappings: %v", err)
 		}
+	}
+	shown, err := mmu.New(&viewer{w.fake, w.RAM}, nil).Space(mmu.Root{CR3: uint64(w.top), Levels: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shown.ReadMemory(ctx, 0x400000, make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shown.ReadMemory(gone, 0x400000, make([]byte, 8)); !errors.Is(err, context.Canceled) {
+		t.Errorf("read of what is shown in place, its tables at hand: %v", err)
 	}
 }
 

@@ -14,13 +14,16 @@ const readChunk = 1 << 20
 // that is not all, why the next could not be read.
 func (s *Space) ReadMemory(ctx context.Context, va uint64, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
-		chunk := p[n:]
-		if len(chunk) > readChunk {
-			chunk = chunk[:readChunk]
-		}
 		at := va + uint64(n)
 		if uint64(n) > ^va { // ran over the top of the address space
 			return n, &ReadError{0, len(p) - n, &Fault{Err: ErrNonCanonical}}
+		}
+		chunk := p[n:min(len(p), n+readChunk)]
+		if room := -at; room != 0 && uint64(len(chunk)) > room {
+			chunk = chunk[:room]
+		}
+		if ctx.Err() != nil {
+			return n, ctx.Err()
 		}
 		var got int
 		if s.m.viewer != nil {
