@@ -2,6 +2,7 @@ package linux
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"physgdb/symbols"
@@ -161,6 +162,27 @@ func TestOopsBelongsToTheCPUOnWhoseStacksItWas(t *testing.T) {
 		regs, err := w.oopsed(ctx, cpu, task)
 		if err != nil || (regs != nil) != tc.want || regs != nil && regs.PC() != 0xffffffff81000777 {
 			t.Errorf("%s: %+v, %v", tc.name, regs, err)
+		}
+	}
+}
+
+// What a CPU rests in is looked for on its stacks one after the other, and must not be another at each start.
+func TestStacksAreInOneOrder(t *testing.T) {
+	const pointer, stacks = base + 0x180000, base + 0x190000
+	w := newWorld(t, nil, map[string]uint64{"cea_exception_stacks": pointer})
+	w.types.define("cea_exception_stacks", "DF_stack", 4096, "NMI_stack", 4096, "DB_stack", 4096, "MCE_stack", 4096)
+	w.put(pointer, stacks)
+	for range 20 {
+		cpus := make([]CPU, 1)
+		if err := w.readStacks(ctx, cpus); err != nil {
+			t.Fatal(err)
+		}
+		want := []stack{
+			{"#DF", stacks, stacks + 4096}, {"NMI", stacks + 4096, stacks + 8192}, {"#DB", stacks + 8192, stacks + 12288},
+			{"#MC", stacks + 12288, stacks + 16384},
+		}
+		if !slices.Equal(cpus[0].stacks, want) {
+			t.Fatalf("%v, want %v", cpus[0].stacks, want)
 		}
 	}
 }

@@ -13,8 +13,16 @@ type exceptionStacks struct {
 	VC2 member `c:"?VC2_stack"`
 }
 
-func (e *exceptionStacks) named() map[string]*member {
-	return map[string]*member{"#DF": &e.DF, "NMI": &e.NMI, "#DB": &e.DB, "#MC": &e.MCE, "#VC": &e.VC, "#VC2": &e.VC2}
+// namedStack is one of them.
+type namedStack struct {
+	name string
+	at   *member
+}
+
+func (e *exceptionStacks) named() []namedStack {
+	return []namedStack{
+		{"#DF", &e.DF}, {"NMI", &e.NMI}, {"#DB", &e.DB}, {"#MC", &e.MCE}, {"#VC", &e.VC}, {"#VC2", &e.VC2},
+	}
 }
 
 // readStacks finds the stacks that belong to CPUs rather than to tasks. A CPU that never came up has none.
@@ -48,9 +56,9 @@ func (k *Kernel) readStacks(ctx context.Context, cpus []CPU) error {
 		return err
 	}
 	for i, base := range bases {
-		for name, m := range e.named() {
-			if base != 0 && m.known {
-				cpus[i].stacks = append(cpus[i].stacks, stack{name, base + m.Offset, base + m.Offset + m.Size})
+		for _, s := range e.named() {
+			if start := base + s.at.Offset; base != 0 && s.at.known {
+				cpus[i].stacks = append(cpus[i].stacks, stack{s.name, start, start + s.at.Size})
 			}
 		}
 	}
