@@ -14,7 +14,6 @@ type Death struct {
 	Message string // what panic() was told, or "" if the log does not have it any more
 	Cause   string // the first line of the oops that led to it, or "" if there was none
 	Oopses  int    // how often the kernel had caught itself at a fault
-	Taint   Taint
 }
 
 // noCPU is the panic_cpu of a kernel that has not panicked (PANIC_CPU_INVALID, include/linux/panic.h).
@@ -35,11 +34,7 @@ func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}
-	taint, err := k.readSymbol(ctx, "tainted_mask", 8)
-	if err != nil && ctx.Err() != nil {
-		return nil, err
-	}
-	d.Oopses, d.Taint = int(oopses), Taint(taint)
+	d.Oopses = int(oopses)
 	if id == noCPU {
 		return d, nil
 	}
@@ -101,6 +96,12 @@ func (k *Kernel) readLastWords(ctx context.Context, d *Death) error {
 
 // Taint is the kernel's tainted_mask: what has happened that makes a developer distrust its state.
 type Taint uint64
+
+// Taint returns what had happened before the kernel died, or since.
+func (k *Kernel) Taint(ctx context.Context) (Taint, error) {
+	mask, err := k.readSymbol(ctx, "tainted_mask", 8)
+	return Taint(mask), err
+}
 
 // taintLetters name the bits of a Taint (taint_flags, kernel/panic.c).
 const taintLetters = "PFSRMBUDAWCIOELKXTNJ"

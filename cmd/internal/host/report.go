@@ -161,11 +161,11 @@ func (r *report) uptimeText(ctx context.Context) (string, error) {
 }
 
 func (m *Machine) taintText(ctx context.Context) (string, error) {
-	death, err := m.Kernel.Death(ctx)
+	taint, err := m.Kernel.Taint(ctx)
 	if err != nil {
 		return "", err
 	}
-	return death.Taint.String(), nil
+	return taint.String(), nil
 }
 
 // modules names the modules in one paragraph, as the kernel's own reports do.
