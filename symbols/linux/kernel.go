@@ -56,7 +56,7 @@ type Kernel struct {
 	unwinder       lazy[symbols.Unwinder]
 	death          lazy[*Death]
 	modules        lazy[*Modules]
-	typesOfModules lazy[map[uint64]moduleTypes]
+	typesOfModules lazy[*modulesTypes]
 }
 
 // Attach finds the kernel under a CR3. If there is a vmlinux, its build-id must equal that in memory: the error is then

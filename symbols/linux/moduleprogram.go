@@ -3,7 +3,6 @@ package linux
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -62,14 +61,10 @@ func (m *Module) frames(ctx context.Context) (*elfsynth.ORC, error) {
 // readTypes reads the module's own types.
 func (m *Module) readTypes(ctx context.Context) (elfsynth.Blob, error) {
 	const most = 32 << 20 // bytes; the largest modules have some 1 MB
-	all, err := m.k.moduleTypes(ctx)
-	if err != nil {
-		return elfsynth.Blob{}, err
-	}
-	at, ok := all[m.Addr]
+	at, err := m.k.moduleTypes(ctx, m.Addr)
 	switch {
-	case !ok:
-		return elfsynth.Blob{}, errors.New("the kernel has none (a module that was built without BTF)")
+	case err != nil:
+		return elfsynth.Blob{}, err
 	case at.size > most:
 		return elfsynth.Blob{}, fmt.Errorf("%d bytes: damaged", at.size)
 	}

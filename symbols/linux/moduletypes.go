@@ -9,13 +9,30 @@ import (
 // moduleTypes is where the BTF of a module lies.
 type moduleTypes struct{ addr, size uint64 }
 
-// moduleTypes returns where the kernel keeps the types of its modules, by the address of their struct module. A module's own
-// pointer to them is cleared once they are checked (btf_module_notify(), kernel/bpf/btf.c).
-func (k *Kernel) moduleTypes(ctx context.Context) (map[uint64]moduleTypes, error) {
-	return k.typesOfModules.get(ctx, k.findModuleTypes)
+// modulesTypes is where that of all modules lies, by the address of their struct module, and why some may be missing.
+type modulesTypes struct {
+	places map[uint64]moduleTypes
+	damage []error
 }
 
-func (k *Kernel) findModuleTypes(ctx context.Context) (map[uint64]moduleTypes, error) {
+// moduleTypes returns where the kernel keeps the types of a module. The module's own pointer to them is cleared once they are
+// checked (btf_module_notify(), kernel/bpf/btf.c).
+func (k *Kernel) moduleTypes(ctx context.Context, module uint64) (moduleTypes, error) {
+	all, err := k.typesOfModules.get(ctx, k.findModuleTypes)
+	if err != nil {
+		return moduleTypes{}, err
+	}
+	place, ok := all.places[module]
+	switch {
+	case ok:
+		return place, nil
+	case len(all.damage) > 0:
+		return moduleTypes{}, fmt.Errorf("the list of the modules' types is damaged: %w", all.damage[0])
+	}
+	return moduleTypes{}, errors.New("the kernel has none (a module that was built without BTF)")
+}
+
+func (k *Kernel) findModuleTypes(ctx context.Context) (*modulesTypes, error) {
 	head, ok := k.Addr("btf_modules")
 	if !ok {
 		return nil, errors.New("the kernel keeps no types of its modules (CONFIG_DEBUG_INFO_BTF_MODULES), or no name for them")
@@ -43,6 +60,7 @@ func (k *Kernel) findModuleTypes(ctx context.Context) (map[uint64]moduleTypes, e
 	err = k.walkList(ctx, head, node.Next.Offset-node.List.Offset, mostModules, &d, func(at uint64) (bool, error) {
 		r, err := nodes.readOne(ctx, k.Space, at-node.List.Offset)
 		if err != nil {
+			d.add("%w", err)
 			return false, ctx.Err()
 		}
 		modules, addrs = append(modules, node.Module.uint(r)), append(addrs, node.BTF.uint(r))
@@ -57,9 +75,11 @@ func (k *Kernel) findModuleTypes(ctx context.Context) (map[uint64]moduleTypes, e
 	}
 	found := map[uint64]moduleTypes{}
 	for i, r := range records {
-		if r.err == nil {
-			found[modules[i]] = moduleTypes{f.Data.uint(r), f.Size.uint(r)}
+		if r.err != nil {
+			d.add("%w", r.err)
+			continue
 		}
+		found[modules[i]] = moduleTypes{f.Data.uint(r), f.Size.uint(r)}
 	}
-	return found, nil
+	return &modulesTypes{found, d.list()}, nil
 }

@@ -1,0 +1,43 @@
+package linux
+
+import (
+	"strings"
+	"testing"
+
+	"physgdb/symbols"
+)
+
+func TestModuleTypes(t *testing.T) {
+	const (
+		head         = base + 0x180000
+		first, other = head + 0x1000, head + 0x2000 // struct btf_module
+		btf          = head + 0x3000
+		withTypes    = 0xffffffffc0001000
+		without      = 0xffffffffc0002000
+		unmapped     = 0xffffc90000000000
+	)
+	for _, tc := range []struct {
+		name      string
+		next, btf uint64 // of the second node
+		want      string // why the other module's types are not known
+	}{
+		{"a module without types", head, btf, "was built without BTF"},
+		{"a list that breaks", unmapped, btf, "list of the modules' types is damaged"},
+		{"types that are not there", head, unmapped, "list of the modules' types is damaged"},
+	} {
+		w := newWorld(t, nil, map[string]uint64{"btf_modules": head})
+		w.types.define("btf_module", "list", 16, "module", "btf")
+		w.types["btf_module.list.next"] = symbols.Field{Size: 8, Elem: 8}
+		w.types.define("btf", "data", "data_size")
+		w.put(head, first)
+		w.put(first, other, head, withTypes, btf)
+		w.put(other, tc.next, first, without+0x1000, tc.btf)
+		w.put(btf, 0x1234000, 99)
+		if at, err := w.moduleTypes(ctx, withTypes); err != nil || at != (moduleTypes{0x1234000, 99}) {
+			t.Errorf("%s: %+v, %v", tc.name, at, err)
+		}
+		if at, err := w.moduleTypes(ctx, without); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %+v, %v; want %q", tc.name, at, err, tc.want)
+		}
+	}
+}
