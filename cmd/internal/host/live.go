@@ -83,11 +83,16 @@ func (p *liveProgram) LookAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	again, err := now.newSession(ctx).openProgram(ctx, p.pid)
+	again, err := now.newSession(ctx).openProgram(ctx, p.leader.PID)
 	if err != nil {
 		return err
 	}
 	again.shell.physical = p.shell.physical
+	if chosen := p.shell.space; chosen != nil {
+		if again.shell.space, err = now.Kernel.SpaceOf(ctx, chosen.Root().CR3); err != nil {
+			return err
+		}
+	}
 	*p.program = *again
 	return nil
 }

@@ -15,11 +15,17 @@ import (
 // which they entered the kernel, and its memory. What it lacks beside a [session], it does without: no kernel is moved to
 // its place, and no modules are there.
 type program struct {
-	pid    int
 	leader *linux.Task
-	space  *mmu.Space
-	shell  *session // answers `monitor`
+	shell  *session // answers `monitor`, by which the user may choose another address space than the program's
 	tasks  map[gdbstub.ThreadID]*linux.Task
+}
+
+// newProgram is the process of a task with its address space.
+func (m *Machine) newProgram(ctx context.Context, leader *linux.Task, space *mmu.Space) *program {
+	shell := m.newSession(ctx)
+	shell.space, shell.now = nil, &thread{task: leader}
+	shell.spaces[leader.MM] = space
+	return &program{leader: leader, shell: shell}
 }
 
 // OpenProcess opens one of the machine's programs.
@@ -47,7 +53,7 @@ func (s *session) openProgram(ctx context.Context, pid int) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &program{pid: pid, leader: leader, space: space, shell: s.m.newSession(ctx)}, nil
+	return s.m.newProgram(ctx, leader, space), nil
 }
 
 // processOf finds the first thread of a process, or nil.
@@ -69,7 +75,7 @@ func (p *program) Threads(ctx context.Context) ([]gdbstub.Thread, error) {
 	p.tasks = map[gdbstub.ThreadID]*linux.Task{}
 	var list []gdbstub.Thread
 	for _, t := range all {
-		if t.task == nil || t.task.TGID != p.pid || t.task.Idle {
+		if t.task == nil || t.task.TGID != p.leader.PID || t.task.Idle {
 			continue
 		}
 		t.ID = taskThread(t.task)
@@ -88,9 +94,13 @@ func (p *program) Threads(ctx context.Context) ([]gdbstub.Thread, error) {
 func (p *program) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
 	t := p.tasks[id]
 	if t == nil {
-		return nil, fmt.Errorf("process %d has no thread %d", p.pid, id)
+		return nil, fmt.Errorf("process %d has no thread %d", p.leader.PID, id)
 	}
-	regs := gdbstub.Registers{"cr3": p.space.Root().CR3, "fs_base": t.FSBase, "gs_base": t.GSBase}
+	space, err := p.shell.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	regs := gdbstub.Registers{"cr3": space.Root().CR3, "fs_base": t.FSBase, "gs_base": t.GSBase}
 	found, err := p.shell.m.Kernel.UserRegisters(ctx, t)
 	if err != nil {
 		p.shell.m.log.Info("a program's registers are not known", "why", err)
@@ -112,7 +122,11 @@ func (p *program) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint6
 	if p.shell.physical {
 		return p.shell.readPhysical(ctx, addr, b)
 	}
-	return p.space.ReadMemory(ctx, addr, b)
+	space, err := p.shell.look(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return space.ReadMemory(ctx, addr, b)
 }
 
 // Description has gdb treat it as a Linux program: it looks for shared libraries.
@@ -130,9 +144,6 @@ func (p *program) Auxv(ctx context.Context) ([]byte, error) {
 
 // Monitor answers as in any session, in the program's address space.
 func (p *program) Monitor(ctx context.Context, w io.Writer, line string) error {
-	if p.shell.now == nil {
-		p.shell.now = &thread{task: p.leader}
-	}
 	return p.shell.Monitor(ctx, w, line)
 }
 

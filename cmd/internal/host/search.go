@@ -239,7 +239,7 @@ func (s *session) SearchMemory(ctx context.Context, id gdbstub.ThreadID, addr, l
 // SearchMemory finds a pattern for gdb in what the program sees.
 func (p *program) SearchMemory(ctx context.Context, _ gdbstub.ThreadID, addr, length uint64, pattern []byte) (
 	at uint64, found bool, err error) {
-	return p.shell.findFirst(ctx, addr, length, pattern, func(uint64) (*mmu.Space, error) { return p.space, nil })
+	return p.shell.findFirst(ctx, addr, length, pattern, func(uint64) (*mmu.Space, error) { return p.shell.look(ctx) })
 }
 
 // findFirst returns the first place of a pattern, in the space that an address belongs to, or in physical memory.
