@@ -92,6 +92,18 @@ func (m *Machine) recall(path string) error {
 // under "": it counts for whichever host panics next.
 type history map[string]*boot
 
+// mostHeard bounds a history, in hosts and hellos: whoever reaches the port can send any number of them for days. Where it
+// is reached, what was heard before is forgotten.
+const mostHeard = 4096
+
+func (h history) heard() int {
+	n := len(h)
+	for _, b := range h {
+		n += len(b.hellos)
+	}
+	return n
+}
+
 // boot is what programs told between a start of a host and its panic, by the name of the task, or by its pid if it told
 // no name.
 type boot struct {
@@ -119,7 +131,7 @@ func (h *history) take(n *notify.Notice) (panicked *notify.Notice, hellos map[st
 
 // boot finds what was heard of the host in the boot that a notice belongs to: a hello after a panic begins a new one.
 func (h *history) boot(n *notify.Notice) *boot {
-	if *h == nil {
+	if *h == nil || n.Event != notify.EventPanic && h.heard() >= mostHeard {
 		*h = history{}
 	}
 	const nameless = "(none)" // what Linux calls a host that has not been given a name yet

@@ -1,10 +1,13 @@
 package host
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+
+	"physgdb/bridge/notify"
 )
 
 func TestNoticesOfAFile(t *testing.T) {
@@ -56,6 +59,24 @@ func TestNoticesOfAFile(t *testing.T) {
 				t.Errorf("hellos %s, want %s", got, want)
 			}
 		})
+	}
+}
+
+func TestAFloodOfNoticesIsNotKept(t *testing.T) {
+	var seen history
+	for i := range 3 * mostHeard {
+		name := fmt.Sprint(i)
+		seen.take(&notify.Notice{Event: notify.EventHello, Host: "a", Comm: name})
+		seen.take(&notify.Notice{Event: "farewell", Host: name})
+	}
+	if n := seen.heard(); n > mostHeard {
+		t.Errorf("%d are kept", n)
+	}
+	for i := range mostHeard {
+		seen.take(&notify.Notice{Event: notify.EventHello, Host: "db7", Comm: fmt.Sprint(i % 10)})
+	}
+	if _, hellos := seen.take(&notify.Notice{Event: notify.EventPanic, Host: "db7"}); len(hellos) != 10 {
+		t.Errorf("%d programs of the host that panicked, want 10", len(hellos))
 	}
 }
 
