@@ -138,7 +138,7 @@ func loadable(path, name string, file *linux.ModuleFile) (string, error) {
 		return "", fmt.Errorf("%s needs a copy for gdb: %w", path, err)
 	}
 	dir := filepath.Join(cache, "physgdb", "modules", fmt.Sprintf("%x", file.BuildID))
-	copied := filepath.Join(dir, name+".ko")
+	copied := filepath.Join(dir, filepath.Base(name)+".ko") // the name comes out of a damaged memory
 	if info, err := os.Stat(copied); err == nil && info.Size() == file.Size() {
 		return copied, nil
 	}
