@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,12 +95,13 @@ func (m *Machine) makeVmlinux(ctx context.Context, tables *linux.OwnTables) (*vm
 		}
 		v.path = filepath.Join(v.scratch, keptName)
 		if err := os.WriteFile(v.path, content, 0o600); err != nil {
-			os.RemoveAll(v.scratch)
-			return nil, err
+			return nil, errors.Join(err, v.close())
 		}
 	}
-	v.File, err = symbols.Open(v.path)
-	return v, err
+	if v.File, err = symbols.Open(v.path); err != nil {
+		return nil, errors.Join(err, v.close())
+	}
+	return v, nil
 }
 
 // keep writes a file where keptVmlinux looks for it, and returns its path.

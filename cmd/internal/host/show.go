@@ -230,7 +230,8 @@ type mapLine struct {
 // the list is not whole.
 func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.Space, o *MapsOptions) error {
 	var pages, lines uint64
-	var damage []error
+	var first error // of the damaged places
+	damaged := 0
 	list := space.Mappings(ctx, o.Range)
 	if !o.All {
 		list = mmu.Merge(list)
@@ -238,8 +239,10 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 	encoder := json.NewEncoder(w)
 	for mp, err := range list {
 		if err != nil {
-			damage = append(damage, err)
-			if len(damage) <= shownDamage {
+			if damaged++; damaged == 1 {
+				first = err
+			}
+			if damaged <= shownDamage {
 				fmt.Fprintf(notes, "physgdb: maps: %v\n", err)
 			}
 			continue
@@ -265,9 +268,9 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if len(damage) > 0 {
+	if damaged > 0 {
 		return fmt.Errorf("the list is not whole: places in the page tables that cannot be followed: %d, the first: %w",
-			len(damage), damage[0])
+			damaged, first)
 	}
 	return nil
 }
