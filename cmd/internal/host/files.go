@@ -67,31 +67,34 @@ func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, erro
 		if i < 0 {
 			return nil, fs.ErrNotExist
 		}
+		var whole bool
 		var err error
-		if content, err = s.m.makeFile(ctx, &all[i]); err != nil {
+		if content, whole, err = s.m.makeFile(ctx, &all[i]); err != nil {
 			return nil, err
 		}
 		if s.contents == nil {
 			s.contents = map[string][]byte{}
 		}
-		s.contents[name] = content
+		if whole { // what did not answer may do so the next time
+			s.contents[name] = content
+		}
 	}
 	return bytes.NewReader(content), nil
 }
 
-// makeFile makes the content of a file. An incomplete one is better than none.
-func (m *Machine) makeFile(ctx context.Context, f *machineFile) ([]byte, error) {
-	var content bytes.Buffer
-	err := f.write(m, ctx, &content)
+// makeFile makes the content of a file, and tells whether that is all of it. An incomplete one is better than none.
+func (m *Machine) makeFile(ctx context.Context, f *machineFile) (content []byte, whole bool, err error) {
+	var b bytes.Buffer
+	err = f.write(m, ctx, &b)
 	switch {
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil && content.Len() == 0:
-		return nil, fmt.Errorf("%s: %w", f.name, err)
+		return nil, false, ctx.Err()
+	case err != nil && b.Len() == 0:
+		return nil, false, fmt.Errorf("%s: %w", f.name, err)
 	case err != nil:
 		m.log.Warn("a file is not whole", "name", f.name, "why", err)
 	}
-	return content.Bytes(), nil
+	return b.Bytes(), err == nil, nil
 }
 
 // diskFile is a file on the disk of this machine.

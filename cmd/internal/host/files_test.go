@@ -50,6 +50,9 @@ func TestMachineFiles(t *testing.T) {
 			t.Errorf("no %q in /proc/kallsyms:\n%s", want, got)
 		}
 	}
+	if s.contents["/proc/version"] == nil || s.contents["/proc/kallsyms"] != nil {
+		t.Error("what is whole is not kept, or what lacks the modules is")
+	}
 	listed := s.monitor(t, "files")
 	for _, f := range machineFiles() {
 		if !strings.Contains(listed, f.name+" ") {
