@@ -36,24 +36,34 @@ type cpuLayout struct {
 	Idle    member `c:"idle"`
 }
 
-// CPUs lists the CPUs that the machine could have, in the order of their numbers.
-func (k *Kernel) CPUs(ctx context.Context) ([]CPU, error) {
-	return k.cpus.get(ctx, k.readCPUs)
+// cpuList is the CPUs of a machine. What could not be read of them is 0.
+type cpuList struct {
+	all []CPU
+	answers
 }
 
-func (k *Kernel) readCPUs(ctx context.Context) ([]CPU, error) {
+// CPUs lists the CPUs that the machine could have, in the order of their numbers.
+func (k *Kernel) CPUs(ctx context.Context) ([]CPU, error) {
+	list, err := k.cpus.get(ctx, k.readCPUs)
+	if err != nil {
+		return nil, err
+	}
+	return list.all, nil
+}
+
+func (k *Kernel) readCPUs(ctx context.Context) (*cpuList, error) {
 	ids, err := k.PossibleCPUs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cpus := make([]CPU, len(ids))
-	if err := k.readBases(ctx, ids, cpus); err != nil {
+	cpus := &cpuList{all: make([]CPU, len(ids))}
+	if err := k.readBases(ctx, ids, cpus.all); err != nil {
 		return nil, err
 	}
 	if err := k.readRunQueues(ctx, cpus); err != nil {
 		return nil, err
 	}
-	return cpus, k.readStacks(ctx, cpus)
+	return cpus, k.readStacks(ctx, cpus.all)
 }
 
 // PossibleCPUs lists the numbers in the kernel's mask of CPUs that could be there. It needs no types.
@@ -103,7 +113,7 @@ func (k *Kernel) readBases(ctx context.Context, ids []int, cpus []CPU) error {
 }
 
 // readRunQueues reads which task each CPU ran.
-func (k *Kernel) readRunQueues(ctx context.Context, cpus []CPU) error {
+func (k *Kernel) readRunQueues(ctx context.Context, cpus *cpuList) error {
 	var l cpuLayout
 	var err error
 	if l.rq, err = k.layout(ctx, "rq", &l); err != nil {
@@ -113,13 +123,14 @@ func (k *Kernel) readRunQueues(ctx context.Context, cpus []CPU) error {
 	if !ok {
 		return errors.New("the kernel has no symbol runqueues")
 	}
-	records, err := l.rq.read(ctx, k.Space, perCPU(queues, cpus))
+	records, err := l.rq.read(ctx, k.Space, perCPU(queues, cpus.all))
 	if err != nil {
 		return err
 	}
 	for i, r := range records {
+		cpus.note(r.err)
 		if r.err == nil { // else the CPU is listed without a task: its memory may be damaged, or it never came up
-			cpus[i].Current, cpus[i].Idle = l.Current.uint(r), l.Idle.uint(r)
+			cpus.all[i].Current, cpus.all[i].Idle = l.Current.uint(r), l.Idle.uint(r)
 		}
 	}
 	return nil

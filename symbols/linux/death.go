@@ -14,6 +14,8 @@ type Death struct {
 	Message string // what panic() was told, or "" if the log does not have it any more
 	Cause   string // the first line of the oops that led to it, or "" if there was none
 	Oopses  int    // how often the kernel had caught itself at a fault
+
+	answers
 }
 
 // noCPU is the panic_cpu of a kernel that has not panicked (PANIC_CPU_INVALID, include/linux/panic.h).
@@ -34,6 +36,7 @@ func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}
+	d.note(err)
 	d.Oopses = int(oopses)
 	if id == noCPU {
 		return d, nil
@@ -46,13 +49,14 @@ func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
 
 // findDead finds the CPU that panicked, and its task.
 func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
-	cpus, err := k.CPUs(ctx)
+	cpus, err := k.cpus.get(ctx, k.readCPUs)
 	if err != nil {
 		return err
 	}
-	for i := range cpus {
-		if cpus[i].ID == id {
-			d.CPU = &cpus[i]
+	d.missing = d.missing || cpus.missing
+	for i := range cpus.all {
+		if cpus.all[i].ID == id {
+			d.CPU = &cpus.all[i]
 		}
 	}
 	if d.CPU == nil {
@@ -60,6 +64,7 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 	}
 	d.Task, err = k.TaskAt(ctx, d.CPU.Current)
 	if err != nil {
+		d.note(err)
 		return ctx.Err() // its memory is damaged: the rest is worth telling
 	}
 	return nil
@@ -77,7 +82,11 @@ func (k *Kernel) readLastWords(ctx context.Context, d *Death) error {
 	const newest = 512 // records: a panic prints its message, then a backtrace, and sometimes the state of all CPUs
 	log, err := k.Log(ctx, newest)
 	if err != nil {
+		d.note(err)
 		return ctx.Err() // one can do without
+	}
+	for _, err := range log.Damage {
+		d.note(err)
 	}
 	for i := range log.Records {
 		text := log.Records[i].Text

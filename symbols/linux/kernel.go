@@ -48,7 +48,7 @@ type Kernel struct {
 	debug Debug // nil if there is none
 
 	types          lazy[symbols.Types]
-	cpus           lazy[[]CPU]
+	cpus           lazy[*cpuList]
 	taskMembers    lazy[*taskLayout]
 	tasks          lazy[*TaskList]
 	ptRegs         lazy[*ptRegs]

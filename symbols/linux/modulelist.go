@@ -99,7 +99,7 @@ func (k *Kernel) findModules(ctx context.Context) (*Modules, error) {
 	if err := f.readUsers(ctx, all); err != nil {
 		return nil, err
 	}
-	return &Modules{All: all, Damage: f.damage.list()}, nil
+	return &Modules{all, f.damage.list(), f.damage.answers}, nil
 }
 
 // ends reads the head of the list.

@@ -15,6 +15,8 @@ type Modules struct {
 	All []*Module
 	// Damage tells why some may be missing, or what is not known about them.
 	Damage []error
+
+	answers
 }
 
 // Module is a module of the kernel (struct module, include/linux/module.h). Addresses are those in the running kernel.

@@ -23,6 +23,7 @@ type ModuleSymbols struct {
 	// Damage tells why some are missing.
 	Damage []error
 
+	answers
 	names  *symbols.Table
 	places []symbols.Symbol // by rising address, one for each, whose size is the distance to the next
 }
@@ -134,7 +135,7 @@ func newModuleSymbols(regions []ModuleRegion, t *moduleKallsyms) *ModuleSymbols 
 			s.All = append(s.All, sym)
 		}
 	}
-	s.Damage = t.damage.list()
+	s.Damage, s.answers = t.damage.list(), t.damage.answers
 	s.names = symbols.NewTable(s.All, nil)
 	s.places = placesOf(s.All, regions)
 	return s

@@ -13,6 +13,7 @@ type moduleTypes struct{ addr, size uint64 }
 type modulesTypes struct {
 	places map[uint64]moduleTypes
 	damage []error
+	answers
 }
 
 // moduleTypes returns where the kernel keeps the types of a module. The module's own pointer to them is cleared once they are
@@ -81,5 +82,5 @@ func (k *Kernel) findModuleTypes(ctx context.Context) (*modulesTypes, error) {
 		}
 		found[modules[i]] = moduleTypes{f.Data.uint(r), f.Size.uint(r)}
 	}
-	return &modulesTypes{found, d.list()}, nil
+	return &modulesTypes{found, d.list(), d.answers}, nil
 }

@@ -116,14 +116,17 @@ const mostDamage = 32
 type damage struct {
 	told []error
 	more int
+	answers
 }
 
 func (d *damage) add(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	d.note(err)
 	if len(d.told) == mostDamage {
 		d.more++
 		return
 	}
-	d.told = append(d.told, fmt.Errorf(format, args...))
+	d.told = append(d.told, err)
 }
 
 func (d *damage) list() []error {

@@ -190,7 +190,7 @@ func TestStacksAreInOneOrder(t *testing.T) {
 func TestStackName(t *testing.T) {
 	w, task, cpu := restingWorld(t)
 	cpu.stacks = append(cpu.stacks, stack{"NMI", base + 0x200000, base + 0x202000})
-	w.Kernel.cpus = lazy[[]CPU]{done: true, value: []CPU{*cpu}}
+	w.Kernel.cpus = lazy[*cpuList]{done: true, value: &cpuList{all: []CPU{*cpu}}}
 	for _, tc := range []struct {
 		sp   uint64
 		want string

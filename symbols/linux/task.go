@@ -101,6 +101,8 @@ type TaskList struct {
 	All []*Task
 	// Damage tells why some may be missing: what cannot be true of the kernel's lists. It is empty as a rule.
 	Damage []error
+
+	answers
 }
 
 // Tasks finds every task: by the tree of pids, which costs few batches of reads; where that is damaged, by the kernel's
@@ -124,7 +126,7 @@ func (k *Kernel) readTasks(ctx context.Context) (*TaskList, error) {
 		return nil, fmt.Errorf("tasks: none found: %w", errors.Join(f.damage.list()...))
 	}
 	f.finish()
-	return &TaskList{All: f.all, Damage: f.damage.list()}, nil
+	return &TaskList{f.all, f.damage.list(), f.damage.answers}, nil
 }
 
 // TaskAt reads the task whose task_struct is at a virtual address, and no other: a machine may have a hundred thousand. It
