@@ -106,7 +106,7 @@ func (s *session) threadsInfo(ctx context.Context) reply {
 			break
 		}
 		known, err := s.askRegisters(ctx, t.ID)
-		if errors.As(err, new(noAnswer)) {
+		if isNoAnswer(err) {
 			break
 		}
 		one, err := json.Marshal(threadInfo{t.ID, readable(t.Name), "none", s.expedited(known)})

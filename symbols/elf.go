@@ -9,14 +9,11 @@ import (
 
 // ReadELF reads the symbol table and the build-id of an ELF file, such as a vmlinux. It reads nothing else of the file.
 func ReadELF(path string) (*Table, error) {
-	f, err := elf.Open(path)
+	f, err := openELF(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	defer f.Close()
-	if f.Machine != elf.EM_X86_64 {
-		return nil, fmt.Errorf("%s: built for %v, want x86-64", path, f.Machine)
-	}
 	syms, err := readSymtab(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: symbol table: %w", path, err)

@@ -26,7 +26,6 @@ const (
 
 const (
 	fmt4DW      = 0x20 // in Kind: the header has four DWs, not three
-	fmtData     = 0x40 // in Kind: data follow the header
 	maxDW       = 1024 // what a Length field of 0 means
 	pageSize    = 4096 // no request crosses a multiple of this (PCIe base spec §2.2.7)
 	header3DW   = 12   // bytes

@@ -11,10 +11,6 @@ import (
 	"strconv"
 )
 
-// MaxSize is the largest notice a sender may send, in bytes: netpoll does not send larger ones. What is heard may be
-// larger.
-const MaxSize = 1460
-
 // The events a notice tells of.
 const (
 	EventPanic = "panic" // the kernel has panicked; CR3 is that of the task that panicked

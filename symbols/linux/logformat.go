@@ -14,12 +14,6 @@ type LogCaller uint32
 // callerIsCPU marks the number of a CPU rather than the id of a thread.
 const callerIsCPU = 1 << 31
 
-// Thread returns the id of the thread that logged, or false if that was an interrupt.
-func (c LogCaller) Thread() (id int, ok bool) { return int(c &^ callerIsCPU), c&callerIsCPU == 0 }
-
-// CPU returns the number of the CPU on which an interrupt logged, or false if that was a thread.
-func (c LogCaller) CPU() (number int, ok bool) { return int(c &^ callerIsCPU), c&callerIsCPU != 0 }
-
 // String writes the caller as the console does: T1 for a thread, C0 for a CPU.
 func (c LogCaller) String() string {
 	kind := 'T'

@@ -39,16 +39,9 @@ func TestLogFormat(t *testing.T) {
 }
 
 func TestLogCaller(t *testing.T) {
-	if id, ok := LogCaller(42).Thread(); id != 42 || !ok {
-		t.Errorf("thread %d, %v", id, ok)
-	}
-	if _, ok := LogCaller(42).CPU(); ok {
-		t.Error("a thread is taken for a CPU")
-	}
-	if cpu, ok := LogCaller(1<<31 | 3).CPU(); cpu != 3 || !ok {
-		t.Errorf("CPU %d, %v", cpu, ok)
-	}
-	if _, ok := LogCaller(1<<31 | 3).Thread(); ok {
-		t.Error("a CPU is taken for a thread")
+	for caller, want := range map[LogCaller]string{42: "T42", 0: "T0", 1<<31 | 3: "C3", 1 << 31: "C0"} {
+		if got := caller.String(); got != want {
+			t.Errorf("%#x is %s, want %s", uint32(caller), got, want)
+		}
 	}
 }

@@ -105,8 +105,8 @@ func (s *spares) take(size uint64) uint64 {
 }
 
 // AddSymbolFile writes the command by which gdb loads the module's symbols from a file that the user has and physgdb has
-// not: NAME.ko unless it is named. The file must be relocatable in the strict sense; see [ModuleFile].
-func (m *Module) AddSymbolFile(ctx context.Context, file string) (string, error) {
+// not: NAME.ko. The file must be relocatable in the strict sense; see [ModuleFile].
+func (m *Module) AddSymbolFile(ctx context.Context) (string, error) {
 	sections, err := m.Sections(ctx)
 	if err != nil {
 		return "", err
@@ -114,12 +114,9 @@ func (m *Module) AddSymbolFile(ctx context.Context, file string) (string, error)
 	if len(sections) == 0 {
 		return "", fmt.Errorf("module %s: the kernel does not tell where its sections lie", m.Name)
 	}
-	if file == "" {
-		file = m.Name + ".ko"
-	}
 	spare := m.spareAddresses()
 	var b strings.Builder
-	fmt.Fprintf(&b, "add-symbol-file %s", file)
+	fmt.Fprintf(&b, "add-symbol-file %s.ko", m.Name)
 	for _, s := range append(sections[:len(sections):len(sections)], m.unlisted()...) {
 		switch {
 		case s.Name == ".symtab" || s.Name == ".strtab":

@@ -24,12 +24,8 @@ type ModuleSymbols struct {
 	Damage []error
 
 	answers
-	names  *symbols.Table
 	places []symbols.Symbol // by rising address, one for each, whose size is the distance to the next
 }
-
-// Lookup finds a symbol by its name.
-func (s *ModuleSymbols) Lookup(name string) (symbols.Symbol, bool) { return s.names.Lookup(name) }
 
 // At finds the symbol that an address lies in, and how far into it, in bytes. It answers as the kernel's own log does: the
 // nearest name below the address in the same stretch of the module's memory, of which the distance to the next is the size.
@@ -136,7 +132,6 @@ func newModuleSymbols(regions []ModuleRegion, t *moduleKallsyms) *ModuleSymbols 
 		}
 	}
 	s.Damage, s.answers = t.damage.list(), t.damage.answers
-	s.names = symbols.NewTable(s.All, nil)
 	s.places = placesOf(s.All, regions)
 	return s
 }

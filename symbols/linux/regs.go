@@ -51,9 +51,6 @@ func (r *Registers) PC() uint64 { return r.values[symbols.RIP] }
 // SP returns RSP, or 0 if nothing is known.
 func (r *Registers) SP() uint64 { return r.values[symbols.RSP] }
 
-// Known reports whether anything is known.
-func (r *Registers) Known() bool { return r.known != 0 }
-
 func (r *Registers) set(reg symbols.Reg, v uint64) {
 	r.values[reg] = v
 	r.known |= 1 << reg

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"physgdb/symbols"
 )
 
-// ErrNoSymbol says that there is no symbol of a name, or none that an address lies in.
+// ErrNoSymbol says that there is no symbol that an address lies in.
 var ErrNoSymbol = errors.New("no symbol")
 
 // Place is what an address belongs to.
@@ -86,41 +85,4 @@ func (k *Kernel) NameAt(ctx context.Context, addr uint64) string {
 		return ""
 	}
 	return p.String()
-}
-
-// Lookup finds a symbol of the kernel by its name, or one of a module by module:name. Its address is that in the running
-// kernel. The error is ErrNoSymbol, or why the module could not be read.
-func (k *Kernel) Lookup(ctx context.Context, name string) (symbols.Symbol, error) {
-	module, symbol, inModule := strings.Cut(name, ":")
-	if !inModule {
-		return k.lookup(name)
-	}
-	modules, err := k.Modules(ctx)
-	if err != nil {
-		return symbols.Symbol{}, err
-	}
-	m := modules.Named(module)
-	if m == nil {
-		return symbols.Symbol{}, fmt.Errorf("%w %s: there is no module %s", ErrNoSymbol, name, module)
-	}
-	known, err := m.Symbols(ctx)
-	if err != nil {
-		return symbols.Symbol{}, err
-	}
-	s, ok := known.Lookup(symbol)
-	if !ok {
-		return symbols.Symbol{}, fmt.Errorf("%w %s in module %s", ErrNoSymbol, symbol, m.Name)
-	}
-	return s, nil
-}
-
-// lookup finds a symbol of the kernel itself.
-func (k *Kernel) lookup(name string) (symbols.Symbol, error) {
-	addr, ok := k.Addr(name)
-	if !ok {
-		return symbols.Symbol{}, fmt.Errorf("%w %s", ErrNoSymbol, name)
-	}
-	s, _ := k.Symbols.Lookup(name)
-	s.Addr = addr
-	return s, nil
 }

@@ -60,9 +60,6 @@ func (g *Guest) QMPSocket() string { return g.path(qmpSocket) }
 // ClockELF is the program of the clock process, with debug information.
 func (g *Guest) ClockELF() string { return g.path("clock") }
 
-// InitELF is the program of process 1 and of the sleepers, with debug information.
-func (g *Guest) InitELF() string { return g.path("init") }
-
 // ExtrasELF is the program of spinner, stuck and crowd, with debug information.
 func (g *Guest) ExtrasELF() string { return g.path("extras") }
 

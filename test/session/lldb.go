@@ -107,19 +107,3 @@ func (l *LLDB) Close() error {
 	}
 	return nil
 }
-
-// RunLLDB types commands into an lldb of its own. An error of one command does not keep it from the next.
-func RunLLDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
-	l, err := StartLLDB(ctx, file)
-	if err != nil {
-		return nil, err
-	}
-	steps := make([]Step, len(commands))
-	for i, c := range commands {
-		if steps[i], err = l.Type(c); err != nil {
-			_ = l.Close() // no more than that it was killed
-			return nil, err
-		}
-	}
-	return steps, l.Close()
-}

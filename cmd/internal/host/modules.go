@@ -142,7 +142,7 @@ func writeFileless(w io.Writer, count int) {
 
 // addSymbolFile is gdb's command to load a module's symbols from a file of the user's, or why there is none.
 func addSymbolFile(ctx context.Context, md *linux.Module) string {
-	command, err := md.AddSymbolFile(ctx, "")
+	command, err := md.AddSymbolFile(ctx)
 	if err != nil {
 		return oneLine(err.Error())
 	}
