@@ -76,11 +76,17 @@ func TestTooManyClientsAreTold(t *testing.T) {
 	first.expect("qAttached", "1")
 }
 
+// tongueTied cannot say what it is.
+type tongueTied struct{ *bare }
+
+func (tongueTied) WhyHalted() string { panic(errBroken) }
+
 func TestAClientIsToldWhyThereIsNoTarget(t *testing.T) {
 	for name, opener := range map[string]gdbstub.Opener{
 		"an error":       func(context.Context) (gdbstub.Target, error) { return nil, errBroken },
 		"nothing at all": func(context.Context) (gdbstub.Target, error) { return nil, nil },
 		"a fault":        func(context.Context) (gdbstub.Target, error) { panic(errBroken) },
+		"a later fault":  func(context.Context) (gdbstub.Target, error) { return tongueTied{newBare()}, nil },
 		"no answer": func(ctx context.Context) (gdbstub.Target, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()

@@ -74,7 +74,8 @@ func (w *worker) run(ctx context.Context, open Opener, opened chan<- outcome[abi
 		opened <- outcome[abilities]{err: err}
 		return
 	}
-	opened <- outcome[abilities]{value: abilitiesOf(target)}
+	can, err := contained(w, func() (abilities, error) { return abilitiesOf(target), nil })
+	opened <- outcome[abilities]{can, err}
 	for job := range w.jobs {
 		job(target)
 	}
