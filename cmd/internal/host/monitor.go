@@ -150,9 +150,9 @@ func (s *session) monitorInfo(ctx context.Context, w io.Writer, _ []string) erro
 	}
 	space, err := s.look(ctx)
 	if err != nil {
-		return err
+		space = s.m.Space // what else there is to know does not depend on it
 	}
-	return s.m.writeInfo(ctx, w, space)
+	return errors.Join(s.m.writeInfo(ctx, w, space), err)
 }
 
 func (s *session) monitorVtop(ctx context.Context, w io.Writer, words []string) error {

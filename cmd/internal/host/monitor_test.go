@@ -7,6 +7,7 @@ import (
 
 	"physgdb/bridge"
 	"physgdb/mmu"
+	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
 )
 
@@ -95,6 +96,16 @@ func TestMonitorRefuses(t *testing.T) {
 		if got := s.user(t); got != "pani" {
 			t.Errorf("%s: then reads %q", line, got)
 		}
+	}
+}
+
+func TestMonitorInfoOfAThreadWithoutPageTables(t *testing.T) {
+	s := connect(t, newRig(t, 4).attachWithVmlinux(t))
+	s.space, s.now = nil, &thread{task: &linux.Task{PID: 143, MM: 0x1000}}
+	var told strings.Builder
+	err := s.Monitor(ctx, &told, "info")
+	if err == nil || !strings.Contains(told.String(), "found by") || !strings.Contains(told.String(), "Linux version 6.1") {
+		t.Errorf("%v, after\n%s", err, told.String())
 	}
 }
 
