@@ -87,6 +87,18 @@ func TestGdbIsBackAtItsPromptAfterEachRefusal(t *testing.T) {
 	}
 }
 
+func TestGdbThatIsNotToStopAtSIGINTStopsAllTheSame(t *testing.T) {
+	kernel := buildKernel(t)
+	addr := serve(t, open(newKernel(t, kernel)), nil)
+	for _, action := range []string{"continue", "stepi", "next"} {
+		out := gdb(t, "file "+kernel, "target remote "+addr, "handle SIGINT nostop noprint", action, "p counter")
+		_, after, _ := strings.Cut(out, "received signal SIGABRT")
+		if !strings.Contains(after, "$1 = 42") {
+			t.Errorf("%s: gdb does not stop and go on", action)
+		}
+	}
+}
+
 func TestGdbBreakpointsAreRefusedAtTheNextResume(t *testing.T) {
 	kernel := buildKernel(t)
 	addr := serve(t, open(newKernel(t, kernel)), nil)

@@ -75,7 +75,7 @@ func (s *session) attach(ctx context.Context, args []byte) reply {
 		return s.fail(codeRefused, err.Error())
 	}
 	s.inferiors = append(s.inferiors, in)
-	return s.stopReply("T05", in, in.threads.all[0].ID) // whichever was selected before an earlier detach
+	return s.stopReply(signalTrap, in, in.threads.all[0].ID) // whichever was selected before an earlier detach
 }
 
 // open opens what the client wants to attach to: one of the machine's programs, or the machine, which is open already.

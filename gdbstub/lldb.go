@@ -100,6 +100,7 @@ func (s *session) threadsInfo(ctx context.Context) reply {
 	if err := s.needThreads(ctx, s.inferior); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
+	s.refused = 0
 	list := []byte{'['}
 	for _, t := range s.threads.all {
 		if len(list) > maxThreadsInfo {

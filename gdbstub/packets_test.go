@@ -158,6 +158,44 @@ func TestPackets(t *testing.T) {
 	}
 }
 
+// gdb and lldb go on at once if their user has told them not to stop at SIGINT.
+func TestAClientThatGoesOnWithoutALookIsStoppedByAnotherSignal(t *testing.T) {
+	goOn := func(c *client, packet string, last int) {
+		t.Helper()
+		for i := 1; i <= last; i++ {
+			want := "T02"
+			if i == last {
+				want = "T06"
+			}
+			c.send(packet)
+			c.receive() // the sentence
+			if got := c.receive(); !strings.HasPrefix(got, want) {
+				t.Fatalf("%s is answered by %s at time %d, not by %s", packet, got, i, want)
+			}
+		}
+	}
+	c := connect(t, newAble())
+	c.ask(gdb13)
+	goOn(c, "vCont;s:p1.1;c:p1.-1", 17)
+	goOn(c, "c", 17)
+	for _, look := range []string{"qXfer:threads:read::0,1000", "qfThreadInfo"} {
+		for range 8 {
+			c.send("vCont;c:p1.-1")
+			c.receive()
+			c.receive()
+		}
+		c.ask(look)
+		goOn(c, "vCont;c:p1.-1", 17)
+	}
+	c = connect(t, newAble()).asLLDB()
+	goOn(c, "c", 17)
+	c.send("c")
+	c.receive()
+	c.receive()
+	c.ask("jThreadsInfo")
+	goOn(c, "c", 17)
+}
+
 func TestATargetWithoutAbilitiesRefusesInWords(t *testing.T) {
 	c := connect(t, newBare())
 	c.expect(gdb16, "PacketSize=20000;QStartNoAckMode+;vContSupported+;multiprocess+;binary-upload+;error-message+;"+

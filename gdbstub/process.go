@@ -11,7 +11,7 @@ func (s *session) stopReason(ctx context.Context) reply {
 	if err := s.freshThreads(ctx, s.inferior); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
-	return s.stopReply("T05", s.inferior, s.current)
+	return s.stopReply(signalTrap, s.inferior, s.current)
 }
 
 // extend answers `!`: target extended-remote, by which the connection outlives the processes.

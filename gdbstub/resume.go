@@ -3,6 +3,7 @@ package gdbstub
 import (
 	"bytes"
 	"context"
+	"fmt"
 )
 
 // vCont answers vCont? and vCont;action[:thread];… (gdb manual, appendix E.2). Both c and C must be offered, or gdb
@@ -51,13 +52,33 @@ func (s *session) resume(goes bool, in *inferior, id ThreadID) reply {
 	return s.refuseResume(in, id)
 }
 
+// signal is a reason to stop (gdb manual, appendix E.3). These have the same number for every client, while gdb and lldb do
+// not agree on others: gdb has numbers of its own (include/gdb/signals.def).
+type signal int
+
+const (
+	signalInterrupt signal = 2
+	signalTrap      signal = 5
+	signalAbort     signal = 6
+)
+
+// maxRefused is how often a client may ask to run without a look at the threads in between. Debuggers list them as soon as
+// they stop for their user, and go on at once if he has told them not to stop at SIGINT (gdb's `handle SIGINT nostop`).
+const maxRefused = 16
+
 // refuseResume answers a request to run that cannot be: a sentence on the console and a stop by SIGINT, at once. Any other
-// reply makes some client step for ever, hang, or give up the connection.
+// reply makes some client step for ever, hang, or give up the connection. A client that goes on all the same would do so for
+// ever, deaf to Ctrl-C: it is told of a signal that nobody has reason to pass over.
 func (s *session) refuseResume(in *inferior, id ThreadID) reply {
 	if err := s.print([]byte(in.can.whyHalted + "\n")); err != nil {
 		return reply{silent: true, end: true}
 	}
-	return s.stopReply("T02", in, id)
+	s.refused++
+	if s.refused > maxRefused {
+		s.refused = 0
+		return s.stopReply(signalAbort, in, id)
+	}
+	return s.stopReply(signalInterrupt, in, id)
 }
 
 // interrupt answers Ctrl-C. Where the client waits for the machine to stop, that is taken for a wish to look again. At any
@@ -73,7 +94,7 @@ func (s *session) interrupt(ctx context.Context) reply {
 		}
 	}
 	in, id := s.lastStopped()
-	return s.stopReply("T02", in, id)
+	return s.stopReply(signalInterrupt, in, id)
 }
 
 // lookAgain has an inferior forget what it was.
@@ -91,11 +112,12 @@ func (s *session) lookAgain(ctx context.Context, in *inferior) error {
 
 // stopReply says that a thread has stopped, and selects it: gdb asks for its registers without another Hg. Without a list of
 // threads it names none, which is legal, too.
-func (s *session) stopReply(signal string, in *inferior, id ThreadID) reply {
+func (s *session) stopReply(why signal, in *inferior, id ThreadID) reply {
 	s.inferior, in.current, s.stopped = in, id, threadRef{in.pid, id}
+	s.out = fmt.Appendf(s.out[:0], "T%02x", int(why))
 	if id == 0 {
-		return text(signal)
+		return reply{payload: s.out}
 	}
-	s.out = append(s.appendThreadID(append(s.out[:0], signal+"thread:"...), in.pid, id), ';')
+	s.out = append(s.appendThreadID(append(s.out, "thread:"...), in.pid, id), ';')
 	return reply{payload: s.appendStop(s.out, id)}
 }

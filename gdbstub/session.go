@@ -28,6 +28,7 @@ type session struct {
 	leaving   []*inferior // that the client is done with, but whose last call has not returned
 
 	stopped  threadRef   // of the last stop reply
+	refused  int         // requests to run since the client last listed the threads
 	unlisted []threadRef // what qsThreadInfo has yet to tell
 	files    files
 

@@ -58,6 +58,7 @@ func (s *session) freshThreads(ctx context.Context, in *inferior) error {
 
 // listThreads takes the snapshots that a client is about to read: of all that it debugs.
 func (s *session) listThreads(ctx context.Context) error {
+	s.refused = 0
 	for _, in := range s.inferiors {
 		if err := s.freshThreads(ctx, in); err != nil {
 			return err
