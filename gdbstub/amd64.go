@@ -1,5 +1,7 @@
 package gdbstub
 
+import "fmt"
+
 // AMD64 returns the registers of an x86-64 CPU in kernel mode: gdb's core feature with the x87 part, without which
 // gdb rejects the description; the segment bases; and the control registers in a feature of our own.
 func AMD64() *Description {
@@ -40,6 +42,16 @@ func LinuxAMD64() Feature {
 		Name:      "org.gnu.gdb.i386.linux",
 		Registers: []Register{{Name: "orig_rax", Bits: 64, Type: "int64"}},
 	}
+}
+
+// SSEAMD64 is the feature of gdb/features/i386/64bit-sse.xml. gdb aborts at `generate-core-file` of a program without it.
+func SSEAMD64() Feature {
+	f := Feature{Name: "org.gnu.gdb.i386.sse"}
+	for n := range 16 {
+		f.Registers = append(f.Registers, Register{Name: fmt.Sprintf("xmm%d", n), Bits: 128, Type: "uint128", Group: "vector"})
+	}
+	f.Registers = append(f.Registers, Register{Name: "mxcsr", Bits: 32, Type: "int", Group: "vector"})
+	return f
 }
 
 func amd64Segments() Feature {

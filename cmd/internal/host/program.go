@@ -133,7 +133,7 @@ func (p *program) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint6
 func (p *program) Description() *gdbstub.Description {
 	d := gdbstub.AMD64()
 	d.OSABI = "GNU/Linux"
-	d.Features = append(d.Features, gdbstub.LinuxAMD64())
+	d.Features = append(d.Features, gdbstub.SSEAMD64(), gdbstub.LinuxAMD64())
 	return d
 }
 
