@@ -75,7 +75,9 @@ func TestProgramsAreAttachedToBesideTheMachine(t *testing.T) {
 	c.expectPart("qXfer:threads:read::0,1000", `<thread id="p57.58"`)
 	c.expectPart("qXfer:threads:read::0,1000", `<thread id="p1.1f"`)
 
-	c.expect("qXfer:osdata:read::0,100", "l") // it was offered, and this one has none
+	c.expect("qXfer:libraries:read::0,100", "l") // it was offered, and this one has none
+	c.expectPart("qXfer:osdata:read::0,100", "<osdata type=\"types\">") // the machine's, whichever is selected
+	c.expectPart("qXfer:vmcoreinfo:read::0,100", "OSRELEASE")
 	c.expect("qSymbol::", "OK")
 
 	c.expect("Hgp57.58", "OK")
@@ -101,6 +103,25 @@ func TestProgramsAreAttachedToBesideTheMachine(t *testing.T) {
 	c.expect("?", "W00")
 	if opened, closed := program.opened.Load(), program.closed.Load(); opened != 2 || closed != 2 {
 		t.Errorf("the program was opened %d times and closed %d times", opened, closed)
+	}
+}
+
+// named is a machine that may have a main file, which its programs have not.
+type named struct {
+	*housing
+	file string
+}
+
+func (n named) ExecutableFile(context.Context) (string, error) { return n.file, nil }
+
+func TestNoExecutableIsAnErrorAndNotAnEmptyName(t *testing.T) {
+	for file, want := range map[string]string{"/vmlinux": "l/vmlinux", "": "E00"} {
+		c := connect(t, named{newHousing(), file})
+		c.ask(gdb16)
+		c.expect("qXfer:exec-file:read:1:0,100", want)
+		c.expect("!", "OK")
+		c.expect("vAttach;57", "T05thread:p57.57;")
+		c.expect("qXfer:exec-file:read:57:0,100", "E00")
 	}
 }
 

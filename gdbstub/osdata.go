@@ -11,14 +11,14 @@ import (
 // annex, or the table of tables.
 func (s *session) osObject(ctx context.Context, annex string) ([]byte, bool, error) {
 	if annex == "" {
-		return tableOfTables(s.can.osTables), true, nil
+		return tableOfTables(s.machine.can.osTables), true, nil
 	}
-	i := slices.IndexFunc(s.can.osTables, func(t OSTable) bool { return t.Name == annex })
+	i := slices.IndexFunc(s.machine.can.osTables, func(t OSTable) bool { return t.Name == annex })
 	if i < 0 {
 		return nil, false, nil
 	}
-	table := s.can.osTables[i]
-	rows, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) ([][]string, error) { return table.Rows(ctx) })
+	table := s.machine.can.osTables[i]
+	rows, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) ([][]string, error) { return table.Rows(ctx) })
 	if err != nil {
 		return nil, false, err
 	}

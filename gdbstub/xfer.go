@@ -49,11 +49,18 @@ func (s *session) transfer(ctx context.Context, args []byte) reply {
 		return unsupported()
 	}
 	produce, known := s.objects[string(part[1])]
-	if _, offered := s.machine.objects[string(part[1])]; !known && offered {
-		return text("l") // what was offered must be answered for every process
-	}
 	if !known {
-		return unsupported()
+		var offered bool
+		if produce, offered = s.machine.objects[string(part[1])]; !offered {
+			return unsupported()
+		}
+		switch string(part[1]) { // what was offered must be answered for every process
+		case "osdata", "vmcoreinfo": // of the machine, whichever is selected
+		case "exec-file":
+			return text("E00") // an empty name gdb would take for that of a file
+		default:
+			return text("l")
+		}
 	}
 	annex, extent := cutLast(part[3], ':')
 	offset, length, valid := parseExtent(extent)
@@ -106,7 +113,7 @@ func parseExtent(arg []byte) (offset, length uint64, valid bool) {
 func (s *session) execFileObject(ctx context.Context, _ string) ([]byte, bool, error) {
 	namer := s.can.executable
 	path, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) (string, error) { return namer.ExecutableFile(ctx) })
-	return []byte(path), err == nil, err
+	return []byte(path), err == nil && path != "", err
 }
 
 // featuresObject is the target.xml (appendix G).
@@ -152,8 +159,8 @@ func (s *session) vmcoreInfoObject(ctx context.Context, annex string) ([]byte, b
 	if annex != "" {
 		return nil, false, nil
 	}
-	reader := s.can.vmcoreInfo
-	data, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.VMCoreInfo(ctx) })
+	reader := s.machine.can.vmcoreInfo
+	data, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.VMCoreInfo(ctx) })
 	return data, true, err
 }
 
