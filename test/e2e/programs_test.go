@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +62,77 @@ func TestPrograms(t *testing.T) {
 			t.Errorf("info os processes:\n%s", out)
 		}
 	})
+}
+
+// TestMapsAndCoreOfAProgram wants the mappings of a process to lie within those that /proc had, and its memory and registers
+// to be found again in a core dump of it.
+func TestMapsAndCoreOfAProgram(t *testing.T) {
+	onTwo(t, func(t *testing.T, h *host) {
+		pid, threads := h.process(t, "clock")
+		core := filepath.Join(t.TempDir(), "core")
+		const now, pc = "p 'main.UnixTimeNow'", "p/x $pc"
+		steps, err := session.GDB(limited(t, 3*time.Minute), h.guest.ClockELF(), "target extended-remote "+h.stub(t),
+			fmt.Sprintf("attach %d", pid), pc, "info proc mappings", "info os", "gcore "+core)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out := session.Find(steps, "info os"); !strings.Contains(out, "processes") {
+			t.Errorf("info os beside a program: %q", out)
+		}
+		h.checkMappings(t, session.Find(steps, "info proc mappings"))
+		after, err := session.GDB(limited(t, time.Minute), h.guest.ClockELF(), "core-file "+core, now, pc, "info threads")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := session.Value(session.Find(after, now)); got != fmt.Sprint(h.guest.Facts.LastClock) {
+			t.Errorf("in the core dump the clock shows %q, want %d", got, h.guest.Facts.LastClock)
+		}
+		if got, want := session.Value(session.Find(after, pc)), session.Value(session.Find(steps, pc)); got != want || got == "" {
+			t.Errorf("the core dump has the PC %q, want %q", got, want)
+		}
+		if got := strings.Count(session.Find(after, "info threads"), "LWP "); got != threads {
+			t.Errorf("the core dump has %d threads, /proc had %d", got, threads)
+		}
+	})
+}
+
+// checkMappings compares what gdb lists with what /proc had. Of a mapping that has not every page in memory it lists parts.
+func (h *host) checkMappings(t *testing.T, listed string) {
+	t.Helper()
+	type mapping struct {
+		first, end uint64
+		rights     string
+	}
+	var all []mapping
+	for line := range strings.Lines(h.guest.Facts.ClockMaps) {
+		var m mapping
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &m.first, &m.end, &m.rights); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if n := len(all); n > 0 && all[n-1].end == m.first && all[n-1].rights == m.rights {
+			all[n-1].end = m.end // of a file and of none: page tables show no difference
+			continue
+		}
+		all = append(all, m)
+	}
+	found := 0
+	for line := range strings.Lines(listed) {
+		var m mapping
+		var size, offset uint64
+		if n, _ := fmt.Sscanf(line, "%v %v %v %v %s", &m.first, &m.end, &size, &offset, &m.rights); n < 5 {
+			continue
+		}
+		found++
+		within := slices.ContainsFunc(all, func(a mapping) bool {
+			return a.first <= m.first && m.end <= a.end && a.rights[2] == m.rights[2] && (a.rights[1] == 'w' || m.rights[1] == '-')
+		})
+		if !within || size != m.end-m.first {
+			t.Errorf("/proc had no such mapping: %s", line)
+		}
+	}
+	if found < len(all)/2 {
+		t.Errorf("%d mappings of those that /proc had:\n%s\n%s", found, listed, h.guest.Facts.ClockMaps)
+	}
 }
 
 // process finds a process that the guest listed before it died, and how many threads it had.

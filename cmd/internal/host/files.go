@@ -60,6 +60,13 @@ func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, erro
 	if main, err := s.ExecutableFile(ctx); err == nil && name == main && name != "" {
 		return openOnDisk(s.m.VmlinuxPath())
 	}
+	if maps := procMaps.FindStringSubmatch(name); maps != nil {
+		content, err := s.m.makeMaps(ctx, maps)
+		if err != nil {
+			return nil, err
+		}
+		return bytes.NewReader(content), nil
+	}
 	content, made := s.contents[name]
 	if !made {
 		all := machineFiles()
@@ -123,6 +130,7 @@ func (s *session) monitorFiles(_ context.Context, w io.Writer, _ []string) error
 	for _, f := range machineFiles() {
 		fmt.Fprintf(w, "%-15s %s\n", f.name, f.help)
 	}
+	fmt.Fprintf(w, "%-15s %s\n", "/proc/PID/maps", "what a process had mapped, as far as it was in memory")
 	_, err := fmt.Fprintln(w, "gdb fetches them: remote get /proc/iomem iomem.txt")
 	return err
 }
