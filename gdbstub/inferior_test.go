@@ -75,7 +75,7 @@ func TestProgramsAreAttachedToBesideTheMachine(t *testing.T) {
 	c.expectPart("qXfer:threads:read::0,1000", `<thread id="p57.58"`)
 	c.expectPart("qXfer:threads:read::0,1000", `<thread id="p1.1f"`)
 
-	c.expect("qXfer:libraries:read::0,100", "l") // it was offered, and this one has none
+	c.expect("qXfer:libraries:read::0,100", "l")                        // it was offered, and this one has none
 	c.expectPart("qXfer:osdata:read::0,100", "<osdata type=\"types\">") // the machine's, whichever is selected
 	c.expectPart("qXfer:vmcoreinfo:read::0,100", "OSRELEASE")
 	c.expect("qSymbol::", "OK")
@@ -161,6 +161,16 @@ func (l *living) LookAgain(context.Context) error {
 }
 
 func (l *living) WhyHalted() string { return "It runs." }
+
+func TestLldbIsToldHowToGoOnAfterAStep(t *testing.T) {
+	for target, want := range map[gdbstub.Target]string{
+		&living{bare: newBare()}: "It runs.\nAt continue lldb takes up this step again, until told: thread plan discard 1\n",
+		newAble():                "This kernel has panicked: it cannot run.\n",
+	} {
+		c := connect(t, target).asLLDB()
+		c.expect("vCont;s:1", "O"+hexed(want))
+	}
+}
 
 func TestAMachineThatRunsStopsAtCtrlC(t *testing.T) {
 	const stop = "\x03"

@@ -70,7 +70,11 @@ const maxRefused = 16
 // reply makes some client step for ever, hang, or give up the connection. A client that goes on all the same would do so for
 // ever, deaf to Ctrl-C: it is told of a signal that nobody has reason to pass over.
 func (s *session) refuseResume(in *inferior, id ThreadID) reply {
-	if err := s.print([]byte(in.can.whyHalted + "\n")); err != nil {
+	why := in.can.whyHalted + "\n"
+	if s.client.lldb && s.machine.can.runner != nil {
+		why += "At continue lldb takes up this step again, until told: thread plan discard 1\n"
+	}
+	if err := s.print([]byte(why)); err != nil {
 		return reply{silent: true, end: true}
 	}
 	s.refused++
