@@ -64,7 +64,8 @@ func amd64Segments() Feature {
 	}
 }
 
-// amd64System holds what decides an address space and how it is read. gdb shows it by `info registers system`.
+// amd64System holds what decides an address space and how it is read. gdb shows it by `info registers`; of its own groups
+// of registers, 13 lists none of these under system.
 func amd64System() Feature {
 	system := func(name, typ string) Register {
 		return Register{Name: name, Bits: 64, Type: typ, Group: "system"}
