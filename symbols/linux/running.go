@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"physgdb/mmu"
 	"physgdb/symbols"
@@ -42,7 +43,8 @@ func (k *Kernel) running(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 	return nil, fmt.Errorf("registers not known: CPU %d was running and left no trace of them", c.ID)
 }
 
-// oopsed returns the registers of the first oops, if that was on this CPU (exec_summary_regs, arch/x86/kernel/dumpstack.c).
+// oopsed returns the registers of the first oops, if that was on this CPU, and the stack is still what it was then
+// (exec_summary_regs, arch/x86/kernel/dumpstack.c).
 func (k *Kernel) oopsed(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
 	count, err := k.readSymbol(ctx, "die_counter", 4)
 	addr, ok := k.Addr("exec_summary_regs")
@@ -53,8 +55,33 @@ func (k *Kernel) oopsed(ctx context.Context, c *CPU, t *Task) (*Registers, error
 	if err != nil || regs.User() || !t.onStack(regs.SP()) && !c.onStack(regs.SP()) {
 		return nil, err
 	}
+	if gone, err := k.wentOn(ctx, c, t, regs); gone || err != nil {
+		return nil, err
+	}
 	regs.From = "the oops"
 	return regs, nil
+}
+
+// wentOn reports whether a CPU's stack is not that of its oops any more: a task that is made to exit begins anew at the top
+// of its stack (rewind_stack_and_make_dead, arch/x86/entry/entry_64.S), which kills the machine if it was init, and others get
+// the stack of one that is gone. What the CPU did last leads to the end of that stack then, and not by way of the oops.
+func (k *Kernel) wentOn(ctx context.Context, c *CPU, t *Task, oops *Registers) (bool, error) {
+	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.crashNote, k.Resting} {
+		last, err := look(ctx, c, t)
+		if ctx.Err() != nil {
+			return false, err
+		}
+		if last == nil {
+			continue
+		}
+		b, err := k.Unwind(ctx, last)
+		if err != nil {
+			return false, err
+		}
+		through := slices.ContainsFunc(b.Frames, func(f Frame) bool { return f.PC == oops.PC() && f.SP == oops.SP() })
+		return b.Err == nil && !through, nil
+	}
+	return false, nil
 }
 
 func (t *Task) onStack(sp uint64) bool { return t.stack().contains(sp) }

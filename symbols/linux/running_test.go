@@ -187,6 +187,31 @@ func TestStacksAreInOneOrder(t *testing.T) {
 	}
 }
 
+func TestOopsOnAStackThatBeganAnewIsNotBelieved(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		pc, sp uint64 // of the oops; sp above the stack's start
+		caller uint64 // of the function in which the CPU rests
+		want   bool
+	}{
+		{"the CPU came to rest below the oops", fnCaller + 0x30, 0x3018, fnCaller + 0x30, true},
+		{"the stack begins anew", 0xffffffff81000777, 0x3100, fnCaller + 0x30, false},
+		{"the stack was that of another task", fnCaller + 0x30, 0x3020, fnCaller + 0x30, false},
+		{"nobody knows what led to its rest", 0xffffffff81000777, 0x3100, 0xffffffffc0001234, true},
+	} {
+		w, task, cpu := restingWorld(t)
+		w.put(base+0x18a000, 1)
+		w.put(task.Stack+0x3000, fnStop+0x20, 0, tc.caller)
+		w.set(base+0x18b000, "pt_regs", "ip", tc.pc)
+		w.set(base+0x18b000, "pt_regs", "sp", task.Stack+tc.sp)
+		w.set(base+0x18b000, "pt_regs", "cs", 0x10)
+		regs, err := w.oopsed(ctx, cpu, task)
+		if err != nil || (regs != nil) != tc.want {
+			t.Errorf("%s: %+v, %v", tc.name, regs, err)
+		}
+	}
+}
+
 func TestStackName(t *testing.T) {
 	w, task, cpu := restingWorld(t)
 	cpu.stacks = append(cpu.stacks, stack{"NMI", base + 0x200000, base + 0x202000})
