@@ -15,8 +15,10 @@ type CPU struct {
 	// Base is what to add to the address of a per-CPU symbol to get that of this CPU's copy. While the CPU is in the
 	// kernel it is also its GS base.
 	Base uint64
-	// Current is the virtual address of the task_struct that ran last, Idle that of the CPU's idle task.
+	// Current is the virtual address of the task_struct that ran last, Idle that of the CPU's idle task; 0 if not known.
 	Current, Idle uint64
+	// Offline says that the CPU never came up, or was taken offline. It ran nothing then: Current is 0.
+	Offline bool
 
 	stacks []stack // besides those of tasks
 }
@@ -61,6 +63,9 @@ func (k *Kernel) readCPUs(ctx context.Context) (*cpuList, error) {
 		return nil, err
 	}
 	if err := k.readRunQueues(ctx, cpus); err != nil {
+		return nil, err
+	}
+	if err := k.findOffline(ctx, cpus); err != nil {
 		return nil, err
 	}
 	return cpus, k.readStacks(ctx, cpus.all)
@@ -136,6 +141,42 @@ func (k *Kernel) readRunQueues(ctx context.Context, cpus *cpuList) error {
 	return nil
 }
 
+// hotplugLayout is what is read of a struct cpuhp_cpu_state (kernel/cpu.c): how far a CPU came up. Unlike the mask of CPUs that
+// are online, it does not change where a kernel stops the other CPUs to panic.
+type hotplugLayout struct {
+	hotplug *layout
+	State   member `c:"state"`
+}
+
+// cpuOffline is the state of a CPU that is not up at all (CPUHP_OFFLINE, include/linux/cpuhotplug.h).
+const cpuOffline = 0
+
+// findOffline finds the CPUs that were not up: of machines that could have more of them, all that are missing. Where the kernel
+// does not tell, all count as up.
+func (k *Kernel) findOffline(ctx context.Context, cpus *cpuList) error {
+	states, ok := k.Addr("cpuhp_state")
+	if !ok {
+		return nil
+	}
+	var l hotplugLayout
+	var err error
+	if l.hotplug, err = k.layout(ctx, "cpuhp_cpu_state", &l); err != nil {
+		return ctx.Err()
+	}
+	records, err := l.hotplug.read(ctx, k.Space, perCPU(states, cpus.all))
+	if err != nil {
+		return err
+	}
+	for i, r := range records {
+		cpus.note(r.err)
+		c := &cpus.all[i]
+		if r.err == nil && l.State.uint(r) == cpuOffline && c.Current == c.Idle { // else what says so is damaged
+			c.Offline, c.Current = true, 0
+		}
+	}
+	return nil
+}
+
 // perCPU returns the addresses of each CPU's copy of a per-CPU symbol.
 func perCPU(addr uint64, cpus []CPU) []uint64 {
 	addrs := make([]uint64, len(cpus))
@@ -159,9 +200,13 @@ func (k *Kernel) PerCPU(ctx context.Context, name string, cpu int) (uint64, erro
 		return 0, err
 	}
 	for i := range cpus {
-		if cpus[i].ID == cpu {
-			return cpus[i].Base + addr, nil
+		if cpus[i].ID != cpu {
+			continue
 		}
+		if at := cpus[i].Base + addr; cpus[i].Base != 0 && int64(at) < 0 {
+			return at, nil
+		}
+		return 0, fmt.Errorf("__per_cpu_offset[%d] is %#x: damaged memory", cpu, cpus[i].Base)
 	}
 	return 0, fmt.Errorf("there is no CPU %d: %d CPUs, the last is %d", cpu, len(cpus), cpus[len(cpus)-1].ID)
 }

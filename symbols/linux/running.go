@@ -12,6 +12,9 @@ import (
 	"physgdb/symbols"
 )
 
+// ErrOffline says that a CPU was not up, so that there is nothing to be known of it.
+var ErrOffline = errors.New("offline")
+
 // Registers finds the registers of a task. Where they cannot be known the error says why: a dead kernel leaves no trace
 // of what most registers held on a CPU that ran.
 func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
@@ -20,8 +23,11 @@ func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
 		return nil, err
 	}
 	for i := range cpus {
-		if cpus[i].Current == t.Addr {
-			return k.running(ctx, &cpus[i], t)
+		switch c := &cpus[i]; {
+		case c.Current == t.Addr:
+			return k.running(ctx, c, t)
+		case c.Offline && c.Idle == t.Addr: // where it gave up the CPU was before that went
+			return nil, fmt.Errorf("registers not known: CPU %d was %w", c.ID, ErrOffline)
 		}
 	}
 	regs, err := k.switchedOut(ctx, t)

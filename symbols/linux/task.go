@@ -315,6 +315,9 @@ func (f *taskFinder) byCPU(ctx context.Context) error {
 	}
 	for i := range cpus {
 		addr := cpus[i].Current
+		if addr == 0 && !cpus[i].Offline {
+			f.damage.add("CPU %d: what it ran cannot be read", cpus[i].ID)
+		}
 		if addr == 0 || f.byAddr[addr] != nil {
 			continue
 		}

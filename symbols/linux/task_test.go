@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -140,7 +141,7 @@ func TestTasks(t *testing.T) {
 		}, all, true},
 		{"no idle task", func(w *taskWorld, p map[int]uint64) { w.put(cpu1+runQueues+8, wild) }, all, true},
 		{"a CPU without its data", func(w *taskWorld, p map[int]uint64) { w.put(perCPUOffs+8, wild) },
-			"1/1 task1, 2/2 task2, 3/2 task3, 9/9 task9, 0/0 task0", false},
+			"1/1 task1, 2/2 task2, 3/2 task3, 9/9 task9, 0/0 task0", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newTaskWorld(t, nil)
@@ -200,6 +201,85 @@ func TestPerCPU(t *testing.T) {
 	}
 	if _, err := w.PerCPU(ctx, "nothing", 0); err == nil {
 		t.Error("nothing was found")
+	}
+}
+
+func TestPerCPUOfDamagedMemory(t *testing.T) {
+	symbolsOf := func(w *taskWorld) {
+		var table []symbols.Symbol
+		for name, addr := range map[string]uint64{
+			"__per_cpu_start": 0, "__per_cpu_end": 0x30000, "runqueues": runQueues, "nr_cpu_ids": nrCPUs,
+			"__cpu_possible_mask": cpuMask, "__per_cpu_offset": perCPUOffs,
+		} {
+			table = append(table, symbols.Symbol{Name: name, Addr: addr})
+		}
+		w.Symbols = symbols.NewTable(table, nil)
+	}
+	for _, tc := range []struct {
+		name string
+		base uint64
+		want string
+	}{
+		{"whole", cpu1, ""},
+		{"an offset of zero", 0, "__per_cpu_offset[1] is 0x0: damaged memory"},
+		{"an offset into user space", 0x7fff00000000, "__per_cpu_offset[1] is 0x7fff00000000: damaged memory"},
+	} {
+		w := newTaskWorld(t, nil)
+		symbolsOf(w)
+		w.put(perCPUOffs, cpu0, tc.base)
+		addr, err := w.PerCPU(ctx, "runqueues", 1)
+		if tc.want == "" && (err != nil || addr != cpu1+runQueues) || tc.want != "" && (err == nil || err.Error() != tc.want) {
+			t.Errorf("%s: %#x, %v; want %q", tc.name, addr, err, tc.want)
+		}
+	}
+}
+
+func TestCPUThatWasNotUpRanNothing(t *testing.T) {
+	const states = 0x2000 // per-CPU
+	for _, tc := range []struct {
+		name    string
+		state   uint64 // of CPU 1
+		busy    bool   // its run queue names another task than the idle one
+		offline bool
+	}{
+		{"up", 235, false, false},
+		{"never came up", 0, false, true},
+		{"ran a task, and is said not to be up", 0, true, false},
+	} {
+		w := newTaskWorld(t, nil)
+		w.types.define("cpuhp_cpu_state", "target", 4, "state", 4)
+		w.Symbols = symbols.NewTable([]symbols.Symbol{
+			{Name: "nr_cpu_ids", Addr: nrCPUs}, {Name: "__cpu_possible_mask", Addr: cpuMask},
+			{Name: "__per_cpu_offset", Addr: perCPUOffs}, {Name: "runqueues", Addr: runQueues},
+			{Name: "cpuhp_state", Addr: states}, {Name: "init_pid_ns", Addr: initPIDNS}, {Name: "init_task", Addr: initTask},
+		}, nil)
+		w.set(cpu0+states, "cpuhp_cpu_state", "state", 235)
+		w.set(cpu1+states, "cpuhp_cpu_state", "state", tc.state)
+		idle, _ := w.readUint(ctx, cpu1+runQueues+8, 8)
+		ran := idle
+		if tc.busy {
+			w.add(5, 5)
+			ran = w.tasks[5]
+			w.put(cpu1+runQueues, ran)
+		}
+		cpus, err := w.CPUs(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tc.offline {
+			ran = 0
+		}
+		if c := cpus[1]; c.Offline != tc.offline || c.Current != ran || c.Idle != idle || cpus[0].Offline {
+			t.Errorf("%s: %+v", tc.name, cpus)
+		}
+		l, err := w.Tasks(ctx)
+		if err != nil || len(l.Damage) > 0 {
+			t.Errorf("%s: %v, damage %v", tc.name, err, l.Damage)
+		}
+		_, err = w.Registers(ctx, &Task{Addr: idle})
+		if errors.Is(err, ErrOffline) != tc.offline {
+			t.Errorf("%s: registers: %v", tc.name, err)
+		}
 	}
 }
 

@@ -59,7 +59,8 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 	tasks, missing := tracer.pick(list, words)
 	out := bufio.NewWriter(w)
 	if len(tasks) == 0 && len(words) == 0 {
-		return errors.New("bt: neither what panicked nor what the CPUs ran can be told: memory is missing or damaged")
+		return errors.New("bt: neither what panicked nor what the CPUs ran can be told: memory is missing or damaged; " +
+			"bt PID and bt all show what is left")
 	}
 	if len(tasks) == 0 && missing == nil && !asJSON {
 		fmt.Fprintln(out, "no such tasks")
@@ -73,7 +74,7 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 		if err != nil {
 			return cmp.Or(out.Flush(), fmt.Errorf("bt: after %d of %d tasks: %w", i, len(tasks), err))
 		}
-		if b.Lost != "" {
+		if b.Lost != "" && !b.offline {
 			lost++
 		}
 		if asJSON {
@@ -92,7 +93,7 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 		missing = fmt.Errorf("bt: %w", missing)
 	}
 	var damage error
-	if slices.Contains(words, "all") || slices.Contains(words, "blocked") {
+	if len(words) == 0 && tracer.dead == nil || slices.ContainsFunc(words, isGroup) {
 		damage = listDamage("bt", list.Damage)
 	}
 	if lost > 0 && damage == nil && !m.live { // what runs has no registers to begin with
@@ -152,6 +153,9 @@ func (tr *tracer) pick(list *linux.TaskList, words []string) ([]*linux.Task, err
 	}
 	return picked, errors.Join(missing...)
 }
+
+// isGroup reports whether a word stands for many tasks, some of which a damaged list may not have.
+func isGroup(word string) bool { return word == "all" || word == "cpus" || word == "blocked" }
 
 // group finds the tasks that one word stands for.
 func (tr *tracer) group(list *linux.TaskList, word string) ([]*linux.Task, error) {

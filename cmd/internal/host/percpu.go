@@ -79,7 +79,8 @@ func (m *Machine) writePerCPU(ctx context.Context, w io.Writer, symbol string, c
 	for _, id := range ids {
 		addr, err := m.Kernel.PerCPU(ctx, symbol, id)
 		if err != nil {
-			return fmt.Errorf("percpu: %w", err)
+			unread = cmp.Or(unread, fmt.Errorf("percpu: %w", err))
+			continue
 		}
 		line := &perCPULine{
 			CPU: id, Addr: address(addr), Size: s.Size, Expression: fmt.Sprintf("*(typeof(&%s))%#x", symbol, addr),

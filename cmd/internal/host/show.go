@@ -88,11 +88,14 @@ func (m *Machine) whyNoSymbols() string {
 
 func (m *Machine) cpuList(ctx context.Context) string {
 	var names []string
-	dead := m.deadCPU(ctx)
+	dead, offline := m.deadCPU(ctx), m.offline(ctx)
 	for _, cpu := range m.cpus {
 		name := strconv.Itoa(cpu)
-		if cpu == dead {
+		switch {
+		case cpu == dead:
 			name += " (panicked)"
+		case offline[cpu]:
+			name += " (offline)"
 		}
 		names = append(names, name)
 	}
@@ -100,6 +103,19 @@ func (m *Machine) cpuList(ctx context.Context) string {
 		names = append(names, "others not known")
 	}
 	return strings.Join(names, ", ")
+}
+
+// offline tells which CPUs were not up, by their numbers, as far as that is known.
+func (m *Machine) offline(ctx context.Context) map[int]bool {
+	set := map[int]bool{}
+	if m.Kernel.Symbols == nil {
+		return set
+	}
+	cpus, _ := m.Kernel.CPUs(ctx)
+	for i := range cpus {
+		set[cpus[i].ID] = cpus[i].Offline
+	}
+	return set
 }
 
 // WriteStats says what the session cost the bridge.

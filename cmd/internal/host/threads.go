@@ -24,7 +24,7 @@ type thread struct {
 	gdbstub.Thread
 	task  *linux.Task // nil if not known
 	dead  bool        // this is what panicked
-	blank bool        // its registers cannot be known, as it runs
+	blank bool        // its registers cannot be known: it runs, or is a CPU that was offline
 }
 
 // idleThread numbers the idle tasks, which all have pid 0, apart: this and the CPU. No pid is that large.
@@ -153,7 +153,9 @@ func (m *Machine) cpuThreads(ctx context.Context, cpus []linux.CPU) []thread {
 			ID: cpuThread(cpus[i].ID), Name: fmt.Sprintf("CPU %d", cpus[i].ID), Text: "what it ran is not known",
 			Core: cpus[i].ID,
 		}}
-		if task, err := m.Kernel.TaskAt(ctx, cpus[i].Current); err == nil {
+		if cpus[i].Offline {
+			t.Text, t.blank = "offline", true
+		} else if task, err := m.Kernel.TaskAt(ctx, cpus[i].Current); err == nil {
 			t.task, t.Text = task, fmt.Sprintf("%s, pid %d", oneLine(task.Comm), task.PID)
 		}
 		all = append(all, t)

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 
 	"physgdb/bridge"
 	"physgdb/mmu"
@@ -26,6 +27,8 @@ type trace struct {
 	User   *userSide    `json:"user,omitempty"`
 	// Lost is why there is no more of it. It is empty if it goes to the first function of the task or to user space.
 	Lost string `json:"lost,omitempty"`
+
+	offline bool // there is nothing to be had of it: its CPU was not up
 }
 
 // traceFrame is one function that had not returned.
@@ -125,7 +128,7 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*trace, error) {
 	}
 	regs, err := tr.m.Kernel.Registers(ctx, t)
 	if err != nil {
-		b.Lost = err.Error()
+		b.Lost, b.offline = err.Error(), errors.Is(err, linux.ErrOffline)
 		return b, ctx.Err()
 	}
 	if cpu != nil && !regs.AtRest {
