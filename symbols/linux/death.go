@@ -13,6 +13,7 @@ type Death struct {
 	Task    *Task  // that it ran then, or nil if that is not known
 	Message string // what panic() was told, or "" if the log does not have it any more
 	Cause   string // the first line of the oops that led to it, or "" if there was none
+	Before  string // the first line of an oops of another task before that, which may have to do with it, or ""
 	Oopses  int    // how often the kernel had caught itself at a fault
 
 	answers
@@ -88,19 +89,31 @@ func (k *Kernel) readLastWords(ctx context.Context, d *Death) error {
 	for _, err := range log.Damage {
 		d.note(err)
 	}
-	for i := range log.Records {
-		text := log.Records[i].Text
-		if message, ok := strings.CutPrefix(text, panicPrefix); ok {
-			d.Message = message
-			return nil
+	d.findLastWords(log.Records)
+	return nil
+}
+
+// findLastWords finds in the log what panic() was told, and the oops before it. Who panics because of an oops is the one that
+// had it: a task, or an interrupt on the same CPU.
+func (d *Death) findLastWords(records []LogRecord) {
+	last := slices.IndexFunc(records, func(r LogRecord) bool { return strings.HasPrefix(r.Text, panicPrefix) })
+	if last < 0 {
+		return
+	}
+	d.Message = strings.TrimPrefix(records[last].Text, panicPrefix)
+	if d.Oopses == 0 {
+		return
+	}
+	for _, r := range records[:last] {
+		first := &d.Before
+		if r.Caller == records[last].Caller {
+			first = &d.Cause
 		}
-		isOops := slices.ContainsFunc(oopsPrefixes, func(p string) bool { return strings.HasPrefix(text, p) })
-		if d.Oopses > 0 && d.Cause == "" && isOops {
-			d.Cause, _, _ = strings.Cut(text, "\n")
+		isOops := slices.ContainsFunc(oopsPrefixes, func(p string) bool { return strings.HasPrefix(r.Text, p) })
+		if isOops && *first == "" {
+			*first, _, _ = strings.Cut(r.Text, "\n")
 		}
 	}
-	d.Cause = "" // without a panic it led to nothing
-	return nil
 }
 
 // Taint is the kernel's tainted_mask: what has happened that makes a developer distrust its state.

@@ -13,13 +13,13 @@ func (m *Machine) obituary(ctx context.Context) string {
 	death := m.death(ctx)
 	switch n := m.Notice; {
 	case n != nil:
-		return epitaph(n.Message, death.Cause) + taskWords(n.Comm, n.PID)
+		return epitaph(n.Message, &death) + taskWords(n.Comm, n.PID)
 	case death.CPU == nil:
 		return ""
 	case death.Task == nil:
-		return epitaph(death.Message, death.Cause)
+		return epitaph(death.Message, &death)
 	}
-	return epitaph(death.Message, death.Cause) + taskWords(death.Task.Comm, &death.Task.PID)
+	return epitaph(death.Message, &death) + taskWords(death.Task.Comm, &death.Task.PID)
 }
 
 // death is what memory tells of the machine's death; as good as nothing where it cannot be read.
@@ -45,14 +45,17 @@ func (m *Machine) deadCPU(ctx context.Context) int {
 	return -1
 }
 
-// epitaph puts a panic's message, and the oops that led to it, into words.
-func epitaph(message, cause string) string {
+// epitaph puts a panic's message, and the oops that led to it or else one before it, into words.
+func epitaph(message string, death *linux.Death) string {
 	text := "panicked"
 	if message != "" {
 		text += ": " + oneLine(message)
 	}
-	if cause != "" {
-		text += "; " + oneLine(cause)
+	switch {
+	case death.Cause != "":
+		text += "; " + oneLine(death.Cause)
+	case death.Before != "":
+		text += "; before that: " + oneLine(death.Before)
 	}
 	return text
 }

@@ -193,7 +193,7 @@ func (m *Machine) markDead(ctx context.Context, all []thread) {
 		if t.task == nil || t.task.Addr != task.Addr {
 			continue
 		}
-		t.dead, t.Text = true, epitaph(death.Message, death.Cause)
+		t.dead, t.Text = true, epitaph(death.Message, &death)
 		if m.threadsAre == ThreadsCPUs {
 			t.Text += taskWords(task.Comm, &task.PID)
 		} else {

@@ -1,0 +1,23 @@
+package host
+
+import (
+	"testing"
+
+	"physgdb/symbols/linux"
+)
+
+func TestEpitaph(t *testing.T) {
+	for want, tc := range map[string]struct {
+		message string
+		death   linux.Death
+	}{
+		"panicked":                         {"", linux.Death{}},
+		"panicked: a":                      {"a", linux.Death{}},
+		"panicked: a; BUG: b":              {"a", linux.Death{Cause: "BUG: b", Before: "BUG: c"}},
+		"panicked: a; before that: BUG: c": {"a", linux.Death{Before: "BUG: c"}},
+	} {
+		if got := epitaph(tc.message, &tc.death); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
