@@ -90,7 +90,7 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 		}
 	}
 	if missing != nil {
-		missing = fmt.Errorf("bt: %w", missing)
+		missing = notFound(fmt.Errorf("bt: %w", missing), listDamage("bt", list.Damage))
 	}
 	var damage error
 	if len(words) == 0 && tracer.dead == nil || slices.ContainsFunc(words, isGroup) {

@@ -131,7 +131,7 @@ func (m *Machine) writeModules(ctx context.Context, w io.Writer, names []string,
 	if fileless > 0 && !files && !asJSON {
 		writeFileless(out, fileless)
 	}
-	return cmp.Or(out.Flush(), missing, listDamage("modules", damage))
+	return cmp.Or(out.Flush(), notFound(missing, listDamage("modules", damage)))
 }
 
 // writeFileless says what gdb is shown of modules whose files were not found.

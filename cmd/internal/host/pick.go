@@ -76,3 +76,15 @@ func listDamage(what string, damage []error) error {
 	}
 	return fmt.Errorf("%s: the list is not whole: damaged places: %d, the first: %w", what, len(damage), damage[0])
 }
+
+// notFound says that what was asked for is not there or, if the list is not whole, that it may be missing from that. It is
+// damage where nothing was missed.
+func notFound(missing, damage error) error {
+	switch {
+	case missing == nil:
+		return damage
+	case damage == nil:
+		return missing
+	}
+	return fmt.Errorf("%w, or it was lost: %w", missing, damage)
+}

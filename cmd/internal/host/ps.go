@@ -69,7 +69,7 @@ func (m *Machine) writePS(ctx context.Context, w io.Writer, words []string, asJS
 	if missing != nil {
 		missing = fmt.Errorf("ps: %w", missing)
 	}
-	return cmp.Or(out.Flush(), missing, listDamage("ps", list.Damage))
+	return cmp.Or(out.Flush(), notFound(missing, listDamage("ps", list.Damage)))
 }
 
 // byProcess puts the threads of a process behind each other. The idle tasks, pid 0, stay last.

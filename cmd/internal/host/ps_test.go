@@ -1,6 +1,8 @@
 package host
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +48,21 @@ func TestPSLines(t *testing.T) {
 		`"task":"0xffff888003a45000"}`
 	if lines := strings.Split(json.String(), "\n"); lines[4] != running {
 		t.Errorf("%s, want\n%s", lines[4], running)
+	}
+}
+
+func TestNotFound(t *testing.T) {
+	missing, damage := errors.New("there is no x"), errors.New("the list is not whole")
+	for _, tc := range []struct {
+		missing, damage error
+		want            string
+	}{
+		{nil, nil, "<nil>"}, {missing, nil, "there is no x"}, {nil, damage, "the list is not whole"},
+		{missing, damage, "there is no x, or it was lost: the list is not whole"},
+	} {
+		if got := fmt.Sprint(notFound(tc.missing, tc.damage)); got != tc.want {
+			t.Errorf("%q, want %q", got, tc.want)
+		}
 	}
 }
 
