@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,12 +14,14 @@ func mapsCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "maps",
 		Usage:     "list every mapping under a CR3",
-		ArgsUsage: "SOURCE",
+		ArgsUsage: "SOURCE [PID|NAME|kernel|panic|HEX]",
 		Description: `A line is a virtual range, where it begins in physical memory, the size of its pages, its rights (rwx; u for user, k
 for kernel), and the index taken through each page table to its first page. Adjacent pages of equal rights make one line.
+Without a word the CR3 is that of --cr3, or the kernel's own; the words are those of physgdb cr3.
 
 Examples:
   physgdb maps file:/tmp/ram --cr3 0x2a5c000
+  physgdb maps file:/tmp/ram nginx --user
   physgdb maps file:/tmp/ram --notify notices.jsonl --cr3 hello:clock --user --json`,
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "all", Usage: "every page on a line of its own"},
@@ -31,7 +34,7 @@ Examples:
 }
 
 func maps(c *cli.Context) error {
-	args, err := operands(c, 1, 1)
+	args, err := operands(c, 1, 2)
 	if err != nil {
 		return err
 	}
@@ -49,8 +52,14 @@ func maps(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
+	space := m.Space
+	if len(args) > 1 {
+		if space, err = m.SpaceNamed(c.Context, args[1]); err != nil {
+			return fmt.Errorf("maps: %w", err)
+		}
+	}
 	out := bufio.NewWriter(c.App.Writer)
-	if err := m.WriteMaps(c.Context, out, c.App.ErrWriter, m.Space, &o); err != nil {
+	if err := m.WriteMaps(c.Context, out, c.App.ErrWriter, space, &o); err != nil {
 		out.Flush()
 		return err
 	}

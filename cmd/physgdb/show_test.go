@@ -255,6 +255,7 @@ func TestMapsSelects(t *testing.T) {
 		{"the kernel", "--kernel", 2, "rw-k"},
 		{"every page", "--all", 11, "511/510/239"},
 		{"every page of the kernel", "--all --kernel", 10, "511/510/239"},
+		{"a root by its word", "kernel --kernel", 2, "rw-k"},
 		{"what is not RAM", "--ram " + narrow, 3, "not RAM"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -224,13 +224,11 @@ func (s *session) monitorMaps(ctx context.Context, w io.Writer, words []string) 
 	switch {
 	case len(words) > 1:
 		return errors.New("monitor maps takes one argument: a pid, a name, or kernel")
-	case len(words) == 1 && words[0] == "kernel":
+	case len(words) == 0 || words[0] == "--user": // as physgdb maps has it
+	case words[0] == "kernel" || words[0] == "--kernel":
 		o.Range = mmu.Upper
-	case len(words) == 1:
-		var r *root
-		if r, err = s.m.rootNamed(ctx, words[0]); err == nil {
-			space, err = s.m.Kernel.SpaceOf(ctx, uint64(r.CR3))
-		}
+	default:
+		space, err = s.m.SpaceNamed(ctx, words[0])
 	}
 	if err != nil {
 		return err

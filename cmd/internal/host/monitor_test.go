@@ -42,6 +42,8 @@ func TestMonitor(t *testing.T) {
 		{"cr3 back to the kernel", "cr3 kernel", []string{cr3}, "pani"},
 		{"vtop", "vtop panic+4 0x401000", []string{"panic+0x4/0x200", "PML4  entry 511", "0x401000: PT entry 1"}, "pani"},
 		{"maps of user space", "maps", []string{"0x400000-0x401000", "r-xu", "maps: 1 pages in 1 lines"}, "pani"},
+		{"maps of user space, as the command has it", "maps --user", []string{"0x400000-0x401000", "in 1 lines"}, "pani"},
+		{"maps of the kernel, as the command has it", "maps --kernel", []string{"0xffffffff9d000000-", "in 2 lines"}, "pani"},
 		{"maps of the kernel", "maps kernel", []string{"0xffffffff9d000000-0xffffffff9e200000", "in 2 lines"}, "pani"},
 		{"stats", "stats", []string{"bridge: ", " reads in "}, "pani"},
 	} {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"physgdb/bridge"
+	"physgdb/mmu"
 	"physgdb/symbols/linux"
 )
 
@@ -166,6 +167,16 @@ func (m *Machine) rootNamed(ctx context.Context, word string) (*root, error) {
 			helloErr)
 	}
 	return &root{Name: word, CR3: address(v)}, nil
+}
+
+// SpaceNamed returns the address space that a user means by a word: the pid or name of a task, kernel, panic, the name of a
+// program that said hello, or a CR3 such as 0x1000.
+func (m *Machine) SpaceNamed(ctx context.Context, word string) (*mmu.Space, error) {
+	r, err := m.rootNamed(ctx, word)
+	if err != nil {
+		return nil, err
+	}
+	return m.Kernel.SpaceOf(ctx, uint64(r.CR3))
 }
 
 // taskNamed returns the first task that a word names, or nil: also where the tasks are not known, as there are other ways
