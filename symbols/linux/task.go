@@ -27,6 +27,7 @@ type Task struct {
 	exitState uint64
 	stackSize uint64
 	cred      uint64 // virtual, of its struct cred
+	files     uint64 // virtual, of its struct files_struct, or 0
 }
 
 // StackEnd returns the virtual address behind the task's stack.
@@ -56,6 +57,7 @@ type taskLayout struct {
 	Node      member `c:"thread_node"`
 	Signal    member `c:"signal"`
 	Cred      member `c:"real_cred"`
+	Files     member `c:"?files"`
 }
 
 func (k *Kernel) taskLayout(ctx context.Context) (*taskLayout, error) {
@@ -91,7 +93,7 @@ func (l *taskLayout) of(addr uint64, r record) *Task {
 		OnCPU: l.OnCPU.uint(r) != 0, Kernel: l.Flags.uint(r)&pfKthread != 0,
 		Stack: l.Stack.uint(r), stackSize: l.stackSize, SP: l.SP.uint(r),
 		FSBase: l.FSBase.uint(r), GSBase: l.GSBase.uint(r), MM: l.MM.uint(r),
-		cred: l.Cred.uint(r),
+		cred: l.Cred.uint(r), files: l.Files.uint(r),
 	}
 }
 

@@ -502,7 +502,7 @@ func gdbSeesTasks(t *testing.T, h *host) {
 	address := h.stub(t, "--modules", moduleDir(h.guest.Kernel.Module), "--modules", moduleDir(h.guest.Kernel.Trouble),
 		"--modules", moduleDir(h.guest.Kernel.Drivers[0]))
 	steps := gdb(t, h.guest.Kernel.Vmlinux, address, "set print frame-arguments none", "bt", "info threads", "thread apply all -q -s bt", "info os processes",
-		"info sharedlibrary")
+		"info os files", "info sharedlibrary")
 	h.gdbFollows(t, session.Find(steps, "bt"))
 	threads := session.Find(steps, "info threads")
 	rows := regexp.MustCompile(`(?m)^(\*?) +(\d+) +Thread 1\.(\d+) "([^"]*)" \(([^)]*)`).FindAllStringSubmatch(threads, -1)
@@ -528,6 +528,15 @@ func gdbSeesTasks(t *testing.T, h *host) {
 	h.gdbReachesEntries(t, session.Find(steps, "thread apply all -q -s bt"), len(tasks))
 	if out := session.Find(steps, "info os processes"); !strings.Contains(out, "clock") || !strings.Contains(out, "kthreadd") {
 		t.Errorf("info os processes:\n%s", out)
+	}
+	files := map[int]string{}
+	row := regexp.MustCompile(fmt.Sprintf(`(?m)^%d +clock +(\d+) +(.*?) *$`, h.guest.Facts.ClockPID))
+	for _, m := range row.FindAllStringSubmatch(session.Find(steps, "info os files"), -1) {
+		fd, _ := strconv.Atoi(m[1])
+		files[fd] = m[2]
+	}
+	if diff := cmp.Diff(h.guest.Facts.ClockFiles, files); diff != "" {
+		t.Errorf("open files of the clock (-/proc +info os files):\n%s", diff)
 	}
 }
 

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,10 @@ func (s *session) OSTables() []gdbstub.OSTable {
 		{
 			Name: "threads", Title: "Threads", Description: "Listing of all threads, those of the kernel included",
 			Columns: []string{"pid", "command", "tid", "core", "state"}, Rows: s.threadRows,
+		},
+		{
+			Name: "files", Title: "Open files", Description: "Listing of all files that processes had open",
+			Columns: []string{"pid", "command", "file descriptor", "name"}, Rows: s.fileRows,
 		},
 		{
 			Name: "modules", Title: "Kernel modules", Description: "Listing of all loaded kernel modules",
@@ -83,6 +88,28 @@ func (s *session) threadRows(ctx context.Context) ([][]string, error) {
 	for i, t := range list.All {
 		rows[i] = []string{
 			strconv.Itoa(t.TGID), t.Comm, strconv.Itoa(t.PID), strconv.Itoa(t.CPU), fmt.Sprintf("%c", t.Letter()),
+		}
+	}
+	return rows, nil
+}
+
+func (s *session) fileRows(ctx context.Context) ([][]string, error) {
+	list, err := s.m.Kernel.Tasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	leaders := slices.DeleteFunc(slices.Clone(list.All), func(t *linux.Task) bool { return t.Idle || t.Kernel || t.PID != t.TGID })
+	files, damage, err := s.m.Kernel.OpenFiles(ctx, leaders)
+	if err != nil {
+		return nil, err
+	}
+	if err := listDamage("open files", damage); err != nil {
+		s.m.log.Warn(err.Error())
+	}
+	var rows [][]string
+	for i, t := range leaders {
+		for _, f := range files[i] {
+			rows = append(rows, []string{strconv.Itoa(t.PID), t.Comm, strconv.Itoa(f.FD), f.Name})
 		}
 	}
 	return rows, nil

@@ -26,8 +26,27 @@ func holdStill(c *clock) (*witness.Still, error) {
 		return nil, r.err
 	}
 	var err error
+	if s.ClockFiles, err = openFiles(c.pid); err != nil {
+		return nil, err
+	}
 	s.ClockPages, err = residentPages(c.pid, s.ClockMaps)
 	return s, err
+}
+
+// openFiles reads the names of a process's open files.
+func openFiles(pid int) (map[int]string, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := numbers(dir)
+	if err != nil {
+		return nil, err
+	}
+	names := map[int]string{}
+	for _, fd := range fds {
+		if names[fd], err = os.Readlink(fmt.Sprintf("%s/%d", dir, fd)); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
 }
 
 // allStopped says whether every thread of a process has stopped.

@@ -54,6 +54,8 @@ type Still struct {
 	ClockMaps string `json:"clock_maps"`
 	// ClockPages are the virtual addresses of its pages that are in RAM, by /proc/PID/pagemap.
 	ClockPages []uint64 `json:"clock_pages"`
+	// ClockFiles are the names of its open files, by descriptor: the links of /proc/PID/fd.
+	ClockFiles map[int]string `json:"clock_files"`
 }
 
 // Thread is one thread of a guest.

@@ -1,0 +1,149 @@
+package linux
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// filesWorld is a kernel with a process whose files a test opens. Its tree is a root, with a file system mounted on /dev.
+type filesWorld struct {
+	*taskWorld
+	task              *Task
+	fds               uint64 // the array of descriptors
+	rootMount, onDev  uint64
+	rootDir, dev, top uint64 // dentries: /, /dev below the mount, and the root of what is mounted there
+}
+
+func newFilesWorld(t *testing.T) *filesWorld {
+	t.Helper()
+	w := &filesWorld{taskWorld: newTaskWorld(t, nil)}
+	w.types.define("files_struct", "fdt")
+	w.types.define("fdtable", "max_fds", 4, "fd")
+	w.types.define("file", "f_path.mnt", "f_path.dentry")
+	w.types.define("dentry", "d_parent", "d_name.len", 4, "d_name.name", "d_inode", "d_hash.pprev", "d_sb")
+	w.types.define("mount", "mnt_parent", "mnt_mountpoint", "mnt", "mnt.mnt_root")
+	w.types.define("inode", "i_ino")
+	w.types.define("super_block", "s_type")
+	w.types.define("file_system_type", "name")
+	files, table := w.alloc("files_struct", 0), w.alloc("fdtable", 0)
+	w.fds = w.alloc("", 64)
+	w.set(files, "files_struct", "fdt", table)
+	w.set(table, "fdtable", "max_fds", 8)
+	w.set(table, "fdtable", "fd", w.fds)
+	w.task = &Task{PID: 5, files: files}
+	w.rootDir = w.dentry("/", 0)
+	w.dev = w.dentry("dev", w.rootDir)
+	w.top = w.dentry("/", 0)
+	w.rootMount, w.onDev = w.alloc("mount", 0), w.alloc("mount", 0)
+	w.mount(w.rootMount, w.rootDir, w.rootMount, w.rootDir)
+	w.mount(w.onDev, w.top, w.rootMount, w.dev)
+	return w
+}
+
+func (w *filesWorld) text(s string) uint64 {
+	at := w.alloc("", uint64(len(s)+16))
+	copy(w.RAM[at-base:], s)
+	return at
+}
+
+// dentry makes a name in a directory, or one that is its own parent.
+func (w *filesWorld) dentry(name string, parent uint64) uint64 {
+	at := w.alloc("dentry", 0)
+	if parent == 0 {
+		parent = at
+	}
+	w.set(at, "dentry", "d_parent", parent)
+	w.set(at, "dentry", "d_name.len", uint64(len(name)))
+	w.set(at, "dentry", "d_name.name", w.text(name))
+	w.set(at, "dentry", "d_hash.pprev", 1)
+	return at
+}
+
+func (w *filesWorld) mount(at, root, parent, point uint64) {
+	w.set(at, "mount", "mnt.mnt_root", root)
+	w.set(at, "mount", "mnt_parent", parent)
+	w.set(at, "mount", "mnt_mountpoint", point)
+}
+
+// placeless makes a dentry of a file system that is mounted nowhere.
+func (w *filesWorld) placeless(name, fs string, inode uint64) uint64 {
+	d, i, super, typ := w.dentry(name, 0), w.alloc("inode", 0), w.alloc("super_block", 0), w.alloc("file_system_type", 0)
+	w.set(d, "dentry", "d_inode", i)
+	w.set(d, "dentry", "d_sb", super)
+	w.set(i, "inode", "i_ino", inode)
+	w.set(super, "super_block", "s_type", typ)
+	w.set(typ, "file_system_type", "name", w.text(fs))
+	return d
+}
+
+// open puts a file into a descriptor.
+func (w *filesWorld) open(fd int, dentry, mount uint64) {
+	file := w.alloc("file", 0)
+	w.set(file, "file", "f_path.dentry", dentry)
+	w.set(file, "file", "f_path.mnt", mount+w.types["mount.mnt"].Offset)
+	w.put(w.fds+8*uint64(fd), file)
+}
+
+func TestOpenFiles(t *testing.T) {
+	const wild = 0xdead000000000100
+	for _, tc := range []struct {
+		name    string
+		open    func(w *filesWorld)
+		want    string
+		damaged bool
+	}{
+		{"none", func(*filesWorld) {}, "", false},
+		{"a root, a file and one on another mount", func(w *filesWorld) {
+			w.open(0, w.rootDir, w.rootMount)
+			w.open(2, w.dentry("passwd", w.dentry("etc", w.rootDir)), w.rootMount)
+			w.open(7, w.dentry("null", w.top), w.onDev)
+		}, "0 /, 2 /etc/passwd, 7 /dev/null", false},
+		{"a file that was deleted", func(w *filesWorld) {
+			d := w.dentry("gone", w.top)
+			w.set(d, "dentry", "d_hash.pprev", 0)
+			w.open(1, d, w.onDev)
+		}, "1 /dev/gone (deleted)", false},
+		{"files without a place", func(w *filesWorld) {
+			nowhere := w.alloc("mount", 0)
+			w.mount(nowhere, w.dentry("/", 0), nowhere, w.rootDir)
+			w.open(0, w.placeless("", "pipefs", 184), nowhere)
+			w.open(1, w.placeless("", "sockfs", 9), nowhere)
+			w.open(2, w.placeless("[eventpoll]", "anon_inodefs", 1), nowhere)
+			w.open(3, w.placeless("memfd:x", "tmpfs", 1), nowhere)
+		}, "0 pipe:[184], 1 socket:[9], 2 anon_inode:[eventpoll], 3 /memfd:x (deleted)", false},
+		{"a process that has exited", func(w *filesWorld) { w.task.files = 0 }, "", false},
+		{"no struct file", func(w *filesWorld) { w.put(w.fds, wild) }, "0 ?", false},
+		{"a wild parent", func(w *filesWorld) { w.open(0, w.dentry("x", wild), w.rootMount) }, "0 ?", false},
+		{"directories in a circle", func(w *filesWorld) {
+			d := w.dentry("x", w.rootDir)
+			w.set(d, "dentry", "d_parent", w.dentry("y", d))
+			w.open(0, d, w.rootMount)
+		}, "0 ?", false},
+		{"mounts in a circle", func(w *filesWorld) {
+			w.mount(w.rootMount, w.rootDir, w.onDev, w.top)
+			w.open(0, w.rootDir, w.rootMount)
+		}, "0 ?", false},
+		{"no table", func(w *filesWorld) { w.set(w.task.files, "files_struct", "fdt", wild) }, "", true},
+		{"a count that cannot be true", func(w *filesWorld) {
+			table, _ := w.readUint(ctx, w.task.files, 8)
+			w.set(table, "fdtable", "max_fds", 0xffffffff)
+		}, "", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newFilesWorld(t)
+			tc.open(w)
+			files, damage, err := w.OpenFiles(ctx, []*Task{w.task})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range files[0] {
+				got = append(got, fmt.Sprintf("%d %s", f.FD, f.Name))
+			}
+			if s := strings.Join(got, ", "); s != tc.want || (len(damage) > 0) != tc.damaged {
+				t.Errorf("%s\nwant %s\ndamage %v", s, tc.want, damage)
+			}
+		})
+	}
+}
