@@ -88,6 +88,16 @@ func TestNoticeOfAnotherBoot(t *testing.T) {
 	}
 }
 
+func TestAToldVMCoreInfoThatLeadsNowhereIsDoubted(t *testing.T) {
+	r := newRig(t, 4)
+	r.leaveTrampoline(t)
+	m, log := r.search(t, Options{VMCoreInfo: "0x5000"})
+	if m.Kernel.FoundBy != linux.ByTrampoline || !strings.Contains(log, "what --vmcoreinfo says leads to no kernel") ||
+		!strings.Contains(log, "0x5000") {
+		t.Errorf("found by %s; log %q", m.Kernel.FoundBy, log)
+	}
+}
+
 func TestAToldCR3IsTakenAtItsWord(t *testing.T) {
 	r := newRig(t, 4)
 	r.leaveTrampoline(t)

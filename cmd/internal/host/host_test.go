@@ -198,7 +198,7 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"panik": "nor a symbol", "panic+": "not an offset", "panic+x": "not an offset", "1000": "nor a symbol",
+		"panik": "nor a symbol", "$rsp": "see print/x $rsp", "panic+": "not an offset", "panic+x": "not an offset", "1000": "nor a symbol",
 	} {
 		_, err := m.Addresses([]string{"panic", text})
 		wantError(t, err, want)

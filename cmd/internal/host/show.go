@@ -166,6 +166,8 @@ func (m *Machine) address(text string) (uint64, error) {
 	switch {
 	case err == nil:
 		return v, nil
+	case strings.HasPrefix(text, "$"):
+		return 0, fmt.Errorf("%q is the debugger's own: give its value, see print/x %s", text, text)
 	case m.Kernel.Symbols == nil:
 		return 0, fmt.Errorf("%w, and symbols are not known: %s", err, m.whyNoSymbols())
 	}
