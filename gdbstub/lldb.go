@@ -90,9 +90,9 @@ type threadInfo struct {
 // maxThreadsInfo is about how long the answer to jThreadsInfo gets, in bytes.
 const maxThreadsInfo = packetSize
 
-// threadsInfo answers jThreadsInfo, by which lldb learns at each stop but the first what else it asks of one thread after
-// the other by qThreadStopInfo: with an ssh on the way that is the time of one packet for that of hundreds. The list ends
-// where it gets too long or would come too late; of the threads that it lacks lldb asks one by one.
+// threadsInfo answers jThreadsInfo, by which lldb learns after a step what else it asks of one thread after the other by
+// qThreadStopInfo: with an ssh on the way that is the time of one packet for that of hundreds. (After a continue lldb 14 to 19
+// ask both.) The list ends where it gets too long or would come too late; of the threads that it lacks lldb asks one by one.
 func (s *session) threadsInfo(ctx context.Context) reply {
 	if !s.client.lldb {
 		return unsupported()
