@@ -101,7 +101,8 @@ func (f *file) addDebugInfo(p *Program, n *names) error {
 	}
 	err = errors.Join(err, t.makeSound())
 	u := newDebugInfo(p.Name, t)
-	u.beginTypes(extent(p.Sections))
+	low, high := extent(p.Sections)
+	u.beginTypes(low, high)
 	u.addTypes(t.wanted())
 	u.addFuncs(n, p.Sections)
 	u.addVars(n)
@@ -113,6 +114,7 @@ func (f *file) addDebugInfo(p *Program, n *names) error {
 	f.add(".debug_str", section{elf.Section64{
 		Type: uint32(elf.SHT_PROGBITS), Flags: uint64(elf.SHF_MERGE | elf.SHF_STRINGS), Entsize: 1,
 	}, u.strs.data})
+	f.addData(".gdb_index", 0, gdbIndex(u.info, u.strs.data, low, high))
 	if err != nil {
 		return fmt.Errorf("BTF: %w", err)
 	}

@@ -17,8 +17,9 @@ type debugInfo struct {
 }
 
 const (
-	dwarfVersion = 4
-	addrSize     = 8
+	dwarfVersion   = 4
+	addrSize       = 8
+	unitHeaderSize = 4 + 2 + 4 + 1
 )
 
 func newDebugInfo(name string, t *types) *debugInfo {
