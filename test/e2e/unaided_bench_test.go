@@ -64,9 +64,10 @@ func makeSymbols(b *testing.B, source string) {
 	b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
 }
 
-// BenchmarkFirstStruct is gdb from its start to the first variable and the first backtrace: with the real vmlinux, with the file
-// made of memory, and with no file at all, so that it fetches that one through the stub. With the real vmlinux it finds a member
-// of init_task in one unit of many; for a pointer to it, as for most types, it reads them all.
+// BenchmarkFirstStruct is gdb from its start to the first variable and the first backtrace: with the real vmlinux, the same with
+// the index of it that gdb has kept, with the file made of memory, and with no file at all, so that it fetches that one through the
+// stub. With the real vmlinux it finds a member of init_task in one unit of many; for a pointer to it, as for most types, it reads
+// them all if it has no index.
 func BenchmarkFirstStruct(b *testing.B) {
 	for _, h := range []*host{hosts[0], hosts[3]} {
 		h.ready(b)
@@ -74,12 +75,19 @@ func BenchmarkFirstStruct(b *testing.B) {
 			made := filepath.Join(b.TempDir(), "vmlinux.synth")
 			run(b, "symbols", h.guest.Source(), "-o", made)
 			address := h.unaided(b)
-			for _, f := range []struct{ what, file string }{{"vmlinux", h.guest.Kernel.Vmlinux}, {"made", made}, {"none", ""}} {
+			for _, f := range []struct {
+				what, file string
+				args       []string
+			}{
+				{"vmlinux", h.guest.Kernel.Vmlinux, nil}, {"indexed", h.guest.Kernel.Vmlinux, session.IndexCache()},
+				{"made", made, nil}, {"none", "", nil},
+			} {
+				firstStruct(b, f.file, address, "p 0", f.args...) // so that there is an index
 				for name, first := range map[string]string{"member": "p init_task.comm", "pointer": "p &init_task"} {
 					b.Run("first="+name+"/what="+f.what, func(b *testing.B) {
 						var peak int64
 						for range b.N {
-							peak = max(peak, firstStruct(b, f.file, address, first))
+							peak = max(peak, firstStruct(b, f.file, address, first, f.args...))
 						}
 						b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
 					})
@@ -90,8 +98,8 @@ func BenchmarkFirstStruct(b *testing.B) {
 }
 
 // firstStruct returns how much memory gdb took, in bytes.
-func firstStruct(b *testing.B, file, address, first string) int64 {
-	args := []string{"-nx", "-batch", "-iex", "set auto-load no"}
+func firstStruct(b *testing.B, file, address, first string, args ...string) int64 {
+	args = append([]string{"-nx", "-batch", "-iex", "set auto-load no"}, args...)
 	if file != "" {
 		args = append(args, file)
 	}

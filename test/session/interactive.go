@@ -28,8 +28,9 @@ func StartInteractive(ctx context.Context, echo func(text string) string, name s
 // InteractiveGDB starts a gdb that stays at its prompt, with a file to debug.
 func InteractiveGDB(ctx context.Context, file string) (*Interactive, error) {
 	echo := func(text string) string { return "echo \\n" + text + "\\n" }
-	return StartInteractive(ctx, echo, "gdb", "-nx", "-q", "-iex", "set auto-load no", "-iex", "set prompt",
-		"-iex", "set confirm off", "-iex", "set pagination off", "-iex", "set width 0", "-iex", "set style enabled off", file)
+	args := append([]string{"-nx", "-q", "-iex", "set auto-load no", "-iex", "set prompt", "-iex", "set confirm off",
+		"-iex", "set pagination off", "-iex", "set width 0", "-iex", "set style enabled off"}, IndexCache()...)
+	return StartInteractive(ctx, echo, "gdb", append(args, file)...)
 }
 
 // Type types a command and waits until the debugger has answered, or ctx ends.

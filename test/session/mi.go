@@ -14,7 +14,7 @@ type MI struct {
 
 // StartMI starts a gdb, which is killed when ctx ends.
 func StartMI(ctx context.Context) (*MI, error) {
-	p, err := startProcess(ctx, "gdb", "-nx", "-q", "--interpreter=mi3")
+	p, err := startProcess(ctx, "gdb", append([]string{"-nx", "-q", "--interpreter=mi3"}, IndexCache()...)...)
 	if err != nil {
 		return nil, err
 	}
