@@ -45,7 +45,9 @@ func (m *machine) cdtRecipes() adapterRecipes {
 	return adapterRecipes{
 		start: session.StartGDBAdapter,
 		attach: args{
-			"gdb": "gdb", "gdbArguments": session.IndexCache(), "program": m.begin(), "cwd": m.guest.Dir(), "preConnectCommands": []string{"set remotetimeout 30"},
+			"gdb": "gdb", "gdbArguments": session.IndexCache(), "program": m.begin(), "cwd": m.guest.Dir(), "preConnectCommands": []string{
+				session.NoIndexCache, "set remotetimeout 30",
+			},
 			"target": args{"type": "remote", "host": host, "port": port},
 		},
 		actions: actions,

@@ -16,12 +16,13 @@ type gdbMI struct{}
 func (gdbMI) name() string { return gdbVersion() + " MI" }
 
 func (gdbMI) start(ctx context.Context, m *machine) (driver, error) {
-	gdb, err := session.StartMI(ctx)
+	gdb, err := session.StartMI(ctx, session.IndexCache()...)
 	if err != nil {
 		return nil, err
 	}
 	d := &miDriver{machine: m, gdb: gdb, recipes: m.miRecipes()}
-	for _, command := range miStart(m.kernel) {
+	noCache := fmt.Sprintf("-interpreter-exec console %q", session.NoIndexCache)
+	for _, command := range append(miStart(m.kernel), noCache) {
 		if _, err := d.send(ctx, command); err != nil {
 			return nil, err
 		}

@@ -23,7 +23,7 @@ type Step struct {
 const marker = "@@physgdb-step@@"
 
 // IndexCache is arguments by which gdb keeps its index of a vmlinux where the tests keep the kernels: it reads the file in seconds,
-// not in half a minute, from the second time on.
+// not in half a minute, from the second time on. Do [NoIndexCache] before modules are loaded.
 func IndexCache() []string {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -31,6 +31,9 @@ func IndexCache() []string {
 	}
 	return []string{"-iex", "set index-cache directory " + filepath.Join(cache, "physgdb-test", "gdb"), "-iex", "set index-cache enabled on"}
 }
+
+// NoIndexCache is the command that ends the use of the cache: the index of a module does not fit where the module lies elsewhere.
+const NoIndexCache = "set index-cache enabled off"
 
 // GDB runs gdb with the file to debug, or "" for none, and types commands into it. An error of one command does not keep
 // it from the next.
@@ -45,8 +48,11 @@ func GDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
 		commands = append([]string{"file " + file}, commands...)
 	}
 	mark := "shell echo; date +" + marker + "%s.%N"
-	for _, c := range commands {
+	for i, c := range commands {
 		args = append(args, "-ex", mark, "-ex", c)
+		if i == 0 && file != "" {
+			args = append(args, "-ex", NoIndexCache)
+		}
 	}
 	out, err := exec.CommandContext(ctx, "gdb", append(args, "-ex", mark)...).CombinedOutput()
 	if ctx.Err() != nil {

@@ -30,7 +30,7 @@ func InteractiveGDB(ctx context.Context, file string) (*Interactive, error) {
 	echo := func(text string) string { return "echo \\n" + text + "\\n" }
 	args := append([]string{"-nx", "-q", "-iex", "set auto-load no", "-iex", "set prompt", "-iex", "set confirm off",
 		"-iex", "set pagination off", "-iex", "set width 0", "-iex", "set style enabled off"}, IndexCache()...)
-	return StartInteractive(ctx, echo, "gdb", append(args, file)...)
+	return StartInteractive(ctx, echo, "gdb", append(args, file, "-ex", NoIndexCache)...)
 }
 
 // Type types a command and waits until the debugger has answered, or ctx ends.

@@ -13,8 +13,8 @@ type MI struct {
 }
 
 // StartMI starts a gdb, which is killed when ctx ends.
-func StartMI(ctx context.Context) (*MI, error) {
-	p, err := startProcess(ctx, "gdb", append([]string{"-nx", "-q", "--interpreter=mi3"}, IndexCache()...)...)
+func StartMI(ctx context.Context, args ...string) (*MI, error) {
+	p, err := startProcess(ctx, "gdb", append([]string{"-nx", "-q", "--interpreter=mi3"}, args...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -21,14 +21,14 @@ type Session struct {
 // that this works as always, and cannot undo it. The user's own -ex and -x find the machine attached. gdb's sysroot stays the stub,
 // which alone has what is made of memory.
 //
-// The index cache must be on before gdb loads the vmlinux. From the second time on gdb then has its first struct in a second,
-// not in ten or thirty.
+// The index cache is on while gdb loads the vmlinux: from the second time on gdb then has its first struct in a second, not in
+// ten or thirty. For modules it is off, as gdb would take the index of a module for right that lay elsewhere.
 func gdbArguments(s *Session) []string {
 	args := []string{"-q"}
 	if s.Vmlinux != "" {
 		args = append(args, "-iex", "set index-cache enabled on", "-se", s.Vmlinux)
 	}
-	commands := []string{"set pagination off", "set confirm off", "set remotetimeout 30"}
+	commands := []string{"set index-cache enabled off", "set pagination off", "set confirm off", "set remotetimeout 30"}
 	if len(s.Modules) > 0 {
 		commands = append(commands, "set solib-search-path "+strings.Join(s.Modules, ":"))
 	}

@@ -62,7 +62,8 @@ func TestDebuggersAreFound(t *testing.T) {
 // TestTheUsersWordsComeLast: by then the machine is attached, and the user has the last word.
 func TestTheUsersWordsComeLast(t *testing.T) {
 	s := &Session{Socket: "/s", Vmlinux: "/v", Modules: []string{"/a b", "/c"}, Args: []string{"-batch", "-ex", "bt"}}
-	want := []string{"-q", "-iex", "set index-cache enabled on", "-se", "/v", "-ex", "set pagination off", "-ex", "set confirm off", "-ex", "set remotetimeout 30",
+	want := []string{"-q", "-iex", "set index-cache enabled on", "-se", "/v", "-ex", "set index-cache enabled off",
+		"-ex", "set pagination off", "-ex", "set confirm off", "-ex", "set remotetimeout 30",
 		"-ex", "set solib-search-path /a b:/c", "-ex", "target remote /s", "-batch", "-ex", "bt"}
 	if diff := cmp.Diff(want, gdbArguments(s)); diff != "" {
 		t.Error(diff)
