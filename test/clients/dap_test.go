@@ -193,27 +193,29 @@ func (d *dapDriver) placed(r request) args {
 
 // stopped waits until the editor hears that the machine stands, and asks where.
 func (d *dapDriver) stopped(ctx context.Context, o *outcome) error {
-	var at struct{ ThreadID int }
-	if err := d.adapter.Await(ctx, "stopped", &at); err != nil {
-		return err
+	for {
+		var at struct{ ThreadID int }
+		if err := d.adapter.Await(ctx, "stopped", &at); err != nil {
+			return err
+		}
+		d.thread = at.ThreadID
+		var stack struct{ StackFrames []struct{ ID int } }
+		var body json.RawMessage
+		took, err := d.adapter.Do(ctx, "stackTrace", args{"threadId": d.thread, "startFrame": 0, "levels": 1}, &body)
+		o.took += took
+		o.text += string(body) + "\n"
+		if err == nil {
+			err = json.Unmarshal(body, &stack)
+		}
+		if err != nil {
+			return err
+		}
+		if len(stack.StackFrames) > 0 {
+			d.frame = stack.StackFrames[0].ID
+			return nil
+		}
+		// That was an earlier stop: lldb's adapter tells of some twice, and the second time late.
 	}
-	d.thread = at.ThreadID
-	var stack struct{ StackFrames []struct{ ID int } }
-	var body json.RawMessage
-	took, err := d.adapter.Do(ctx, "stackTrace", args{"threadId": d.thread, "startFrame": 0, "levels": 1}, &body)
-	o.took += took
-	o.text += string(body) + "\n"
-	if err == nil {
-		err = json.Unmarshal(body, &stack)
-	}
-	if err != nil {
-		return err
-	}
-	if len(stack.StackFrames) != 1 {
-		return fmt.Errorf("%d frames in %s", len(stack.StackFrames), body)
-	}
-	d.frame = stack.StackFrames[0].ID
-	return nil
 }
 
 // stop ends the adapter if one runs.
