@@ -68,7 +68,7 @@ func (k *Kernel) readCPUs(ctx context.Context) (*cpuList, error) {
 	if err := k.findOffline(ctx, cpus); err != nil {
 		return nil, err
 	}
-	return cpus, k.readStacks(ctx, cpus.all)
+	return cpus, k.readStacks(ctx, cpus)
 }
 
 // PossibleCPUs lists the numbers in the kernel's mask of CPUs that could be there. It needs no types.
@@ -220,16 +220,17 @@ func (k *Kernel) isPerCPU(addr uint64) bool {
 }
 
 // readPerCPU reads the 8 bytes at a per-CPU address of every CPU; those that cannot be read are 0.
-func (k *Kernel) readPerCPU(ctx context.Context, addr uint64, cpus []CPU) ([]uint64, error) {
-	ops := make([]mmu.Op, len(cpus))
-	for i, at := range perCPU(addr, cpus) {
+func (k *Kernel) readPerCPU(ctx context.Context, addr uint64, cpus *cpuList) ([]uint64, error) {
+	ops := make([]mmu.Op, len(cpus.all))
+	for i, at := range perCPU(addr, cpus.all) {
 		ops[i] = mmu.Op{VA: at, Buf: make([]byte, 8)}
 	}
 	if err := k.Space.ReadAll(ctx, ops); err != nil {
 		return nil, err
 	}
-	values := make([]uint64, len(cpus))
+	values := make([]uint64, len(ops))
 	for i := range ops {
+		cpus.note(ops[i].Err)
 		if ops[i].Err == nil {
 			values[i] = binary.LittleEndian.Uint64(ops[i].Buf)
 		}

@@ -54,7 +54,7 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 	if err != nil {
 		return err
 	}
-	d.missing = d.missing || cpus.missing
+	d.include(cpus.answers)
 	for i := range cpus.all {
 		if cpus.all[i].ID == id {
 			d.CPU = &cpus.all[i]
@@ -86,9 +86,7 @@ func (k *Kernel) readLastWords(ctx context.Context, d *Death) error {
 		d.note(err)
 		return ctx.Err() // one can do without
 	}
-	for _, err := range log.Damage {
-		d.note(err)
-	}
+	d.include(log.answers)
 	d.findLastWords(log.Records)
 	return nil
 }

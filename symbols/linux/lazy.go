@@ -32,6 +32,9 @@ func (a answers) unanswered() bool { return a.missing }
 // note takes in what became of a read.
 func (a *answers) note(err error) { a.missing = a.missing || errors.Is(err, bridge.ErrTimeout) }
 
+// include takes in whether another value, which this one is made of, lacks something.
+func (a *answers) include(of answers) { a.missing = a.missing || of.missing }
+
 // askAgain is how long a value that lacks something holds: a bridge may have been silent for a moment, and a page that never
 // answers takes its timeout each time.
 const askAgain = 10 * time.Second

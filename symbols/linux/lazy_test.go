@@ -3,10 +3,12 @@ package linux
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"physgdb/bridge"
+	"physgdb/symbols"
 )
 
 func TestWhatWasNotAnsweredIsAskedAgain(t *testing.T) {
@@ -64,6 +66,57 @@ func TestListsTellWhatWasNotAnswered(t *testing.T) {
 		}
 		if silent := why == bridge.ErrTimeout; ms.unanswered() != silent || w.Kernel.modules.again.IsZero() == silent {
 			t.Errorf("%v: to be asked again: %v", why, ms.unanswered())
+		}
+	}
+}
+
+// Every part that a list of CPUs or tasks is made of must tell that it was not answered, or the list stays without it.
+func TestTasksAndCPUsTellWhatWasNotAnswered(t *testing.T) {
+	const stackPointer = 0x2000 // per-CPU
+	cpus := func(w *taskWorld) (partial, error) { return w.cpus.get(ctx, w.readCPUs) }
+	tasks := func(w *taskWorld) (partial, error) { return w.Kernel.Tasks(ctx) }
+	noTree := func(w *taskWorld) { w.put(initPIDNS, 0xdead000000000102) }
+	pid := func(w *taskWorld, task uint64) uint64 { return task + w.types["task_struct.pid"].Offset }
+	for _, tc := range []struct {
+		name   string
+		get    func(w *taskWorld) (partial, error)
+		silent func(w *taskWorld) uint64 // an address that does not answer
+	}{
+		{"where a CPU's stack for interrupts is", cpus, func(*taskWorld) uint64 { return cpu1 + stackPointer }},
+		{"what a CPU ran", tasks, func(*taskWorld) uint64 { return cpu1 + runQueues }},
+		{"an idle task", tasks, func(w *taskWorld) uint64 {
+			idle := w.alloc("task_struct", 0)
+			w.put(cpu1+runQueues, initTask, idle)
+			return pid(w, idle)
+		}},
+		{"a task that a CPU ran", tasks, func(w *taskWorld) uint64 {
+			task := w.alloc("task_struct", 0)
+			w.put(cpu1+runQueues, task, 0)
+			return pid(w, task)
+		}},
+		{"a process of the list", tasks, func(w *taskWorld) uint64 {
+			noTree(w)
+			return pid(w, w.tasks[5])
+		}},
+		{"a thread of the list", tasks, func(w *taskWorld) uint64 {
+			noTree(w)
+			return pid(w, w.tasks[6])
+		}},
+	} {
+		for _, why := range []error{nil, bridge.ErrTimeout, bridge.ErrNotRAM} {
+			w := newTaskWorld(t, nil)
+			w.add(5, 5)
+			w.add(6, 5)
+			w.types["irq_stack"] = symbols.Field{Size: 0x4000}
+			w.Symbols = symbols.NewTable(append(slices.Collect(w.Symbols.All()),
+				symbols.Symbol{Name: "hardirq_stack_ptr", Addr: stackPointer}), nil)
+			if at := tc.silent(w); why != nil {
+				w.fake.Fail(bridge.PhysAddr(at-base), 4, why)
+			}
+			list, err := tc.get(w)
+			if silent := why == bridge.ErrTimeout; err != nil || list.unanswered() != silent {
+				t.Errorf("%s: %v: to be asked again: %v, %v", tc.name, why, list.unanswered(), err)
+			}
 		}
 	}
 }

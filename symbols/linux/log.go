@@ -15,6 +15,8 @@ type Log struct {
 	// Damage tells what is missing from Records that should be there: records that were being written when the machine
 	// died, and those whose memory is damaged or cannot be read.
 	Damage []error
+
+	answers
 }
 
 // LogRecord is one message of the kernel's log (struct printk_info, kernel/printk/printk_ringbuffer.h).
@@ -58,5 +60,5 @@ func (k *Kernel) Log(ctx context.Context, newest int) (*Log, error) {
 	}
 	slices.Reverse(ring.found)
 	slices.Reverse(ring.damage.told)
-	return &Log{Records: ring.found, Damage: ring.damage.list()}, nil
+	return &Log{Records: ring.found, Damage: ring.damage.list(), answers: ring.damage.answers}, nil
 }

@@ -173,7 +173,7 @@ func TestStacksAreInOneOrder(t *testing.T) {
 	w.types.define("cea_exception_stacks", "DF_stack", 4096, "NMI_stack", 4096, "DB_stack", 4096, "MCE_stack", 4096)
 	w.put(pointer, stacks)
 	for range 20 {
-		cpus := make([]CPU, 1)
+		cpus := &cpuList{all: make([]CPU, 1)}
 		if err := w.readStacks(ctx, cpus); err != nil {
 			t.Fatal(err)
 		}
@@ -181,8 +181,8 @@ func TestStacksAreInOneOrder(t *testing.T) {
 			{"#DF", stacks, stacks + 4096}, {"NMI", stacks + 4096, stacks + 8192}, {"#DB", stacks + 8192, stacks + 12288},
 			{"#MC", stacks + 12288, stacks + 16384},
 		}
-		if !slices.Equal(cpus[0].stacks, want) {
-			t.Fatalf("%v, want %v", cpus[0].stacks, want)
+		if !slices.Equal(cpus.all[0].stacks, want) {
+			t.Fatalf("%v, want %v", cpus.all[0].stacks, want)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (e *exceptionStacks) named() []namedStack {
 }
 
 // readStacks finds the stacks that belong to CPUs rather than to tasks. A CPU that never came up has none.
-func (k *Kernel) readStacks(ctx context.Context, cpus []CPU) error {
+func (k *Kernel) readStacks(ctx context.Context, cpus *cpuList) error {
 	types, err := k.Types(ctx)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (k *Kernel) readStacks(ctx context.Context, cpus []CPU) error {
 		for i, top := range tops {
 			if top != 0 {
 				top += 8 // hardirq_stack_ptr leaves room for one word, the way back (arch/x86/kernel/irq_64.c)
-				cpus[i].stacks = append(cpus[i].stacks, stack{"IRQ", top - size, top})
+				cpus.all[i].stacks = append(cpus.all[i].stacks, stack{"IRQ", top - size, top})
 			}
 		}
 	}
@@ -58,7 +58,7 @@ func (k *Kernel) readStacks(ctx context.Context, cpus []CPU) error {
 	for i, base := range bases {
 		for _, s := range e.named() {
 			if start := base + s.at.Offset; base != 0 && s.at.known {
-				cpus[i].stacks = append(cpus[i].stacks, stack{s.name, start, start + s.at.Size})
+				cpus.all[i].stacks = append(cpus.all[i].stacks, stack{s.name, start, start + s.at.Size})
 			}
 		}
 	}
@@ -67,18 +67,18 @@ func (k *Kernel) readStacks(ctx context.Context, cpus []CPU) error {
 
 // irqStackTops reads the hardirq_stack_ptr of every CPU: a per-CPU symbol up to Linux 6.1 and again later, a member of
 // pcpu_hot in between.
-func (k *Kernel) irqStackTops(ctx context.Context, cpus []CPU) ([]uint64, error) {
+func (k *Kernel) irqStackTops(ctx context.Context, cpus *cpuList) ([]uint64, error) {
 	if addr, ok := k.Addr("hardirq_stack_ptr"); ok {
 		return k.readPerCPU(ctx, addr, cpus)
 	}
 	addr, ok := k.Addr("pcpu_hot")
 	types, err := k.Types(ctx)
 	if err != nil || !ok {
-		return make([]uint64, len(cpus)), err
+		return make([]uint64, len(cpus.all)), err
 	}
 	f, err := types.Field("pcpu_hot", "hardirq_stack_ptr")
 	if err != nil {
-		return make([]uint64, len(cpus)), nil
+		return make([]uint64, len(cpus.all)), nil
 	}
 	return k.readPerCPU(ctx, addr+f.Offset, cpus)
 }

@@ -277,11 +277,13 @@ func (f *taskFinder) add(addr uint64, r record) {
 
 // idle adds the idle tasks, and tells which CPU each belongs to.
 func (f *taskFinder) idle(ctx context.Context) error {
-	cpus, err := f.k.CPUs(ctx)
+	list, err := f.k.cpus.get(ctx, f.k.readCPUs)
 	if err != nil {
 		f.damage.add("%w", err)
 		return ctx.Err()
 	}
+	f.damage.include(list.answers)
+	cpus := list.all
 	var addrs []uint64
 	for i := range cpus {
 		addrs = append(addrs, cpus[i].Idle)
@@ -293,7 +295,9 @@ func (f *taskFinder) idle(ctx context.Context) error {
 	for i, r := range records {
 		switch {
 		case addrs[i] == 0:
-		case r.err != nil || f.l.PID.int(r) != 0:
+		case r.err != nil:
+			f.damage.add("idle task of CPU %d: %w", cpus[i].ID, r.err)
+		case f.l.PID.int(r) != 0:
 			f.damage.add("idle task of CPU %d at %#x: not a task with pid 0", cpus[i].ID, addrs[i])
 		default:
 			f.addIdle(addrs[i], r, cpus[i].ID)
@@ -327,7 +331,9 @@ func (f *taskFinder) byCPU(ctx context.Context) error {
 		switch {
 		case err != nil && r.data == nil:
 			return err
-		case err != nil || !f.l.plausible(r):
+		case err != nil:
+			f.damage.add("current task of CPU %d: %w", cpus[i].ID, err)
+		case !f.l.plausible(r):
 			f.damage.add("current task of CPU %d at %#x: not a task", cpus[i].ID, addr)
 		case f.l.PID.int(r) == 0:
 			f.addIdle(addr, r, cpus[i].ID)

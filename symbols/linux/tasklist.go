@@ -55,9 +55,13 @@ func (f *taskFinder) lists(ctx context.Context) (l lists, err error) {
 // process adds the threads of a process, given one of them. It reports whether that is a task at all.
 func (f *taskFinder) process(ctx context.Context, leader uint64, l lists) (bool, error) {
 	r, err := f.l.task.readOne(ctx, f.k.Space, leader)
-	if err != nil || !f.l.plausible(r) {
-		f.damage.add("list of processes: no task at %#x", leader)
+	if err != nil {
+		f.damage.add("list of processes: %w", err)
 		return false, ctx.Err()
+	}
+	if !f.l.plausible(r) {
+		f.damage.add("list of processes: no task at %#x", leader)
+		return false, nil
 	}
 	if f.l.PID.int(r) != 0 {
 		f.add(leader, r)
@@ -69,9 +73,13 @@ func (f *taskFinder) process(ctx context.Context, leader uint64, l lists) (bool,
 			return true, nil
 		}
 		t, err := f.l.task.readOne(ctx, f.k.Space, addr)
-		if err != nil || !f.l.plausible(t) || f.l.TGID.int(t) != f.l.TGID.int(r) {
-			f.damage.add("threads of pid %d: no thread of it at %#x", f.l.PID.int(r), addr)
+		if err != nil {
+			f.damage.add("threads of pid %d: %w", f.l.PID.int(r), err)
 			return false, ctx.Err()
+		}
+		if !f.l.plausible(t) || f.l.TGID.int(t) != f.l.TGID.int(r) {
+			f.damage.add("threads of pid %d: no thread of it at %#x", f.l.PID.int(r), addr)
+			return false, nil
 		}
 		f.add(addr, t)
 		return true, nil
