@@ -104,6 +104,9 @@ func (t *types) read(into *records, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(half.types) == 0 {
+		return errors.New("it has none")
+	}
 	*into = half
 	for at := 0; at < len(half.types); {
 		r, size := recordAt(half.types[at:])
@@ -234,7 +237,12 @@ func (t *types) record(id uint32) record {
 	return r
 }
 
-// name returns the string at an offset, or nothing if the offset is wild.
+// longestName is how many bytes a name has at most, with its NUL: KSYM_NAME_LEN, beyond which the kernel refuses its own
+// types (__btf_name_valid(), kernel/bpf/btf.c).
+const longestName = 512
+
+// name returns the string at an offset, or nothing if the offset is wild or what is there is too long for a name. Damaged
+// strings have no end, and thousands of types have their names in them.
 func (t *types) name(off uint32) []byte {
 	s := t.kernel.strings
 	if t.module.strings != nil && off >= uint32(len(s)) {
@@ -243,11 +251,8 @@ func (t *types) name(off uint32) []byte {
 	if off >= uint32(len(s)) {
 		return nil
 	}
-	s = s[off:]
-	if end := bytes.IndexByte(s, 0); end >= 0 {
-		return s[:end]
-	}
-	return s
+	s = s[off:min(uint64(off)+longestName, uint64(len(s)))]
+	return s[:max(0, bytes.IndexByte(s, 0))]
 }
 
 // member is one of a struct or union. A bit field has a width.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/dwarf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,6 +111,8 @@ var damaged = map[string][]byte{
 	"a function of itself":   rawBTF("\x00s\x00", []uint32{0, info(kindFuncProto, 1), 0, 1, 1}),
 	"a result of itself":     rawBTF("\x00s\x00", []uint32{0, info(kindFuncProto, 0), 1}),
 	"an array beyond reason": rawBTF("\x00s\x00", []uint32{1, info(kindInt, 0), 4, 32}, []uint32{0, info(kindArray, 0), 0, 1, 1, 0xffffffff}, []uint32{0, info(kindArray, 0), 0, 2, 1, 0xffffffff}),
+	"arrays whose size wraps": rawBTF("\x00s\x00", append([][]uint32{{1, info(kindStruct, 1), 8, 1, 10, 0}, {1, info(kindInt, 0), 4, 32}},
+		arrays(8, 0x100)...)...),
 	"a wild type":            rawBTF("\x00s\x00", []uint32{0, info(kindPtr, 0), 99}, []uint32{1, info(kindTypedef, 0), 0xffffffff}),
 	"a wild name":            rawBTF("\x00s\x00", []uint32{99, info(kindStruct, 0), 8}, []uint32{0xffffffff, info(kindInt, 0), 4, 32}),
 	"a member outside":       rawBTF("\x00s\x00", []uint32{1, info(kindStruct, 1), 4, 1, 2, 64}, []uint32{1, info(kindInt, 0), 4, 32}),
@@ -120,6 +123,14 @@ var damaged = map[string][]byte{
 	"strings without an end": rawBTF("\x00s", []uint32{1, info(kindStruct, 0), 4}),
 	"no strings":             rawBTF("", []uint32{1, info(kindStruct, 0), 4}),
 	"a tower":                rawBTF("\x00s\x00", tower(1000)...),
+}
+
+// arrays are an array of type 2, an array of that, and so on, each of n elements.
+func arrays(deep int, n uint32) (records [][]uint32) {
+	for i := range deep {
+		records = append(records, []uint32{0, info(kindArray, 0), 0, uint32(i + 2), 2, n})
+	}
+	return records
 }
 
 // tower is a pointer to a pointer to a pointer.
@@ -167,6 +178,68 @@ func TestDebuggersSurviveDamagedTypes(t *testing.T) {
 	out = tool(t, "lldb-14", "-b", "-o", "command source -e false "+commands)
 	if !strings.Contains(out, "lldb version") {
 		t.Errorf("lldb: %s", out)
+	}
+}
+
+// An array of 2^66 bytes looks as if it fitted anywhere.
+func TestArraysDoNotWrap(t *testing.T) {
+	ours, err := readTypes(nil, damaged["arrays whose size wraps"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ours.makeSound(); err != nil {
+		t.Error(err)
+	}
+	for id, size := range ours.sizes {
+		if size > hugest {
+			t.Errorf("type %d has %d bytes", id, size)
+		}
+	}
+}
+
+// What damage has made one long string would be copied for each type that has its name in it.
+func TestNamesThatAreTooLongAreNone(t *testing.T) {
+	const size, count = 1 << 16, 1 << 10
+	var records [][]uint32
+	for i := range uint32(count / 2) {
+		records = append(records, []uint32{i + 3, info(kindStruct, 0), 8}, []uint32{0, info(kindEnum, 1), 4, size/2 + i, 0})
+	}
+	strings := "\x00" + strings.Repeat("x", size) + "\x00"
+	for name, base := range map[string][]byte{"a kernel": nil, "a module": rawBTF("\x00s\x00", []uint32{1, info(kindInt, 0), 4, 32})} {
+		p := &Program{Name: "x", BTF: Blob{Data: rawBTF(strings, records...)}, BaseBTF: base}
+		data, _ := Build(p)
+		if most := 4*size + 64*count; len(data) > most {
+			t.Errorf("%s: %d bytes, more than %d", name, len(data), most)
+		}
+		f, err := newELF(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := f.DWARF()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for in := d.Reader(); ; {
+			e, err := in.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e == nil {
+				break
+			}
+			if called, _ := e.Val(dwarf.AttrName).(string); len(called) > longestName {
+				t.Fatalf("%s: %v has a name of %d bytes", name, e.Tag, len(called))
+			}
+		}
+	}
+}
+
+func TestTypesThatAreNoneAreMissed(t *testing.T) {
+	p := small()
+	p.BTF.Data = damaged["nothing"]
+	_, missing := Build(p)
+	if text := errors.Join(missing...).Error(); !strings.Contains(text, "no types: BTF: it has none") {
+		t.Error(text)
 	}
 }
 

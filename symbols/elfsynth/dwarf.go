@@ -156,7 +156,7 @@ func printable(b []byte) {
 // of returns where a string of BTF is.
 func (s *debugStrings) of(off uint32) uint32 {
 	if s.moved == nil {
-		if off >= uint32(len(s.types.kernel.strings)) {
+		if len(s.types.name(off)) == 0 {
 			return 0
 		}
 		return off

@@ -244,7 +244,7 @@ func partKey(id uint32, i int) uint64 { return uint64(id)<<16 | uint64(i) }
 // elements returns how many an array has; 0 also if it has no length, or one that cannot be.
 func (t *types) elements(id uint32, r record) uint64 {
 	n := uint64(binary.LittleEndian.Uint32(r.rest[8:]))
-	if n*min(t.sizes[t.refs[id]], hugest>>8) > hugest {
+	if size := t.sizes[t.refs[id]]; size != 0 && n > hugest/size {
 		return 0
 	}
 	return n
