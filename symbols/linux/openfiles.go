@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,10 +22,11 @@ type OpenFile struct {
 
 // Limits of what is believed of a damaged machine.
 const (
-	mostFDsOfAll  = 1 << 20 // places for descriptors, most of which are free
+	mostFDs       = 1 << 22 // places for descriptors of all processes, most of which are free
 	mostOpenFiles = 1 << 16
-	deepestPath   = 128 // directories and mounts
-	longestName   = 255 // NAME_MAX, include/uapi/linux/limits.h
+	deepestPath   = 128  // directories and mounts
+	longestName   = 255  // NAME_MAX, include/uapi/linux/limits.h
+	longestPath   = 4096 // PATH_MAX
 )
 
 // fileLayouts are what is read on the way from a task to the names of its files.
@@ -101,6 +103,7 @@ type dentry struct {
 // mount is a file system at its place.
 type mount struct {
 	parent, root, point uint64 // its mount, its own first dentry, and that which it covers
+	err                 error
 }
 
 // fileFinder finds the names of open files. Each step is done for all of them at once, as it costs a round trip.
@@ -115,7 +118,14 @@ type fileFinder struct {
 // openFile is a struct file that a descriptor leads to.
 type openFile struct {
 	task, fd      int
-	dentry, mount uint64 // 0 if it cannot be read
+	dentry, mount uint64
+	err           error // why these are not known
+}
+
+// fileName is the name of a file, or why it is not known.
+type fileName struct {
+	text string
+	err  error
 }
 
 // OpenFiles lists the open files of tasks, each with its own. Those of threads are those of their process. damage tells what is
@@ -143,13 +153,56 @@ func (k *Kernel) OpenFiles(ctx context.Context, tasks []*Task) (files [][]OpenFi
 		if !ok {
 			name = f.path(o)
 		}
-		files[o.task] = append(files[o.task], OpenFile{o.fd, name})
+		if name.err != nil {
+			f.damage.add("pid %d: the name of its file %d: %w", tasks[o.task].PID, o.fd, name.err)
+			name.text = unknownFile
+		}
+		files[o.task] = append(files[o.task], OpenFile{o.fd, name.text})
 	}
 	return files, f.damage.list(), nil
 }
 
-// files reads the descriptors of tasks.
+// files reads the descriptors of tasks, and the structs that these lead to.
 func (f *fileFinder) files(ctx context.Context, tasks []*Task) ([]openFile, error) {
+	arrays, err := f.arrays(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.k.Space.ReadAll(ctx, arrays); err != nil {
+		return nil, err
+	}
+	var open []openFile
+	var at []uint64
+	for i := range arrays {
+		a := &arrays[i]
+		if a.Err != nil {
+			f.damage.add("pid %d: its open files: %w", tasks[i].PID, a.Err)
+		}
+		for fd := 0; 8*(fd+1) <= a.N; fd++ {
+			if addr := binary.LittleEndian.Uint64(a.Buf[8*fd:]); addr != 0 {
+				open, at = append(open, openFile{task: i, fd: fd}), append(at, addr)
+			}
+		}
+	}
+	if len(open) > mostOpenFiles {
+		f.damage.add("there are %d, of which %d are shown", len(open), mostOpenFiles)
+		open, at = open[:mostOpenFiles], at[:mostOpenFiles]
+	}
+	records, err := f.l.file.file.read(ctx, f.k.Space, at)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range records {
+		o := &open[i]
+		if o.err = r.err; o.err == nil {
+			o.dentry, o.mount = f.l.file.Dentry.uint(r), f.l.file.Mount.uint(r)-f.l.mount.VFS.Offset
+		}
+	}
+	return open, nil
+}
+
+// arrays finds the array of descriptors of each task. A task that has none, or none that can be believed, has an empty one.
+func (f *fileFinder) arrays(ctx context.Context, tasks []*Task) ([]mmu.Op, error) {
 	addrs := make([]uint64, len(tasks))
 	for i, t := range tasks {
 		addrs[i] = t.files
@@ -168,62 +221,29 @@ func (f *fileFinder) files(ctx context.Context, tasks []*Task) ([]openFile, erro
 	if err != nil {
 		return nil, err
 	}
-	ops := make([]mmu.Op, len(tasks))
-	left := uint64(mostFDsOfAll)
+	arrays := make([]mmu.Op, len(tasks))
+	left := uint64(mostFDs)
 	for i, r := range tables {
-		r.err = cmp.Or(structs[i].err, r.err)
-		switch {
-		case tasks[i].files == 0: // it has exited
-			continue
-		case r.err != nil:
-			f.damage.add("pid %d: its open files: %w", tasks[i].PID, r.err)
-			continue
-		}
 		n := f.l.tables.Max.uint(r)
-		if n > left {
-			f.damage.add("pid %d: %d descriptors, of which %d are looked at", tasks[i].PID, n, left)
-			n = left
-		}
-		left -= n
-		ops[i] = mmu.Op{VA: f.l.tables.FDs.uint(r), Buf: make([]byte, 8*n)}
-	}
-	if err := f.k.Space.ReadAll(ctx, ops); err != nil {
-		return nil, err
-	}
-	var open []openFile
-	var at []uint64
-	for i := range ops {
-		if ops[i].Err != nil {
-			f.damage.add("pid %d: its open files: %w", tasks[i].PID, ops[i].Err)
-			continue
-		}
-		for fd := 0; 8*fd < len(ops[i].Buf); fd++ {
-			if addr := binary.LittleEndian.Uint64(ops[i].Buf[8*fd:]); addr != 0 {
-				open, at = append(open, openFile{task: i, fd: fd}), append(at, addr)
-			}
+		switch err := cmp.Or(structs[i].err, r.err); {
+		case tasks[i].files == 0: // it has exited
+		case err != nil:
+			f.damage.add("pid %d: its open files: %w", tasks[i].PID, err)
+		case n > left:
+			f.damage.add("pid %d: %d file descriptors: damaged, or too many to look at", tasks[i].PID, n)
+		default:
+			left -= n
+			arrays[i] = mmu.Op{VA: f.l.tables.FDs.uint(r), Buf: make([]byte, 8*n)}
 		}
 	}
-	if len(open) > mostOpenFiles {
-		f.damage.add("there are %d, of which %d are shown", len(open), mostOpenFiles)
-		open, at = open[:mostOpenFiles], at[:mostOpenFiles]
-	}
-	records, err := f.l.file.file.read(ctx, f.k.Space, at)
-	if err != nil {
-		return nil, err
-	}
-	for i, r := range records {
-		if r.err == nil {
-			open[i].dentry, open[i].mount = f.l.file.Dentry.uint(r), f.l.file.Mount.uint(r)-f.l.mount.VFS.Offset
-		}
-	}
-	return open, nil
+	return arrays, nil
 }
 
 // readPaths reads the names and mounts that lead to files, from the files up.
 func (f *fileFinder) readPaths(ctx context.Context, files []openFile) error {
 	var dentries, mounts []uint64
 	for _, o := range files {
-		if o.dentry != 0 {
+		if o.err == nil {
 			dentries, mounts = append(dentries, o.dentry), append(mounts, o.mount)
 		}
 	}
@@ -296,6 +316,7 @@ func (f *fileFinder) readMounts(ctx context.Context, addrs []uint64) (parents, p
 	}
 	for i, r := range records {
 		if r.err != nil {
+			f.mounts[addrs[i]] = mount{err: r.err}
 			continue
 		}
 		f.mounts[addrs[i]] = mount{parent: m.Parent.uint(r), root: m.Root.uint(r), point: m.Point.uint(r)}
@@ -306,11 +327,11 @@ func (f *fileFinder) readMounts(ctx context.Context, addrs []uint64) (parents, p
 
 // placeless names the files that have no place, by dentry: such a dentry is its own parent, and not the root of its mount. These
 // are pipes, sockets and anonymous inodes, and files in memory that never had a name in a directory.
-func (f *fileFinder) placeless(ctx context.Context, files []openFile) (map[uint64]string, error) {
+func (f *fileFinder) placeless(ctx context.Context, files []openFile) (map[uint64]fileName, error) {
 	var of, inodes, supers []uint64
 	for _, o := range files {
-		m, mounted := f.mounts[o.mount]
-		if d := f.dentries[o.dentry]; mounted && d.err == nil && d.parent == o.dentry && m.root != o.dentry {
+		d, m := f.dentries[o.dentry], f.mounts[o.mount]
+		if cmp.Or(o.err, d.err, m.err) == nil && d.parent == o.dentry && m.root != o.dentry {
 			of, inodes, supers = append(of, o.dentry), append(inodes, d.inode), append(supers, d.super)
 		}
 	}
@@ -322,28 +343,30 @@ func (f *fileFinder) placeless(ctx context.Context, files []openFile) (map[uint6
 	if err != nil {
 		return nil, err
 	}
-	names := map[uint64]string{}
+	names := map[uint64]fileName{}
 	for i, at := range of {
 		own := f.dentries[at].name
 		switch {
-		case types[i] == "anon_inodefs":
-			names[at] = "anon_inode:" + own
+		case types[i].err != nil:
+			names[at] = fileName{err: types[i].err}
+		case types[i].text == "anon_inodefs":
+			names[at] = fileName{text: "anon_inode:" + own}
 		case own != "":
-			names[at] = "/" + own + " (deleted)"
-		case numbers[i].err == nil:
-			kind := strings.TrimSuffix(types[i], "fs") // pipefs
-			kind = strings.Replace(kind, "sock", "socket", 1)
-			names[at] = fmt.Sprintf("%s:[%d]", kind, f.l.inode.Number.uint(numbers[i]))
+			names[at] = fileName{text: "/" + own + " (deleted)"}
+		case numbers[i].err != nil:
+			names[at] = fileName{err: numbers[i].err}
 		default:
-			names[at] = unknownFile
+			kind := strings.TrimSuffix(types[i].text, "fs") // pipefs
+			kind = strings.Replace(kind, "sock", "socket", 1)
+			names[at] = fileName{text: fmt.Sprintf("%s:[%d]", kind, f.l.inode.Number.uint(numbers[i]))}
 		}
 	}
 	return names, nil
 }
 
-// fileSystems reads the names of the types of file systems, given their super blocks; "" where they cannot be read.
-func (f *fileFinder) fileSystems(ctx context.Context, supers []uint64) ([]string, error) {
-	addrs := slices.Clone(supers)
+// fileSystems reads the names of the types of file systems, given their super blocks.
+func (f *fileFinder) fileSystems(ctx context.Context, supers []uint64) ([]fileName, error) {
+	addrs, names := slices.Clone(supers), make([]fileName, len(supers))
 	for _, step := range []struct {
 		layout  *layout
 		pointer *member
@@ -353,14 +376,12 @@ func (f *fileFinder) fileSystems(ctx context.Context, supers []uint64) ([]string
 			return nil, err
 		}
 		for i, r := range records {
-			addrs[i] = 0
-			if r.err == nil {
-				addrs[i] = step.pointer.uint(r)
-			}
+			names[i].err = cmp.Or(names[i].err, r.err)
+			addrs[i] = step.pointer.uint(r)
 		}
 	}
 	const longest = 16 // bytes: more than these names have
-	names, ops := make([]string, len(addrs)), make([]mmu.Op, len(addrs))
+	ops := make([]mmu.Op, len(addrs))
 	for i, addr := range addrs {
 		ops[i] = mmu.Op{VA: addr, Buf: make([]byte, longest)}
 	}
@@ -368,8 +389,9 @@ func (f *fileFinder) fileSystems(ctx context.Context, supers []uint64) ([]string
 		return nil, err
 	}
 	for i := range ops {
-		if ops[i].Err == nil {
-			names[i] = cString(ops[i].Buf)
+		read := ops[i].Buf[:ops[i].N]
+		if names[i].text = cString(read); len(names[i].text) == len(read) { // else its end is there
+			names[i].err = cmp.Or(names[i].err, ops[i].Err)
 		}
 	}
 	return names, nil
@@ -378,28 +400,34 @@ func (f *fileFinder) fileSystems(ctx context.Context, supers []uint64) ([]string
 // unknownFile is the name of a file whose name cannot be read.
 const unknownFile = "?"
 
+// errNoPath is what is wrong with a file whose directories lead nowhere.
+var errNoPath = errors.New("its path does not lead to a root: damaged memory")
+
 // path returns the path of an open file, as d_path() has it (fs/d_path.c).
-func (f *fileFinder) path(o openFile) string {
+func (f *fileFinder) path(o openFile) fileName {
 	path, at, in := "", o.dentry, o.mount
 	for range deepestPath {
 		d, known := f.dentries[at]
 		m, mounted := f.mounts[in]
+		err := cmp.Or(o.err, d.err, m.err)
 		switch {
-		case !known || !mounted || d.err != nil:
-			return unknownFile
+		case err != nil:
+			return fileName{err: err}
+		case !known || !mounted || len(path) > longestPath:
+			return fileName{err: errNoPath}
 		case at == m.root && m.parent == in:
 			if f.dentries[o.dentry].hashed || path == "" {
-				return "/" + path
+				return fileName{text: "/" + path}
 			}
-			return "/" + path + " (deleted)"
+			return fileName{text: "/" + path + " (deleted)"}
 		case at == m.root:
 			at, in = m.point, m.parent
 			continue
 		case d.parent == at: // it is not below the root of its mount
-			return unknownFile
+			return fileName{err: errNoPath}
 		}
 		path = strings.TrimSuffix(d.name+"/"+path, "/")
 		at = d.parent
 	}
-	return unknownFile
+	return fileName{err: errNoPath}
 }

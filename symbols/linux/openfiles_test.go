@@ -77,6 +77,9 @@ func (w *filesWorld) placeless(name, fs string, inode uint64) uint64 {
 	return d
 }
 
+// end is where the memory ends.
+func (w *filesWorld) end() uint64 { return base + uint64(len(w.RAM)) }
+
 // open puts a file into a descriptor.
 func (w *filesWorld) open(fd int, dentry, mount uint64) {
 	file := w.alloc("file", 0)
@@ -88,22 +91,22 @@ func (w *filesWorld) open(fd int, dentry, mount uint64) {
 func TestOpenFiles(t *testing.T) {
 	const wild = 0xdead000000000100
 	for _, tc := range []struct {
-		name    string
-		open    func(w *filesWorld)
-		want    string
-		damaged bool
+		name   string
+		open   func(w *filesWorld)
+		want   string
+		damage string // a part of it; "" for none
 	}{
-		{"none", func(*filesWorld) {}, "", false},
+		{"none", func(*filesWorld) {}, "", ""},
 		{"a root, a file and one on another mount", func(w *filesWorld) {
 			w.open(0, w.rootDir, w.rootMount)
 			w.open(2, w.dentry("passwd", w.dentry("etc", w.rootDir)), w.rootMount)
 			w.open(7, w.dentry("null", w.top), w.onDev)
-		}, "0 /, 2 /etc/passwd, 7 /dev/null", false},
+		}, "0 /, 2 /etc/passwd, 7 /dev/null", ""},
 		{"a file that was deleted", func(w *filesWorld) {
 			d := w.dentry("gone", w.top)
 			w.set(d, "dentry", "d_hash.pprev", 0)
 			w.open(1, d, w.onDev)
-		}, "1 /dev/gone (deleted)", false},
+		}, "1 /dev/gone (deleted)", ""},
 		{"files without a place", func(w *filesWorld) {
 			nowhere := w.alloc("mount", 0)
 			w.mount(nowhere, w.dentry("/", 0), nowhere, w.rootDir)
@@ -111,24 +114,49 @@ func TestOpenFiles(t *testing.T) {
 			w.open(1, w.placeless("", "sockfs", 9), nowhere)
 			w.open(2, w.placeless("[eventpoll]", "anon_inodefs", 1), nowhere)
 			w.open(3, w.placeless("memfd:x", "tmpfs", 1), nowhere)
-		}, "0 pipe:[184], 1 socket:[9], 2 anon_inode:[eventpoll], 3 /memfd:x (deleted)", false},
-		{"a process that has exited", func(w *filesWorld) { w.task.files = 0 }, "", false},
-		{"no struct file", func(w *filesWorld) { w.put(w.fds, wild) }, "0 ?", false},
-		{"a wild parent", func(w *filesWorld) { w.open(0, w.dentry("x", wild), w.rootMount) }, "0 ?", false},
+		}, "0 pipe:[184], 1 socket:[9], 2 anon_inode:[eventpoll], 3 /memfd:x (deleted)", ""},
+		{"a process that has exited", func(w *filesWorld) { w.task.files = 0 }, "", ""},
+		{"no struct file", func(w *filesWorld) { w.put(w.fds, wild) }, "0 ?", "struct file at"},
+		{"a wild parent", func(w *filesWorld) { w.open(0, w.dentry("x", wild), w.rootMount) }, "0 ?", "struct dentry at"},
+		{"a wild mount", func(w *filesWorld) { w.open(0, w.rootDir, wild) }, "0 ?", "struct mount at"},
+		{"a pipe without an inode", func(w *filesWorld) {
+			d := w.placeless("", "pipefs", 184)
+			w.set(d, "dentry", "d_inode", wild)
+			w.open(0, d, w.rootMount)
+		}, "0 ?", "struct inode at"},
+		{"a pipe of no file system", func(w *filesWorld) {
+			d := w.placeless("", "pipefs", 184)
+			w.set(d, "dentry", "d_sb", wild)
+			w.open(0, d, w.rootMount)
+		}, "0 ?", "struct super_block at"},
+		{"a path beyond reason", func(w *filesWorld) {
+			d := w.rootDir
+			for range 64 {
+				d = w.dentry(strings.Repeat("x", longestName), d)
+			}
+			w.open(0, d, w.rootMount)
+		}, "0 ?", "does not lead to a root"},
+		{"a table whose end is missing", func(w *filesWorld) {
+			end := w.end() - 16
+			table, _ := w.readUint(ctx, w.task.files, 8)
+			w.set(table, "fdtable", "fd", end)
+			w.fds = end
+			w.open(1, w.rootDir, w.rootMount)
+		}, "1 /", "not present"},
 		{"directories in a circle", func(w *filesWorld) {
 			d := w.dentry("x", w.rootDir)
 			w.set(d, "dentry", "d_parent", w.dentry("y", d))
 			w.open(0, d, w.rootMount)
-		}, "0 ?", false},
+		}, "0 ?", "does not lead to a root"},
 		{"mounts in a circle", func(w *filesWorld) {
 			w.mount(w.rootMount, w.rootDir, w.onDev, w.top)
 			w.open(0, w.rootDir, w.rootMount)
-		}, "0 ?", false},
-		{"no table", func(w *filesWorld) { w.set(w.task.files, "files_struct", "fdt", wild) }, "", true},
+		}, "0 ?", "does not lead to a root"},
+		{"no table", func(w *filesWorld) { w.set(w.task.files, "files_struct", "fdt", wild) }, "", "struct fdtable at"},
 		{"a count that cannot be true", func(w *filesWorld) {
 			table, _ := w.readUint(ctx, w.task.files, 8)
 			w.set(table, "fdtable", "max_fds", 0xffffffff)
-		}, "", true},
+		}, "", "4294967295 file descriptors"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newFilesWorld(t)
@@ -141,9 +169,26 @@ func TestOpenFiles(t *testing.T) {
 			for _, f := range files[0] {
 				got = append(got, fmt.Sprintf("%d %s", f.FD, f.Name))
 			}
-			if s := strings.Join(got, ", "); s != tc.want || (len(damage) > 0) != tc.damaged {
+			if s := strings.Join(got, ", "); s != tc.want || len(damage) != min(1, len(tc.damage)) ||
+				len(damage) > 0 && !strings.Contains(damage[0].Error(), tc.damage) {
 				t.Errorf("%s\nwant %s\ndamage %v", s, tc.want, damage)
 			}
 		})
+	}
+}
+
+// One process whose number of descriptors is damaged must not use up what is looked at for all.
+func TestDamagedCountHidesNoOtherProcess(t *testing.T) {
+	for _, count := range []uint64{mostFDs + 1, 0xffffffff} {
+		w := newFilesWorld(t)
+		w.open(3, w.rootDir, w.rootMount)
+		table, files := w.alloc("fdtable", 0), w.alloc("files_struct", 0)
+		w.set(files, "files_struct", "fdt", table)
+		w.set(table, "fdtable", "max_fds", count)
+		w.set(table, "fdtable", "fd", w.end()-8)
+		found, damage, err := w.OpenFiles(ctx, []*Task{{PID: 4, files: files}, w.task})
+		if err != nil || len(found[0]) != 0 || len(found[1]) != 1 || len(damage) != 1 {
+			t.Errorf("%d: %v, %v, %v", count, found, damage, err)
+		}
 	}
 }
