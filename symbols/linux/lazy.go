@@ -10,12 +10,14 @@ import (
 )
 
 // lazy is something that is read of a dead machine when it is first needed, and then holds. What could not be read is
-// tried again next time; what lacks a part for which memory did not answer, a while later.
+// tried again next time; what lacks a part for which memory did not answer, a while later. Those who ask while one reads it
+// wait for him no longer than their ctx, and not at all if there is a value.
 type lazy[T any] struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // protects what follows; nobody holds it for long
 	done  bool
 	again time.Time // when the value may be read again; zero for never
 	value T
+	busy  chan struct{} // nil while nobody reads it; closed when he has
 }
 
 // partial is a value that may lack something.
@@ -40,12 +42,40 @@ func (a *answers) include(of answers) { a.missing = a.missing || of.missing }
 const askAgain = 10 * time.Second
 
 func (l *lazy[T]) get(ctx context.Context, read func(context.Context) (T, error)) (T, error) {
+	for {
+		l.mu.Lock()
+		v, busy := l.value, l.busy
+		holds := l.done && (busy != nil || l.again.IsZero() || time.Now().Before(l.again))
+		mine := !holds && busy == nil
+		if mine {
+			l.busy = make(chan struct{})
+		}
+		l.mu.Unlock()
+		switch {
+		case holds:
+			return v, nil
+		case mine:
+			return l.read(ctx, read)
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return v, ctx.Err()
+		}
+	}
+}
+
+// read reads the value, which nobody else does meanwhile.
+func (l *lazy[T]) read(ctx context.Context, read func(context.Context) (T, error)) (T, error) {
+	defer func() { // also after a panic
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		close(l.busy)
+		l.busy = nil
+	}()
+	v, err := read(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.done && (l.again.IsZero() || time.Now().Before(l.again)) {
-		return l.value, nil
-	}
-	v, err := read(ctx)
 	switch {
 	case err == nil:
 		l.value, l.done, l.again = v, true, time.Time{}

@@ -120,3 +120,60 @@ func TestTasksAndCPUsTellWhatWasNotAnswered(t *testing.T) {
 		}
 	}
 }
+
+func TestNobodyWaitsForAnotherLongerThanHeMay(t *testing.T) {
+	var l lazy[int]
+	begun, finish, ended := make(chan struct{}), make(chan struct{}), make(chan error, 2)
+	slow := func(context.Context) (int, error) {
+		close(begun)
+		<-finish
+		return 0, errors.New("given up")
+	}
+	go func() {
+		_, err := l.get(ctx, slow)
+		ended <- err
+	}()
+	<-begun
+	hurried, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := l.get(hurried, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("who may not wait: %v", err)
+	}
+	patient := make(chan int)
+	go func() {
+		v, err := l.get(ctx, func(context.Context) (int, error) { return 7, nil })
+		ended <- err
+		patient <- v
+	}()
+	close(finish)
+	if v := <-patient; v != 7 {
+		t.Errorf("who waited, and read it himself then: %d", v)
+	}
+	if first, second := <-ended, <-ended; (first == nil) == (second == nil) {
+		t.Errorf("%v, %v", first, second)
+	}
+}
+
+func TestWhatThereIsHoldsWhileItIsReadAgain(t *testing.T) {
+	l := lazy[int]{done: true, value: 1, again: time.Now().Add(-time.Second)}
+	v, err := l.get(ctx, func(context.Context) (int, error) {
+		if v, err := l.get(ctx, nil); v != 1 || err != nil {
+			t.Errorf("meanwhile: %d, %v", v, err)
+		}
+		return 2, nil
+	})
+	if v != 2 || err != nil {
+		t.Errorf("then: %d, %v", v, err)
+	}
+}
+
+func TestPanicOfOneStopsNobodyElse(t *testing.T) {
+	var l lazy[int]
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = l.get(ctx, func(context.Context) (int, error) { panic("a fault") })
+	}()
+	if v, err := l.get(ctx, func(context.Context) (int, error) { return 3, nil }); v != 3 || err != nil {
+		t.Errorf("%d, %v", v, err)
+	}
+}
