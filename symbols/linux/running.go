@@ -2,12 +2,14 @@ package linux
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 
+	"physgdb/bridge"
 	"physgdb/mmu"
 	"physgdb/symbols"
 )
@@ -40,13 +42,27 @@ func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
 // running finds the registers of the task that a CPU ran when the machine died: those of the oops if there was one,
 // then those that a crash kernel's handler saved, then those of the function in which the CPU rests for ever.
 func (k *Kernel) running(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
+	var missing error
 	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.oopsed, k.crashNote, k.Resting} {
 		regs, err := look(ctx, c, t)
 		if regs != nil || ctx.Err() != nil {
 			return regs, err
 		}
+		missing = cmp.Or(missing, refused(err))
+	}
+	if missing != nil {
+		return nil, fmt.Errorf("registers not known: CPU %d was running, and where they may be cannot be read: %w", c.ID, missing)
 	}
 	return nil, fmt.Errorf("registers not known: CPU %d was running and left no trace of them", c.ID)
+}
+
+// refused returns an error if memory that should be there is not, or did not answer, rather than that nothing is mapped.
+func refused(err error) error {
+	var access *bridge.AccessError
+	if errors.As(err, &access) {
+		return err
+	}
+	return nil
 }
 
 // oopsed returns the registers of the first oops, if that was on this CPU, and the stack is still what it was then
@@ -148,7 +164,7 @@ var restingPlaces = []string{
 }
 
 // Resting finds the function in which a CPU rests, and its registers, by a return address into it on one of the stacks
-// that the CPU can have been on. It is nil if there is none.
+// that the CPU can have been on. It is nil if there is none; the error then says what could not be read, if anything.
 //
 // Such a word may be left over from before, so the stack is unwound from there: what leads to its end is believed at
 // once, and else what leads furthest, which is as far as the unwind tables reach.
@@ -157,7 +173,7 @@ func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 	if t != nil {
 		stacks = append(stacks, t.stack())
 	}
-	words, err := k.readStackWords(ctx, stacks)
+	words, missing, err := k.readStackWords(ctx, stacks)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +195,7 @@ func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 			return best.regs, k.backToCall(ctx, best.regs)
 		}
 	}
-	return nil, nil
+	return nil, missing
 }
 
 // resting is a place where a CPU may rest.
@@ -199,8 +215,9 @@ func (k *Kernel) symbol(name string) (symbols.Symbol, bool) {
 	return s, ok && s.Size > 0
 }
 
-// readStackWords reads whole stacks. Pages that are not there read as zeros, which are no addresses.
-func (k *Kernel) readStackWords(ctx context.Context, stacks []stack) ([][]uint64, error) {
+// readStackWords reads whole stacks. Pages that are not there read as zeros, which are no addresses; missing tells why one that
+// should be there is not.
+func (k *Kernel) readStackWords(ctx context.Context, stacks []stack) (words [][]uint64, missing, err error) {
 	const most = 1 << 20 // bytes of a stack
 	var ops []mmu.Op
 	data := make([][]byte, len(stacks))
@@ -214,16 +231,19 @@ func (k *Kernel) readStackWords(ctx context.Context, stacks []stack) ([][]uint64
 		}
 	}
 	if err := k.Space.ReadAll(ctx, ops); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	words := make([][]uint64, len(stacks))
+	for i := range ops {
+		missing = cmp.Or(missing, refused(ops[i].Err))
+	}
+	words = make([][]uint64, len(stacks))
 	for i, p := range data {
 		words[i] = make([]uint64, len(p)/8)
 		for j := range words[i] {
 			words[i][j] = binary.LittleEndian.Uint64(p[8*j:])
 		}
 	}
-	return words, nil
+	return words, missing, nil
 }
 
 // largestResting is where a function in which CPUs rest ends at the latest, in bytes, if its size is not known.

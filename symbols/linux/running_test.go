@@ -2,9 +2,12 @@ package linux
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 
+	"physgdb/bridge"
 	"physgdb/symbols"
 )
 
@@ -162,6 +165,24 @@ func TestOopsBelongsToTheCPUOnWhoseStacksItWas(t *testing.T) {
 		regs, err := w.oopsed(ctx, cpu, task)
 		if err != nil || (regs != nil) != tc.want || regs != nil && regs.PC() != 0xffffffff81000777 {
 			t.Errorf("%s: %+v, %v", tc.name, regs, err)
+		}
+	}
+}
+
+func TestRegistersThatAreNotKnownSayWhatCouldNotBeRead(t *testing.T) {
+	for _, tc := range []struct {
+		why  error
+		want string
+	}{
+		{nil, "left no trace"}, {bridge.ErrTimeout, "cannot be read"}, {bridge.ErrNotRAM, "cannot be read"},
+	} {
+		w, task, cpu := restingWorld(t)
+		if tc.why != nil {
+			w.fake.Fail(bridge.PhysAddr(task.Stack-base)+0x2000, 8, tc.why)
+		}
+		if regs, err := w.running(ctx, cpu, task); regs != nil || err == nil || !strings.Contains(err.Error(), tc.want) ||
+			tc.why != nil && !errors.Is(err, tc.why) {
+			t.Errorf("%v: %+v, %v", tc.why, regs, err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package linux
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -92,11 +91,11 @@ var errLastFrame = errors.New("the first function of its task")
 
 // caller finds the registers of who called, or was interrupted by, the function at pc, whose registers are r.
 func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Registers, error) {
-	rule, err := k.frameRule(ctx, pc)
+	rule, uncovered := k.frameRule(ctx, pc)
 	guess := false
-	if err != nil {
+	if uncovered != nil {
 		if rule, guess = k.guessRule(ctx, r); !guess {
-			return nil, err
+			return nil, uncovered
 		}
 	}
 	switch rule.Kind {
@@ -129,7 +128,7 @@ func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Register
 	case err != nil:
 		return nil, err
 	case guess && (next.PC() == 0 || !k.inText(next.PC())):
-		return nil, fmt.Errorf("no unwind table covers the code at %#x", pc)
+		return nil, uncovered
 	case next.PC() == 0 && !next.Exact:
 		return nil, fmt.Errorf("caller of the code at %#x: its return address is 0", pc)
 	}
@@ -211,11 +210,15 @@ func (k *Kernel) restore(ctx context.Context, r, next *Registers, rule *symbols.
 		if s.Base != symbols.CFA {
 			base, ok = r.Get(s.Base)
 		}
+		if !ok {
+			next.forget(s.Reg)
+			continue
+		}
 		v, err := k.readUint(ctx, base+uint64(int64(s.Offset)), 8)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !ok || err != nil:
+		case err != nil:
 			next.forget(s.Reg)
 		default:
 			next.set(s.Reg, v)
@@ -233,31 +236,40 @@ func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, e
 	if rule, ok := table.At(pc - k.Slide); ok {
 		return rule, nil
 	}
-	if rule, ok := k.moduleRule(ctx, table, pc); ok {
+	rule, ok, why := k.moduleRule(ctx, table, pc)
+	switch {
+	case ok:
 		return rule, nil
+	case ctx.Err() != nil:
+		return rule, ctx.Err()
+	case why != nil:
+		return rule, fmt.Errorf("no unwind table covers the code at %#x: %w", pc, why)
 	}
-	return symbols.FrameRule{}, cmp.Or(ctx.Err(), fmt.Errorf("no unwind table covers the code at %#x", pc))
+	return rule, fmt.Errorf("no unwind table covers the code at %#x", pc)
 }
 
-// moduleRule is frameRule for the code of modules, which have ORC tables of their own where the kernel has one.
-func (k *Kernel) moduleRule(ctx context.Context, kernel symbols.Unwinder, pc uint64) (rule symbols.FrameRule, ok bool) {
+// moduleRule is frameRule for the code of modules, which have ORC tables of their own where the kernel has one. why says what
+// kept it from looking.
+func (k *Kernel) moduleRule(ctx context.Context, kernel symbols.Unwinder, pc uint64) (
+	rule symbols.FrameRule, ok bool, why error) {
 	orc, ok := kernel.(*symbols.ORC)
 	if !ok {
-		return rule, false
+		return rule, false, nil
 	}
 	modules, err := k.Modules(ctx)
 	if err != nil {
-		return rule, false
+		return rule, false, err
 	}
 	m := modules.At(pc)
 	if m == nil {
-		return rule, false
+		return rule, false, nil
 	}
 	table, err := m.Unwinder(ctx, orc.Format())
 	if err != nil {
-		return rule, false
+		return rule, false, err
 	}
-	return table.At(pc)
+	rule, ok = table.At(pc)
+	return rule, ok, nil
 }
 
 // unwindTable returns the kernel's own unwind table, in link addresses: from its vmlinux, or from memory.

@@ -152,3 +152,29 @@ func TestUnwindIsBounded(t *testing.T) {
 		t.Errorf("%d frames, %v, %v", len(b.Frames), b.Err, err)
 	}
 }
+
+// A module's code is not merely uncovered if its table is there and cannot be read.
+func TestUnwindTellsWhatIsWrongWithAModulesTable(t *testing.T) {
+	const inModule = 0xffffffffc0000000
+	w := newWorld(t, nil, nil)
+	kernel, err := symbols.NewORC(inner, make([]byte, 8), make([]byte, 12), symbols.ORC4_14)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := &Module{
+		Name: "torn", Regions: []ModuleRegion{{Name: "text", Base: inModule, Size: 0x1000, Text: true}},
+		k: w.Kernel, orc: moduleORC{ips: 0x1234, entries: inModule, count: 1},
+	}
+	w.Kernel.unwinder.set(kernel)
+	w.Kernel.modules.set(&Modules{All: []*Module{torn}})
+	regs := &Registers{Exact: true}
+	regs.set(symbols.RIP, inModule+0x10)
+	regs.set(symbols.RSP, w.alloc("", 0x1000))
+	for _, name := range []string{"without a frame pointer", "with one that leads nowhere"} {
+		b, err := w.Unwind(ctx, regs)
+		if err != nil || b.Err == nil || !strings.Contains(b.Err.Error(), "ORC table of module torn") {
+			t.Errorf("%s: %+v, %v", name, b, err)
+		}
+		regs.set(symbols.RBP, regs.SP()+64)
+	}
+}
