@@ -69,6 +69,8 @@ func (m *Module) readTypes(ctx context.Context) (elfsynth.Blob, error) {
 		return elfsynth.Blob{}, fmt.Errorf("%d bytes: damaged", at.size)
 	}
 	b := elfsynth.Blob{Addr: at.addr, Data: make([]byte, at.size)}
-	_, err = m.k.Space.ReadMemory(ctx, at.addr, b.Data)
-	return b, err
+	if _, err := m.k.Space.ReadMemory(ctx, at.addr, b.Data); err != nil {
+		return elfsynth.Blob{}, err // the names of the types are at their end
+	}
+	return b, nil
 }

@@ -170,7 +170,7 @@ func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, er
 		Name: "vmlinux", LoadOffset: imageBase, Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(ctx),
 		Globals: elfsynth.KernelGlobals(),
 	}
-	missing := t.Damage
+	missing := slices.Clone(t.Damage)
 	var err error
 	if p.BTF, err = t.types(ctx); err != nil {
 		missing = append(missing, fmt.Errorf("no types: %w", err))
