@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"physgdb/symbols/linux"
@@ -74,12 +75,13 @@ func (m *Machine) writePS(ctx context.Context, w io.Writer, words []string, asJS
 
 // byProcess puts the threads of a process behind each other. The idle tasks, pid 0, stay last.
 func byProcess(tasks []*linux.Task) []*linux.Task {
-	return slices.SortedStableFunc(slices.Values(tasks), func(a, b *linux.Task) int {
-		if a.Idle || b.Idle {
-			return 0
+	rank := func(t *linux.Task) int {
+		if t.Idle {
+			return math.MaxInt
 		}
-		return cmp.Compare(a.TGID, b.TGID)
-	})
+		return t.TGID
+	}
+	return slices.SortedStableFunc(slices.Values(tasks), func(a, b *linux.Task) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
 // tasks returns the tasks of the machine to a command.

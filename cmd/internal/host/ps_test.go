@@ -103,3 +103,14 @@ func TestPick(t *testing.T) {
 		})
 	}
 }
+
+func TestIdleTasksStayLast(t *testing.T) {
+	tasks := []*linux.Task{{Idle: true}, {PID: 2, TGID: 2}, {PID: 1, TGID: 1}, {PID: 3, TGID: 1}}
+	var got []int
+	for _, t := range byProcess(tasks) {
+		got = append(got, t.PID)
+	}
+	if want := []int{1, 3, 2, 0}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
