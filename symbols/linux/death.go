@@ -74,6 +74,9 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 // panicPrefix is what panic() logs before its message (kernel/panic.c).
 const panicPrefix = "Kernel panic - not syncing: "
 
+// IsPanic reports whether a record is the one in which the kernel says that it gives up.
+func (r LogRecord) IsPanic() bool { return strings.HasPrefix(r.Text, panicPrefix) }
+
 // oopsPrefixes are how the first line of an oops begins that says what is wrong (arch/x86/mm/fault.c, lib/bug.c,
 // arch/x86/kernel/traps.c).
 var oopsPrefixes = []string{"BUG: ", "kernel BUG at ", "Oops: ", "general protection fault", "divide error", "stack guard page"}
@@ -94,7 +97,7 @@ func (k *Kernel) readLastWords(ctx context.Context, d *Death) error {
 // findLastWords finds in the log what panic() was told, and the oops before it. Who panics because of an oops is the one that
 // had it: a task, or an interrupt on the same CPU.
 func (d *Death) findLastWords(records []LogRecord) {
-	last := slices.IndexFunc(records, func(r LogRecord) bool { return strings.HasPrefix(r.Text, panicPrefix) })
+	last := slices.IndexFunc(records, LogRecord.IsPanic)
 	if last < 0 {
 		return
 	}

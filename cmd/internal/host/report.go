@@ -136,14 +136,11 @@ func (m *Machine) deathText(ctx context.Context) (string, error) {
 	return text, nil
 }
 
-// panicPrefix is how the kernel's log says that it gives up (panic(), kernel/panic.c).
-const panicPrefix = "Kernel panic - not syncing"
-
 // uptimeText tells how long the machine had been up when it panicked, and when that was by its own clock.
 func (r *report) uptimeText(ctx context.Context) (string, error) {
 	var up time.Duration
 	when := "when it panicked"
-	i := slices.IndexFunc(r.log, func(l linux.LogRecord) bool { return strings.HasPrefix(l.Text, panicPrefix) })
+	i := slices.IndexFunc(r.log, linux.LogRecord.IsPanic)
 	if i >= 0 {
 		up = r.log[i].Time
 	} else {
