@@ -41,3 +41,24 @@ func TestModuleTypes(t *testing.T) {
 		}
 	}
 }
+
+// The names of types are at their end: without it, the rest is of no use.
+func TestModuleTypesThatAreNotAllThereAreNone(t *testing.T) {
+	const head, node, btf, module = base + 0x180000, base + 0x181000, base + 0x182000, 0xffffffffc0001000
+	for _, tc := range []struct {
+		size  uint64
+		whole bool
+	}{{8, true}, {16, false}, {1 << 40, false}} {
+		w := newWorld(t, nil, map[string]uint64{"btf_modules": head})
+		w.types.define("btf_module", "list", 16, "module", "btf")
+		w.types["btf_module.list.next"] = symbols.Field{Size: 8, Elem: 8}
+		w.types.define("btf", "data", "data_size")
+		w.put(head, node)
+		w.put(node, head, head, module, btf)
+		w.put(btf, base+uint64(len(w.RAM))-8, tc.size)
+		m := &Module{Name: "m", Addr: module, k: w.Kernel}
+		if b, err := m.readTypes(ctx); (err == nil) != tc.whole || (b.Data != nil) != tc.whole {
+			t.Errorf("%d bytes: %+v, %v", tc.size, b, err)
+		}
+	}
+}
