@@ -65,29 +65,9 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 	if len(tasks) == 0 && missing == nil && !asJSON {
 		fmt.Fprintln(out, "no such tasks")
 	}
-	lost := 0
-	for i, t := range tasks {
-		if i%stacksAhead == 0 {
-			tracer.readAhead(ctx, tasks[i:min(i+stacksAhead, len(tasks))])
-		}
-		b, err := tracer.trace(ctx, t)
-		if err != nil {
-			return cmp.Or(out.Flush(), fmt.Errorf("bt: after %d of %d tasks: %w", i, len(tasks), err))
-		}
-		if b.Lost != "" && !b.offline {
-			lost++
-		}
-		if asJSON {
-			err = json.NewEncoder(out).Encode(b)
-		} else {
-			if i > 0 {
-				fmt.Fprintln(out)
-			}
-			err = b.write(out)
-		}
-		if err != nil {
-			return err
-		}
+	lost, err := tracer.write(ctx, out, tasks, asJSON)
+	if err != nil {
+		return cmp.Or(out.Flush(), err)
 	}
 	if missing != nil {
 		missing = notFound(fmt.Errorf("bt: %w", missing), listDamage("bt", list.Damage))
@@ -100,6 +80,34 @@ func (m *Machine) writeBacktraces(ctx context.Context, w io.Writer, words []stri
 		damage = fmt.Errorf("bt: %d of %d backtraces are not whole, for the reasons behind \"lost\"", lost, len(tasks))
 	}
 	return cmp.Or(out.Flush(), missing, damage)
+}
+
+// write writes the backtraces of tasks, and returns how many of them are not whole.
+func (tr *tracer) write(ctx context.Context, w io.Writer, tasks []*linux.Task, asJSON bool) (lost int, err error) {
+	for i, t := range tasks {
+		if i%stacksAhead == 0 {
+			tr.readAhead(ctx, tasks[i:min(i+stacksAhead, len(tasks))])
+		}
+		b, err := tr.trace(ctx, t)
+		if err != nil {
+			return lost, fmt.Errorf("bt: after %d of %d tasks: %w", i, len(tasks), err)
+		}
+		if b.Lost != "" && !b.offline {
+			lost++
+		}
+		if asJSON {
+			err = json.NewEncoder(w).Encode(b)
+		} else {
+			if i > 0 {
+				fmt.Fprintln(w)
+			}
+			err = b.write(w)
+		}
+		if err != nil {
+			return lost, err
+		}
+	}
+	return lost, nil
 }
 
 // writeNoticedBacktrace writes the backtrace of the CPU that told of its panic, where of the task itself nothing is known.

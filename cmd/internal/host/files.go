@@ -60,33 +60,34 @@ func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, erro
 	if main, err := s.ExecutableFile(ctx); err == nil && name == main && name != "" {
 		return openOnDisk(s.m.VmlinuxPath())
 	}
-	if maps := procMaps.FindStringSubmatch(name); maps != nil {
-		content, err := s.m.makeMaps(ctx, maps)
-		if err != nil {
-			return nil, err
-		}
-		return bytes.NewReader(content), nil
+	content, err := s.content(ctx, name)
+	if err != nil {
+		return nil, err
 	}
-	content, made := s.contents[name]
-	if !made {
-		all := machineFiles()
-		i := slices.IndexFunc(all, func(f machineFile) bool { return f.name == name })
-		if i < 0 {
-			return nil, fs.ErrNotExist
-		}
-		var whole bool
-		var err error
-		if content, whole, err = s.m.makeFile(ctx, &all[i]); err != nil {
-			return nil, err
-		}
+	return bytes.NewReader(content), nil
+}
+
+// content returns what is in one of the machine's files. Those that are whole are made once.
+func (s *session) content(ctx context.Context, name string) ([]byte, error) {
+	if maps := procMaps.FindStringSubmatch(name); maps != nil {
+		return s.m.makeMaps(ctx, maps)
+	}
+	if content, made := s.contents[name]; made {
+		return content, nil
+	}
+	all := machineFiles()
+	i := slices.IndexFunc(all, func(f machineFile) bool { return f.name == name })
+	if i < 0 {
+		return nil, fs.ErrNotExist
+	}
+	content, whole, err := s.m.makeFile(ctx, &all[i])
+	if err == nil && whole { // what did not answer may do so the next time
 		if s.contents == nil {
 			s.contents = map[string][]byte{}
 		}
-		if whole { // what did not answer may do so the next time
-			s.contents[name] = content
-		}
+		s.contents[name] = content
 	}
-	return bytes.NewReader(content), nil
+	return content, err
 }
 
 // makeFile makes the content of a file, and tells whether that is all of it. An incomplete one is better than none.

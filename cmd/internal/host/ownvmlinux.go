@@ -62,10 +62,13 @@ func keptPaths() []string {
 	if err != nil {
 		return nil
 	}
-	paths, _ := filepath.Glob(filepath.Join(dir, "*", keptName)) // fails for a bad pattern alone
+	builds, _ := os.ReadDir(dir) // there is none until something is kept
+	var paths []string
 	made := map[string]int64{}
-	for _, path := range paths {
+	for _, build := range builds {
+		path := filepath.Join(dir, build.Name(), keptName)
 		if info, err := os.Stat(path); err == nil {
+			paths = append(paths, path)
 			made[path] = info.ModTime().UnixNano()
 		}
 	}
