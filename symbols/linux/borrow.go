@@ -49,10 +49,13 @@ func (k *Kernel) WithSymbols(ctx context.Context, found map[string]uint64) (*Ker
 	}
 	known := &Kernel{
 		Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: symbols.NewTable(table, nil),
-		m: k.m, debug: k.debug,
+		m: k.m, debug: k.debug, borrowed: true,
 	}
 	return known, known.leaveTrampoline(ctx)
 }
+
+// SizesKnown reports whether the sizes of Symbols mean anything, which those of borrowed ones do not.
+func (k *Kernel) SizesKnown() bool { return !k.borrowed }
 
 // unknownSize is the size of a symbol of which the address alone is known, in bytes.
 const unknownSize = 1

@@ -2,6 +2,8 @@ package linux
 
 import (
 	"testing"
+
+	"physgdb/mmu"
 )
 
 // TestRestingByAddressesAlone finds where a CPU rests when a debugger has told where the functions begin, but not where they
@@ -41,6 +43,10 @@ func TestBorrowedSymbols(t *testing.T) {
 	}
 	if got := k.Name(0xffffffff9200a008); got != "" {
 		t.Errorf("the address behind init_task is called %q", got)
+	}
+	again, err := k.Again(ctx, mmu.New(w.fake, nil))
+	if err != nil || again.SizesKnown() || k.SizesKnown() || !w.SizesKnown() {
+		t.Errorf("sizes of borrowed symbols are known, or others are not (%v)", err)
 	}
 	if _, ok := w.Kernel.Addr("init_task"); ok {
 		t.Error("the kernel that it was made of has the symbols, too")

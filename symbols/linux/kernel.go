@@ -44,8 +44,9 @@ type Kernel struct {
 	// Symbols are the names of the kernel's vmlinux, or nil.
 	Symbols *symbols.Table
 
-	m     *mmu.MMU
-	debug Debug // nil if there is none
+	m        *mmu.MMU
+	debug    Debug // nil if there is none
+	borrowed bool  // Symbols are addresses that someone else told
 
 	types          lazy[symbols.Types]
 	cpus           lazy[*cpuList]

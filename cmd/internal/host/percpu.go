@@ -62,7 +62,7 @@ func (m *Machine) writePerCPU(ctx context.Context, w io.Writer, symbol string, c
 	if err := m.needSymbols("percpu"); err != nil {
 		return err
 	}
-	s, _ := m.Kernel.Symbols.Lookup(symbol)
+	s := m.perCPUSymbol(symbol)
 	ids := []int{cpu}
 	if cpu < 0 {
 		cpus, err := m.Kernel.CPUs(ctx)
@@ -91,6 +91,15 @@ func (m *Machine) writePerCPU(ctx context.Context, w io.Writer, symbol string, c
 		}
 	}
 	return cmp.Or(out.Flush(), unread)
+}
+
+// perCPUSymbol looks a symbol up. It has the size 0 if that is not known.
+func (m *Machine) perCPUSymbol(name string) symbols.Symbol {
+	s, _ := m.Kernel.Symbols.Lookup(name)
+	if !m.Kernel.SizesKnown() {
+		s.Size = 0
+	}
+	return s
 }
 
 // read reads the value, if it is a number or a pointer at most.

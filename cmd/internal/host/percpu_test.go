@@ -34,3 +34,18 @@ func TestPerCPULines(t *testing.T) {
 	err := line.read(ctx, m, &symbols.Symbol{Name: "x", Size: 8})
 	wantError(t, err, "percpu: x of CPU 2: read 8 bytes at 0xffffffff80000000")
 }
+
+// A debugger lends addresses alone: of a pointer no single byte must be shown as its value.
+func TestBorrowedPerCPUSymbolsHaveNoSize(t *testing.T) {
+	m := newRig(t, 4).attachWithVmlinux(t)
+	text, _ := m.Kernel.Addr("_text")
+	at, _ := m.Kernel.Addr("panic")
+	if s := m.perCPUSymbol("panic"); s.Size == 0 {
+		t.Error("that of a vmlinux has none")
+	}
+	known, err := m.explainedBy(t.Context(), map[string]uint64{"_text": text, "panic": at})
+	must(t, err)
+	if s := known.perCPUSymbol("panic"); s.Addr == 0 || s.Size != 0 {
+		t.Errorf("%+v", s)
+	}
+}
