@@ -46,8 +46,8 @@ func NewModuleFiles(release string, dirs []string) *ModuleFiles {
 
 // Find returns the path of the file that a module was loaded from, or of its debug information, which must have the
 // module's build-id. Of several the first with debug information counts; those under their build-id come first, as they
-// need no search. The error is ErrNoModuleFile, with what was wrong
-// with the files that there are, or why one could not even look.
+// need no search. The error is ErrNoModuleFile, with what was wrong with the files that there are, or why one could not even
+// look.
 func (f *ModuleFiles) Find(ctx context.Context, m *Module) (string, error) {
 	id, err := m.BuildID(ctx)
 	if err != nil {

@@ -45,5 +45,8 @@ func (t *Task) Letter() byte {
 	return 'R'
 }
 
+// Exited reports whether a task has ended, and only awaits to be forgotten: ps's Z and X.
+func (t *Task) Exited() bool { return t.Letter() == 'Z' || t.Letter() == 'X' }
+
 // Blocked reports whether a task waits and cannot even be killed, ps's D.
 func (t *Task) Blocked() bool { return t.Letter() == 'D' }

@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -98,8 +97,8 @@ func (s *session) fileRows(ctx context.Context) ([][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	leaders := slices.DeleteFunc(slices.Clone(list.All), func(t *linux.Task) bool { return t.Idle || t.Kernel || t.PID != t.TGID })
-	files, damage, err := s.m.Kernel.OpenFiles(ctx, leaders)
+	tasks := ofProcesses(list)
+	files, damage, err := s.m.Kernel.OpenFiles(ctx, tasks)
 	if err != nil {
 		return nil, err
 	}
@@ -107,12 +106,26 @@ func (s *session) fileRows(ctx context.Context) ([][]string, error) {
 		s.m.log.Warn(err.Error())
 	}
 	var rows [][]string
-	for i, t := range leaders {
+	for i, t := range tasks {
 		for _, f := range files[i] {
-			rows = append(rows, []string{strconv.Itoa(t.PID), t.Comm, strconv.Itoa(f.FD), f.Name})
+			rows = append(rows, []string{strconv.Itoa(t.TGID), t.Comm, strconv.Itoa(f.FD), f.Name})
 		}
 	}
 	return rows, nil
+}
+
+// ofProcesses returns one task of each process: the first that has not exited, as others may go on without that which began it.
+func ofProcesses(list *linux.TaskList) []*linux.Task {
+	var tasks []*linux.Task
+	seen := map[int]bool{}
+	for _, t := range list.All {
+		if t.Idle || t.Kernel || t.Exited() || seen[t.TGID] {
+			continue
+		}
+		seen[t.TGID] = true
+		tasks = append(tasks, t)
+	}
+	return tasks
 }
 
 func (s *session) moduleRows(ctx context.Context) ([][]string, error) {
