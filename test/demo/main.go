@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -98,6 +99,9 @@ func (d *demo) forgetEarlierRuns(dir string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(bin); err != nil {
+		return fmt.Errorf("%w; make build makes it", err)
+	}
 	d.physgdb = session.Physgdb(filepath.Join(dir, "physgdb"))
 	return os.Symlink(bin, string(d.physgdb))
 }
@@ -122,15 +126,41 @@ func (d *demo) panicHost(ctx context.Context, c guest.Config) (*guest.Guest, err
 	if err != nil {
 		return nil, err
 	}
+	if err = awaitNotice(ctx, listener); err == nil {
+		err = d.lastWords(g, listener.Stdout())
+	}
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+// awaitNotice waits for the notice of the panic, which may still be on its way.
+func awaitNotice(ctx context.Context, listener *session.Service) error {
+	const patience, pause = 10 * time.Second, 10 * time.Millisecond
+	for range patience / pause {
+		if strings.Contains(listener.Stdout(), `"event":"panic"`) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		time.Sleep(pause)
+	}
+	return fmt.Errorf("no notice of the panic in %v", patience)
+}
+
+// lastWords shows and keeps what the host said while it died.
+func (d *demo) lastWords(g *guest.Guest, notices string) error {
 	log, err := os.ReadFile(g.SerialLog())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d.say("the end of its serial console:")
 	d.quote(lastLines(string(log), "clock: ", "Kernel panic - not syncing"))
 	d.say("notices.jsonl:")
-	d.quote(listener.Stdout())
-	return g, os.WriteFile(d.notices, []byte(listener.Stdout()), 0o600)
+	d.quote(notices)
+	return os.WriteFile(d.notices, []byte(notices), 0o600)
 }
 
 // fromRAM lets physgdb do without a vmlinux also where one lies about.

@@ -101,13 +101,13 @@ func (c Config) withDefaults() Config {
 }
 
 func (g *Guest) boot(ctx context.Context) error {
+	if err := g.makeFiles(ctx); err != nil {
+		return err
+	}
 	if _, limited := ctx.Deadline(); !limited {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, patience, fmt.Errorf("the guest has not come to its end in %v", patience))
 		defer cancel()
-	}
-	if err := g.makeFiles(ctx); err != nil {
-		return err
 	}
 	port := g.config.NoticePort
 	if port == 0 {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Death is what a kernel's log says of its end. Of a kernel that lives it knows the slide and the uptime only.
+// Death is what a kernel's log says of its end. Of a kernel that lives there is the uptime, and the first task that hung:
+// the slide, too, is printed only by panic().
 type Death struct {
 	// PanicMessage is what follows "Kernel panic - not syncing: ".
 	PanicMessage string `json:"panic_message"`

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"time"
 )
@@ -69,7 +68,7 @@ func (c *collector) notices(event string) [][]byte {
 			found = append(found, notice)
 		}
 	}
-	return slices.Clone(found)
+	return found
 }
 
 // await waits for notices that QEMU may be just about to pass on. Fewer are no error: datagrams get lost.

@@ -25,23 +25,33 @@ func unpack(ctx context.Context, deb string, place func(name string) (path strin
 		cancel()
 		return fmt.Errorf("unpack %s: %w", deb, err)
 	}
-	err = copyFiles(tar.NewReader(out), place)
-	cancel() // the rest of a large package is of no interest
-	_ = cmd.Wait()
+	stopped, err := copyFiles(tar.NewReader(out), place)
+	if err == nil && !stopped {
+		_, err = io.Copy(io.Discard, out) // what pads the archive
+	}
+	if err != nil || stopped {
+		cancel() // the rest of a large package is of no interest
+	}
+	// An archive that ends early may look like one that is short.
+	if ended := cmd.Wait(); err == nil && !stopped {
+		err = ended
+	}
+	cancel()
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", deb, err)
 	}
 	return nil
 }
 
-func copyFiles(archive *tar.Reader, place func(name string) (string, bool)) error {
+// copyFiles tells whether it stopped before the end of the archive.
+func copyFiles(archive *tar.Reader, place func(name string) (string, bool)) (stopped bool, err error) {
 	for {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return false, nil
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		if header.Typeflag != tar.TypeReg {
 			continue
@@ -51,7 +61,7 @@ func copyFiles(archive *tar.Reader, place func(name string) (string, bool)) erro
 			continue
 		}
 		if err := copyFile(path, archive); err != nil || last {
-			return err
+			return last, err
 		}
 	}
 }

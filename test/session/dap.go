@@ -217,6 +217,7 @@ func (d *DAP) Do(ctx context.Context, command string, arguments, body any) (time
 // which they came.
 func (d *DAP) Await(ctx context.Context, event string, body any) error {
 	for {
+		last := d.hasEnded() // asked first: what came before the end is then in the queue
 		d.mu.Lock()
 		queue, news := d.events[event], d.news
 		if len(queue) > 0 {
@@ -229,13 +230,25 @@ func (d *DAP) Await(ctx context.Context, event string, body any) error {
 			}
 			return json.Unmarshal(queue[0].Body, body)
 		}
+		if last {
+			return fmt.Errorf("event %s: %w", event, d.gone())
+		}
 		select {
 		case <-news:
 		case <-ctx.Done():
 			return fmt.Errorf("event %s: %w", event, context.Cause(ctx))
 		case <-d.ended:
-			return fmt.Errorf("event %s: %w", event, d.gone())
 		}
+	}
+}
+
+// hasEnded reports whether the adapter says no more.
+func (d *DAP) hasEnded() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -101,3 +101,22 @@ func TestAnAdapterThatIsSilentIsLeft(t *testing.T) {
 		t.Error("it was not killed")
 	}
 }
+
+// TestTheLastEventIsHeard: an adapter says what it is about to do, and ends.
+func TestTheLastEventIsHeard(t *testing.T) {
+	for range 200 {
+		d, err := session.StartDAP(t.Context(), "printf", "%s", framed(`{"type":"event","event":"terminated"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Await(t.Context(), "terminated", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Await(t.Context(), "terminated", nil); err == nil {
+			t.Fatal("heard twice")
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -54,7 +54,9 @@ func GDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
 			args = append(args, "-ex", NoIndexCache)
 		}
 	}
-	out, err := exec.CommandContext(ctx, "gdb", append(args, "-ex", mark)...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, "gdb", append(args, "-ex", mark)...)
+	cmd.WaitDelay = time.Second // what gdb started may hold its output open
+	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("gdb: %w\n%s", context.Cause(ctx), out)
 	}
@@ -69,7 +71,7 @@ func GDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
 func parseSteps(commands []string, out string) ([]Step, error) {
 	parts := strings.Split(out, marker)
 	if len(parts) != len(commands)+2 {
-		return nil, fmt.Errorf("%d of %d commands were done", len(parts)-2, len(commands))
+		return nil, fmt.Errorf("%d of %d commands were done", max(0, len(parts)-2), len(commands))
 	}
 	steps := make([]Step, len(commands))
 	var before float64

@@ -9,12 +9,12 @@ import (
 // links numbers the addresses of both ends of NetTLP links.
 var links atomic.Uint32
 
-// Link returns addresses of this computer for both ends of a NetTLP link that nobody else uses, other processes that test
-// something included.
+// Link returns addresses of this computer for both ends of a NetTLP link, of 128 that belong to this process: no other that
+// tests something has them, but for one whose id is the same modulo 32768.
 func Link() (server, client netip.Addr) {
-	n := links.Add(2)
+	n, pid := links.Add(2), os.Getpid()
 	end := func(n uint32) netip.Addr {
-		return netip.AddrFrom4([4]byte{127, byte(64 + os.Getpid()%128), byte(n >> 8), byte(n)})
+		return netip.AddrFrom4([4]byte{127, byte(64 + pid>>8%128), byte(pid), byte(n)})
 	}
 	return end(n), end(n + 1)
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,8 @@ type LLDB struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser // what lldb reads as a file of commands, so that it waits for each
 	stdin io.WriteCloser // what it reads after that
-	out   *bufio.Reader
+	out   *os.File
+	lines *bufio.Reader // of out
 	marks int
 }
 
@@ -34,7 +36,7 @@ func StartLLDB(ctx context.Context, file string) (*LLDB, error) {
 		in.Close()
 		return nil, err
 	}
-	l := &LLDB{ctx: ctx, in: in, out: bufio.NewReader(out)}
+	l := &LLDB{ctx: ctx, in: in, out: out, lines: bufio.NewReader(out)}
 	l.cmd = exec.CommandContext(ctx, "lldb-14", "--no-lldbinit", "--no-use-colors",
 		"-O", "settings set interpreter.stop-command-source-on-error false", "-s", "/dev/fd/3")
 	l.cmd.ExtraFiles = []*os.File{commands}
@@ -54,7 +56,7 @@ func StartLLDB(ctx context.Context, file string) (*LLDB, error) {
 		first = "target create " + file
 	}
 	if _, err := l.Type(first); err != nil {
-		return nil, err
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
@@ -69,7 +71,7 @@ func (l *LLDB) Type(command string) (Step, error) {
 	}
 	var said strings.Builder
 	for {
-		line, err := l.out.ReadString('\n')
+		line, err := l.lines.ReadString('\n')
 		switch {
 		case l.ctx.Err() != nil:
 			err = context.Cause(l.ctx)
@@ -102,6 +104,7 @@ func (l *LLDB) Close() error {
 	_, _ = io.WriteString(l.in, "quit\n") // it may have ended by itself
 	l.in.Close()
 	l.stdin.Close()
+	defer l.out.Close()
 	if err := l.cmd.Wait(); err != nil {
 		return fmt.Errorf("lldb: %w", err)
 	}

@@ -36,7 +36,7 @@ func (p Physgdb) environ() []string {
 // Result is what a command that has ended left.
 type Result struct {
 	Stdout, Stderr string
-	Status         int // of exit
+	Status         int // of exit; -1 if there was none
 	Elapsed        time.Duration
 	PeakMemory     int64 // bytes that it had resident
 }
@@ -50,6 +50,9 @@ func (p Physgdb) Run(ctx context.Context, args ...string) (*Result, error) {
 	begin := time.Now()
 	err := cmd.Run()
 	r := &Result{Stdout: stdout.String(), Stderr: stderr.String(), Status: cmd.ProcessState.ExitCode(), Elapsed: time.Since(begin)}
+	if cmd.ProcessState == nil {
+		return r, err // it did not start
+	}
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		r.PeakMemory = usage.Maxrss << 10
 	}
@@ -94,6 +97,8 @@ func (p Physgdb) Start(ctx context.Context, ready string, args ...string) (*Serv
 	s := &Service{cmd: exec.Command(string(p), args...), exited: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	s.cmd.Env = p.environ()
+	// A test that is killed takes its services along.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 // checkModule sees whether physgdb.ko can be loaded and unloaded in every way, and refuses what it should. It leaves
 // the machine as it found it.
 func checkModule(port string) error {
-	for _, step := range []func(string) error{refusals, loadBare, loadTwice, loseDevice} {
+	for _, step := range []func(string) error{refusals, loadBare, loadAgain, loseDevice} {
 		if err := step(port); err != nil {
 			return err
 		}
@@ -65,8 +65,8 @@ func loadBare(string) error {
 	return unload()
 }
 
-// loadTwice loads it with all defaults, with no target address but the device's, and with everything given.
-func loadTwice(port string) error {
+// loadAgain loads it with all defaults, without the MAC address of the target alone, and with everything given.
+func loadAgain(port string) error {
 	for _, notify := range []string{"notify=@/,@10.0.2.2/", "notify=@/eth0,@10.0.2.2", target(port)} {
 		if err := load(physgdb, notify); err != nil {
 			return err

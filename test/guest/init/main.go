@@ -1,5 +1,5 @@
-// Command init is process 1 of a test guest: it sets the machine up, says everything it knows about it, starts the
-// clock, and makes the kernel panic.
+// Command init is process 1 of a test guest: it sets the machine up, starts the clock, says everything it knows about
+// the machine, and makes the kernel panic.
 //
 // The kernel command line tells it what to do:
 //

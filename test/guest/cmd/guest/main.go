@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -64,7 +65,7 @@ func run(ctx context.Context) error {
 		err = describe(ctx, g)
 	}
 	if err != nil {
-		return fmt.Errorf("%w (closing: %v)", err, g.Close())
+		return errors.Join(err, g.Close())
 	}
 	<-ctx.Done()
 	return g.Close()
