@@ -131,6 +131,11 @@ func TestOpenRefuses(t *testing.T) {
 		{"no such file", "file:/nowhere", "no such file"},
 		{"a directory", t.TempDir(), "not a regular file"},
 		{"an empty file", writeFile(t, nil), "empty"},
+		{"an ELF dump", writeFile(t, []byte("\x7fELF\x02\x01\x01")), "by ?map=PA:SIZE:OFFSET,… with the PhysAddr"},
+		{"a dump of kdump", writeFile(t, []byte("KDUMP   \x06")), "crash reads such dumps"},
+		{"a dump of diskdump", writeFile(t, []byte("DISKDUMP\x06")), "crash reads such dumps"},
+		{"a dump that came by ssh", writeFile(t, []byte("makedumpfile\x00")), "crash reads such dumps"},
+		{"a dump of LiME", writeFile(t, []byte("EMiL\x01")), "format=raw or padded"},
 		{"an unknown scheme", "rocket://x", `unknown scheme "rocket"; known are file`},
 		{"an unknown key", "file:" + ram + "?maps=1", `unknown key "maps"`},
 		{"a map past the end", "file:" + ram + "?map=0:17:0", "past the end of the file (16 bytes)"},
@@ -149,6 +154,19 @@ func TestOpenRefuses(t *testing.T) {
 				t.Errorf("%v; want %q in it", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestWhereRAMLiesInADumpCanBeSaid: whatever the dump begins with.
+func TestWhereRAMLiesInADumpCanBeSaid(t *testing.T) {
+	m, err := bridge.Open(ctx, "file:"+writeFile(t, []byte("\x7fELFsomeRAM"))+"?map=0x1000:7:4", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var p [7]byte
+	if n, err := bridge.Read(ctx, m, 0x1000, p[:], false); string(p[:]) != "someRAM" || err != nil {
+		t.Errorf("%d bytes, %q, %v", n, p, err)
 	}
 }
 

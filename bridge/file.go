@@ -1,7 +1,9 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -49,21 +51,48 @@ func openFile(_ context.Context, u *url.URL, o *Options) (Memory, error) {
 	case err != nil:
 		return nil, err
 	case !st.Mode().IsRegular():
-		return nil, fmt.Errorf("not a regular file")
+		return nil, errors.New("not a regular file: want the raw RAM of a machine")
 	case st.Size() == 0:
-		return nil, fmt.Errorf("the file is empty")
+		return nil, errors.New("the file is empty: want the raw RAM of a machine")
 	}
 	mapping, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map into memory: %w", err)
 	}
 	m := &file{name: "file:" + u.Opaque, mapping: mapping}
+	if layout == "" {
+		if err := wrapped(mapping); err != nil {
+			m.Close()
+			return nil, err
+		}
+	}
 	if m.segments, err = layFile(layout, mapping); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
+
+// wrapped says of a file that holds RAM, but not as it is, how to get at it. It goes by what such files begin with: an ELF
+// header (elf(5)), struct disk_dump_header, or makedumpfile_header if it is flattened (makedumpfile's diskdump_mod.h and
+// makedumpfile.h), or LiME's header (lime.h). Real memory begins with the vectors of real mode, or with what firmware left.
+func wrapped(data []byte) error {
+	for _, known := range []struct{ magic, what string }{
+		{"\x7fELF", "it is an ELF file, not RAM as it is: of a vmcore, say where the RAM lies by ?map=PA:SIZE:OFFSET,… with the " +
+			"PhysAddr, FileSiz and Offset of each LOAD that readelf -lW shows"},
+		{"KDUMP   ", compressed},
+		{"DISKDUMP", compressed},
+		{"makedumpfile", compressed},
+		{"EMiL", "it is a dump of LiME, which goes with format=raw or padded: physgdb reads RAM as it is"},
+	} {
+		if bytes.HasPrefix(data, []byte(known.magic)) {
+			return errors.New(known.what)
+		}
+	}
+	return nil
+}
+
+const compressed = "it is a dump of makedumpfile or kdump, maybe compressed: physgdb reads RAM as it is; crash reads such dumps"
 
 // layFile places the bytes of a file in physical memory as the map= key of its URL says.
 func layFile(layout string, data []byte) ([]segment, error) {
