@@ -23,8 +23,8 @@ func adapterCommand() *cli.Command {
 than the client's; the ports are fixed by the protocol. Says what it has answered when it ends.
 
 Example:
-  physgdb adapter --memory /tmp/ram --listen 127.0.0.2 &
-  physgdb info 'nettlp://127.0.0.2?local=127.0.0.3&requester=01:00' --cr3 0x2a5c000`,
+  physgdb adapter file:/tmp/ram --listen 127.0.0.2 &
+  physgdb info 'nettlp://127.0.0.2?local=127.0.0.3&requester=01:00'`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "memory", Usage: "the same as a SOURCE of file:`FILE`"},
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.2", Usage: "IPv4 `ADDRESS` of the adapter"},

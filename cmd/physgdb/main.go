@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -63,7 +64,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintf(stderr, "physgdb: %v\n", err)
+	for line := range strings.Lines(err.Error()) { // of several errors each has its own
+		fmt.Fprintf(stderr, "physgdb: %s\n", strings.TrimSpace(line))
+	}
 	var usage *host.UsageError
 	if errors.As(err, &usage) {
 		return exitUsage

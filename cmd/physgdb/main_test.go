@@ -153,3 +153,14 @@ func (p *process) stop(t *testing.T) result {
 	p.cancel()
 	return p.wait(t)
 }
+
+// TestEachErrorHasALine is for those of several that come together.
+func TestEachErrorHasALine(t *testing.T) {
+	h := newHost(t)
+	r := physgdb(t, h.words("cr3 RAM --cr3 CR3 cron atd")...)
+	for i, name := range []string{`physgdb: cr3: "cron" is neither`, `physgdb: "atd" is neither`} {
+		if lines := strings.Split(r.errors, "\n"); len(lines) != 3 || !strings.HasPrefix(lines[i], name) || r.status != exitFailed {
+			t.Errorf("status %d, stderr %q, want a line %q", r.status, r.errors, name)
+		}
+	}
+}

@@ -345,6 +345,7 @@ func TestRefusals(t *testing.T) {
 		{"nothing that leads to a kernel", "info RAM", "; try --vmlinux FILE; or --cr3 HEX, of any task of the host"},
 		{"a note that is none", "info RAM --vmcoreinfo 0x5000", "VMCOREINFO at phys 0x5000: no VMCOREINFO"},
 		{"a CR3 beyond RAM", "info RAM --cr3 0x7fff0000", "is it the CR3 of this machine, and of this boot?"},
+		{"a folder of vmlinuxes that is not there", "info RAM --cr3 CR3 --debug-dir DIR/none", "--debug-dir DIR/none: no such file"},
 		{"a vmlinux of another build", "info RAM --cr3 CR3 --vmlinux DIR/other",
 			"build-id is dead, memory has cafebabe; get the vmlinux"},
 		{"a program for a vmlinux", "info RAM --cr3 CR3 --vmlinux DIR/program", "of another kernel, or of none: it has no symbol _text"},

@@ -118,6 +118,7 @@ func TestWrongUsage(t *testing.T) {
 		{"a place for symbols that is none", "info RAM --symbols rom", "--symbols rom: want auto, ram, none, or the FILE of a vmlinux: stat rom"},
 		{"an unknown symbol", "vtop RAM --cr3 CR3 --vmlinux VMLINUX panik", "nor a symbol of the kernel"},
 		{"an offset that is none", "vtop RAM --cr3 CR3 --vmlinux VMLINUX panic+x", `"x" is not an offset`},
+		{"text without its quotes", "find RAM _text, +4096, Linux", `find: Linux: want a number such as 0x1f, &SYMBOL, or "text", which a shell`},
 		{"both halves", "maps RAM --cr3 CR3 --user --kernel", "exclude each other"},
 		{"a negative count", "notify --count -1", "--count -1"},
 		{"a listening address without port", "serve RAM --cr3 CR3 --listen ::1", "--listen ::1: want HOST:PORT"},

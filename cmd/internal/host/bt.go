@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -96,7 +95,7 @@ func (tr *tracer) write(ctx context.Context, w io.Writer, tasks []*linux.Task, a
 			lost++
 		}
 		if asJSON {
-			err = json.NewEncoder(w).Encode(b)
+			err = writeJSON(w, b)
 		} else {
 			if i > 0 {
 				fmt.Fprintln(w)
@@ -133,7 +132,7 @@ func (m *Machine) writeNoticedBacktrace(ctx context.Context, w io.Writer, lines,
 		return err
 	}
 	if asJSON {
-		return json.NewEncoder(w).Encode(b)
+		return writeJSON(w, b)
 	}
 	return b.write(w)
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -115,7 +114,7 @@ func (m *Machine) writeDmesg(ctx context.Context, w io.Writer, o *dmesgOptions) 
 	out := bufio.NewWriter(w)
 	for i := range records {
 		if o.json {
-			err = json.NewEncoder(out).Encode(newLogLine(&records[i], format.Boot))
+			err = writeJSON(out, newLogLine(&records[i], format.Boot))
 		} else {
 			_, err = out.WriteString(format.Format(&records[i]))
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -170,7 +169,7 @@ func (f *finding) show(ctx context.Context, m *Machine, w io.Writer, at uint64) 
 		name = place.String()
 	}
 	if f.json {
-		return json.NewEncoder(w).Encode(hitLine{address(at), name})
+		return writeJSON(w, hitLine{address(at), name})
 	}
 	_, err := fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("%#x %s", at, name)))
 	return err

@@ -3,6 +3,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -190,10 +191,8 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	if err := o.checkCR3(); err != nil {
 		return nil, err
 	}
-	for _, dir := range o.Modules {
-		if _, err := os.ReadDir(dir); err != nil {
-			return nil, fmt.Errorf("--modules %s: %w", dir, reason(err))
-		}
+	if err := cmp.Or(checkDirs("--modules", o.Modules), checkDirs("--debug-dir", o.DebugDirs)); err != nil {
+		return nil, err
 	}
 	given, err := o.openVmlinux()
 	if err != nil {
@@ -212,6 +211,16 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// checkDirs says which directory of an option cannot be read.
+func checkDirs(option string, dirs []string) error {
+	for _, dir := range dirs {
+		if _, err := os.ReadDir(dir); err != nil {
+			return fmt.Errorf("%s %s: %w", option, dir, reason(err))
+		}
+	}
+	return nil
 }
 
 // logger returns the log, which is never nil.

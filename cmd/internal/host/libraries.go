@@ -155,7 +155,7 @@ func loadable(path, name string, file *linux.ModuleFile) (string, error) {
 func writeWhole(path string, content io.Reader) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
 	if err != nil {
-		return err
+		return fmt.Errorf("write %s: %w", path, reason(err))
 	}
 	defer os.Remove(f.Name()) // fails where all went well
 	_, err = io.Copy(f, content)

@@ -4,11 +4,10 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"physgdb/symbols/linux"
@@ -21,8 +20,8 @@ func modulesCommand() Command {
 		About: `TAINT has the letters by which the kernel marks a module that is not quite its own: O out of tree, E unsigned,
 P proprietary… BASE is where its code begins. gdb loads the symbols of those whose files lie in the usual places or below
 --modules DIR; of the others it is shown what memory tells: names and types, no source lines. --files says which files those
-are, or why there is none, and the command by which gdb loads one from elsewhere. Where objdump -h shows the sections of such a file at other addresses than 0, gdb would show wrong
-values: first objcopy --change-section-vma '*=0' NAME.ko
+are, or why there is none, and the command by which gdb loads one from elsewhere. Where objdump -h shows the sections of
+such a file at other addresses than 0, gdb would show wrong values: first objcopy --change-section-vma '*=0' NAME.ko
 
 Examples:
   physgdb modules file:/tmp/ram
@@ -117,7 +116,7 @@ func (m *Machine) writeModules(ctx context.Context, w io.Writer, names []string,
 			if err := line.addDetails(ctx, md); err != nil {
 				damage = append(damage, err)
 			}
-			err = json.NewEncoder(out).Encode(line)
+			err = writeJSON(out, line)
 		} else {
 			err = line.write(out)
 		}
@@ -166,15 +165,18 @@ func pickModules(list *linux.Modules, names []string) ([]*linux.Module, error) {
 		return list.All, nil
 	}
 	var picked []*linux.Module
-	var missing []error
+	var missing []string
 	for _, name := range names {
 		if md := list.Named(name); md != nil {
 			picked = append(picked, md)
 		} else {
-			missing = append(missing, fmt.Errorf("modules: no module %q was loaded", name))
+			missing = append(missing, strconv.Quote(name))
 		}
 	}
-	return picked, errors.Join(missing...)
+	if len(missing) == 0 {
+		return picked, nil
+	}
+	return picked, fmt.Errorf("modules: no module %s was loaded", strings.Join(missing, ", "))
 }
 
 func (l *moduleLine) write(w io.Writer) error {

@@ -43,8 +43,9 @@ func commands() []command {
 			help: "explain how a virtual address is translated, entry by entry", run: (*session).monitorVtop,
 		},
 		{
-			names: []string{"maps"}, usage: "maps [kernel|PID|NAME]", argumented: true,
-			help: "what is mapped: in user space, here or of a process, or by the kernel", run: (*session).monitorMaps,
+			names: []string{"maps"}, usage: mapsUsage, argumented: true,
+			help: "what is mapped: in user space, here or of a process, or by the kernel; --all: every page on a line of its own",
+			run:  (*session).monitorMaps,
 		},
 		findHere(),
 		{
@@ -128,6 +129,7 @@ func (s *session) Monitor(ctx context.Context, w io.Writer, line string) error {
 }
 
 func (s *session) monitorHelp(_ context.Context, w io.Writer, words []string) error {
+	shown := 0
 	for _, c := range commands() {
 		if len(words) > 0 && !slices.Contains(c.names, words[0]) {
 			continue
@@ -137,6 +139,10 @@ func (s *session) monitorHelp(_ context.Context, w io.Writer, words []string) er
 			help += " (also " + strings.Join(c.names[1:], ", ") + ")"
 		}
 		fmt.Fprintf(w, "monitor %s\n    %s\n", cmp.Or(c.usage, c.names[0]), help)
+		shown++
+	}
+	if shown == 0 {
+		return fmt.Errorf("unknown command %q; monitor help lists all", words[0])
 	}
 	return nil
 }
@@ -218,17 +224,30 @@ const flushAdvice = "now have gdb drop what it remembers: maint flush dcache, an
 // mostMapLines bounds how much of a list of mappings a debugger shows.
 const mostMapLines = 1000
 
+const mapsUsage = "maps [--user] [--kernel] [--all] [PID|NAME|HEX]"
+
 func (s *session) monitorMaps(ctx context.Context, w io.Writer, words []string) error {
 	o := MapsOptions{Range: mmu.Lower, Most: mostMapLines}
+	who := ""
+	for _, word := range words {
+		switch {
+		case word == "--user":
+			o.Range = mmu.Lower
+		case word == "--kernel" || word == "kernel":
+			o.Range = mmu.Upper
+		case word == "--all":
+			o.All = true
+		case strings.HasPrefix(word, "-"):
+			return fmt.Errorf("monitor maps: unknown option %s; it is: %s", word, mapsUsage)
+		case who != "":
+			return fmt.Errorf("monitor maps takes one PID, NAME or CR3, and %q is left over; it is: %s", word, mapsUsage)
+		default:
+			who = word
+		}
+	}
 	space, err := s.look(ctx)
-	switch {
-	case len(words) > 1:
-		return errors.New("monitor maps takes one argument: a pid, a name, or kernel")
-	case len(words) == 0 || words[0] == "--user": // as physgdb maps has it
-	case words[0] == "kernel" || words[0] == "--kernel":
-		o.Range = mmu.Upper
-	default:
-		space, err = s.m.SpaceNamed(ctx, words[0])
+	if who != "" {
+		space, err = s.m.SpaceNamed(ctx, who)
 	}
 	if err != nil {
 		return err

@@ -45,6 +45,8 @@ func TestMonitor(t *testing.T) {
 		{"maps of user space, as the command has it", "maps --user", []string{"0x400000-0x401000", "in 1 lines"}, "pani"},
 		{"maps of the kernel, as the command has it", "maps --kernel", []string{"0xffffffff9d000000-", "in 2 lines"}, "pani"},
 		{"maps of the kernel", "maps kernel", []string{"0xffffffff9d000000-0xffffffff9e200000", "in 2 lines"}, "pani"},
+		{"maps of a program's kernel", "maps clock --kernel", []string{"0xffffffff9d000000-", "in 2 lines"}, "pani"},
+		{"every page", "maps --all --kernel", []string{"0xffffffff9d000000-0xffffffff9d200000"}, "pani"},
 		{"stats", "stats", []string{"bridge: ", " reads in "}, "pani"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -74,7 +76,9 @@ func TestMonitorRefuses(t *testing.T) {
 		"cr3 5000":       `"5000" is neither a task`,
 		"cr3 0x5000":     "maps no kernel",
 		"vtop":           "is missing",
-		"maps a b":       "monitor maps takes one argument",
+		"maps a b":       `monitor maps takes one PID, NAME or CR3, and "b" is left over; it is: maps [--user]`,
+		"maps --al":      "monitor maps: unknown option --al; it is: maps [--user] [--kernel] [--all] [PID|NAME|HEX]",
+		"help ls":        `unknown command "ls"; monitor help lists all`,
 		"maps cron":      `"cron" is neither`,
 		"report":         "report: the kernel's symbols are not known: kallsyms: ",
 		"ps":             "; give --vmlinux FILE",

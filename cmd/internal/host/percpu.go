@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +22,7 @@ of the line can be pasted into it.
 
 Examples:
   physgdb percpu file:/tmp/ram runqueues 0
-  physgdb percpu file:/tmp/ram cpu_number all`,
+  physgdb percpu file:/tmp/ram this_cpu_off all`,
 		Options: []Option{jsonOption("cpu, addr, size, value, expression")},
 		prepare: preparePerCPU,
 	}
@@ -121,7 +120,7 @@ func (l *perCPULine) read(ctx context.Context, m *Machine, s *symbols.Symbol) er
 
 func (l *perCPULine) write(w io.Writer, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(w).Encode(l)
+		return writeJSON(w, l)
 	}
 	fmt.Fprintf(w, "CPU %-3d %v", l.CPU, l.Addr)
 	if l.Value != nil {

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,11 +17,11 @@ func pick(list *linux.TaskList, words []string) ([]*linux.Task, error) {
 		return list.All, nil
 	}
 	var picked []*linux.Task
-	var missing []error
+	var missing []string
 	for _, word := range words {
 		found := named(list, word)
 		if len(found) == 0 {
-			missing = append(missing, fmt.Errorf("there is no task %q", word))
+			missing = append(missing, strconv.Quote(word))
 		}
 		for _, t := range found {
 			if !slices.Contains(picked, t) {
@@ -30,7 +29,10 @@ func pick(list *linux.TaskList, words []string) ([]*linux.Task, error) {
 			}
 		}
 	}
-	return picked, errors.Join(missing...)
+	if len(missing) == 0 {
+		return picked, nil
+	}
+	return picked, fmt.Errorf("there is no task %s (see ps)", strings.Join(missing, ", "))
 }
 
 func named(list *linux.TaskList, word string) []*linux.Task {

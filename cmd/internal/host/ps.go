@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -116,7 +115,7 @@ func kind(t *linux.Task) string {
 
 func (l *psLine) write(w io.Writer, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(w).Encode(l)
+		return writeJSON(w, l)
 	}
 	mark := ' '
 	if l.Running {

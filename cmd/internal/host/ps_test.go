@@ -83,6 +83,7 @@ func TestPick(t *testing.T) {
 		{"each once", "145 nginx 143", []int{145, 143}, ""},
 		{"nothing", "cron", nil, `there is no task "cron"`},
 		{"something and nothing", "7 init", []int{1}, `there is no task "7"`},
+		{"nothing twice", "cron 7", nil, `there is no task "cron", "7" (see ps)`},
 		{"a part of a name is no name", "kworker", nil, "there is no task"},
 		{"a * cannot stand for less than nothing", "ini*it", nil, "there is no task"},
 	} {

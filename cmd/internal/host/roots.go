@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,7 +44,7 @@ type root struct {
 
 func (r *root) write(w io.Writer, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(w).Encode(r)
+		return writeJSON(w, r)
 	}
 	fmt.Fprintf(w, "%s %v", oneLine(r.Name), r.CR3)
 	if r.Comm != "" {
@@ -162,7 +161,10 @@ func (m *Machine) rootNamed(ctx context.Context, word string) (*root, error) {
 		return m.taskRoot(ctx, t)
 	}
 	v, err := bridge.ParseAddr(word)
-	if err != nil || !strings.HasPrefix(word, "0x") {
+	switch isHex := err == nil && strings.HasPrefix(word, "0x"); {
+	case !isHex && len(m.Hellos) == 0 && !strings.HasPrefix(word, helloPrefix):
+		return nil, fmt.Errorf("%q is neither a task (see ps) nor kernel nor panic nor a CR3 such as 0x1000", word)
+	case !isHex:
 		return nil, fmt.Errorf("%q is neither a task (see ps) nor kernel nor panic nor a CR3 such as 0x1000, and %w", word,
 			helloErr)
 	}

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -254,7 +253,6 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 	if !o.All {
 		list = mmu.Merge(list)
 	}
-	encoder := json.NewEncoder(w)
 	for mp, err := range list {
 		if err != nil {
 			if damaged++; damaged == 1 {
@@ -273,7 +271,7 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 		pages += mp.Size / mp.Page
 		line := m.mapLine(&mp)
 		if o.JSON {
-			err = encoder.Encode(line)
+			err = writeJSON(w, line)
 		} else {
 			err = line.write(w)
 		}
