@@ -362,7 +362,7 @@ func TestRefusals(t *testing.T) {
 		{"an unknown program", "info RAM --notify DIR/found --cr3 hello:cron",
 			`no program named "cron" told its CR3; known are clock`},
 		{"an adapter at another's address", "adapter RAM --listen 192.0.2.1", "192.0.2.1 is not one of this machine's"},
-		{"notices for another's address", "notify --listen udp://192.0.2.1:1", "cannot assign requested address"},
+		{"notices for another's address", "notify --listen udp://192.0.2.1:1", "cannot assign requested address; want an address of this machine"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			want := strings.ReplaceAll(tc.want, "DIR", h.dir)

@@ -23,8 +23,11 @@ import (
 // ListenNotices opens the address of a URL such as udp://127.0.0.1:6666.
 func ListenNotices(address string, log hclog.Logger) (*notify.Listener, error) {
 	l, err := notify.Listen(address, log)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%w; does another physgdb listen there? Its notices can be read from a file", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("%w; want an address of this machine, or 0.0.0.0 for all of them", err)
 	}
 	return l, err
 }
