@@ -59,7 +59,9 @@ func saveSymbols(c *cli.Context) error {
 	if dir := c.String("modules-to"); dir != "" {
 		var paths []string
 		paths, noModules = m.SaveModules(c.Context, dir)
-		fmt.Fprintf(c.App.Writer, "%s: %d modules\n", dir, len(paths))
+		if noModules == nil || len(paths) > 0 {
+			fmt.Fprintf(c.App.Writer, "%s: %d modules\n", dir, len(paths))
+		}
 	}
 	return errors.Join(missing, noModules, m.WriteStats(c.App.ErrWriter))
 }

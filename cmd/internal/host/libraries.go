@@ -151,8 +151,12 @@ func loadable(path, name string, file *linux.ModuleFile) (string, error) {
 	return copied, nil
 }
 
-// writeWhole writes a file so that nobody ever sees a part of it.
+// writeWhole writes a file so that nobody ever sees a part of it. What is there and is no file, such as /dev/null or a pipe,
+// is written to, and not replaced.
 func writeWhole(path string, content io.Reader) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return writeInto(path, content)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, reason(err))
@@ -163,6 +167,15 @@ func writeWhole(path string, content io.Reader) error {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+func writeInto(path string, content io.Reader) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, reason(err))
+	}
+	_, err = io.Copy(f, content)
+	return errors.Join(err, f.Close())
 }
 
 // release returns the kernel's release, as uname -r says it, or "".
