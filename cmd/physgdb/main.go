@@ -24,6 +24,7 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitPipe   = 128 + int(syscall.SIGPIPE) // nobody reads on, as in | head: what a shell says of those whom the signal kills
 )
 
 // usagef makes an error that is the user's own.
@@ -34,7 +35,8 @@ func usagef(format string, args ...any) error {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends what does not end by itself
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // which would end this before it has tidied up
+	context.AfterFunc(ctx, stop)                            // a second Ctrl-C ends what does not end by itself
 	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
 }
 
@@ -60,6 +62,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var ended *debugger.ExitError
 	if errors.As(err, &ended) {
 		return ended.Status // it has told why by itself
+	}
+	if errors.Is(err, syscall.EPIPE) {
+		return exitPipe
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = errors.New("interrupted")

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,6 +162,22 @@ func TestEachErrorHasALine(t *testing.T) {
 	for i, name := range []string{`physgdb: cr3: "cron" is neither`, `physgdb: "atd" is neither`} {
 		if lines := strings.Split(r.errors, "\n"); len(lines) != 3 || !strings.HasPrefix(lines[i], name) || r.status != exitFailed {
 			t.Errorf("status %d, stderr %q, want a line %q", r.status, r.errors, name)
+		}
+	}
+}
+
+// closed is a pipe that nobody reads from.
+type closed struct{}
+
+func (closed) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
+func TestNobodyReadsOn(t *testing.T) {
+	h := newHost(t)
+	var said session.Output
+	for _, line := range []string{"info RAM --cr3 CR3", "maps RAM --cr3 CR3", "read RAM --cr3 CR3 --vmlinux VMLINUX linux_banner 16"} {
+		args := append([]string{"physgdb"}, h.words(line)...)
+		if status := run(t.Context(), args, closed{}, &said); status != 141 || strings.Contains(said.String(), "pipe") {
+			t.Errorf("%s: status %d, stderr %q", line, status, said.String())
 		}
 	}
 }
