@@ -13,13 +13,7 @@ import (
 // TestGdbIndexIsWhatGdbWouldMake compares the index with the one that gdb makes of the same file when it has none.
 func TestGdbIndexIsWhatGdbWouldMake(t *testing.T) {
 	t.Parallel()
-	onKernels(t, func(t *testing.T, vmlinux string) { sameIndex(t, built(t, kernelProgram(t, vmlinux))) })
-	onModules(t, func(t *testing.T, vmlinux, module string) {
-		if !strings.HasSuffix(module, "virtio_net.ko") {
-			t.Skip("one is enough")
-		}
-		sameIndex(t, builtModule(t, moduleProgram(t, vmlinux, module)))
-	})
+	onMadeFiles(t, sameIndex)
 }
 
 func sameIndex(t *testing.T, path string) {

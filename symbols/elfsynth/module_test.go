@@ -28,6 +28,17 @@ func onModules(t *testing.T, test func(t *testing.T, vmlinux, module string)) {
 	})
 }
 
+// onMadeFiles runs a test on the files made for each kernel, and for one of its modules.
+func onMadeFiles(t *testing.T, test func(t *testing.T, path string)) {
+	onKernels(t, func(t *testing.T, vmlinux string) { test(t, built(t, kernelProgram(t, vmlinux))) })
+	onModules(t, func(t *testing.T, vmlinux, module string) {
+		if !strings.HasSuffix(module, "virtio_net.ko") {
+			t.Skip("one is enough")
+		}
+		test(t, builtModule(t, moduleProgram(t, vmlinux, module)))
+	})
+}
+
 // moduleProgram returns what could be known of a module in memory, had it been loaded section behind section.
 func moduleProgram(t testing.TB, vmlinux, module string) *Program {
 	t.Helper()

@@ -13,13 +13,7 @@ import (
 // TestToolsFindNothingWrong shows the files of kernels and of a module to those who know ELF and DWARF.
 func TestToolsFindNothingWrong(t *testing.T) {
 	t.Parallel()
-	onKernels(t, func(t *testing.T, vmlinux string) { inspect(t, built(t, kernelProgram(t, vmlinux))) })
-	onModules(t, func(t *testing.T, vmlinux, module string) {
-		if !strings.HasSuffix(module, "virtio_net.ko") {
-			t.Skip("one is enough")
-		}
-		inspect(t, builtModule(t, moduleProgram(t, vmlinux, module)))
-	})
+	onMadeFiles(t, inspect)
 }
 
 func inspect(t *testing.T, path string) {
