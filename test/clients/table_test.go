@@ -35,7 +35,7 @@ Written by 'make clients', from a run of every client on real kernels that died 
 adapter with a delay of 15us.
 
 Each cell passes only if what the client showed equals what the guest said of itself while it lived, or what QEMU says of it.
-It tells how long the action took, and in brackets how long the same client takes for the same with the kernel's file alone;
+It tells how long the action took, and in brackets how long the same client takes for the same with the file of the kernel alone;
 for a list of 2000 threads, with a stub that answers at once what physgdb had answered before. An adapter is started and
 loads the file as it attaches, and does nothing without a machine: for what its debugger takes by itself see there.
 With a vmlinux gdb reads the types of the whole kernel when it first needs one, for half a minute, or for a second if it has kept an
@@ -51,7 +51,7 @@ in a function with a cold part, and so it is not in that table; '--threads cpus'
 // markdown writes a table. Reasons stand below it, numbered.
 func markdown(about string, columns []column) string {
 	var b, notes strings.Builder
-	fmt.Fprint(&b, about, "\n")
+	fmt.Fprint(&b, about, "\n\n")
 	fmt.Fprint(&b, "|")
 	for _, c := range columns {
 		fmt.Fprintf(&b, " | %s", c.client.name())
