@@ -25,10 +25,7 @@ func TestModuleTypes(t *testing.T) {
 		{"a list that breaks", unmapped, btf, "list of the modules' types is damaged"},
 		{"types that are not there", head, unmapped, "list of the modules' types is damaged"},
 	} {
-		w := newWorld(t, nil, map[string]uint64{"btf_modules": head})
-		w.types.define("btf_module", "list", 16, "module", "btf")
-		w.types["btf_module.list.next"] = symbols.Field{Size: 8, Elem: 8}
-		w.types.define("btf", "data", "data_size")
+		w := newTypesWorld(t, head)
 		w.put(head, first)
 		w.put(first, other, head, withTypes, btf)
 		w.put(other, tc.next, first, without+0x1000, tc.btf)
@@ -42,6 +39,15 @@ func TestModuleTypes(t *testing.T) {
 	}
 }
 
+// newTypesWorld is a world in which the list of the modules' types begins at head.
+func newTypesWorld(t *testing.T, head uint64) *world {
+	w := newWorld(t, nil, map[string]uint64{"btf_modules": head})
+	w.types.define("btf_module", "list", 16, "module", "btf")
+	w.types["btf_module.list.next"] = symbols.Field{Size: 8, Elem: 8}
+	w.types.define("btf", "data", "data_size")
+	return w
+}
+
 // The names of types are at their end: without it, the rest is of no use.
 func TestModuleTypesThatAreNotAllThereAreNone(t *testing.T) {
 	const head, node, btf, module = base + 0x180000, base + 0x181000, base + 0x182000, 0xffffffffc0001000
@@ -49,10 +55,7 @@ func TestModuleTypesThatAreNotAllThereAreNone(t *testing.T) {
 		size  uint64
 		whole bool
 	}{{8, true}, {16, false}, {1 << 40, false}} {
-		w := newWorld(t, nil, map[string]uint64{"btf_modules": head})
-		w.types.define("btf_module", "list", 16, "module", "btf")
-		w.types["btf_module.list.next"] = symbols.Field{Size: 8, Elem: 8}
-		w.types.define("btf", "data", "data_size")
+		w := newTypesWorld(t, head)
 		w.put(head, node)
 		w.put(node, head, head, module, btf)
 		w.put(btf, base+uint64(len(w.RAM))-8, tc.size)
