@@ -162,7 +162,7 @@ type FileServer interface {
 	OpenFile(ctx context.Context, name string) (File, error)
 }
 
-// File is an open file. Its content holds still, and is read piece by piece: nothing should be copied for a part of it. If
+// File is an open file. A client may have 1024 of them open, so each should hold little memory. Its content holds still, and is read piece by piece: nothing should be copied for a part of it. If
 // it implements io.Closer it is closed by the client, or at the end of the connection; a late read may still be under way.
 type File interface {
 	io.ReaderAt

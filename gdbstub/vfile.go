@@ -27,7 +27,8 @@ const (
 )
 
 const (
-	maxFiles    = 16      // open at once by one connection
+	// maxFiles is how many files one connection may have open. gdb keeps one open for each module of a kernel.
+	maxFiles    = 1024
 	maxFileName = 1 << 12 // bytes
 
 	// maxPread is how much one vFile:pread gets at most: what fits a packet however much of it is escaped. gdb goes on

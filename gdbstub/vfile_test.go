@@ -145,9 +145,12 @@ func TestFilesAreBoundedAndClosed(t *testing.T) {
 		c := pipe(t, a)
 		n := 0
 		for c.ask(openPacket("/a")) != "F-1,18" { // EMFILE
-			if n++; n > 1000 {
+			if n++; n > 10000 {
 				t.Fatal("there is no bound")
 			}
+		}
+		if n < 500 { // a machine may have as many modules
+			t.Errorf("only %d files can be open", n)
 		}
 		c.expect("vFile:close:3", "F0")
 		c.expect(openPacket("/a"), "F3")

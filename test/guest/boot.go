@@ -36,6 +36,7 @@ type Config struct {
 	//	irq       panic() in a timer's interrupt over the idle task
 	//	irq-user  panic() in a timer's interrupt over user code, a process spinner
 	//	nmi       panic() in a system call while the other CPU takes no interrupts: an NMI stops it
+	//	chain     the last of the Modules calls the one before it, and so on; the first panics
 	//	none      not at all: Boot then returns a running guest
 	//
 	// By trouble.ko, or if Other is set, the last CPU panics; else it may be any.
@@ -46,6 +47,8 @@ type Config struct {
 	// Threads gives the guest a process crowd with so many threads, the first of them named crowd, the others crowd-1,
 	// crowd-2 and so on, each asleep in a system call.
 	Threads int
+	// Modules is how many modules dummy_000, dummy_001 and so on the guest loads, beside the others.
+	Modules int
 	// Cmdline is added to the kernel command line.
 	Cmdline string
 	// Dir is an existing directory for the guest's files, RAM among them; "" for a temporary one.

@@ -63,6 +63,9 @@ func (g *Guest) ClockELF() string { return g.path("clock") }
 // ExtrasELF is the program of spinner, stuck and crowd, with debug information.
 func (g *Guest) ExtrasELF() string { return g.path("extras") }
 
+// CompatELF is the 32-bit program compat, with debug information.
+func (g *Guest) CompatELF() string { return g.path("compat") }
+
 // Notices are the datagrams of an event, "hello" or "panic" or "" for all, in the order in which they came. There are
 // none if the guest was booted with a NoticePort.
 func (g *Guest) Notices(event string) [][]byte {

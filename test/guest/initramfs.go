@@ -36,6 +36,11 @@ func buildPrograms(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("build the guest's extras: %w", err)
 	}
+	_, err = run(ctx, filepath.Join(root, "test/guest/compat"), "gcc-12", "-m32", "-static", "-nostdlib", "-no-pie", "-fno-pie",
+		"-O1", "-fno-omit-frame-pointer", "-g", "-Wall", "-Wextra", "-Werror", "-o", filepath.Join(dir, "compat"), "compat.c")
+	if err != nil {
+		return fmt.Errorf("build the guest's compat: %w", err)
+	}
 	return nil
 }
 
@@ -58,8 +63,10 @@ func writeInitramfs(file string, k *Kernel, programs string) (err error) {
 	for _, role := range roles() {
 		a.addLink("bin/"+role, "extras")
 	}
+	a.addFile("bin/compat", filepath.Join(programs, "compat"))
 	a.addFile("physgdb.ko", k.Module)
 	a.addFile("trouble.ko", k.Trouble)
+	a.addFile("dummy_000.ko", k.Dummy)
 	for _, driver := range k.Drivers {
 		a.addFile(path.Join("drivers", filepath.Base(driver)), driver)
 	}

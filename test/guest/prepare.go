@@ -27,6 +27,8 @@ type Kernel struct {
 	// Trouble is trouble.ko, built from test/guest/trouble for this kernel: it lets the kernel die in other ways than
 	// by request.
 	Trouble string
+	// Dummy is dummy_000.ko, built from test/guest/dummy for this kernel: the guest loads it under many names.
+	Dummy string
 }
 
 // Prepare returns the newest Debian kernel of a series, "6.1" or "6.12". The first time it downloads some 350 MB and
@@ -131,12 +133,17 @@ func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
+	dummy, err := buildModule(ctx, home, p.Kernel, "test/guest/dummy", "dummy_000.ko", c.log)
+	if err != nil {
+		return nil, err
+	}
 	k := &Kernel{
 		Release: p.Kernel,
 		Version: p.Version,
 		Vmlinuz: filepath.Join(home, "vmlinuz"),
 		Module:  module,
 		Trouble: trouble,
+		Dummy:   dummy,
 	}
 	if c.debug {
 		k.Vmlinux = c.vmlinux(p)

@@ -79,7 +79,7 @@ func (g *Guest) cmdline(port int) string {
 		// On a busy machine the ticks that the kernel counts as it starts may come too late: "IO-APIC + timer doesn't work!"
 		"no_timer_check",
 		"physgdb.port=" + strconv.Itoa(port), "physgdb.panic=" + g.config.Panic, "physgdb.other=" + g.config.Other,
-		"physgdb.threads=" + strconv.Itoa(g.config.Threads),
+		"physgdb.threads=" + strconv.Itoa(g.config.Threads), "physgdb.modules=" + strconv.Itoa(g.config.Modules),
 	}
 	if g.config.PTI {
 		words = append(words, "pti=on")

@@ -200,7 +200,7 @@ func (v *victim) examine(t *testing.T, vmlinux *symbols.File, learn bool) (faile
 	if learn {
 		mem = (*recorded)(v)
 	}
-	m := &Machine{Memory: wrap(mem, nil), vmlinux: &vmlinuxFile{File: vmlinux}, log: (&Options{}).logger()}
+	m := &Machine{Memory: wrap(mem, nil), vmlinux: &vmlinuxFile{File: vmlinux}, made: newSpool(), log: (&Options{}).logger()}
 	if err := v.within(t, "find", func(ctx context.Context) error { return m.attach(ctx, &Options{}) }); err != nil {
 		return 1
 	}
@@ -231,7 +231,7 @@ func (v *victim) examineTables(t *testing.T, learn bool) (failed int) {
 	if learn {
 		mem = (*recorded)(v)
 	}
-	m := &Machine{Memory: wrap(mem, nil), log: (&Options{}).logger()}
+	m := &Machine{Memory: wrap(mem, nil), made: newSpool(), log: (&Options{}).logger()}
 	defer m.Close()
 	do := func(name string, f func(ctx context.Context) error) {
 		if v.withinTime(t, time.Minute, name, f) != nil {

@@ -64,7 +64,32 @@ func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, erro
 	if err != nil {
 		return nil, err
 	}
-	return bytes.NewReader(content), nil
+	return s.hold(name, content)
+}
+
+// maxHeld is how many bytes the open files of a session may hold in memory.
+const maxHeld = 64 << 20
+
+// heldFile is an open file whose content is in memory.
+type heldFile struct {
+	*bytes.Reader
+	session *session
+}
+
+// hold opens content as a file, which counts as held until it is closed.
+func (s *session) hold(name string, content []byte) (gdbstub.File, error) {
+	size := int64(len(content))
+	if s.held+size > maxHeld {
+		return nil, fmt.Errorf("%s: the open files hold %s already; close one first", name, sizeText(uint64(s.held)))
+	}
+	s.held += size
+	return &heldFile{bytes.NewReader(content), s}, nil
+}
+
+// Close ends the file's share of what its session holds.
+func (f *heldFile) Close() error {
+	f.session.held -= f.Size()
+	return nil
 }
 
 // content returns what is in one of the machine's files. Those that are whole are made once.
@@ -105,26 +130,44 @@ func (m *Machine) makeFile(ctx context.Context, f *machineFile) (content []byte,
 	return b.Bytes(), err == nil, nil
 }
 
-// diskFile is a file on the disk of this machine.
+// diskFile is a file on the disk of this machine. It is opened for each read: a debugger has a file open for every module of
+// a kernel, and there may be many debuggers.
 type diskFile struct {
-	*os.File
-	size int64
+	name string
+	info os.FileInfo
 }
-
-// Size returns how many bytes the file had when it was opened.
-func (f *diskFile) Size() int64 { return f.size }
 
 func openOnDisk(name string) (gdbstub.File, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		f.Close()
 		return nil, err
 	}
-	return &diskFile{f, info.Size()}, nil
+	return &diskFile{name, info}, nil
+}
+
+// Size returns how many bytes the file had when it was opened.
+func (f *diskFile) Size() int64 { return f.info.Size() }
+
+// ReadAt reads from the file, unless it was replaced or written to since it was opened.
+func (f *diskFile) ReadAt(p []byte, offset int64) (int, error) {
+	file, err := os.Open(f.name)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	now, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if !os.SameFile(f.info, now) || now.Size() != f.info.Size() || !now.ModTime().Equal(f.info.ModTime()) {
+		return 0, fmt.Errorf("%s: changed since the debugger opened it; connect again", f.name)
+	}
+	return file.ReadAt(p, offset)
 }
 
 func (s *session) monitorFiles(_ context.Context, w io.Writer, _ []string) error {

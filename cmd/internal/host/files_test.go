@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -122,4 +123,67 @@ func TestProcModules(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
+}
+
+// TestOpenFilesHoldLittleMemory opens a list of mappings until it is refused, and again after one was closed.
+func TestOpenFilesHoldLittleMemory(t *testing.T) {
+	r := newRig(t, 4)
+	s := connect(t, r.attachWithVmlinux(t))
+	content := make([]byte, maxHeld/4)
+	var files []gdbstub.File
+	for range 4 {
+		f, err := s.hold("/proc/1/maps", content)
+		must(t, err)
+		files = append(files, f)
+	}
+	if _, err := s.hold("/proc/1/maps", content[:1]); err == nil || !strings.Contains(err.Error(), "close one first") {
+		t.Errorf("more than may be held: %v", err)
+	}
+	must(t, files[1].(io.Closer).Close())
+	if _, err := s.hold("/proc/1/maps", content); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFileOnDiskIsNotMixed reads a file that was replaced after it was opened.
+func TestFileOnDiskIsNotMixed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.ko")
+	must(t, os.WriteFile(path, []byte("old content"), 0o600))
+	f, err := openOnDisk(path)
+	must(t, err)
+	p := make([]byte, 3)
+	if _, err := f.ReadAt(p, 4); err != nil || string(p) != "con" {
+		t.Errorf("%q, %v", p, err)
+	}
+	must(t, writeWhole(path, strings.NewReader("new content")))
+	if _, err := f.ReadAt(p, 4); err == nil || !strings.Contains(err.Error(), "changed since") {
+		t.Errorf("a replaced file is read: %v", err)
+	}
+}
+
+func TestSpoolMakesEachFileOnce(t *testing.T) {
+	s := newSpool()
+	made := 0
+	make := func(content string) func() (gdbstub.File, error) {
+		return func() (gdbstub.File, error) {
+			made++
+			return strings.NewReader(content), nil
+		}
+	}
+	for _, want := range []string{"one", "a longer one", "one"} {
+		f, err := s.open(want, make(want))
+		must(t, err)
+		p, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+		if err != nil || string(p) != want {
+			t.Errorf("%q, %v; want %q", p, err, want)
+		}
+	}
+	if made != 2 {
+		t.Errorf("%d files were made of 2", made)
+	}
+	torn := errors.New("torn")
+	if _, err := s.open("torn", func() (gdbstub.File, error) { return nil, torn }); !errors.Is(err, torn) {
+		t.Errorf("a file that cannot be made: %v", err)
+	}
+	must(t, s.close())
 }

@@ -179,6 +179,7 @@ type Machine struct {
 	moduleDirs []string           // that the user named
 	vmlinux    *vmlinuxFile       // nil if there is none
 	noVmlinux  error              // why there is none
+	made       *spool             // files of modules, made of memory
 	log        hclog.Logger
 	notes      io.Writer // where to say how far long work is; nil for silence
 }
@@ -204,7 +205,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	}
 	m := &Machine{
 		Memory: mem, live: o.Live, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: given,
-		moduleDirs: o.Modules, log: o.logger(), notes: o.Notes,
+		moduleDirs: o.Modules, made: newSpool(), log: o.logger(), notes: o.Notes,
 	}
 	if err := m.attach(ctx, o); err != nil {
 		mem.Close()
@@ -339,4 +340,6 @@ func (m *Machine) explainedBy(ctx context.Context, found map[string]uint64) (*Ma
 }
 
 // Close closes the bridge.
-func (m *Machine) Close() error { return errors.Join(m.vmlinux.close(), m.Memory.Close()) }
+func (m *Machine) Close() error {
+	return errors.Join(m.vmlinux.close(), m.made.close(), m.Memory.Close())
+}

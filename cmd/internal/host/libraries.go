@@ -34,7 +34,7 @@ func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 		open := func(context.Context) (gdbstub.File, error) { return openOnDisk(l.Name) }
 		if err != nil && ctx.Err() == nil {
 			s.m.log.Info("the file of a module is made of memory; see: monitor modules", "module", md.Name, "why", err)
-			l, open = madeLibrary(md), func(ctx context.Context) (gdbstub.File, error) { return s.m.makeModule(ctx, md) }
+			l, open = madeLibrary(md), func(ctx context.Context) (gdbstub.File, error) { return s.m.openModule(ctx, md) }
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -55,6 +55,13 @@ func madeLibrary(md *linux.Module) gdbstub.Library {
 		lowest = min(lowest, r.Base)
 	}
 	return gdbstub.Library{Name: madeDir + filepath.Base(md.Name) + ".ko", Segments: []uint64{lowest}}
+}
+
+// openModule opens the file that is made of what the kernel keeps about a module. It is made once.
+func (m *Machine) openModule(ctx context.Context, md *linux.Module) (gdbstub.File, error) {
+	id, _ := md.BuildID(ctx) // not every module has one
+	name := fmt.Sprintf("%s %#x %#x %x", md.Name, md.Addr, md.Base(), id)
+	return m.made.open(name, func() (gdbstub.File, error) { return m.makeModule(ctx, md) })
 }
 
 // makeModule makes a file of what the kernel keeps about a module.

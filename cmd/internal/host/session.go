@@ -30,6 +30,7 @@ type session struct {
 
 	files    map[string]fileOpener // that gdb was told of as libraries
 	contents map[string][]byte     // of the machine's files, as far as they were made
+	held     int64                 // bytes of files that are open, see maxHeld
 	ahead    readAhead
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
 	distrust error

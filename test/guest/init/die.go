@@ -26,6 +26,7 @@ func ways() map[string]way {
 		"hung":     {needsTrouble: true, bring: reportHung},
 		"irq":      {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq") }},
 		"irq-user": {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq-user") }},
+		"chain":    {bring: callDummies},
 		"nmi":      {needsTrouble: true, bring: func() error { return write("/proc/trouble", "nmi") }},
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,6 +31,15 @@ func sleep() {
 	for {
 		_ = unix.Pause()
 	}
+}
+
+// startCompat starts a 32-bit program, if the kernel runs such programs.
+func startCompat(*options) error {
+	_, err := startExtra("compat")
+	if errors.Is(err, unix.ENOEXEC) {
+		return nil
+	}
+	return err
 }
 
 // startExtra starts a process of /bin that nobody listens to.

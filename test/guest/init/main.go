@@ -4,9 +4,10 @@
 // The kernel command line tells it what to do:
 //
 //	physgdb.port=PORT      where notices go, on the host
-//	physgdb.panic=HOW      how to die: sysrq (default), exit, oops, bug, hung, irq, irq-user, nmi; none
+//	physgdb.panic=HOW      how to die: sysrq (default), exit, oops, bug, hung, irq, irq-user, nmi, chain; none
 //	physgdb.other=WHAT     what the CPUs that do not panic are doing: idle (default), user
 //	physgdb.threads=N      start a process with so many threads
+//	physgdb.modules=N      load so many modules dummy_000, dummy_001…
 //	physgdb.host=NAME      host name, with %XX for unusual bytes
 //	physgdb.check=module   first see whether physgdb.ko behaves when it is loaded, misused and unloaded
 package main
@@ -49,7 +50,7 @@ func live(w *reporter) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(*options) error{bringUp, startSleepers, prepareTrouble, startCrowd} {
+	for _, step := range []func(*options) error{bringUp, startSleepers, startCompat, prepareTrouble, loadDummies, startCrowd} {
 		if err := step(o); err != nil {
 			return err
 		}

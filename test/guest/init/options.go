@@ -18,6 +18,7 @@ type options struct {
 	panic   string
 	other   string
 	threads int
+	modules int
 	host    string
 	check   string
 }
@@ -51,6 +52,8 @@ func (o *options) set(key, value string) (err error) {
 		o.other = value
 	case "physgdb.threads":
 		o.threads, err = strconv.Atoi(value)
+	case "physgdb.modules":
+		o.modules, err = strconv.Atoi(value)
 	case "physgdb.check":
 		o.check = value
 	case "physgdb.host":
@@ -68,6 +71,9 @@ func (o *options) validate() error {
 	}
 	if o.other != "idle" && o.other != "user" {
 		return fmt.Errorf("physgdb.other=%s: known are idle and user", o.other)
+	}
+	if o.panic == "chain" && o.modules == 0 {
+		return errors.New("physgdb.panic=chain: it wants physgdb.modules=N")
 	}
 	if o.panic == "nmi" && (o.other != "idle" || runtime.NumCPU() < 2) {
 		return errors.New("physgdb.panic=nmi: it wants a second CPU for itself")
