@@ -1,7 +1,5 @@
 package gdbstub
 
-import "fmt"
-
 // AMD64 returns the registers of an x86-64 CPU in kernel mode: gdb's core feature with the x87 part, without which
 // gdb rejects the description; the segment bases; and the control registers in a feature of our own.
 func AMD64() *Description {
@@ -27,12 +25,7 @@ func amd64Core() Feature {
 	general("code_ptr", 64, "rip")
 	general("i386_eflags", 32, "eflags")
 	general("int32", 32, "cs", "ss", "ds", "es", "fs", "gs")
-	for _, name := range []string{"st0", "st1", "st2", "st3", "st4", "st5", "st6", "st7"} {
-		f.Registers = append(f.Registers, Register{Name: name, Bits: 80, Type: "i387_ext", Group: "float"})
-	}
-	for _, name := range []string{"fctrl", "fstat", "ftag", "fiseg", "fioff", "foseg", "fooff", "fop"} {
-		f.Registers = append(f.Registers, Register{Name: name, Bits: 32, Type: "int", Group: "float"})
-	}
+	f.Registers = append(f.Registers, x87Registers()...)
 	return f
 }
 
@@ -45,14 +38,7 @@ func LinuxAMD64() Feature {
 }
 
 // SSEAMD64 is the feature of gdb/features/i386/64bit-sse.xml. gdb aborts at `generate-core-file` of a program without it.
-func SSEAMD64() Feature {
-	f := Feature{Name: "org.gnu.gdb.i386.sse"}
-	for n := range 16 {
-		f.Registers = append(f.Registers, Register{Name: fmt.Sprintf("xmm%d", n), Bits: 128, Type: "uint128", Group: "vector"})
-	}
-	f.Registers = append(f.Registers, Register{Name: "mxcsr", Bits: 32, Type: "int", Group: "vector"})
-	return f
-}
+func SSEAMD64() Feature { return sse(16) }
 
 func amd64Segments() Feature {
 	return Feature{

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 )
@@ -38,8 +39,8 @@ func (r *Registers) fromUserSpace() bool {
 	return r.User() && r.SS&3 == 3 && int64(r.PC()) >= 0
 }
 
-// Auxv returns the auxiliary vector that a task's program was started with, as it lies in memory: pairs of words, up to
-// that of AT_NULL. It is empty for threads of the kernel.
+// Auxv returns the auxiliary vector that a task's program was started with, as it lies in memory: pairs of words of the
+// program's width, up to that of AT_NULL. It is empty for threads of the kernel.
 func (k *Kernel) Auxv(ctx context.Context, t *Task) ([]byte, error) {
 	if t.MM == 0 {
 		return nil, nil
@@ -57,9 +58,14 @@ func (k *Kernel) Auxv(ctx context.Context, t *Task) ([]byte, error) {
 	if _, err := k.Space.ReadMemory(ctx, t.MM+saved.Offset, vector); err != nil {
 		return nil, fmt.Errorf("auxiliary vector of task %d: %w", t.PID, err)
 	}
-	for at := 0; at < len(vector); at += 16 {
-		if [8]byte(vector[at:]) == [8]byte{} {
-			return vector[:at+16], nil
+	abi, err := k.ProgramABI(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	word := abi.PointerSize() // elf_addr_t of fs/binfmt_elf.c and fs/compat_binfmt_elf.c
+	for at := 0; at < len(vector); at += 2 * word {
+		if bytes.Count(vector[at:at+word], []byte{0}) == word {
+			return vector[:at+2*word], nil
 		}
 	}
 	return nil, fmt.Errorf("auxiliary vector of task %d at %#x has no end: damaged memory", t.PID, t.MM+saved.Offset)

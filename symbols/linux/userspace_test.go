@@ -13,7 +13,7 @@ import (
 func newProcess(t *testing.T) (w *taskWorld, task *Task) {
 	t.Helper()
 	w = newTaskWorld(t, nil)
-	w.types.define("mm_struct", "pgd", "saved_auxv", 64)
+	w.types.define("mm_struct", "pgd", "task_size", "saved_auxv", 64)
 	w.add(5, 5)
 	w.set(w.tasks[5], "task_struct", "mm", w.alloc("mm_struct", 0))
 	l, err := w.Tasks(ctx)
@@ -71,6 +71,37 @@ func TestUserRegisters(t *testing.T) {
 	}
 }
 
+func TestProgramABI(t *testing.T) {
+	const cs64, cs32, userSS = 0x33, 0x23, 0x2b
+	for _, tc := range []struct {
+		name     string
+		taskSize uint64
+		cs       uint64 // 0 for no registers
+		want     ABI
+	}{
+		{"64-bit", 0x7ffffffff000, cs64, AMD64},
+		{"64-bit, in 32-bit code", 0x7ffffffff000, cs32, AMD64},
+		{"64-bit without registers", 0x7ffffffff000, 0, AMD64},
+		{"i386", 0xffffe000, cs32, I386},
+		{"i386 limited to 3 GiB", 0xc0000000, cs32, I386},
+		{"i386 without registers", 0xffffe000, 0, I386},
+		{"x32", 0xffffe000, cs64, X32},
+		{"not yet loaded", 0, cs64, AMD64},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w, task := newProcess(t)
+			w.set(task.MM, "mm_struct", "task_size", tc.taskSize)
+			at := task.StackEnd() - w.types["pt_regs"].Size
+			w.set(at, "pt_regs", "ip", 0x401000)
+			w.set(at, "pt_regs", "cs", tc.cs)
+			w.set(at, "pt_regs", "ss", userSS)
+			if got, err := w.ProgramABI(ctx, task); got != tc.want || err != nil {
+				t.Errorf("ABI %d, %v; want %d", got, err, tc.want)
+			}
+		})
+	}
+}
+
 func TestAuxv(t *testing.T) {
 	words := func(all ...uint64) []byte {
 		var p []byte
@@ -99,6 +130,11 @@ func TestAuxv(t *testing.T) {
 		})
 	}
 	w, task := newProcess(t)
+	w.set(task.MM, "mm_struct", "task_size", 0xffffe000)
+	w.put(task.MM+w.types["mm_struct.saved_auxv"].Offset, 9|0x8049000<<32, 0)
+	if got, err := w.Auxv(ctx, task); !bytes.Equal(got, words(9|0x8049000<<32, 0)) || err != nil {
+		t.Errorf("a 32-bit program has % x, %v", got, err)
+	}
 	task.MM = 0
 	if got, err := w.Auxv(ctx, task); len(got) > 0 || err != nil {
 		t.Errorf("a thread of the kernel has % x, %v", got, err)

@@ -55,7 +55,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	for _, h := range slices.Concat(hosts, deaths, []*host{crowd}) {
+	for _, h := range slices.Concat(hosts, deaths, []*host{crowd, manyModules}) {
 		h.dir = filepath.Join(dir, h.name)
 		defer h.close()
 	}

@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"debug/elf"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +96,74 @@ func TestMapsAndCoreOfAProgram(t *testing.T) {
 			t.Errorf("the core dump has %d threads, /proc had %d", got, threads)
 		}
 	})
+}
+
+// TestProgramOf32Bits attaches gdb to a 32-bit process, beside the kernel, and compares what it shows with what the source of
+// the program says, and so does a core dump of it.
+func TestProgramOf32Bits(t *testing.T) {
+	onTwo(t, func(t *testing.T, h *host) {
+		pid, _ := h.process(t, "compat")
+		core := filepath.Join(t.TempDir(), "core")
+		const bt, number, call, arch = "bt", "p/x known.number", "p (int)$orig_eax", "show architecture"
+		views := []string{bt, number, "p/x known.wide", "p sizeof(known)", "x/2xb $pc-2"}
+		for name := range guest.CompatRegisters() {
+			views = append(views, "p/x $"+name)
+		}
+		commands := append([]string{"target extended-remote " + h.unaided(t), "attach 1", "add-inferior", "inferior 2",
+			"file " + h.guest.CompatELF(), fmt.Sprintf("attach %d", pid), arch, call, "info auxv"}, views...)
+		commands = append(commands, "gcore "+core, "inferior 1", arch+" ", "x/s linux_banner")
+		steps, err := session.GDB(limited(t, 3*time.Minute), "", commands...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := session.GDB(limited(t, time.Minute), h.guest.CompatELF(), append([]string{"core-file " + core}, views...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for where, steps := range map[string][]session.Step{"attached": steps, "core dump": after} {
+			if got := session.PrintedByGDB(session.Find(steps, bt)); !slices.Equal(got, []string{"inner", "middle", "outer", "_start"}) {
+				t.Errorf("%s: the callers are %q:\n%s", where, got, session.Find(steps, bt))
+			}
+			want := map[string]string{number: "0x3200c0de", "p/x known.wide": "0x32", "p sizeof(known)": "8"}
+			for name, v := range guest.CompatRegisters() {
+				want["p/x $"+name] = fmt.Sprintf("%#x", v)
+			}
+			for command, want := range want {
+				if got := session.Value(session.Find(steps, command)); got != want {
+					t.Errorf("%s: %s is %q, want %s", where, command, got, want)
+				}
+			}
+			if out := session.Find(steps, "x/2xb $pc-2"); !strings.HasSuffix(out, "0xcd\t0x80") { // int $0x80
+				t.Errorf("%s: before the PC there is %q", where, out)
+			}
+		}
+		if got := session.Value(session.Find(steps, call)); got != "29" { // pause
+			t.Errorf("it is in system call %q", got)
+		}
+		if out := session.Find(steps, "info auxv"); !regexp.MustCompile(`(?m)^9 +AT_ENTRY .* ` + h.entry(t) + `$`).MatchString(out) {
+			t.Errorf("info auxv does not tell the entry:\n%s", out)
+		}
+		if out := session.Find(steps, arch); !strings.Contains(out, `"i386"`) {
+			t.Errorf("the program: %q", out)
+		}
+		if out := session.Find(steps, arch+" "); !strings.Contains(out, `"i386:x86-64"`) {
+			t.Errorf("the kernel beside it: %q", out)
+		}
+		if out := session.Find(steps, "x/s linux_banner"); !strings.Contains(out, "Linux version "+h.guest.Facts.Release) {
+			t.Errorf("beside it, the kernel's banner is %q", out)
+		}
+	})
+}
+
+// entry returns the entry point of the 32-bit program as gdb prints it.
+func (h *host) entry(t *testing.T) string {
+	t.Helper()
+	f, err := elf.Open(h.guest.CompatELF())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return fmt.Sprintf("%#x", f.Entry)
 }
 
 // checkMappings compares what gdb lists with what /proc had. Of a mapping that has not every page in memory it lists parts.

@@ -63,6 +63,11 @@ func (g *Guest) ClockELF() string { return g.path("clock") }
 // ExtrasELF is the program of spinner, stuck and crowd, with debug information.
 func (g *Guest) ExtrasELF() string { return g.path("extras") }
 
+// CompatRegisters are the general registers of the process compat, by gdb's names.
+func CompatRegisters() map[string]uint32 {
+	return map[string]uint32{"ecx": 0x21212121, "edx": 0x22222222, "ebx": 0x23232323, "esi": 0x26262626, "edi": 0x27272727}
+}
+
 // CompatELF is the 32-bit program compat, with debug information.
 func (g *Guest) CompatELF() string { return g.path("compat") }
 

@@ -37,7 +37,7 @@ func TestPhysicalModeIsOfOneConnection(t *testing.T) {
 func TestPhysicalModeFindsPhysicalAddresses(t *testing.T) {
 	r := newRig(t, 4)
 	s := connect(t, r.attach(t, Options{}))
-	p := s.m.newProgram(ctx, &linux.Task{}, s.m.Space)
+	p := s.m.newProgram(ctx, &linux.Task{}, linux.AMD64, s.m.Space)
 	inRAM, mapped := uint64(r.TextPhys+8<<21), r.Text()+8<<21
 	for _, target := range []interface {
 		gdbstub.MemorySearcher
@@ -91,7 +91,7 @@ func TestMonitorPhys(t *testing.T) {
 func TestAProgramHasPhysicalModeToo(t *testing.T) {
 	r := newRig(t, 4)
 	m := r.attach(t, Options{})
-	p := m.newProgram(ctx, &linux.Task{}, m.Space)
+	p := m.newProgram(ctx, &linux.Task{}, linux.AMD64, m.Space)
 	must(t, p.Monitor(ctx, &strings.Builder{}, "phys on"))
 	b := make([]byte, 5)
 	_, err := p.ReadMemory(ctx, 1, uint64(r.TextPhys+8<<21), b)

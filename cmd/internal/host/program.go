@@ -16,16 +16,17 @@ import (
 // its place, and no modules are there.
 type program struct {
 	leader *linux.Task
+	abi    linux.ABI
 	shell  *session // answers `monitor`, by which the user may choose another address space than the program's
 	tasks  map[gdbstub.ThreadID]*linux.Task
 }
 
 // newProgram is the process of a task with its address space.
-func (m *Machine) newProgram(ctx context.Context, leader *linux.Task, space *mmu.Space) *program {
+func (m *Machine) newProgram(ctx context.Context, leader *linux.Task, abi linux.ABI, space *mmu.Space) *program {
 	shell := m.newSession(ctx)
 	shell.space, shell.now = nil, &thread{task: leader}
 	shell.spaces[leader.MM] = space
-	return &program{leader: leader, shell: shell}
+	return &program{leader: leader, abi: abi, shell: shell}
 }
 
 // OpenProcess opens one of the machine's programs.
@@ -53,7 +54,11 @@ func (s *session) openProgram(ctx context.Context, pid int) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.m.newProgram(ctx, leader, space), nil
+	abi, err := s.m.Kernel.ProgramABI(ctx, leader)
+	if err != nil {
+		return nil, err
+	}
+	return s.m.newProgram(ctx, leader, abi, space), nil
 }
 
 // processOf finds the first thread of a process, or nil.
@@ -104,17 +109,34 @@ func (p *program) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.R
 	found, err := p.shell.m.Kernel.UserRegisters(ctx, t)
 	if err != nil {
 		p.shell.m.log.Info("a program's registers are not known", "why", err)
-		regs["rip"] = 0 // gdb does not attach to a thread that has no PC at all
+		regs[p.registerName(symbols.RIP)] = 0 // gdb does not attach to a thread that has no PC at all
 		return regs, ctx.Err()
 	}
-	for number, name := range registerNames {
-		if v, ok := found.Get(symbols.Reg(number)); ok {
-			regs[name] = v
+	for reg := symbols.RAX; reg <= symbols.RIP; reg++ {
+		if v, ok := found.Get(reg); ok {
+			regs[p.registerName(reg)] = v
 		}
 	}
 	regs["eflags"], regs["cs"], regs["ss"] = found.Flags, uint64(found.CS), uint64(found.SS)
-	regs["orig_rax"] = uint64(found.OrigRAX)
+	regs[p.callNumberName()] = uint64(found.OrigRAX)
 	return regs, nil
+}
+
+// registerName returns gdb's name of a register; that of a 32-bit program is the lower half of it.
+func (p *program) registerName(reg symbols.Reg) string {
+	name := registerNames[reg]
+	if p.abi == linux.I386 {
+		return "e" + name[1:]
+	}
+	return name
+}
+
+// callNumberName returns gdb's name of the register that keeps the number of a system call.
+func (p *program) callNumberName() string {
+	if p.abi == linux.I386 {
+		return "orig_eax"
+	}
+	return "orig_rax"
 }
 
 // ReadMemory reads what the program sees, and the kernel's half, which its page tables map too.
@@ -131,9 +153,18 @@ func (p *program) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint6
 
 // Description has gdb treat it as a Linux program: it looks for shared libraries.
 func (p *program) Description() *gdbstub.Description {
-	d := gdbstub.AMD64()
+	var d *gdbstub.Description
+	switch p.abi {
+	case linux.I386:
+		d = gdbstub.I386()
+	case linux.X32:
+		d = gdbstub.X32()
+		d.Features = append(d.Features, gdbstub.SSEAMD64(), gdbstub.LinuxAMD64())
+	default:
+		d = gdbstub.AMD64()
+		d.Features = append(d.Features, gdbstub.SSEAMD64(), gdbstub.LinuxAMD64())
+	}
 	d.OSABI = "GNU/Linux"
-	d.Features = append(d.Features, gdbstub.SSEAMD64(), gdbstub.LinuxAMD64())
 	return d
 }
 

@@ -13,7 +13,7 @@ func TestAProgramShowsTheSpaceThatItsUserChose(t *testing.T) {
 	m := r.attach(t, Options{})
 	clock, err := m.Kernel.SpaceOf(ctx, r.clock)
 	must(t, err)
-	p := m.newProgram(ctx, &linux.Task{PID: 143, TGID: 143, MM: 1}, clock)
+	p := m.newProgram(ctx, &linux.Task{PID: 143, TGID: 143, MM: 1}, linux.AMD64, clock)
 	_, err = p.Threads(ctx)
 	must(t, err)
 	for _, step := range []struct{ line, want string }{

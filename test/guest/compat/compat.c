@@ -7,10 +7,9 @@
 struct known {
 	int number;
 	long wide;
-	const char *text;
 };
 
-struct known known = { 0x3200c0de, 0x32, "thirty-two" };
+struct known known;
 
 /* __NR_pause of arch/x86/entry/syscalls/syscall_32.tbl. Each byte of a register is 0x20 + gdb's number of it. */
 static __attribute__((noinline)) int inner(int depth)
@@ -36,6 +35,8 @@ static __attribute__((noinline)) int outer(int depth)
 
 void _start(void)
 {
+	known.number = 0x3200c0de; /* now, so that the page is in memory */
+	known.wide = 0x32;
 	for (;;)
 		outer(1);
 }

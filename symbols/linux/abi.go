@@ -1,0 +1,63 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+)
+
+// ABI is the form that a program's registers and pointers have.
+type ABI int
+
+// The ABIs of programs on an x86-64 kernel.
+const (
+	AMD64 ABI = iota
+	I386      // 32-bit registers and pointers
+	X32       // 64-bit registers, 32-bit pointers
+)
+
+// PointerSize returns how many bytes a pointer has.
+func (a ABI) PointerSize() int {
+	if a == AMD64 {
+		return 8
+	}
+	return 4
+}
+
+// user32CS is the selector of 32-bit code (__USER32_CS, arch/x86/include/asm/segment.h).
+const user32CS = 0x23
+
+// ProgramABI returns the ABI of a task's program. The kernel limits the addresses of a program with 32-bit pointers as it loads
+// it: mm_struct.task_size is then at most 4 GiB (TASK_SIZE, arch/x86/include/asm/page_64.h, and setup_new_exec(), fs/exec.c,
+// 5.10 to 6.12). A program with wide pointers that happens to run 32-bit code, as Wine does, is none of them. Where the
+// kernel's types have no such member, the code segment alone decides.
+func (k *Kernel) ProgramABI(ctx context.Context, t *Task) (ABI, error) {
+	if t.MM == 0 {
+		return AMD64, nil
+	}
+	types, err := k.Types(ctx)
+	if err != nil {
+		return AMD64, err
+	}
+	regs, regsErr := k.UserRegisters(ctx, t)
+	if ctx.Err() != nil {
+		return AMD64, ctx.Err()
+	}
+	runs32 := regsErr == nil && regs.CS == user32CS
+	limit, err := types.Field("mm_struct", "task_size")
+	if err != nil {
+		if runs32 {
+			return I386, nil
+		}
+		return AMD64, nil
+	}
+	size, err := k.readUint(ctx, t.MM+limit.Offset, 8)
+	switch {
+	case err != nil:
+		return AMD64, fmt.Errorf("address space of task %d: %w", t.PID, err)
+	case size == 0 || size > 1<<32:
+		return AMD64, nil
+	case runs32 || regsErr != nil: // most such programs are; without registers there is nothing else to tell by
+		return I386, nil
+	}
+	return X32, nil
+}

@@ -1,0 +1,62 @@
+package e2e
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"physgdb/test/guest"
+	"physgdb/test/session"
+)
+
+// dummies is how many modules [manyModules] has loaded, beside those that every guest has.
+const dummies = 120
+
+// manyModules is a machine that died in a chain of calls through many modules.
+var manyModules = &host{name: "6.12-modules", config: guest.Config{Release: "6.12", Modules: dummies, Panic: "chain"}}
+
+// TestManyModules wants gdb to load the symbols of every module of a machine that has many, and to name the functions of a
+// stack that leads through all of them. Files are made of memory for all modules: this machine has none on disk.
+func TestManyModules(t *testing.T) {
+	h := manyModules.ready(t)
+	defer h.close()
+	const list = "info sharedlibrary"
+	connect := "target remote " + h.unaided(t)
+	steps, err := session.GDB(limited(t, 3*time.Minute), "", connect, list, "set print frame-arguments none", "bt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.lists(t, session.Find(steps, list))
+	h.isCallTrace(t, session.Find(steps, "bt"))
+	if n := strings.Count(session.Find(steps, "bt"), "_call () from "); n != dummies {
+		t.Errorf("the backtrace leads through %d modules, want %d", n, dummies)
+	}
+	for _, s := range steps {
+		t.Logf("%-40s %6.2f s", s.Command, s.Took.Seconds())
+	}
+	t.Run("modules", func(t *testing.T) { modulesEqualSys(t, h) })
+	t.Run("lldb", func(t *testing.T) { lldbWithoutVmlinux(t, h) })
+}
+
+// lists compares what info sharedlibrary lists with the guest's /proc/modules and /sys/module.
+func (h *host) lists(t *testing.T, out string) {
+	t.Helper()
+	row := regexp.MustCompile(`(?m)^(0x[0-9a-f]{16})  0x[0-9a-f]{16}  Yes .*/([^/]+)\.ko$`)
+	listed := map[string]string{}
+	for _, m := range row.FindAllStringSubmatch(out, -1) {
+		listed[m[2]] = m[1]
+	}
+	for line := range strings.Lines(h.guest.Facts.Modules) {
+		name, _, _ := strings.Cut(line, " ")
+		text := fmt.Sprintf("%#016x", h.guest.Facts.ModuleSections[name][".text"])
+		if listed[name] != text {
+			t.Errorf("%s is listed at %q, /sys says %s", name, listed[name], text)
+		}
+		delete(listed, name)
+	}
+	if len(listed) > 0 {
+		t.Errorf("there are no such modules: %v", listed)
+	}
+}
