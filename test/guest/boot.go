@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -14,8 +15,10 @@ import (
 
 // Config says what kind of guest to boot. The zero value of every member but Release is usual.
 type Config struct {
-	// Release is the kernel series, "6.1" or "6.12".
+	// Release is the kernel series, such as "6.1", or [Newest].
 	Release string
+	// Flavour is "cloud" (also ""), "generic" or "rt".
+	Flavour string
 	// NoDebug does without the kernel's debug package, see [PrepareWithoutDebug].
 	NoDebug bool
 	// LA57 gives 5-level paging, else 4-level.
@@ -74,9 +77,12 @@ const mostBoots = 3
 // Boot boots a guest, waits until it has panicked, and freezes it. The guest must be closed.
 func Boot(ctx context.Context, c Config) (*Guest, error) {
 	c = c.withDefaults()
-	k, err := prepareAs(ctx, c.Release, !c.NoDebug, c.Logger)
+	k, err := PrepareKernel(ctx, Wanted{Series: c.Release, Flavour: c.Flavour, NoDebug: c.NoDebug}, c.Logger)
 	if err != nil {
 		return nil, err
+	}
+	if k.Trouble == "" && c.needsTrouble() {
+		return nil, fmt.Errorf("boot guest %s: panic %q needs trouble.ko, which could not be built for this kernel", k.Release, c.Panic)
 	}
 	for boots := 1; ; boots++ {
 		g := &Guest{Kernel: k, config: c, dir: c.Dir}
@@ -101,6 +107,11 @@ func (c Config) withDefaults() Config {
 		c.Logger = hclog.NewNullLogger()
 	}
 	return c
+}
+
+// needsTrouble reports whether the guest can die as it should only with the help of trouble.ko.
+func (c Config) needsTrouble() bool {
+	return !slices.Contains([]string{"sysrq", "exit", "none"}, c.Panic)
 }
 
 func (g *Guest) boot(ctx context.Context) error {
@@ -172,7 +183,7 @@ func (g *Guest) awaitEnd(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	if g.collector != nil && g.config.Panic != "none" {
+	if g.collector != nil && g.Kernel.Module != "" && g.config.Panic != "none" {
 		g.collector.await(ctx, "panic", noticeCopies)
 	}
 	return nil

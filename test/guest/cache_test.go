@@ -75,8 +75,8 @@ func TestCreateFileLeavesTheFileAlone(t *testing.T) {
 
 // TestACompleteKernelIsOneWithWhatIsWanted has every stage of a kernel's directory.
 func TestACompleteKernelIsOneWithWhatIsWanted(t *testing.T) {
-	p := &packages{Version: "6.1.192-2"}
-	bare, full := &chooser{cache: t.TempDir()}, &chooser{debug: true}
+	p := &packages{Version: "6.1.192-2", Debug: deb{Name: "linux-image-dbg"}}
+	bare, full := &chooser{cache: t.TempDir(), Wanted: Wanted{NoDebug: true, Flavour: "cloud"}}, &chooser{Wanted: Wanted{Flavour: "cloud"}}
 	full.cache = bare.cache
 	check := func(stage string, wantBare, wantFull bool) {
 		t.Helper()

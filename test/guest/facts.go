@@ -20,7 +20,7 @@ type Facts struct {
 	// Threads are all threads a moment before the panic, in the order of their processes' ids and their own. Those of
 	// the kernel that do its odd jobs come and go.
 	Threads []witness.Thread `json:"threads"`
-	// ClockCR3 is the page table of the clock process, as it read it from /proc/physgdb.
+	// ClockCR3 is the page table of the clock process, as it read it from /proc/physgdb; 0 without physgdb.ko.
 	ClockCR3 uint64 `json:"clock_cr3"`
 	// LastClock is what the clock last stored in its variable UnixTimeNow.
 	LastClock int64 `json:"last_clock"`
@@ -50,8 +50,11 @@ func (g *Guest) gatherFacts() error {
 	return nil
 }
 
-// helloCR3 takes the page table out of a line of /proc/physgdb.
+// helloCR3 takes the page table out of a line of /proc/physgdb; 0 if there is none.
 func helloCR3(line string) (uint64, error) {
+	if line == "" {
+		return 0, nil
+	}
 	var hello struct {
 		CR3 string `json:"cr3"`
 	}

@@ -19,41 +19,44 @@ import (
 func drivers() []string {
 	return []string{
 		"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
-		"failover", "net_failover", "virtio_net",
+		"failover", "net_failover", "dimlib", "virtio_net",
 	}
 }
 
 // fetch downloads the packages of a kernel but that with debug information, and lays out in dir what the rig needs of
 // them. The directory will be moved to home when all is done.
-func fetch(ctx context.Context, p *packages, dir, home string, log hclog.Logger) error {
+func (c *chooser) fetch(ctx context.Context, p *packages, dir, home string) error {
 	debs := filepath.Join(dir, "debs")
 	if err := os.Mkdir(debs, 0o755); err != nil {
 		return fmt.Errorf("fetch kernel %s: %w", p.Kernel, err)
 	}
-	if err := download(ctx, p.needed(), debs, log); err != nil {
+	if err := c.archive.download(ctx, p.needed(), debs, c.log); err != nil {
 		return err
 	}
-	if err := unpackAs(ctx, p.Image, debs, dir, unpackImage, log); err != nil {
-		return err
-	}
-	for _, d := range p.Headers {
-		if err := unpackAs(ctx, d, debs, dir, unpackHeaders, log); err != nil {
+	for _, d := range p.needed() {
+		do := unpackImage
+		if slices.Contains(p.Headers, d) {
+			do = unpackHeaders
+		}
+		if err := unpackAs(ctx, d, debs, dir, do, c.log); err != nil {
 			return err
 		}
 	}
-	if err := relocate(p, dir, home); err != nil {
-		return err
+	if len(p.Headers) > 0 {
+		if err := relocate(p, dir, home); err != nil {
+			return err
+		}
 	}
 	return os.RemoveAll(debs)
 }
 
 // fetchDebug downloads the package with debug information and makes the vmlinux appear at once and whole.
-func fetchDebug(ctx context.Context, p *packages, vmlinux string, log hclog.Logger) error {
-	return createFile(vmlinux, func(dir string) error {
-		if err := download(ctx, []deb{p.Debug}, dir, log); err != nil {
+func (c *chooser) fetchDebug(ctx context.Context, p *packages) error {
+	return createFile(c.vmlinux(p), func(dir string) error {
+		if err := c.archive.download(ctx, []deb{p.Debug}, dir, c.log); err != nil {
 			return err
 		}
-		return unpackAs(ctx, p.Debug, dir, dir, unpackDebug, log)
+		return unpackAs(ctx, p.Debug, dir, dir, unpackDebug, c.log)
 	})
 }
 
@@ -66,19 +69,6 @@ func unpackAs(ctx context.Context, d deb, debs, dir string, do func(ctx context.
 	}
 	log.Info("unpacking " + d.Name)
 	return do(ctx, found[0], dir)
-}
-
-func download(ctx context.Context, debs []deb, dir string, log hclog.Logger) error {
-	// As root apt would change to a user who may not write here.
-	args := []string{"download", "-qq", "-o", "APT::Sandbox::User=root"}
-	for _, d := range debs {
-		log.Info(fmt.Sprintf("downloading %s %s (%.0f MB)", d.Name, d.Version, float64(d.Size)/1e6))
-		args = append(args, d.Name+"="+d.Version)
-	}
-	if _, err := run(ctx, dir, "apt-get", args...); err != nil {
-		return fmt.Errorf("download kernel packages: %w", err)
-	}
-	return nil
 }
 
 // unpackImage takes the kernel and the drivers. Files are numbered so that their names sort as they load.
@@ -98,12 +88,16 @@ func unpackImage(ctx context.Context, deb, dir string) error {
 	if err != nil {
 		return err
 	}
-	packed, err := filepath.Glob(filepath.Join(dir, "drivers", "*.ko.xz"))
-	if err != nil || len(packed) == 0 {
-		return err
+	for suffix, decompress := range map[string][]string{".xz": {"xz", "-d"}, ".zst": {"zstd", "-d", "-q", "--rm"}} {
+		packed, err := filepath.Glob(filepath.Join(dir, "drivers", "*.ko"+suffix))
+		if err != nil || len(packed) == 0 {
+			continue // the pattern is well formed
+		}
+		if _, err := run(ctx, "", decompress[0], append(decompress[1:], packed...)...); err != nil {
+			return err
+		}
 	}
-	_, err = run(ctx, "", "xz", append([]string{"-d"}, packed...)...)
-	return err
+	return nil
 }
 
 func unpackDebug(ctx context.Context, deb, dir string) error {

@@ -64,9 +64,11 @@ func writeInitramfs(file string, k *Kernel, programs string) (err error) {
 		a.addLink("bin/"+role, "extras")
 	}
 	a.addFile("bin/compat", filepath.Join(programs, "compat"))
-	a.addFile("physgdb.ko", k.Module)
-	a.addFile("trouble.ko", k.Trouble)
-	a.addFile("dummy_000.ko", k.Dummy)
+	for name, module := range map[string]string{"physgdb.ko": k.Module, "trouble.ko": k.Trouble, "dummy_000.ko": k.Dummy} {
+		if module != "" {
+			a.addFile(name, module)
+		}
+	}
 	for _, driver := range k.Drivers {
 		a.addFile(path.Join("drivers", filepath.Base(driver)), driver)
 	}

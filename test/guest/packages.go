@@ -17,9 +17,10 @@ import (
 type packages struct {
 	Kernel  string // what uname -r will say, e.g. "6.1.0-56-cloud-amd64"
 	Version string // of the package, e.g. "6.1.192-2"
-	Image   deb    // vmlinuz and drivers
-	Debug   deb    // vmlinux with DWARF
-	Headers []deb  // of the flavour, common to all flavours, and kbuild's programs
+	Image   deb    // vmlinuz, and as a rule drivers
+	Modules deb    // drivers, where they are a package of their own: 7.2 and later
+	Debug   deb    // vmlinux with DWARF; its Name is "" if there is none
+	Headers []deb  // of the flavour, common to all flavours, and kbuild's programs; none if they were not published
 }
 
 // deb is one package as the index describes it.
@@ -30,85 +31,124 @@ type deb struct {
 	depends string
 }
 
-// needed are those without which there is no guest.
-func (p *packages) needed() []deb { return append([]deb{p.Image}, p.Headers...) }
+// needed returns the packages that a guest is made of.
+func (p *packages) needed() []deb {
+	debs := append([]deb{p.Image}, p.Headers...)
+	if p.Modules.Name != "" {
+		debs = append(debs, p.Modules)
+	}
+	return debs
+}
 
-// errNoKernel says that the package lists hold no complete kernel, perhaps because there are no lists.
-var errNoKernel = errors.New("no kernel with image, debug and header packages in apt's lists")
+// complete reports whether there are debug information and headers.
+func (p *packages) complete() bool { return p.Debug.Name != "" && len(p.Headers) > 0 }
 
-// newest finds the newest kernel of a series ("6.1", "6.12") of which every needed package is to be had.
-func newest(ctx context.Context, series string) (*packages, error) {
-	out, err := run(ctx, "", "apt-cache", "pkgnames", "linux-image-"+series+".")
+// errNoKernel says that the package lists hold no kernel as it is wanted, perhaps because there are no lists.
+var errNoKernel = errors.New("no kernel with all its packages in apt's lists")
+
+// newest finds the newest kernel of a series. Kernels with headers are preferred.
+func (a *aptState) newest(ctx context.Context, w Wanted) (*packages, error) {
+	images, err := a.cache(ctx, "pkgnames", "linux-image-"+w.prefix())
 	if err != nil {
 		return nil, err
 	}
-	names := strings.Fields(out)
-	for _, kernel := range kernels(names) {
-		index, err := lookup(ctx, "linux-image-"+kernel, "linux-image-"+kernel+"-unsigned",
-			"linux-image-"+kernel+"-dbg", "linux-headers-"+kernel)
+	headers, err := a.cache(ctx, "pkgnames", "linux-headers-"+w.prefix())
+	if err != nil {
+		return nil, err
+	}
+	for _, kernel := range kernels(w.Flavour, strings.Fields(images), strings.Fields(headers)) {
+		p, ok, err := a.find(ctx, kernel)
 		if err != nil {
 			return nil, err
 		}
-		build := dependencies(index["linux-headers-"+kernel].depends)
-		more, err := lookup(ctx, build...)
-		if err != nil {
-			return nil, err
-		}
-		if p, ok := assemble(kernel, index, build, more); ok {
+		if ok && !(w.Series == Newest && len(p.Headers) == 0) {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("kernel %s: %w", series, errNoKernel)
+	return nil, fmt.Errorf("kernel %s: %w", w.name(), errNoKernel)
 }
 
-// kernels picks the cloud kernels with debug packages out of package names, newest first.
-func kernels(names []string) []string {
-	debug := regexp.MustCompile(`^linux-image-(\d\S*-cloud-amd64)-dbg$`)
+// find looks up the packages of a kernel.
+func (a *aptState) find(ctx context.Context, kernel string) (*packages, bool, error) {
+	image := "linux-image-" + kernel
+	index, err := a.lookup(ctx, image, image+"-unsigned", image+"-dbg", "linux-headers-"+kernel,
+		"linux-binary-"+kernel, "linux-modules-"+kernel)
+	if err != nil {
+		return nil, false, err
+	}
+	build := dependencies(index["linux-headers-"+kernel].depends)
+	more, err := a.lookup(ctx, build...)
+	if err != nil {
+		return nil, false, err
+	}
+	p, ok := assemble(kernel, index, build, more)
+	return p, ok && (p.complete() || !a.complete), nil
+}
+
+// kernels picks the kernels of a flavour out of package names: first those with headers, then the others, both newest
+// first.
+func kernels(flavour string, images, headers []string) []string {
+	name := regexp.MustCompile(`^linux-image-(\d+\.\d+[^-]*(?:-\d[^-]*)?` + flavours()[flavour] + `)(?:-dbg|-unsigned)?$`)
 	var found []string
-	for _, name := range names {
-		if m := debug.FindStringSubmatch(name); m != nil {
+	for _, image := range images {
+		if m := name.FindStringSubmatch(image); m != nil && !slices.Contains(found, m[1]) {
 			found = append(found, m[1])
 		}
 	}
-	slices.SortFunc(found, func(a, b string) int { return compareVersions(b, a) })
+	bare := func(kernel string) int {
+		if slices.Contains(headers, "linux-headers-"+kernel) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(found, func(a, b string) int {
+		return cmp.Or(cmp.Compare(bare(a), bare(b)), compareVersions(b, a))
+	})
 	return found
 }
 
 // dependencies picks the two packages that kernel headers cannot be used without out of a Depends: line.
 func dependencies(depends string) []string {
-	return regexp.MustCompile(`linux-headers-\S+-common|linux-kbuild-[^\s,]+`).FindAllString(depends, -1)
+	return regexp.MustCompile(`linux-headers-\S+-common(?:-rt)?|linux-kbuild-[^\s,]+`).FindAllString(depends, -1)
 }
 
-// assemble joins packages that belong together; image and debug information must come from the same build.
+// assemble joins packages that belong together: all are from the same build. The version is that of the headers or the
+// debug information if there are any: a signed image may still be that of the last build. Release candidates are refused.
 func assemble(kernel string, index map[string]deb, build []string, more map[string]deb) (*packages, bool) {
-	p := &packages{Kernel: kernel, Debug: index["linux-image-"+kernel+"-dbg"]}
-	p.Version = p.Debug.Version
-	for _, name := range []string{"linux-image-" + kernel, "linux-image-" + kernel + "-unsigned"} {
-		if image, ok := index[name]; ok && image.Version == p.Version && p.Image.Name == "" {
-			p.Image = image
+	image, headers := "linux-image-"+kernel, index["linux-headers-"+kernel]
+	p := &packages{Kernel: kernel}
+	p.Version = cmp.Or(index[image+"-dbg"].Version, headers.Version, index["linux-binary-"+kernel].Version, index[image].Version)
+	own := func(name string) deb {
+		if d := index[name]; d.Version == p.Version {
+			return d
+		}
+		return deb{}
+	}
+	p.Image = cmp.Or(own("linux-binary-"+kernel), own(image), own(image+"-unsigned"))
+	p.Modules, p.Debug = own("linux-modules-"+kernel), own(image+"-dbg")
+	if all := collect(build, more); len(all) == 2 && headers.Version == p.Version {
+		p.Headers = append([]deb{headers}, all...)
+	}
+	return p, p.Image.Name != "" && !strings.Contains(p.Version, "~rc")
+}
+
+// collect returns the packages of the given names that are known.
+func collect(names []string, known map[string]deb) []deb {
+	var all []deb
+	for _, name := range names {
+		if d, ok := known[name]; ok {
+			all = append(all, d)
 		}
 	}
-	headers, ok := index["linux-headers-"+kernel]
-	if p.Version == "" || p.Image.Name == "" || !ok || len(build) < 2 {
-		return nil, false
-	}
-	p.Headers = append(p.Headers, headers)
-	for _, name := range build {
-		d, ok := more[name]
-		if !ok {
-			return nil, false
-		}
-		p.Headers = append(p.Headers, d)
-	}
-	return p, true
+	return all
 }
 
 // lookup asks the index for packages; those it does not know are left out.
-func lookup(ctx context.Context, names ...string) (map[string]deb, error) {
+func (a *aptState) lookup(ctx context.Context, names ...string) (map[string]deb, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	out, err := run(ctx, "", "apt-cache", append([]string{"show", "--no-all-versions"}, names...)...)
+	out, err := a.cache(ctx, append([]string{"show", "--no-all-versions"}, names...)...)
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		return nil, err
 	}

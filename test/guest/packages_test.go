@@ -11,8 +11,8 @@ import (
 func TestKernelsAreSortedNewestFirst(t *testing.T) {
 	names := strings.Fields(`linux-image-6.1.0-9-cloud-amd64-dbg linux-image-6.1.0-56-cloud-amd64-dbg
 		linux-image-6.1.0-57-cloud-amd64 linux-image-6.1.0-58-amd64-dbg linux-image-6.1.0-10-cloud-amd64-dbg`)
-	want := []string{"6.1.0-56-cloud-amd64", "6.1.0-10-cloud-amd64", "6.1.0-9-cloud-amd64"}
-	if diff := cmp.Diff(want, kernels(names)); diff != "" {
+	want := []string{"6.1.0-57-cloud-amd64", "6.1.0-56-cloud-amd64", "6.1.0-10-cloud-amd64", "6.1.0-9-cloud-amd64"}
+	if diff := cmp.Diff(want, kernels("cloud", names, nil)); diff != "" {
 		t.Error(diff)
 	}
 	backports := []string{"6.12.9+deb12", "6.12.117+deb12", "6.12.12+deb12.1", "6.12.12+deb12"}
@@ -20,6 +20,50 @@ func TestKernelsAreSortedNewestFirst(t *testing.T) {
 	want = []string{"6.12.9+deb12", "6.12.12+deb12", "6.12.12+deb12.1", "6.12.117+deb12"}
 	if diff := cmp.Diff(want, backports); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestKernelsWithHeadersComeFirst has names of every flavour and layout, from apt's lists of 2026.
+func TestKernelsWithHeadersComeFirst(t *testing.T) {
+	images := strings.Fields(`linux-image-7.3-cloud-amd64 linux-image-7.3.4+deb13-amd64 linux-image-7.3.4+deb13-cloud-amd64
+		linux-image-7.3.4+deb13-rt-amd64 linux-image-7.2.13+deb14-amd64 linux-image-7.2.12+deb13-amd64
+		linux-image-6.1.0-0.deb11.52-amd64-unsigned linux-image-5.10.0-46-amd64 linux-image-5.10.0-46-rt-amd64-dbg
+		linux-image-amd64 linux-image-amd64-dbg`)
+	headers := strings.Fields("linux-headers-7.2.13+deb14-amd64 linux-headers-5.10.0-46-amd64 linux-headers-amd64")
+	for flavour, want := range map[string]string{
+		"generic": "7.2.13+deb14-amd64 5.10.0-46-amd64 7.3.4+deb13-amd64 7.2.12+deb13-amd64 6.1.0-0.deb11.52-amd64",
+		"cloud":   "7.3.4+deb13-cloud-amd64 7.3-cloud-amd64",
+		"rt":      "7.3.4+deb13-rt-amd64 5.10.0-46-rt-amd64",
+	} {
+		if diff := cmp.Diff(strings.Fields(want), kernels(flavour, images, headers)); diff != "" {
+			t.Errorf("%s: %s", flavour, diff)
+		}
+	}
+}
+
+// split is what apt-cache show prints of a kernel whose files are spread over several packages.
+const split = `Package: linux-image-7.3.4+deb13-rt-amd64
+Version: 7.3.4-1
+
+Package: linux-binary-7.3.4+deb13-rt-amd64
+Version: 7.3.4-1
+
+Package: linux-modules-7.3.4+deb13-rt-amd64
+Version: 7.3.4-1
+`
+
+func TestAssembleTakesSplitPackages(t *testing.T) {
+	const kernel = "7.3.4+deb13-rt-amd64"
+	p, ok := assemble(kernel, parseIndex(split), nil, nil)
+	if !ok || p.complete() {
+		t.Fatalf("got %+v, %v", p, ok)
+	}
+	want := []deb{{Name: "linux-binary-" + kernel, Version: "7.3.4-1"}, {Name: "linux-modules-" + kernel, Version: "7.3.4-1"}}
+	if got := p.needed(); !slices.Equal(got, want) {
+		t.Errorf("got %+v", got)
+	}
+	if p, ok := assemble(kernel, parseIndex(strings.ReplaceAll(split, "7.3.4-1", "7.3.4~rc1-1")), nil, nil); ok {
+		t.Errorf("a release candidate: got %+v", p)
 	}
 }
 
@@ -72,7 +116,7 @@ func TestAssembleTakesWhatBelongsTogether(t *testing.T) {
 	}
 }
 
-func TestAssembleRefusesWhatIsIncomplete(t *testing.T) {
+func TestAssembleMissesWhatIsNotThere(t *testing.T) {
 	const kernel = "6.1.0-56-cloud-amd64"
 	for _, gone := range []string{"-unsigned", "-dbg", "linux-headers-6.1.0-56-cloud", "linux-kbuild", "-common"} {
 		t.Run(gone, func(t *testing.T) {
@@ -85,7 +129,7 @@ func TestAssembleRefusesWhatIsIncomplete(t *testing.T) {
 					}
 				}
 			}
-			if p, ok := assemble(kernel, known, needed, more); ok {
+			if p, ok := assemble(kernel, known, needed, more); ok && p.complete() {
 				t.Errorf("got %+v", p)
 			}
 		})

@@ -1,7 +1,9 @@
 package guest
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +11,42 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 )
+
+// Newest is the series of the newest kernel of all suites that has headers.
+const Newest = "newest"
+
+// Wanted says which kernel to prepare.
+type Wanted struct {
+	// Series is the kernel series, such as "6.1", or [Newest].
+	Series string
+	// Flavour is "cloud" (also ""), "generic" or "rt".
+	Flavour string
+	// NoDebug does without the debug package, hundreds of MB: there will be no Vmlinux.
+	NoDebug bool
+}
+
+// flavours returns what ends the release of each flavour.
+func flavours() map[string]string {
+	return map[string]string{"cloud": "-cloud-amd64", "generic": "-amd64", "rt": "-rt-amd64"}
+}
+
+// prefix returns what releases of the series begin with.
+func (w *Wanted) prefix() string {
+	if w.Series == Newest {
+		return ""
+	}
+	return w.Series + "."
+}
+
+// name returns the series with the flavour, unless that is cloud.
+func (w *Wanted) name() string { return w.Series + w.suffix() }
+
+func (w *Wanted) suffix() string {
+	if w.Flavour == "cloud" {
+		return ""
+	}
+	return "-" + w.Flavour
+}
 
 // Kernel is a Debian kernel, ready to be booted, and what belongs to it.
 type Kernel struct {
@@ -18,55 +56,69 @@ type Kernel struct {
 	Version string
 	// Vmlinuz is the file to boot.
 	Vmlinuz string
-	// Vmlinux is the same kernel as an ELF file with debug information; "" if it was prepared without.
+	// Vmlinux is the same kernel as an ELF file with debug information; "" if it was prepared without, or has none.
 	Vmlinux string
-	// Drivers are the modules that a guest needs for its network, in the order in which they load.
+	// Drivers are the modules that a guest needs for its network, in the order in which they load; none for kernels whose
+	// modules are no longer published.
 	Drivers []string
-	// Module is physgdb.ko, built from bridge/notify/module for this kernel.
+	// Headers is the directory that modules are built against; "" for kernels without headers.
+	Headers string
+	// Module is physgdb.ko, built from bridge/notify/module for this kernel; "" without headers.
 	Module string
 	// Trouble is trouble.ko, built from test/guest/trouble for this kernel: it lets the kernel die in other ways than
-	// by request.
+	// by request; "" without headers.
 	Trouble string
-	// Dummy is dummy_000.ko, built from test/guest/dummy for this kernel: the guest loads it under many names.
+	// Dummy is dummy_000.ko, built from test/guest/dummy for this kernel: the guest loads it under many names; ""
+	// without headers.
 	Dummy string
 }
 
-// Prepare returns the newest Debian kernel of a series, "6.1" or "6.12". The first time it downloads some 350 MB and
-// keeps 400 to 700 MB in the user's cache directory, under physgdb-test/VERSION; later it takes a moment. Any number of
-// processes may call it at once. Older versions stay until someone removes them. A nil logger means silence.
+// Prepare returns the newest Debian kernel of a series. The first time it downloads some 350 MB and keeps 400 to 700 MB
+// in the user's cache directory, under physgdb-test/VERSION; later it takes a moment. Any number of processes may call it
+// at once. Older versions stay until someone removes them. A nil logger means silence.
 func Prepare(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
-	return prepareAs(ctx, series, true, log)
+	return PrepareKernel(ctx, Wanted{Series: series}, log)
 }
 
 // PrepareWithoutDebug is [Prepare] for those who need no vmlinux: the first time it downloads some 45 MB and keeps 100.
 // It is the same kernel, and all that Prepare has to add later is the vmlinux.
 func PrepareWithoutDebug(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
-	return prepareAs(ctx, series, false, log)
+	return PrepareKernel(ctx, Wanted{Series: series, NoDebug: true}, log)
 }
 
-func prepareAs(ctx context.Context, series string, debug bool, log hclog.Logger) (*Kernel, error) {
+// PrepareKernel is [Prepare] for kernels of every flavour.
+func PrepareKernel(ctx context.Context, w Wanted, log hclog.Logger) (*Kernel, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	k, err := prepare(ctx, series, debug, log)
+	w.Flavour = cmp.Or(w.Flavour, "cloud")
+	if flavours()[w.Flavour] == "" {
+		return nil, fmt.Errorf("prepare kernel: unknown flavour %q, want cloud, generic or rt", w.Flavour)
+	}
+	k, err := prepare(ctx, w, log)
 	if err != nil {
-		return nil, fmt.Errorf("prepare kernel %s: %w", series, err)
+		return nil, fmt.Errorf("prepare kernel %s: %w", w.name(), err)
 	}
 	return k, nil
 }
 
-func prepare(ctx context.Context, series string, debug bool, log hclog.Logger) (*Kernel, error) {
+func prepare(ctx context.Context, w Wanted, log hclog.Logger) (*Kernel, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lock(ctx, filepath.Join(cache, series+".lock"), log)
+	unlock, err := lock(ctx, filepath.Join(cache, w.name()+".lock"), log)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	c := &chooser{cache: cache, series: series, debug: debug, log: log}
-	p, err := provide(ctx, c)
+	c := &chooser{Wanted: w, cache: cache, log: log}
+	var p *packages
+	for _, c.archive = range archives(cache, w.Series, c.recall()) {
+		if p, err = provide(ctx, c); !errors.Is(err, errNoKernel) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -96,26 +148,29 @@ func provide(ctx context.Context, c *chooser) (*packages, error) {
 }
 
 // home is where a kernel is kept.
-func (c *chooser) home(p *packages) string { return filepath.Join(c.cache, p.Version) }
+func (c *chooser) home(p *packages) string { return filepath.Join(c.cache, p.Version+c.suffix()) }
 
 func (c *chooser) vmlinux(p *packages) string { return filepath.Join(c.home(p), "vmlinux") }
 
+// wantsDebug reports whether the debug package is wanted and exists.
+func (c *chooser) wantsDebug(p *packages) bool { return !c.NoDebug && p.Debug.Name != "" }
+
 // has says whether all that is wanted of a kernel is in the cache.
 func (c *chooser) has(p *packages) bool {
-	return exists(c.home(p)) && (!c.debug || exists(c.vmlinux(p)))
+	return exists(c.home(p)) && (!c.wantsDebug(p) || exists(c.vmlinux(p)))
 }
 
 // install fetches of a kernel what is wanted and not in the cache, and remembers that it was chosen.
 func (c *chooser) install(ctx context.Context, p *packages) error {
 	home := c.home(p)
 	if !exists(home) {
-		err := create(home, func(dir string) error { return fetch(ctx, p, dir, home, c.log) })
+		err := create(home, func(dir string) error { return c.fetch(ctx, p, dir, home) })
 		if err != nil {
 			return err
 		}
 	}
 	if !c.has(p) {
-		if err := fetchDebug(ctx, p, c.vmlinux(p), c.log); err != nil {
+		if err := c.fetchDebug(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -125,36 +180,47 @@ func (c *chooser) install(ctx context.Context, p *packages) error {
 // open describes a kernel that is in the cache, after building the modules for it.
 func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 	home := c.home(p)
-	module, err := buildModule(ctx, home, p.Kernel, "bridge/notify/module", "physgdb.ko", c.log)
-	if err != nil {
-		return nil, err
-	}
-	trouble, err := buildModule(ctx, home, p.Kernel, "test/guest/trouble", "trouble.ko", c.log)
-	if err != nil {
-		return nil, err
-	}
-	dummy, err := buildModule(ctx, home, p.Kernel, "test/guest/dummy", "dummy_000.ko", c.log)
-	if err != nil {
-		return nil, err
-	}
 	k := &Kernel{
 		Release: p.Kernel,
 		Version: p.Version,
 		Vmlinuz: filepath.Join(home, "vmlinuz"),
-		Module:  module,
-		Trouble: trouble,
-		Dummy:   dummy,
 	}
-	if c.debug {
+	if c.wantsDebug(p) {
 		k.Vmlinux = c.vmlinux(p)
 	}
-	k.Drivers, err = filepath.Glob(filepath.Join(home, "drivers", "*.ko"))
-	if err != nil {
+	var err error
+	if k.Drivers, err = filepath.Glob(filepath.Join(home, "drivers", "*.ko")); err != nil {
 		return nil, fmt.Errorf("find drivers: %w", err)
 	}
 	slices.Sort(k.Drivers)
 	if _, err := os.Stat(k.Vmlinuz); err != nil {
 		return nil, fmt.Errorf("%w; remove %s to have it made again", err, home)
 	}
-	return k, nil
+	if len(p.Headers) == 0 {
+		return k, nil
+	}
+	k.Headers = filepath.Join(home, headersOf(p.Kernel))
+	return k, c.buildModules(ctx, k, home)
+}
+
+// buildModules builds the modules for a kernel that has headers.
+func (c *chooser) buildModules(ctx context.Context, k *Kernel, home string) error {
+	for _, m := range []struct {
+		source, file string
+		built        *string
+	}{
+		{"bridge/notify/module", "physgdb.ko", &k.Module},
+		{"test/guest/trouble", "trouble.ko", &k.Trouble},
+		{"test/guest/dummy", "dummy_000.ko", &k.Dummy},
+	} {
+		built, err := buildModule(ctx, home, k.Release, m.source, m.file, c.log)
+		if err != nil && c.archive.complete {
+			return err
+		}
+		if err != nil {
+			c.log.Warn("a module cannot be built: the guest will do without it", "error", err)
+		}
+		*m.built = built
+	}
+	return nil
 }

@@ -8,10 +8,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -61,7 +63,7 @@ func run(args []string) error {
 	if err != nil {
 		return fmt.Errorf("say hello: %w", err)
 	}
-	fmt.Printf("clock: hello %s", line)
+	fmt.Printf("clock: hello %s\n", strings.TrimSuffix(string(line), "\n"))
 	base, err := fsBase()
 	if err != nil {
 		return fmt.Errorf("ask for the FS base: %w", err)
@@ -74,9 +76,13 @@ func run(args []string) error {
 	}
 }
 
-// hello must run in this process: /proc/physgdb describes whoever reads it.
+// hello must run in this process: /proc/physgdb describes its reader. Without physgdb.ko there is no such file, and no
+// datagram.
 func hello(to string) ([]byte, error) {
 	line, err := os.ReadFile("/proc/physgdb")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

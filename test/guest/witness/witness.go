@@ -42,7 +42,7 @@ type Facts struct {
 	Kallsyms map[string]uint64 `json:"kallsyms"`
 	// ClockPID is the process id of the clock.
 	ClockPID int `json:"clock_pid"`
-	// ClockHello is the line that the clock read from /proc/physgdb and sent as a datagram.
+	// ClockHello is the line that the clock read from /proc/physgdb and sent as a datagram; "" without physgdb.ko.
 	ClockHello string `json:"clock_hello"`
 	// ClockFSBase is the FS base of the clock's main thread, by its own words (arch_prctl).
 	ClockFSBase uint64 `json:"clock_fs_base"`

@@ -33,7 +33,8 @@ func main() {
 func run(ctx context.Context) error {
 	c := guest.Config{Logger: hclog.New(&hclog.LoggerOptions{Output: os.Stderr})}
 	prepareOnly := flag.Bool("prepare", false, "only see to it that the kernel is here")
-	flag.StringVar(&c.Release, "release", "6.12", "kernel `series`: 6.1 or 6.12")
+	flag.StringVar(&c.Release, "release", "6.12", "kernel `series`, such as 5.10, 6.12 or 7.3, or newest")
+	flag.StringVar(&c.Flavour, "flavour", "cloud", "kernel `flavour`: cloud, generic or rt")
 	flag.BoolVar(&c.NoDebug, "no-debug", false, "do without the debug package, hundreds of MB: there will be no vmlinux")
 	flag.BoolVar(&c.LA57, "la57", false, "5-level paging")
 	flag.BoolVar(&c.PTI, "pti", false, "page-table isolation")
@@ -73,11 +74,8 @@ func run(ctx context.Context) error {
 }
 
 func prepare(ctx context.Context, c guest.Config) error {
-	how := guest.Prepare
-	if c.NoDebug {
-		how = guest.PrepareWithoutDebug
-	}
-	_, err := how(ctx, c.Release, c.Logger)
+	w := guest.Wanted{Series: c.Release, Flavour: c.Flavour, NoDebug: c.NoDebug}
+	_, err := guest.PrepareKernel(ctx, w, c.Logger)
 	return err
 }
 
