@@ -23,6 +23,9 @@ const (
 	ByTrampoline Rung = "real-mode trampoline" // what starts further CPUs, below 640 KiB
 	ByBanner     Rung = "banner"               // of the vmlinux, at every place where a kernel may lie
 	ByNoteScan   Rung = "VMCOREINFO scan"      // all of RAM looked through for it
+
+	// ByELFCoreHeaders is for the kernel whose dump another captures, see [FindOther].
+	ByELFCoreHeaders Rung = "elfcorehdr= of its capture kernel"
 )
 
 // FindOptions say how to look for a kernel. Nil means that nothing is known.
@@ -80,9 +83,14 @@ func Find(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *FindOptions) (*
 		}
 	}
 	f := &finder{m: m, mem: mem, o: o}
-	for _, rung := range []func(context.Context) (*Kernel, error){
+	return f.climb(ctx, []func(context.Context) (*Kernel, error){
 		f.byCR3, f.byVMCoreInfo, f.byTrampoline, f.byBanner, f.byNoteScan,
-	} {
+	})
+}
+
+// climb tries rungs in their order until one leads to a kernel.
+func (f *finder) climb(ctx context.Context, rungs []func(context.Context) (*Kernel, error)) (*Kernel, error) {
+	for _, rung := range rungs {
 		k, err := rung(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("look for the kernel: %w", err)

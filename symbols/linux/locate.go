@@ -26,6 +26,7 @@ type Location struct {
 	Root     mmu.Root        // page tables that map the kernel whole
 	Text     uint64          // virtual address of _text
 	TextPhys bridge.PhysAddr // physical address of _text
+	Note     bridge.PhysAddr // physical address of the VMCOREINFO note that led here, or 0
 }
 
 // PhysBase returns the kernel's phys_base: what to add to an address of the image, less __START_KERNEL_map, to get the

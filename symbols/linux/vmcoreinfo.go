@@ -156,6 +156,7 @@ func (f *finder) tryVMCoreInfo(ctx context.Context, rung Rung, at bridge.PhysAdd
 		if l.PhysBase() != v.PhysBase {
 			return fmt.Errorf("it tells a phys_base of %#x, its page tables one of %#x", v.PhysBase, l.PhysBase())
 		}
+		l.Note = at
 		return nil
 	}
 	return f.try(ctx, c)

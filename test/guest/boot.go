@@ -40,6 +40,8 @@ type Config struct {
 	//	irq-user  panic() in a timer's interrupt over user code, a process spinner
 	//	nmi       panic() in a system call while the other CPU takes no interrupts: an NMI stops it
 	//	chain     the last of the Modules calls the one before it, and so on; the first panics
+	//	kdump     as sysrq, with a capture kernel loaded: it runs when Boot returns, see [Facts.Capture]
+	//	kexec     not at all: the kernel starts another by kexec, see [Facts.Before], and that is stopped while it runs
 	//	none      not at all: Boot then returns a running guest
 	//
 	// By trouble.ko, or if Other is set, the last CPU panics; else it may be any.
@@ -111,8 +113,11 @@ func (c Config) withDefaults() Config {
 
 // needsTrouble reports whether the guest can die as it should only with the help of trouble.ko.
 func (c Config) needsTrouble() bool {
-	return !slices.Contains([]string{"sysrq", "exit", "none"}, c.Panic)
+	return !slices.Contains([]string{"sysrq", "exit", "kdump", "kexec", "none"}, c.Panic)
 }
+
+// startsSecond reports whether the guest's kernel starts another one.
+func (c *Config) startsSecond() bool { return c.Panic == "kdump" || c.Panic == "kexec" }
 
 func (g *Guest) boot(ctx context.Context) error {
 	if err := g.makeFiles(ctx); err != nil {
@@ -162,7 +167,13 @@ func (g *Guest) makeFiles(ctx context.Context) error {
 	if err := buildPrograms(ctx, g.dir); err != nil {
 		return err
 	}
-	return writeInitramfs(g.path("initramfs"), g.Kernel, g.dir)
+	if err := writeInitramfs(g.path("initramfs"), g.Kernel, g.dir); err != nil {
+		return err
+	}
+	if g.config.startsSecond() {
+		return addSecondKernel(g.path("initramfs"), g.Kernel.Vmlinuz)
+	}
+	return nil
 }
 
 // awaitEnd waits for the guest to panic, or to be up if it shall live.
@@ -183,7 +194,7 @@ func (g *Guest) awaitEnd(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	if g.collector != nil && g.Kernel.Module != "" && g.config.Panic != "none" {
+	if g.collector != nil && g.Kernel.Module != "" && g.config.Panic != "none" && !g.config.startsSecond() {
 		g.collector.await(ctx, "panic", noticeCopies)
 	}
 	return nil
@@ -206,8 +217,13 @@ func (g *Guest) ended() (bool, error) {
 	if said.failure != "" {
 		return false, fmt.Errorf("the guest's init: %s", said.failure)
 	}
-	if g.config.Panic == "none" {
-		return said.facts != nil && said.lastClock != 0, nil
+	switch up := said.facts != nil && said.lastClock != 0; g.config.Panic {
+	case "none":
+		return up, nil
+	case "kexec":
+		return up && said.before != nil, nil
+	case "kdump":
+		return said.capture != nil, nil
 	}
 	if !panicked(string(log)) {
 		return false, nil

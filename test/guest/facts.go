@@ -24,6 +24,10 @@ type Facts struct {
 	ClockCR3 uint64 `json:"clock_cr3"`
 	// LastClock is what the clock last stored in its variable UnixTimeNow.
 	LastClock int64 `json:"last_clock"`
+	// Capture is what the capture kernel of a kdump says of itself; nil if none was started.
+	Capture *witness.Facts `json:"capture,omitempty"`
+	// Before is what the kernel says of itself that has started this one by kexec; nil if none has.
+	Before *witness.Facts `json:"before,omitempty"`
 }
 
 // gatherFacts collects what the guest has said on both of its serial ports.
@@ -35,7 +39,7 @@ func (g *Guest) gatherFacts() error {
 	if said.facts == nil {
 		return errors.New("the guest has told nothing about itself")
 	}
-	g.Facts = Facts{Facts: *said.facts, Threads: said.threads, LastClock: said.lastClock}
+	g.Facts = Facts{Facts: *said.facts, Threads: said.threads, LastClock: said.lastClock, Capture: said.capture, Before: said.before}
 	if said.still != nil {
 		g.Facts.Still = *said.still
 	}
@@ -46,8 +50,25 @@ func (g *Guest) gatherFacts() error {
 	if err != nil {
 		return err
 	}
+	if g.Facts.Capture != nil {
+		log = firstBoot(log)
+	}
 	g.Facts.Death = ParseDeath(log)
 	return nil
+}
+
+// firstBoot returns the lines of the first kernel that printed to a log.
+func firstBoot(log []LogLine) []LogLine {
+	boots := 0
+	for i, line := range log {
+		if strings.HasPrefix(line.Text, "Linux version ") {
+			boots++
+		}
+		if boots == 2 {
+			return log[:i]
+		}
+	}
+	return log
 }
 
 // helloCR3 takes the page table out of a line of /proc/physgdb; 0 if there is none.
@@ -71,6 +92,8 @@ func helloCR3(line string) (uint64, error) {
 // testimony is everything that came over the second serial port so far.
 type testimony struct {
 	facts     *witness.Facts
+	before    *witness.Facts
+	capture   *witness.Facts
 	lastClock int64
 	still     *witness.Still
 	threads   []witness.Thread
@@ -100,7 +123,10 @@ func readWitness(file string) (*testimony, error) {
 func (t *testimony) add(r *witness.Record) {
 	switch {
 	case r.Facts != nil:
-		t.facts = r.Facts
+		t.before, t.facts = t.facts, r.Facts
+		t.lastClock, t.still, t.threads = 0, nil, nil // those were another kernel's
+	case r.Capture != nil:
+		t.capture = r.Capture
 	case r.Clock != 0:
 		t.lastClock = r.Clock
 	case r.Still != nil:

@@ -81,6 +81,31 @@ func writeInitramfs(file string, k *Kernel, programs string) (err error) {
 	return nil
 }
 
+// addSecondKernel appends to an initramfs a directory kexec with the kernel and the initramfs that a guest starts by
+// kexec. The kernel unpacks archives that follow one another (Documentation/driver-api/early-userspace/buffer-format.rst).
+func addSecondKernel(file, vmlinuz string) (err error) {
+	first, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("pack the second kernel: %w", err)
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("pack the second kernel: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	a := &archive{w: cpio.NewWriter(f)}
+	a.add(&cpio.Header{Name: "kexec", Mode: cpio.TypeDir | 0o755}, nil)
+	a.addFile("kexec/vmlinuz", vmlinuz)
+	a.add(&cpio.Header{Name: "kexec/initramfs", Mode: cpio.TypeReg | 0o644}, first)
+	if a.err == nil {
+		a.err = a.w.Close()
+	}
+	if a.err != nil {
+		return fmt.Errorf("pack the second kernel: %w", a.err)
+	}
+	return nil
+}
+
 // archive is a cpio writer that keeps the first error.
 type archive struct {
 	w   *cpio.Writer

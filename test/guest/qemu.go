@@ -86,6 +86,9 @@ func (g *Guest) cmdline(port int) string {
 	} else {
 		words = append(words, "nopti")
 	}
+	if g.config.Panic == "kdump" {
+		words = append(words, "crashkernel=192M")
+	}
 	if g.config.Cmdline != "" {
 		words = append(words, g.config.Cmdline)
 	}

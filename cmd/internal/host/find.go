@@ -23,9 +23,14 @@ func (m *Machine) findKernel(ctx context.Context, o *Options) error {
 	if err != nil {
 		return err
 	}
-	m.Space = m.Kernel.Space
-	m.foundIn = m.Memory.Counts()
+	m.take(m.Kernel)
 	return nil
+}
+
+// take makes k the kernel that is shown.
+func (m *Machine) take(k *linux.Kernel) {
+	m.Kernel, m.Space = k, k.Space
+	m.foundIn = m.Memory.Counts()
 }
 
 // attachTo finds the kernel under the CR3 that the user told, and nowhere else.
@@ -47,10 +52,8 @@ func (m *Machine) attachTo(ctx context.Context, walker *mmu.MMU, o *Options) err
 
 // search finds the kernel wherever it is, and begins with what the machine said.
 func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error {
-	fo := &linux.FindOptions{Levels: m.levels(), VMCoreInfo: m.noticedVMCoreInfo()}
-	if m.vmlinux != nil {
-		fo.Symbols, fo.Debug = m.vmlinux.Table, m.vmlinux.File
-	}
+	fo := m.findOptions()
+	fo.Levels, fo.VMCoreInfo = m.levels(), m.noticedVMCoreInfo()
 	if m.Notice != nil {
 		fo.CR3 = uint64(m.Notice.CR3)
 	}
@@ -70,6 +73,14 @@ func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error
 		m.log.Warn("what --vmcoreinfo says leads to no kernel: it is left aside", "address", o.VMCoreInfo, "kernel found by", k.FoundBy)
 	}
 	return nil
+}
+
+// findOptions are what is known before any search: the vmlinux that the user named.
+func (m *Machine) findOptions() *linux.FindOptions {
+	if m.vmlinux == nil || m.vmlinux.made || m.vmlinux.found {
+		return &linux.FindOptions{}
+	}
+	return &linux.FindOptions{Symbols: m.vmlinux.Table, Debug: m.vmlinux.File}
 }
 
 // noticedVMCoreInfo returns where the VMCOREINFO note is by the machine's notice, or 0.

@@ -170,6 +170,7 @@ type Machine struct {
 	// Process names the process whose address space Space is, or is empty.
 	Process string
 
+	beside     *neighbour // the other kernel in the same memory, as far as it was looked for
 	cpus       []int
 	live       bool          // it runs
 	chosen     bool          // the user said which CR3 to look at memory through
@@ -265,6 +266,9 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 		return err
 	}
 	if err := m.explain(ctx, o); err != nil {
+		return err
+	}
+	if err := m.preferWanted(ctx, o); err != nil {
 		return err
 	}
 	m.learnRAM(ctx)

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -97,19 +96,8 @@ func (m *Machine) nodeName(ctx context.Context) (string, error) {
 	return m.text(ctx, addr+f.Offset, int(min(f.Size, 256)))
 }
 
-// commandLine returns what the boot loader told the kernel.
-func (m *Machine) commandLine(ctx context.Context) (string, error) {
-	const most = 4096 // more than COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h)
-	addr, ok := m.Kernel.Addr("saved_command_line")
-	if !ok {
-		return "", errors.New("the kernel has no symbol saved_command_line")
-	}
-	var p [8]byte
-	if _, err := m.Kernel.Space.ReadMemory(ctx, addr, p[:]); err != nil {
-		return "", err
-	}
-	return m.text(ctx, binary.LittleEndian.Uint64(p[:]), most)
-}
+// commandLine returns what the boot loader passed to the kernel.
+func (m *Machine) commandLine(ctx context.Context) (string, error) { return m.Kernel.CommandLine(ctx) }
 
 // text reads a string of at most so many bytes.
 func (m *Machine) text(ctx context.Context, addr uint64, most int) (string, error) {

@@ -33,6 +33,9 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	if banner := k.Banner(ctx); banner != "" {
 		row("kernel", "%s", oneLine(banner))
 	}
+	if other := m.neighbourText(ctx); other != "" {
+		row("other kernel", "%s", other)
+	}
 	switch {
 	case k.Symbols == nil:
 		row("symbols", "none: %s", m.whyNoSymbols())

@@ -112,7 +112,9 @@ func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFi
 // vmcoreInfo returns what the kernel's VMCOREINFO tells, if somebody has told where that is; else nil.
 func (m *Machine) vmcoreInfo(ctx context.Context, o *Options) *linux.VMCoreInfo {
 	at := m.noticedVMCoreInfo()
-	if told, err := bridge.ParseAddr(o.VMCoreInfo); err == nil {
+	if m.Kernel.Note != 0 {
+		at = m.Kernel.Note
+	} else if told, err := bridge.ParseAddr(o.VMCoreInfo); err == nil {
 		at = told
 	}
 	if at == 0 {

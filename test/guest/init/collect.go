@@ -16,22 +16,10 @@ import (
 // collect asks the living kernel for everything that tests will compare.
 func collect(c *clock) (*witness.Facts, error) {
 	r := &reader{}
-	f := &witness.Facts{
-		Release:    strings.TrimSpace(r.text("/proc/sys/kernel/osrelease")),
-		Cmdline:    strings.TrimSpace(r.text("/proc/cmdline")),
-		IOMem:      r.text("/proc/iomem"),
-		Modules:    r.text("/proc/modules"),
-		VMCoreInfo: strings.TrimSpace(r.text("/sys/kernel/vmcoreinfo")),
-		CPUs:       runtime.NumCPU(),
-		Kallsyms:   sample(r.text("/proc/kallsyms")),
-
-		ModuleSections: map[string]map[string]uint64{},
-		ModuleBuildIDs: map[string]string{},
-
-		ClockPID:    c.pid,
-		ClockHello:  c.hello,
-		ClockFSBase: c.fsBase,
-	}
+	f := r.kernel()
+	f.CPUs = runtime.NumCPU()
+	f.ModuleSections, f.ModuleBuildIDs = map[string]map[string]uint64{}, map[string]string{}
+	f.ClockPID, f.ClockHello, f.ClockFSBase = c.pid, c.hello, c.fsBase
 	for line := range strings.Lines(f.Modules) {
 		name, _, _ := strings.Cut(line, " ")
 		f.ModuleSections[name] = r.sections(name)
@@ -40,6 +28,18 @@ func collect(c *clock) (*witness.Facts, error) {
 		}
 	}
 	return f, r.err
+}
+
+// kernel collects what the kernel says of itself.
+func (r *reader) kernel() *witness.Facts {
+	return &witness.Facts{
+		Release:    strings.TrimSpace(r.text("/proc/sys/kernel/osrelease")),
+		Cmdline:    strings.TrimSpace(r.text("/proc/cmdline")),
+		IOMem:      r.text("/proc/iomem"),
+		Modules:    r.text("/proc/modules"),
+		VMCoreInfo: strings.TrimSpace(r.text("/sys/kernel/vmcoreinfo")),
+		Kallsyms:   sample(r.text("/proc/kallsyms")),
+	}
 }
 
 // reader reads files and keeps the first error.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const trouble = "/trouble.ko"
@@ -23,6 +25,8 @@ func ways() map[string]way {
 		"exit":     {bring: func() error { os.Exit(0); return nil }}, // "Attempted to kill init!"
 		"oops":     {needsTrouble: true, bring: func() error { return oops("oops") }},
 		"bug":      {needsTrouble: true, bring: func() error { return oops("bug") }},
+		"kdump":    {bring: func() error { return write("/proc/sysrq-trigger", "c") }},
+		"kexec":    {bring: func() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC) }},
 		"hung":     {needsTrouble: true, bring: reportHung},
 		"irq":      {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq") }},
 		"irq-user": {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq-user") }},

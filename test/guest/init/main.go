@@ -4,7 +4,7 @@
 // The kernel command line tells it what to do:
 //
 //	physgdb.port=PORT      where notices go, on the host
-//	physgdb.panic=HOW      how to die: sysrq (default), exit, oops, bug, hung, irq, irq-user, nmi, chain; none
+//	physgdb.panic=HOW      how to die: sysrq (default), exit, oops, bug, hung, irq, irq-user, nmi, chain, kdump, kexec; none
 //	physgdb.other=WHAT     what the CPUs that do not panic are doing: idle (default), user
 //	physgdb.threads=N      start a process with so many threads
 //	physgdb.modules=N      load so many modules dummy_000, dummy_001…
@@ -50,7 +50,13 @@ func live(w *reporter) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(*options) error{bringUp, startSleepers, startCompat, prepareTrouble, loadDummies, startCrowd} {
+	if capturesDump() {
+		return w.capture()
+	}
+	steps := []func(*options) error{
+		bringUp, startSleepers, startCompat, prepareTrouble, loadDummies, startCrowd, loadSecond,
+	}
+	for _, step := range steps {
 		if err := step(o); err != nil {
 			return err
 		}

@@ -30,6 +30,19 @@ func (w *reporter) threads(t []witness.Thread) error {
 func (w *reporter) panic(how string) error { return w.send(&witness.Record{Panic: how}) }
 func (w *reporter) failed(err error)       { _ = w.send(&witness.Record{Error: err.Error()}) }
 
+// capture sends what the kernel that captures a dump says of itself. Nothing follows.
+func (w *reporter) capture() error {
+	r := &reader{}
+	f := r.kernel()
+	if r.err != nil {
+		return r.err
+	}
+	if err := w.send(&witness.Record{Capture: f}); err != nil {
+		return err
+	}
+	select {}
+}
+
 // send returns when the line has left the machine: after a panic nothing would move it.
 func (w *reporter) send(r *witness.Record) error {
 	line, err := json.Marshal(r)

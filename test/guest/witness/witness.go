@@ -15,6 +15,8 @@ type Record struct {
 	Threads []Thread `json:"threads,omitempty"`
 	// Panic announces that the guest is about to panic, and in which way.
 	Panic string `json:"panic,omitempty"`
+	// Capture comes once from the kernel that a kdump has started: the facts of that kernel itself.
+	Capture *Facts `json:"capture,omitempty"`
 	// Error says what went wrong in the guest; nothing follows.
 	Error string `json:"error,omitempty"`
 }

@@ -1,0 +1,223 @@
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+
+	"physgdb/bridge"
+	"physgdb/mmu"
+)
+
+// Handover is how a kernel shares memory with another one that kexec started, or that it was started by.
+type Handover int
+
+// The handovers.
+const (
+	// NoHandover: it knows of no other kernel.
+	NoHandover Handover = iota
+	// CapturesDump: the panic of another kernel started it, to save that one's memory.
+	CapturesDump
+	// MayBeCaptured: it panicked with a capture kernel loaded, which may run.
+	MayBeCaptured
+	// StartedNext: it started another kernel by a reboot.
+	StartedNext
+)
+
+// Handover reads what the kernel knows of another one in the same memory, in one batch.
+func (k *Kernel) Handover(ctx context.Context) (Handover, error) {
+	// kernel/crash_dump.c, kernel/elfcorehdr.c since 6.16 (ELFCORE_ADDR_MAX where there is no elfcorehdr=);
+	// kernel/kexec_core.c, kernel/panic.c.
+	const notTold = ^uint64(0)
+	v, err := k.readGlobals(ctx, []global{
+		{"elfcorehdr_addr", 8, notTold}, {"kexec_in_progress", 1, 0}, {"kexec_crash_image", 8, 0}, {"panic_cpu", 4, noCPU},
+	})
+	if err != nil {
+		return NoHandover, err
+	}
+	switch headers, rebooting, image, panicked := v[0], v[1], v[2], v[3]; {
+	case headers != notTold:
+		// What became of the variable is no evidence: the kernel invalidates it once it has read the headers.
+		if _, err := k.elfCoreHeaders(ctx); err != nil {
+			return NoHandover, err
+		}
+		return CapturesDump, nil
+	case rebooting == 1:
+		return StartedNext, nil
+	case image != 0 && panicked != noCPU:
+		return MayBeCaptured, nil
+	}
+	return NoHandover, nil
+}
+
+// global is a variable of at most 8 bytes, and its value where the kernel has no such variable.
+type global struct {
+	name    string
+	size    int
+	missing uint64
+}
+
+// readGlobals reads variables in one batch.
+func (k *Kernel) readGlobals(ctx context.Context, list []global) ([]uint64, error) {
+	values := make([]uint64, len(list))
+	data := make([][8]byte, len(list))
+	var ops []mmu.Op
+	var from []int
+	for i, g := range list {
+		values[i] = g.missing
+		if addr, ok := k.Addr(g.name); ok {
+			ops = append(ops, mmu.Op{VA: addr, Buf: data[i][:g.size]})
+			from = append(from, i)
+		}
+	}
+	if err := k.Space.ReadAll(ctx, ops); err != nil {
+		return nil, err
+	}
+	for j, i := range from {
+		if ops[j].Err != nil {
+			return nil, fmt.Errorf("%s: %w", list[i].name, ops[j].Err)
+		}
+		values[i] = binary.LittleEndian.Uint64(data[i][:])
+	}
+	return values, nil
+}
+
+// CommandLine returns what the boot loader passed to the kernel.
+func (k *Kernel) CommandLine(ctx context.Context) (string, error) {
+	const most = 4096 // more than COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h)
+	addr, err := k.readSymbol(ctx, "saved_command_line", 8)
+	if err != nil {
+		return "", err
+	}
+	p := make([]byte, most)
+	n, err := k.Space.ReadMemory(ctx, addr, p)
+	text := cString(p[:n])
+	if len(text) < n {
+		err = nil
+	}
+	return text, err
+}
+
+// elfCoreHeaders returns the physical address of the ELF headers that describe the memory of the kernel that panicked:
+// that of the command line's last elfcorehdr=[SIZE@]ADDRESS.
+func (k *Kernel) elfCoreHeaders(ctx context.Context) (bridge.PhysAddr, error) {
+	line, err := k.CommandLine(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("the kernel's command line: %w", err)
+	}
+	value, found := "", false
+	for word := range strings.FieldsSeq(line) {
+		if v, ok := strings.CutPrefix(word, "elfcorehdr="); ok {
+			value, found = v, true
+		}
+	}
+	if !found {
+		return 0, errors.New("the kernel's command line has no elfcorehdr=")
+	}
+	if _, after, ok := strings.Cut(value, "@"); ok {
+		value = after
+	}
+	return parseMemorySize(value)
+}
+
+// parseMemorySize reads a number as the kernel's command line has it, with or without a unit (memparse, lib/cmdline.c).
+func parseMemorySize(text string) (bridge.PhysAddr, error) {
+	digits, shift := text, 0
+	if n := len(text) - 1; n > 0 {
+		if shift = 10 * (1 + strings.IndexByte("KMGT", text[n]&^0x20)); shift > 0 {
+			digits = text[:n]
+		}
+	}
+	v, err := strconv.ParseUint(digits, 0, 64)
+	if err != nil || v<<shift>>shift != v {
+		return 0, fmt.Errorf("elfcorehdr=%s is not an address", text)
+	}
+	return bridge.PhysAddr(v << shift), nil
+}
+
+// FindOther looks for the kernel with which k shares memory, see [Kernel.Handover]: the one that panicked, or the one
+// that runs now. The error is a [*NotFoundError] unless memory does not answer.
+func FindOther(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *FindOptions, k *Kernel, how Handover) (*Kernel, error) {
+	f := &finder{m: m, mem: mem, o: o, others: []Location{k.Location}}
+	var rungs []func(context.Context) (*Kernel, error)
+	switch how {
+	case CapturesDump:
+		byHeaders := func(ctx context.Context) (*Kernel, error) { return f.byELFCoreHeaders(ctx, k) }
+		rungs = append(rungs, byHeaders, f.byNoteScan)
+	case StartedNext:
+		rungs = append(rungs, f.byTrampoline, f.byNoteScan)
+	case MayBeCaptured:
+		rungs = append(rungs, f.byTrampoline)
+	}
+	return f.climb(ctx, rungs)
+}
+
+// byELFCoreHeaders goes by the ELF headers that the kernel that panicked made for its capture kernel: one of their notes
+// is its VMCOREINFO (crash_prepare_elf64_headers, kernel/crash_core.c; kexec-tools do the same).
+func (f *finder) byELFCoreHeaders(ctx context.Context, capture *Kernel) (*Kernel, error) {
+	at, err := capture.elfCoreHeaders(ctx)
+	if err != nil {
+		return nil, f.setback(ctx, err)
+	}
+	notes, err := f.elfCoreNotes(ctx, at)
+	if err != nil {
+		return nil, f.setback(ctx, fmt.Errorf("ELF headers at phys %#x: %w", uint64(at), err))
+	}
+	p := &probe{size: noteText, named: true, hit: func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
+		if _, ok := noteSize(p); ok {
+			return f.tryVMCoreInfo(ctx, ByELFCoreHeaders, at)
+		}
+		return nil, nil
+	}}
+	return f.search(ctx, p, notes, fmt.Sprintf("no note that the ELF headers at phys %#x name is a VMCOREINFO", uint64(at)))
+}
+
+// elfCoreNotes lists where the notes are that ELF headers in memory name, the last first: VMCOREINFO follows a note for
+// each CPU.
+func (f *finder) elfCoreNotes(ctx context.Context, at bridge.PhysAddr) (iter.Seq[bridge.PhysAddr], error) {
+	// Elf64_Ehdr and Elf64_Phdr (elf(5)).
+	const headerSize, entrySize, note = 64, 56, 4
+	header := make([]byte, headerSize)
+	if _, err := bridge.Read(ctx, f.mem, at, header, true); err != nil {
+		return nil, err
+	}
+	offset := binary.LittleEndian.Uint64(header[32:])
+	size, count := binary.LittleEndian.Uint16(header[54:]), binary.LittleEndian.Uint16(header[56:])
+	if string(header[:5]) != "\x7fELF\x02" || size != entrySize || offset >= 1<<32 {
+		return nil, errors.New("they are overwritten, or damaged")
+	}
+	table := make([]byte, entrySize*int(count))
+	n, err := bridge.Read(ctx, f.mem, at+bridge.PhysAddr(offset), table, true)
+	if n < entrySize && err != nil {
+		return nil, err
+	}
+	return func(yield func(bridge.PhysAddr) bool) {
+		for i := n/entrySize - 1; i >= 0; i-- {
+			entry := table[i*entrySize:]
+			where := bridge.PhysAddr(binary.LittleEndian.Uint64(entry[8:]))
+			if binary.LittleEndian.Uint32(entry) == note && !yield(where) {
+				return
+			}
+		}
+	}, nil
+}
+
+// NotePlace returns the physical address of the kernel's VMCOREINFO note, by which it can be found again.
+func (k *Kernel) NotePlace(ctx context.Context) (bridge.PhysAddr, error) {
+	if k.Note != 0 {
+		return k.Note, nil
+	}
+	addr, err := k.readSymbol(ctx, "vmcoreinfo_note", 8)
+	if err != nil {
+		return 0, err
+	}
+	mp, err := k.Space.Translate(ctx, addr)
+	if err != nil {
+		return 0, fmt.Errorf("vmcoreinfo_note: %w", err)
+	}
+	return mp.Phys(addr), nil
+}
