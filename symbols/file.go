@@ -21,7 +21,7 @@ func Open(path string) (*File, error) {
 	return &File{
 		Table:    table,
 		types:    sync.OnceValues(func() (Types, error) { return readTypes(path) }),
-		unwinder: sync.OnceValues(func() (Unwinder, error) { return readUnwinder(path) }),
+		unwinder: sync.OnceValues(func() (Unwinder, error) { return readUnwinder(path, table) }),
 		lines:    sync.OnceValues(func() (*Lines, error) { return OpenLines(path) }),
 	}, nil
 }
@@ -46,8 +46,9 @@ func readTypes(path string) (Types, error) {
 	return d, nil
 }
 
-func readUnwinder(path string) (Unwinder, error) {
+func readUnwinder(path string, names *Table) (Unwinder, error) {
 	if o, err := ReadORC(path); err == nil {
+		o.FollowStackCalls(names)
 		return o, nil
 	}
 	c, err := ReadCFI(path)

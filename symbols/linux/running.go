@@ -43,7 +43,7 @@ func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
 // then those that a crash kernel's handler saved, then those of the function in which the CPU rests for ever.
 func (k *Kernel) running(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
 	var missing error
-	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.oopsed, k.crashNote, k.Resting} {
+	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.oopsed, k.leadingNote, k.Resting} {
 		regs, err := look(ctx, c, t)
 		if regs != nil || ctx.Err() != nil {
 			return regs, err
@@ -154,6 +154,25 @@ func (k *Kernel) crashNote(ctx context.Context, c *CPU, _ *Task) (*Registers, er
 	regs.CS, regs.Flags, regs.SS = uint16(word(n)), word(n+1), uint16(word(n+3))
 	regs.set(symbols.RSP, word(n+2))
 	return regs, nil
+}
+
+// leadingNote returns the crash note of a CPU, or the function in which the CPU rests if the caller of the note's function
+// cannot be found. The CPU that panics takes the address in its note from a label in __crash_kexec(), and the compiler may put
+// that label behind the last instruction, where no unwind table has an entry (crash_setup_regs, arch/x86/include/asm/kexec.h).
+func (k *Kernel) leadingNote(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
+	note, err := k.crashNote(ctx, c, t)
+	if note == nil {
+		return nil, err
+	}
+	b, err := k.Unwind(ctx, note)
+	if err != nil || b.Err == nil || len(b.Frames) > 1 {
+		return note, err
+	}
+	resting, err := k.Resting(ctx, c, t)
+	if resting == nil && ctx.Err() == nil {
+		return note, nil
+	}
+	return resting, err
 }
 
 // restingPlaces are the functions in which a CPU spends the time after its kernel's death: those of the CPU that panicked,

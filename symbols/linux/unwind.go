@@ -312,8 +312,13 @@ func (k *Kernel) orcTables(ctx context.Context) (*elfsynth.ORC, error) {
 		}
 	}
 	var err error
-	t.Format, err = symbols.ORCFormatOf(t.Header.Data, t.Entries.Data)
-	return t, err
+	if t.Format, err = symbols.ORCFormatOf(t.Header.Data, t.Entries.Data); err != nil {
+		return nil, err
+	}
+	if orc, err := symbols.NewORC(t.IPs.Addr, t.IPs.Data, t.Entries.Data, t.Format); err == nil {
+		orc.FollowStackCalls(k.Symbols) // in place
+	}
+	return t, nil
 }
 
 // readBetween reads what lies between two symbols, and tells where that is.
