@@ -25,8 +25,12 @@ type world struct {
 	*Kernel
 	fake  *bridgetest.Fake
 	types fakeTypes
-	next  uint64 // address given out next
+	next  uint64          // address given out next
+	text  bridge.PhysAddr // of the page at textPage
 }
+
+// textPage is where a [world] has its only page of code.
+const textPage = 0xffffffff81000000
 
 // fakeTypes are the members of structs as "type.path", and the sizes of structs as "type".
 type fakeTypes map[string]symbols.Field
@@ -91,7 +95,7 @@ func (f fakeRules) At(pc uint64) (symbols.FrameRule, bool) {
 }
 
 // newWorld makes a kernel whose vmlinux has these symbols.
-func newWorld(t *testing.T, rules fakeRules, syms map[string]uint64) *world {
+func newWorld(t testing.TB, rules fakeRules, syms map[string]uint64) *world {
 	t.Helper()
 	const size = 4 << 20
 	im := memimage.New(size)
@@ -99,7 +103,8 @@ func newWorld(t *testing.T, rules fakeRules, syms map[string]uint64) *world {
 	for off := uint64(0); off < size; off += 2 << 20 {
 		im.Map(top, 4, 2, base+off, bridge.PhysAddr(off), memimage.Writable|memimage.NX)
 	}
-	w := &world{Image: im, fake: bridgetest.NewFake(im.RAM), types: fakeTypes{}, next: base + 2<<20}
+	w := &world{Image: im, fake: bridgetest.NewFake(im.RAM), types: fakeTypes{}, next: base + 2<<20, text: im.Page()}
+	im.Map(top, 4, 1, textPage, w.text, 0)
 	space, err := mmu.New(w.fake, nil).Space(mmu.Root{CR3: uint64(top), Levels: 4})
 	if err != nil {
 		t.Fatal(err)
@@ -127,6 +132,16 @@ func (w *world) put(addr uint64, words ...uint64) {
 	for i, v := range words {
 		w.Put64(bridge.PhysAddr(addr-base)+bridge.PhysAddr(8*i), v)
 	}
+}
+
+// code writes instructions into the page of code.
+func (w *world) code(addr uint64, instructions ...byte) {
+	copy(w.RAM[uint64(w.text)+addr-textPage:], instructions)
+}
+
+// call writes an instruction that calls a function and returns to an address.
+func (w *world) call(function, ret uint64) {
+	w.code(ret-callSize, binary.LittleEndian.AppendUint32([]byte{0xe8}, uint32(function-ret))...)
 }
 
 // set writes a member of a struct.

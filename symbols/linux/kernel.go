@@ -55,6 +55,7 @@ type Kernel struct {
 	ptRegs         lazy[*ptRegs]
 	switchFrame    lazy[*switchFrame]
 	unwinder       lazy[symbols.Unwinder]
+	framePointers  lazy[bool]
 	death          lazy[*Death]
 	modules        lazy[*Modules]
 	typesOfModules lazy[*modulesTypes]

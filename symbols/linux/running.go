@@ -317,12 +317,18 @@ func (k *Kernel) wasCalled(ctx context.Context, fn symbols.Symbol, b *Backtrace)
 }
 
 // findFramePointer finds RBP for a function that uses it as its frame pointer, as panic() does: the function pushed the
-// caller's right below its own return address, and that is recognised by the call before it.
+// caller's right below its own return address, and that is recognised by the call before it, or else, in a kernel that keeps
+// frame pointers, by the two words together.
 func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbols.Symbol, above []uint64) error {
 	const farthest = 256 // words: more than the frame of any of these functions
 	rule, err := k.frameRule(ctx, regs.PC()-1)
-	if err != nil || rule.Base != symbols.RBP {
-		return ctx.Err()
+	if err != nil {
+		keeps, err := k.keepsFramePointers(ctx)
+		if err != nil || !keeps {
+			return err
+		}
+	} else if rule.Base != symbols.RBP {
+		return nil
 	}
 	for i, word := range above[:min(len(above), farthest)] {
 		if !k.inText(word) {
@@ -337,7 +343,7 @@ func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbo
 			return nil
 		}
 	}
-	return nil
+	return k.guessFramePointer(ctx, regs, above[:min(len(above), farthest)])
 }
 
 // inText reports whether an address can be one of code: of the kernel's image or of a module.

@@ -92,11 +92,8 @@ var errLastFrame = errors.New("the first function of its task")
 // caller finds the registers of who called, or was interrupted by, the function at pc, whose registers are r.
 func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Registers, error) {
 	rule, uncovered := k.frameRule(ctx, pc)
-	guess := false
 	if uncovered != nil {
-		if rule, guess = k.guessRule(ctx, r); !guess {
-			return nil, uncovered
-		}
+		return k.callerWithoutEntry(ctx, r, pc, uncovered)
 	}
 	switch rule.Kind {
 	case symbols.LastFrame:
@@ -123,30 +120,13 @@ func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Register
 	if rule.Kind != symbols.RegsFrame {
 		err = k.restore(ctx, r, next, &rule, cfa)
 	}
-	next.guessed = guess
 	switch {
 	case err != nil:
 		return nil, err
-	case guess && (next.PC() == 0 || !k.inText(next.PC())):
-		return nil, uncovered
 	case next.PC() == 0 && !next.Exact:
 		return nil, fmt.Errorf("caller of the code at %#x: its return address is 0", pc)
 	}
 	return next, nil
-}
-
-// guessRule is the rule for code that no table covers. Who jumped to address 0 had just called; other code, such as what
-// BPF programs were compiled to, keeps a frame pointer as a rule.
-func (k *Kernel) guessRule(ctx context.Context, r *Registers) (symbols.FrameRule, bool) {
-	const largest = 64 << 10 // bytes of a frame
-	bp, known := r.Get(symbols.RBP)
-	switch {
-	case ctx.Err() != nil:
-		return symbols.FrameRule{}, false
-	case r.Exact && r.PC() == 0:
-		return symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RSP, Offset: 8}, true
-	}
-	return symbols.ByFramePointer(), known && bp >= r.SP() && bp-r.SP() < largest
 }
 
 // frameAddress computes the CFA of a frame.

@@ -78,12 +78,32 @@ func TestUnwind(t *testing.T) {
 			},
 			[]uint64{inner}, 0x401000, "",
 		}, {
-			"a jump to address 0", fakeRules{middle - 1: last()},
-			func(w *world, sp uint64) { w.put(sp, middle) },
+			"a call of address 0", fakeRules{middle - 1: last()},
+			func(w *world, sp uint64) { w.put(sp, middle); w.code(middle-2, 0xff, 0xd0) },
 			[]uint64{0, middle}, 0, "",
 		}, {
+			"a call of an address in user space", fakeRules{middle - 1: last()},
+			func(w *world, sp uint64) { w.put(sp, middle); w.call(inner, middle) },
+			[]uint64{0x1234, middle}, 0, "",
+		}, {
+			"a call of an address that is not canonical", fakeRules{middle - 1: last()},
+			func(w *world, sp uint64) { w.put(sp, middle); w.call(inner, middle) },
+			[]uint64{0xdead000000000000, middle}, 0, "",
+		}, {
+			"a call of data", fakeRules{middle - 1: last()},
+			func(w *world, sp uint64) { w.put(sp, middle); w.call(inner, middle) },
+			[]uint64{base + 0x1000, middle}, 0, "",
+		}, {
+			"a call of an address where nothing is mapped", fakeRules{middle - 1: last()},
+			func(w *world, sp uint64) { w.put(sp, middle); w.call(inner, middle) },
+			[]uint64{0xffffffffc0001000, middle}, 0, "",
+		}, {
+			"a bad address of code that was not called", fakeRules{middle - 1: last()},
+			func(w *world, sp uint64) { w.put(sp, middle) },
+			[]uint64{0x1234}, 0, "no unwind table covers the code at 0x1234",
+		}, {
 			"code that no table covers, and that keeps a frame pointer", fakeRules{middle - 1: call(8), outer - 1: last()},
-			func(w *world, sp uint64) { w.put(sp+64, sp+128, middle, outer) },
+			func(w *world, sp uint64) { w.put(sp+64, sp+128, middle, outer); w.call(inner, middle) },
 			[]uint64{inner, middle, outer}, 0, "",
 		}, {
 			"code that no table covers", fakeRules{inner: call(8)},
