@@ -42,6 +42,9 @@ func (c *chooser) fetch(ctx context.Context, p *packages, dir, home string) erro
 			return err
 		}
 	}
+	if !exists(filepath.Join(dir, "vmlinuz")) {
+		return fmt.Errorf("package %s: no vmlinuz", p.Image.Name)
+	}
 	if len(p.Headers) > 0 {
 		if err := relocate(p, dir, home); err != nil {
 			return err
@@ -76,7 +79,7 @@ func unpackImage(ctx context.Context, deb, dir string) error {
 	names := drivers()
 	err := unpack(ctx, deb, func(name string) (string, bool) {
 		base := path.Base(name)
-		if strings.HasPrefix(base, "vmlinuz-") {
+		if base == "vmlinuz" || strings.HasPrefix(base, "vmlinuz-") {
 			return filepath.Join(dir, "vmlinuz"), false
 		}
 		driver, suffix, _ := strings.Cut(base, ".ko")

@@ -152,6 +152,11 @@ func (c *chooser) home(p *packages) string { return filepath.Join(c.cache, p.Ver
 
 func (c *chooser) vmlinux(p *packages) string { return filepath.Join(c.home(p), "vmlinux") }
 
+// lockHome keeps others out of a kernel's directory: it may be the newest of its series and the newest of all.
+func (c *chooser) lockHome(ctx context.Context, p *packages) (func(), error) {
+	return lock(ctx, c.home(p)+".lock", c.log)
+}
+
 // wantsDebug reports whether the debug package is wanted and exists.
 func (c *chooser) wantsDebug(p *packages) bool { return !c.NoDebug && p.Debug.Name != "" }
 
@@ -163,6 +168,11 @@ func (c *chooser) has(p *packages) bool {
 // install fetches of a kernel what is wanted and not in the cache, and remembers that it was chosen.
 func (c *chooser) install(ctx context.Context, p *packages) error {
 	home := c.home(p)
+	unlock, err := c.lockHome(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if !exists(home) {
 		err := create(home, func(dir string) error { return c.fetch(ctx, p, dir, home) })
 		if err != nil {
@@ -200,6 +210,11 @@ func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 		return k, nil
 	}
 	k.Headers = filepath.Join(home, headersOf(p.Kernel))
+	unlock, err := c.lockHome(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	return k, c.buildModules(ctx, k, home)
 }
 
