@@ -75,6 +75,7 @@ func (s *session) attach(ctx context.Context, args []byte) reply {
 		return s.fail(codeRefused, err.Error())
 	}
 	s.inferiors = append(s.inferiors, in)
+	s.client.readRegisters = false
 	return s.stopReply(signalTrap, in, in.threads.all[0].ID) // whichever was selected before an earlier detach
 }
 

@@ -2,10 +2,14 @@ package gdbstub
 
 import (
 	"context"
+	"strings"
 )
 
-// qemuQuery answers QEMU's own queries (QEMU's docs/system/gdb.rst, "Debugging in physical memory mode"), which pwndbg and
-// others send to any server: Supported and PhyMemMode.
+// stepBits are the names that QEMU gives the bits of its single-step mask. gef and pwndbg take a server for QEMU by the first.
+const stepBits = "ENABLE=1,NOIRQ=2,NOTIMER=4"
+
+// qemuQuery answers QEMU's own queries (QEMU's docs/system/gdb.rst, "Advanced debugging options" and "Debugging in physical
+// memory mode"). By them gef and pwndbg read physical memory. Nothing is ever stepped here, so the mask of single steps is 0.
 func (s *session) qemuQuery(ctx context.Context, args []byte) reply {
 	switcher := s.can.physical
 	if switcher == nil {
@@ -13,7 +17,12 @@ func (s *session) qemuQuery(ctx context.Context, args []byte) reply {
 	}
 	switch string(args) {
 	case ".Supported":
-		return text("PhyMemMode")
+		return text("sstepbits;sstep;PhyMemMode")
+	case ".sstepbits":
+		s.client.qemu = true
+		return text(stepBits)
+	case ".sstep":
+		return text("0x0")
 	case ".PhyMemMode":
 		on, err := ask(ctx, s.worker, func(context.Context, Target) (bool, error) { return switcher.PhysicalMode(), nil })
 		switch {
@@ -27,11 +36,17 @@ func (s *session) qemuQuery(ctx context.Context, args []byte) reply {
 	return unsupported()
 }
 
-// setQemu answers Qqemu.PhyMemMode:0 and :1.
+// setQemu answers QEMU's settings: Qqemu.PhyMemMode:0 and :1, and those that clients send to recognise QEMU, which takes
+// these queries with a capital Q, too.
 func (s *session) setQemu(ctx context.Context, args []byte) reply {
 	switcher := s.can.physical
 	mode := string(args)
-	if switcher == nil || mode != ".PhyMemMode:0" && mode != ".PhyMemMode:1" {
+	switch {
+	case mode == ".sstepbits" || mode == ".sstep":
+		return s.qemuQuery(ctx, args)
+	case switcher != nil && strings.HasPrefix(mode, ".sstep="):
+		return s.fail(codeRefused, s.can.whyHalted)
+	case switcher == nil || mode != ".PhyMemMode:0" && mode != ".PhyMemMode:1":
 		return unsupported()
 	}
 	_, err := ask(ctx, s.worker, func(context.Context, Target) (struct{}, error) {

@@ -2,6 +2,7 @@ package gdbstub_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"physgdb/gdbstub"
@@ -26,7 +27,7 @@ func (p *physical) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uin
 func TestPhysicalMode(t *testing.T) {
 	c := connect(t, &physical{able: newAble()})
 	for _, step := range []struct{ packet, want string }{
-		{"qqemu.Supported", "PhyMemMode"},
+		{"qqemu.Supported", "sstepbits;sstep;PhyMemMode"},
 		{"qqemu.PhyMemMode", "0"},
 		{"m10,2", "E14"},
 		{"Qqemu.PhyMemMode:1", "OK"},
@@ -38,17 +39,46 @@ func TestPhysicalMode(t *testing.T) {
 		{"qqemu.PhyMemMode", "1"},
 		{"Qqemu.PhyMemMode:0", "OK"},
 		{"m10,2", "E14"},
-		{"qqemu.sstepbits", ""}, // by its answer pwndbg takes a server for QEMU, with all that QEMU can do
-		{"Qqemu.sstep=1", ""},
+		{"qqemu.sstepbits", "ENABLE=1,NOIRQ=2,NOTIMER=4"}, // QEMU 7.2's answer
+		{"qqemu.sstep", "0x0"},
+		{"Qqemu.sstep=1", "E01"},
+		{"qqemu.sstep=1", ""},
 		{"qqemu", ""},
 	} {
 		c.expect(step.packet, step.want)
 	}
 }
 
+// TestRecognisedAsQEMU asks as gef does. gdb's own qOffsets, before the first g, must still move the kernel.
+func TestRecognisedAsQEMU(t *testing.T) {
+	c := connect(t, &physical{able: newAble()})
+	c.ask("qSupported:multiprocess+")
+	moved := c.ask("qOffsets")
+	if !strings.HasPrefix(moved, "TextSeg=") {
+		t.Fatalf("gdb is told %q", moved)
+	}
+	c.expect("Qqemu.sstepbits", "ENABLE=1,NOIRQ=2,NOTIMER=4") // as a script that runs while gdb connects
+	c.expect("qOffsets", moved)
+	c.ask("g")
+	c.expect("qOffsets", "")
+	c.expect("Qqemu.PhyMemMode:1", "OK")
+	c.expect("Qqemu.PhyMemMode:0", "OK")
+	c.expect("qOffsets", "")
+}
+
+// TestNotAskedAsQEMU has a client ask for offsets again that is no such script.
+func TestNotAskedAsQEMU(t *testing.T) {
+	c := connect(t, &physical{able: newAble()})
+	c.ask("qSupported:multiprocess+")
+	c.ask("g")
+	if moved := c.ask("qOffsets"); !strings.HasPrefix(moved, "TextSeg=") {
+		t.Errorf("gdb is told %q", moved)
+	}
+}
+
 func TestWithoutPhysicalModeQEMUsPacketsAreUnknown(t *testing.T) {
 	c := connect(t, newBare())
-	for _, packet := range []string{"qqemu.Supported", "qqemu.PhyMemMode", "Qqemu.PhyMemMode:1", "Qqemu.PhyMemMode:0"} {
+	for _, packet := range []string{"qqemu.Supported", "qqemu.PhyMemMode", "Qqemu.sstepbits", "Qqemu.sstep=1", "Qqemu.PhyMemMode:1", "Qqemu.PhyMemMode:0"} {
 		c.expect(packet, "")
 	}
 }

@@ -15,6 +15,7 @@ func (s *session) readRegisters(ctx context.Context, args []byte) reply {
 	if err != nil {
 		return s.refuse(err.Error())
 	}
+	s.client.readRegisters = true
 	known, err := s.askRegisters(ctx, id)
 	if err != nil {
 		return s.refuse(err.Error())

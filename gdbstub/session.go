@@ -46,6 +46,9 @@ type client struct {
 	lldb         bool // is lldb, else gdb
 	multiprocess bool // names threads as p<process>.<thread>
 	errorText    bool // understands E.text in reply to everything
+	qemu         bool // has asked what only QEMU answers
+
+	readRegisters bool // since it connected or attached
 
 	// What lldb has switched on.
 	threadSuffix  bool // names the thread in each register packet

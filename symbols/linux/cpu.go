@@ -211,6 +211,24 @@ func (k *Kernel) PerCPU(ctx context.Context, name string, cpu int) (uint64, erro
 	return 0, fmt.Errorf("there is no CPU %d: %d CPUs, the last is %d", cpu, len(cpus), cpus[len(cpus)-1].ID)
 }
 
+// CR4 returns what a CPU has in its CR4: the kernel keeps a copy (cpu_tlbstate.cr4, arch/x86/include/asm/tlbflush.h, 5.10 to
+// 6.12).
+func (k *Kernel) CR4(ctx context.Context, cpu int) (uint64, error) {
+	types, err := k.Types(ctx)
+	if err != nil {
+		return 0, err
+	}
+	field, err := types.Field("tlb_state", "cr4")
+	if err != nil {
+		return 0, err
+	}
+	state, err := k.PerCPU(ctx, "cpu_tlbstate", cpu)
+	if err != nil {
+		return 0, err
+	}
+	return k.readUint(ctx, state+field.Offset, 8)
+}
+
 // isPerCPU reports whether an address is that of a per-CPU symbol: a small number before Linux 6.15, an address of the
 // image between two marks from then on.
 func (k *Kernel) isPerCPU(addr uint64) bool {

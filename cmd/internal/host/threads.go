@@ -232,6 +232,11 @@ func (m *Machine) registers(ctx context.Context, t *thread) (gdbstub.Registers, 
 	if base, ok := m.cpuBase(ctx, t.task.CPU); ok {
 		regs["gs_base"] = base
 	}
+	if _, told := regs["cr4"]; !told {
+		if cr4, err := m.Kernel.CR4(ctx, t.task.CPU); err == nil {
+			regs["cr4"] = cr4
+		}
+	}
 	regs["fs_base"], regs["k_gs_base"] = t.task.FSBase, t.task.GSBase
 	found, err := m.Kernel.Registers(ctx, t.task)
 	if err != nil {
