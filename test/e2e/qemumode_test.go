@@ -1,0 +1,42 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"physgdb/test/session"
+)
+
+// TestRecognisedAsQEMU does in gdb what gef does in its mode for QEMU's whole machines: it asks whether this is one, and reads
+// page tables in physical memory. QEMU itself tells what they hold.
+func TestRecognisedAsQEMU(t *testing.T) {
+	onTwo(t, func(t *testing.T, h *host) {
+		qemu := h.registers(t, h.guest.Facts.PanicCPU)
+		entry := qemu["cr3"]&^0xfff + 511*8 // of the kernel's own addresses
+		const bits, offsets, cr4 = "maintenance packet Qqemu.sstepbits", "maintenance packet qOffsets", "p/x $cr4"
+		read := fmt.Sprintf("x/1gx %#x", entry)
+		steps := gdb(t, "", h.unaided(t), bits, offsets, cr4, "maintenance packet Qqemu.PhyMemMode:1", "maint flush dcache", read,
+			"maintenance packet Qqemu.PhyMemMode:0", "maint flush dcache", "x/s linux_banner")
+		if out := session.Find(steps, bits); !strings.Contains(out, `received: "ENABLE=`) {
+			t.Errorf("%s: %q", bits, out)
+		}
+		if out := session.Find(steps, offsets); !strings.Contains(out, `received: ""`) {
+			t.Errorf("%s: %q", offsets, out)
+		}
+		if got, want := session.Value(session.Find(steps, cr4)), fmt.Sprintf("%#x", qemu["cr4"]); got != want {
+			t.Errorf("$cr4 is %s, QEMU says %s", got, want)
+		}
+		out, err := h.guest.HMP(limited(t, time30s), fmt.Sprintf("xp /1gx %#x", entry))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, want, _ := strings.Cut(strings.TrimSpace(out), ": ")
+		if _, got, _ := strings.Cut(session.Find(steps, read), ":\t"); got != want || want == "" {
+			t.Errorf("%s: %q, QEMU says %q", read, got, want)
+		}
+		if out := session.Find(steps, "x/s linux_banner"); !strings.Contains(out, "Linux version "+h.guest.Facts.Release) {
+			t.Errorf("afterwards, the kernel's banner is %q", out)
+		}
+	})
+}
