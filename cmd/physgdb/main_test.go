@@ -174,7 +174,8 @@ func (closed) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 func TestNobodyReadsOn(t *testing.T) {
 	h := newHost(t)
 	var said session.Output
-	for _, line := range []string{"info RAM --cr3 CR3", "maps RAM --cr3 CR3", "read RAM --cr3 CR3 --vmlinux VMLINUX linux_banner 16"} {
+	for _, line := range []string{"info RAM --cr3 CR3", "maps RAM --cr3 CR3", "vtop RAM --cr3 CR3 0xffffffff9d000000 0x10",
+		"read RAM --cr3 CR3 --vmlinux VMLINUX linux_banner 16"} {
 		args := append([]string{"physgdb"}, h.words(line)...)
 		if status := run(t.Context(), args, closed{}, &said); status != 141 || strings.Contains(said.String(), "pipe") {
 			t.Errorf("%s: status %d, stderr %q", line, status, said.String())

@@ -36,7 +36,7 @@ died of    panicked: tests; task init, pid 1
 kernel     Linux version 6.1 (test)
 build-id   cafebabe
 symbols    12, from $DIR/vmlinux, whose build-id is that in memory
-found by   CR3, in 3 bridge reads (12 KiB)
+found by   CR3, in 3 bridge reads (12 KiB); what is read in place, in a mapped file, is not counted
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000
@@ -56,7 +56,7 @@ func TestInfoWithLittleKnown(t *testing.T) {
 source     file:$DIR/ram
 RAM map    0x0-0x17fffff (all of the source)
 symbols    none: kallsyms: no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged); give --vmlinux FILE
-found by   CR3, in 3 bridge reads (12 KiB)
+found by   CR3, in 3 bridge reads (12 KiB); what is read in place, in a mapped file, is not counted
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000, if the kernel was linked where most are
@@ -81,7 +81,7 @@ RAM map    0x1000-0x9fbff, 0x100000-0x17fffff (by the kernel's own list)
 kernel     Linux version 6.1 (test)
 build-id   cafebabe
 symbols    12, from $DIR/vmlinux, whose build-id is that in memory
-found by   real-mode trampoline, in 22 bridge reads (24.4 KiB)
+found by   real-mode trampoline, in 22 bridge reads (24.4 KiB); what is read in place, in a mapped file, is not counted
 CR3        0x1602000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -44,10 +45,14 @@ func vtop(c *cli.Context) error {
 		return err
 	}
 	failed := 0
+	out := bufio.NewWriter(c.App.Writer)
 	for _, va := range vas {
-		if err := m.WriteVtop(c.Context, c.App.Writer, m.Space, va); err != nil {
+		if err := m.WriteVtop(c.Context, out, m.Space, va); err != nil {
 			failed++
-			fmt.Fprintf(c.App.Writer, "  %v\n", err)
+			fmt.Fprintf(out, "  %v\n", err)
+		}
+		if err := out.Flush(); err != nil {
+			return err
 		}
 	}
 	if failed > 0 {

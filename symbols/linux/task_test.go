@@ -234,6 +234,27 @@ func TestPerCPUOfDamagedMemory(t *testing.T) {
 	}
 }
 
+func TestCR4(t *testing.T) {
+	const state = 0x2000 // per-CPU
+	w := newTaskWorld(t, nil)
+	w.types.define("tlb_state", "loaded_mm", "cr4")
+	w.Symbols = symbols.NewTable([]symbols.Symbol{
+		{Name: "__per_cpu_start"}, {Name: "__per_cpu_end", Addr: 0x30000}, {Name: "nr_cpu_ids", Addr: nrCPUs},
+		{Name: "__cpu_possible_mask", Addr: cpuMask}, {Name: "__per_cpu_offset", Addr: perCPUOffs},
+		{Name: "runqueues", Addr: runQueues}, {Name: "cpu_tlbstate", Addr: state},
+	}, nil)
+	for cpu, at := range []uint64{cpu0, cpu1} {
+		want := uint64(0x750ef0 + cpu)
+		w.set(at+state, "tlb_state", "cr4", want)
+		if got, err := w.CR4(ctx, cpu); got != want || err != nil {
+			t.Errorf("CR4 of CPU %d is %#x, %v; want %#x", cpu, got, err, want)
+		}
+	}
+	if got, err := w.CR4(ctx, 7); err == nil {
+		t.Errorf("CPU 7, which there is not, has %#x", got)
+	}
+}
+
 func TestCPUThatWasNotUpRanNothing(t *testing.T) {
 	const states = 0x2000 // per-CPU
 	for _, tc := range []struct {

@@ -66,6 +66,14 @@ const (
 // Counts returns what the memory cost so far.
 func (m *Memory) Counts() bridge.Counts { return m.meter.Counts() }
 
+// uncounted says which reads Counts leaves out, or nothing.
+func (m *Memory) uncounted() string {
+	if m.cached {
+		return ""
+	}
+	return "; what is read in place, in a mapped file, is not counted"
+}
+
 // View shows memory in place where the bridge can.
 func (m *Memory) View(addr bridge.PhysAddr, n int) ([]byte, bool) {
 	if v, ok := m.Memory.(bridge.Viewer); ok {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"physgdb/bridge"
 	"physgdb/mmu"
 )
 
@@ -45,7 +44,7 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 		row("build-id", "%x", k.Symbols.BuildID)
 		m.writeVmlinux(row)
 	}
-	row("found by", "%s, in %d bridge reads (%s)", k.FoundBy, m.foundIn.Reads, sizeText(m.foundIn.Bytes))
+	row("found by", "%s, in %d bridge reads (%s)%s", k.FoundBy, m.foundIn.Reads, sizeText(m.foundIn.Bytes), m.Memory.uncounted())
 	row("CR3", "%#x, %d-level paging", space.Root().CR3, k.Root.Levels)
 	if m.Process != "" {
 		row("process", "%s", m.Process)
@@ -121,15 +120,16 @@ func (m *Machine) offline(ctx context.Context) map[int]bool {
 }
 
 // WriteStats says what the session cost the bridge.
-func (m *Machine) WriteStats(w io.Writer) error { return writeCounts(w, m.Memory.Counts()) }
+func (m *Machine) WriteStats(w io.Writer) error { return m.Memory.writeCounts(w) }
 
-func writeCounts(w io.Writer, c bridge.Counts) error {
+func (m *Memory) writeCounts(w io.Writer) error {
+	c := m.Counts()
 	_, err := fmt.Fprintf(w, "bridge: %d reads in %d batches, %s", c.Reads, c.Batches, sizeText(c.Bytes))
 	if err == nil && c.Packets > 0 {
 		_, err = fmt.Fprintf(w, "; %d TLPs sent, %d of them again", c.Packets, c.Retries)
 	}
 	if err == nil {
-		_, err = fmt.Fprintln(w)
+		_, err = fmt.Fprintln(w, m.uncounted())
 	}
 	return err
 }
@@ -283,7 +283,7 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 		}
 	}
 	fmt.Fprintf(notes, "physgdb: maps: %d pages in %d lines; ", pages, lines)
-	writeCounts(notes, m.Memory.Counts())
+	m.Memory.writeCounts(notes)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
