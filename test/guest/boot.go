@@ -54,6 +54,8 @@ type Config struct {
 	Threads int
 	// Modules is how many modules dummy_000, dummy_001 and so on the guest loads, beside the others.
 	Modules int
+	// Full makes the guest tell all that it knows of itself: see [Guest.AllKallsyms] and [Guest.Stacks].
+	Full bool
 	// Cmdline is added to the kernel command line.
 	Cmdline string
 	// Dir is an existing directory for the guest's files, RAM among them; "" for a temporary one.

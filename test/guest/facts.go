@@ -71,6 +71,43 @@ func firstBoot(log []LogLine) []LogLine {
 	return log
 }
 
+// AllKallsyms returns the guest's /proc/kallsyms; see [Config.Full].
+func (g *Guest) AllKallsyms() (string, error) { return g.piece(g.Facts.AllKallsyms) }
+
+// Stacks returns the kernel stacks of all threads that slept when the guest was about to panic; see [Config.Full].
+func (g *Guest) Stacks() ([]witness.Stack, error) {
+	said, err := readWitness(g.path(witnessFile))
+	if err != nil {
+		return nil, err
+	}
+	text, err := g.piece(said.stacks)
+	if err != nil {
+		return nil, err
+	}
+	var all []witness.Stack
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		return nil, fmt.Errorf("read the guest's stacks: %w", err)
+	}
+	return all, nil
+}
+
+// piece reads a text from the memory that the guest shares with us.
+func (g *Guest) piece(p *witness.Piece) (string, error) {
+	if p == nil {
+		return "", errors.New("the guest shares no memory with the host")
+	}
+	f, err := os.Open(g.path(shelfFile))
+	if err != nil {
+		return "", fmt.Errorf("read what the guest says: %w", err)
+	}
+	defer f.Close()
+	text := make([]byte, p.Size)
+	if _, err := f.ReadAt(text, int64(p.Offset)); err != nil {
+		return "", fmt.Errorf("read what the guest says: %w", err)
+	}
+	return string(text), nil
+}
+
 // helloCR3 takes the page table out of a line of /proc/physgdb; 0 if there is none.
 func helloCR3(line string) (uint64, error) {
 	if line == "" {
@@ -97,6 +134,7 @@ type testimony struct {
 	lastClock int64
 	still     *witness.Still
 	threads   []witness.Thread
+	stacks    *witness.Piece
 	panic     string
 	failure   string
 }
@@ -133,6 +171,8 @@ func (t *testimony) add(r *witness.Record) {
 		t.still = r.Still
 	case r.Threads != nil:
 		t.threads = r.Threads
+	case r.Stacks != nil:
+		t.stacks = r.Stacks
 	case r.Panic != "":
 		t.panic = r.Panic
 	case r.Error != "":

@@ -16,6 +16,7 @@ const (
 	ramFile     = "ram"
 	serialFile  = "serial.log"
 	witnessFile = "witness.jsonl"
+	shelfFile   = "shelf" // memory that the guest shares with us
 	qemuLog     = "qemu.log"
 	qmpSocket   = "qmp" // for whoever wants it: a socket takes one client at a time
 	rigSocket   = "rig" // ours
@@ -61,7 +62,7 @@ func (g *Guest) qemuArgs(port int) []string {
 	if !c.LA57 {
 		cpu += ",la57=off"
 	}
-	return []string{
+	args := []string{
 		"-machine", "q35,accel=tcg,memory-backend=m",
 		"-object", "memory-backend-file,id=m,share=on,size=" + size + ",mem-path=" + ramFile,
 		"-m", size, "-cpu", cpu, "-smp", strconv.Itoa(c.CPUs),
@@ -71,6 +72,11 @@ func (g *Guest) qemuArgs(port int) []string {
 		"-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile=",
 		"-kernel", g.Kernel.Vmlinuz, "-initrd", "initramfs", "-append", g.cmdline(port),
 	}
+	if c.Full {
+		args = append(args, "-object", "memory-backend-file,id=s,share=on,size=32M,mem-path="+shelfFile,
+			"-device", "ivshmem-plain,memdev=s")
+	}
+	return args
 }
 
 func (g *Guest) cmdline(port int) string {

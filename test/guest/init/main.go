@@ -65,8 +65,15 @@ func live(w *reporter) error {
 	if err != nil {
 		return err
 	}
+	shelf, err := openShelf()
+	if err != nil {
+		return fmt.Errorf("memory shared with the host: %w", err)
+	}
 	facts, err := collect(c)
 	if err != nil {
+		return err
+	}
+	if facts.AllKallsyms, err = shelf.put(allKallsyms); err != nil {
 		return err
 	}
 	if err := w.facts(facts); err != nil {
@@ -78,7 +85,7 @@ func live(w *reporter) error {
 	if o.panic == "none" {
 		return remain(c, w)
 	}
-	return untilPanic(c, w, o.panic)
+	return untilPanic(c, w, shelf, o.panic)
 }
 
 // bringUp makes a machine with a network, whose death will be known.
@@ -116,7 +123,7 @@ func remain(c *clock, w *reporter) error {
 }
 
 // untilPanic passes the clock's ticks on and dies shortly after one. It does not return when all goes well.
-func untilPanic(c *clock, w *reporter, how string) error {
+func untilPanic(c *clock, w *reporter, s *shelf, how string) error {
 	c.forget() // it may be a second old
 	for {
 		if err := passTick(c, w); err != nil {
@@ -136,12 +143,27 @@ func untilPanic(c *clock, w *reporter, how string) error {
 		if err := tellThreads(w); err != nil {
 			return err
 		}
+		if err := tellStacks(w, s); err != nil {
+			return err
+		}
 		if err := w.panic(how); err != nil {
 			return err
 		}
 		rest()
 		return die(how)
 	}
+}
+
+// tellStacks tells the stacks of all threads, if the host has shared memory for them.
+func tellStacks(w *reporter, s *shelf) error {
+	piece, err := s.put(sleepStacks)
+	if err != nil || piece == nil {
+		return err
+	}
+	if err := w.stacks(piece); err != nil {
+		return err
+	}
+	return s.close()
 }
 
 // rest leaves this program's own background work with nothing to do: it would give memory back to the kernel whenever it

@@ -27,8 +27,9 @@ func (w *reporter) still(s *witness.Still) error { return w.send(&witness.Record
 func (w *reporter) threads(t []witness.Thread) error {
 	return w.send(&witness.Record{Threads: t})
 }
-func (w *reporter) panic(how string) error { return w.send(&witness.Record{Panic: how}) }
-func (w *reporter) failed(err error)       { _ = w.send(&witness.Record{Error: err.Error()}) }
+func (w *reporter) stacks(s *witness.Piece) error { return w.send(&witness.Record{Stacks: s}) }
+func (w *reporter) panic(how string) error        { return w.send(&witness.Record{Panic: how}) }
+func (w *reporter) failed(err error)              { _ = w.send(&witness.Record{Error: err.Error()}) }
 
 // capture sends what the kernel that captures a dump says of itself. Nothing follows.
 func (w *reporter) capture() error {

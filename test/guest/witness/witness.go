@@ -13,6 +13,8 @@ type Record struct {
 	// Threads come when the guest is about to panic, or when it has been set up if it is to live. When they have changed
 	// while they were told they are told again.
 	Threads []Thread `json:"threads,omitempty"`
+	// Stacks come before the panic if the guest shares memory with the host: a list of [Stack] in JSON.
+	Stacks *Piece `json:"stacks,omitempty"`
 	// Panic announces that the guest is about to panic, and in which way.
 	Panic string `json:"panic,omitempty"`
 	// Capture comes once from the kernel that a kdump has started: the facts of that kernel itself.
@@ -42,6 +44,8 @@ type Facts struct {
 	// Kallsyms is a sample of /proc/kallsyms: well-known symbols, and every few hundredth of the others. Names that
 	// occur twice are left out.
 	Kallsyms map[string]uint64 `json:"kallsyms"`
+	// AllKallsyms is /proc/kallsyms, if the guest shares memory with the host.
+	AllKallsyms *Piece `json:"all_kallsyms,omitempty"`
 	// ClockPID is the process id of the clock.
 	ClockPID int `json:"clock_pid"`
 	// ClockHello is the line that the clock read from /proc/physgdb and sent as a datagram; "" without physgdb.ko.
@@ -74,4 +78,18 @@ type Thread struct {
 	State string `json:"state"`
 	// Kernel says that it is a thread of the kernel, without any user memory.
 	Kernel bool `json:"kernel,omitempty"`
+}
+
+// Piece is a text in the memory that a guest shares with the host.
+type Piece struct {
+	Offset int `json:"offset"`
+	Size   int `json:"size"`
+}
+
+// Stack is the kernel stack of a sleeping thread.
+type Stack struct {
+	TID  int    `json:"tid"`
+	Comm string `json:"comm"`
+	// Stack is /proc/PID/task/TID/stack.
+	Stack string `json:"stack"`
 }
