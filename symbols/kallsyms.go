@@ -21,6 +21,9 @@ type Kallsyms struct {
 	Lost int
 }
 
+// ErrKallsymsFormat is returned for a table whose layout is none of those that are known.
+var ErrKallsymsFormat = errors.New("unknown kallsyms format")
+
 // FindKallsyms looks for the table in a stretch of memory that begins at the virtual address base, and which must hold
 // all of it. Bytes that are missing must be zero. text is the address of the kernel's _text, by which the form of the table
 // is told: it changed several times.
@@ -29,19 +32,20 @@ func FindKallsyms(base uint64, image []byte, text uint64) (*Kallsyms, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kallsyms: %w", err)
 	}
-	t, err := findNames(image, tokens)
-	if err != nil {
-		return nil, fmt.Errorf("kallsyms: %w", err)
+	t := findNames(image, tokens)
+	if t == nil {
+		return nil, fmt.Errorf("%w: a token table at %#x, but no names before it", ErrKallsymsFormat, base+uint64(tokens.start))
 	}
 	k := t.decode()
-	addrs, table, err := t.findAddresses(base, k, text)
-	if err != nil {
-		return nil, fmt.Errorf("kallsyms: %w", err)
+	table, addrs := t.findAddresses(base, k, text)
+	if addrs == nil {
+		return nil, fmt.Errorf("%w: %d names at %#x, but no table of their addresses", ErrKallsymsFormat, t.count,
+			base+uint64(t.start))
 	}
 	k.place(addrs)
-	k.Own = []Symbol{table}
+	k.Own = []Symbol{{Name: table.name, Addr: base + uint64(table.at)}}
 	for name, at := range map[string]int{
-		"kallsyms_num_syms": t.start - labelAlign, "kallsyms_names": t.start, "kallsyms_markers": t.markers,
+		"kallsyms_num_syms": t.countAt, "kallsyms_names": t.start, "kallsyms_markers": t.markers,
 		"kallsyms_token_table": tokens.start, "kallsyms_token_index": tokens.end - indexSize,
 	} {
 		k.Own = append(k.Own, Symbol{Name: name, Addr: base + uint64(at)})
@@ -59,8 +63,11 @@ type tokenTable struct {
 const (
 	tokenCount = 256
 	indexSize  = 2 * tokenCount // bytes
-	labelAlign = 8              // of each part of kallsyms (ALGN in scripts/kallsyms.c)
 )
+
+// labelAligns are the alignments of the parts of the table (output_label() in scripts/kallsyms.c): 8 up to 6.19, and 4 since
+// 7.0, where each part begins at a multiple of 8 or not as the sizes of those before it have it.
+var labelAligns = [...]int{4, 8}
 
 // findTokens finds the tokens by those of the digits, which stand for themselves: every kernel has names with digits. The
 // index behind the table proves it.
@@ -89,11 +96,22 @@ func tokensAround(image []byte, zero int) *tokenTable {
 		}
 		at[i+1] = at[i] + n + 1
 	}
-	index := alignUp(at[tokenCount], labelAlign)
+	for _, align := range labelAligns {
+		if t := tokensIndexed(image, &at, alignUp(at[tokenCount], align)); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// tokensIndexed returns the table whose index is at an offset, or nil if what is there is not its index. at are the tokens
+// from '0' on.
+func tokensIndexed(image []byte, at *[tokenCount + 1]int, index int) *tokenTable {
 	if index+indexSize > len(image) {
 		return nil
 	}
 	offset := func(i int) int { return int(binary.LittleEndian.Uint16(image[index+2*i:])) }
+	zero := at['0']
 	t := &tokenTable{start: zero - offset('0'), end: index + indexSize}
 	if t.start < 0 || offset(0) != 0 {
 		return nil
@@ -122,48 +140,92 @@ type nameTable struct {
 	image   []byte
 	tokens  *tokenTable
 	count   int
+	countAt int // of the number of names, in the image
 	start   int // of the first name
 	markers int // of the offsets of every 256th name from start: 32 bits each
 }
 
 const (
 	namesPerMarker = 256
+	minBlock       = 2 * namesPerMarker // bytes: a length and a token for each name
 	leastSymbols   = 1024
 	mostSymbols    = 1 << 22
 	checkedMarkers = 3
+	// maxNameTries bounds how many places are decoded to see whether names begin there. Few are, unless on purpose.
+	maxNameTries = 4096
 )
 
-// findNames finds the names before the tokens. They begin behind their number, and every 256th of them is marked: that the
-// first few marks are where they must be proves it.
-func findNames(image []byte, tokens *tokenTable) (*nameTable, error) {
-	for at := tokens.start / labelAlign * labelAlign; at >= labelAlign; at -= labelAlign {
-		count := binary.LittleEndian.Uint64(image[at-labelAlign:])
-		if count < leastSymbols || count > mostSymbols {
+// findNames returns the names before the tokens, or nil if there are none. They follow their number, which is a u32, and every
+// 256th of them is marked: that the first few marks are where they must be proves it.
+func findNames(image []byte, tokens *tokenTable) *nameTable {
+	const step = 4 // the smallest alignment of names
+	tries := 0
+	for at := tokens.start / step * step; at >= step && tries < maxNameTries; at -= step {
+		t := &nameTable{image: image, tokens: tokens, start: at}
+		if !t.findCount() {
 			continue
 		}
-		t := &nameTable{image: image, tokens: tokens, count: int(count), start: at}
-		if t.findMarkers() {
-			return t, nil
+		for _, t.markers = range t.markerPlaces() {
+			if t.marker(0) != 0 || t.marker(1) < minBlock {
+				continue
+			}
+			if tries++; t.marked() {
+				return t
+			}
 		}
 	}
-	return nil, errors.New("tokens, but no names of symbols were found: memory is damaged")
+	return nil
 }
 
-func (t *nameTable) findMarkers() bool {
-	marks := make([]byte, 4, 4*(checkedMarkers+1))
-	at := t.start
-	for i := range checkedMarkers * namesPerMarker {
-		_, next, ok := t.nameAt(at)
-		if !ok {
+// findCount reads the number of names from before the first of them, and reports whether it is a likely one. Where names are
+// 8-aligned four bytes of padding may lie between.
+func (t *nameTable) findCount() bool {
+	for _, size := range labelAligns {
+		if t.countAt = t.start - size; t.countAt < 0 {
 			return false
 		}
-		if at = next; (i+1)%namesPerMarker == 0 {
-			marks = binary.LittleEndian.AppendUint32(marks, uint32(at-t.start))
+		before := t.image[t.countAt:t.start]
+		t.count = int(binary.LittleEndian.Uint32(before))
+		if t.count >= leastSymbols && t.count <= mostSymbols && isZero(before[4:]) {
+			return true
 		}
 	}
-	i := bytes.Index(t.image[at:t.tokens.start], marks)
-	t.markers = at + i
-	return i >= 0 && t.markers+4*t.blocks() <= t.tokens.start
+	return false
+}
+
+func isZero(p []byte) bool { return len(bytes.Trim(p, "\x00")) == 0 }
+
+// markerPlaces returns where the markers can be: right before the tokens, or before kallsyms_seqs_of_names, which has three
+// bytes for each name and came before the tokens in 6.2 and 6.3. Up to two paddings lie between.
+func (t *nameTable) markerPlaces() (places []int) {
+	for _, end := range []int{t.tokens.start, (t.tokens.start - 3*t.count) &^ 3} {
+		for padding := 0; padding <= 8; padding += 4 {
+			if at := end - padding - 4*t.blocks(); at > t.start {
+				places = append(places, at)
+			}
+		}
+	}
+	return places
+}
+
+// marker returns the offset of a block of names from the first name.
+func (t *nameTable) marker(block int) int {
+	return int(binary.LittleEndian.Uint32(t.image[t.markers+4*block:]))
+}
+
+// marked decodes the first blocks of names, and reports whether the markers are where each begins.
+func (t *nameTable) marked() bool {
+	at := t.start
+	for i := range checkedMarkers * namesPerMarker {
+		if i%namesPerMarker == 0 && t.marker(i/namesPerMarker) != at-t.start {
+			return false
+		}
+		var ok bool
+		if _, at, ok = t.nameAt(at); !ok || at > t.markers {
+			return false
+		}
+	}
+	return t.marker(checkedMarkers) == at-t.start
 }
 
 // blocks is how many markers there are.
@@ -197,7 +259,7 @@ func (t *nameTable) decode() *Kallsyms {
 	ends := make([]int, 0, t.count) // of the names in text
 	var text []byte
 	for block := range t.blocks() {
-		at := t.start + int(binary.LittleEndian.Uint32(t.image[t.markers+4*block:]))
+		at := t.start + t.marker(block)
 		for i := block * namesPerMarker; i < min(t.count, (block+1)*namesPerMarker); i++ {
 			from := len(text)
 			name, next, ok := t.nameAt(at)

@@ -24,6 +24,9 @@ type kallsymsForm struct {
 	seqs      bool // kallsyms_seqs_of_names, between markers and tokens or at the end
 	relative  bool // to the place of each number, as since 7.0
 	addresses bool // whole ones
+	align4    bool // labels are 4-aligned, as since 7.0
+	align8    uint // of 4-aligned labels, those that are 8-aligned all the same: a bit for each, in the order of the table
+	before    int  // bytes before the table
 }
 
 var kallsymsForms = []kallsymsForm{
@@ -32,7 +35,8 @@ var kallsymsForms = []kallsymsForm{
 	{name: "6.4", behind: true, perCPU: true, seqs: true},
 	{name: "6.15", behind: true, seqs: true},
 	{name: "one CPU", perCPU: false},
-	{name: "7.0", behind: true, relative: true, seqs: true},
+	{name: "7.0", behind: true, relative: true, seqs: true, align4: true},
+	{name: "7.0, shifted", behind: true, relative: true, seqs: true, align4: true, before: 4},
 	{name: "without relative addresses", addresses: true},
 }
 
@@ -56,9 +60,15 @@ func manySymbols(n int, perCPU bool) (names []string, addrs []uint64) {
 
 // writeKallsyms lays a table out behind some bytes that are none.
 func writeKallsyms(f kallsymsForm, names []string, addrs []uint64) []byte {
-	out := bytes.Repeat([]byte("no table\x00"), 1000)
+	out := bytes.Repeat([]byte("no table"), 1000+f.before)[4*f.before:]
+	labels := 0
 	label := func() {
-		for len(out)%8 != 0 {
+		align := 8
+		if f.align4 && f.align8&(1<<labels) == 0 {
+			align = 4
+		}
+		labels++
+		for len(out)%align != 0 {
 			out = append(out, 0)
 		}
 	}
@@ -167,6 +177,31 @@ func TestFindKallsyms(t *testing.T) {
 	}
 }
 
+// TestKallsymsAlignments: every part of the table can be 4- or 8-aligned, whatever the others are.
+func TestKallsymsAlignments(t *testing.T) {
+	const labels = 7
+	names, addrs := manySymbols(1101, false)
+	for _, f := range kallsymsForms {
+		if f.perCPU || f.addresses {
+			continue
+		}
+		f.align4 = true
+		for f.align8 = range uint(1 << labels) {
+			for f.before = range 2 {
+				k, err := symbols.FindKallsyms(kallsymsBase, writeKallsyms(f, names, addrs), kallsymsText)
+				if err != nil {
+					t.Fatalf("%s, %07b 8-aligned: %v", f.name, f.align8, err)
+				}
+				for i, s := range k.Symbols {
+					if s.Name != names[i][1:] || s.Addr != addrs[i] {
+						t.Fatalf("%s, %07b 8-aligned: symbol %d is %+v, want %s at %#x", f.name, f.align8, i, s, names[i], addrs[i])
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestDamagedKallsyms: what is lost costs the names around it, and no more.
 func TestDamagedKallsyms(t *testing.T) {
 	f := kallsymsForms[2]
@@ -222,9 +257,9 @@ func TestNoKallsyms(t *testing.T) {
 		"nothing":           {nil, kallsymsText, "no token table"},
 		"no tokens":         {whole[:tokens], kallsymsText, "no token table"},
 		"no index":          {whole[:tokens+300], kallsymsText, "no token table"},
-		"no names":          {whole[(tokens-96)&^7:], kallsymsText, "no names"},
-		"no addresses":      {whole[:tokens+1200], kallsymsText, "no addresses"},
-		"of another kernel": {whole, kallsymsText + 0x200000, "no addresses"},
+		"no names":          {whole[(tokens-96)&^7:], kallsymsText, "unknown kallsyms format"},
+		"no addresses":      {whole[:tokens+1200], kallsymsText, "unknown kallsyms format"},
+		"of another kernel": {whole, kallsymsText + 0x200000, "unknown kallsyms format"},
 	} {
 		if _, err := symbols.FindKallsyms(kallsymsBase, tc.image, tc.text); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)

@@ -1,119 +1,113 @@
 package symbols
 
-import (
-	"encoding/binary"
-	"errors"
-)
+import "encoding/binary"
 
-// addressForm is a way in which kernels keep the addresses of their symbols.
-type addressForm struct {
-	name string // of the table
-	read addressReader
+// addressTable is a table of the symbols' addresses in one of the forms that kernels have, at a place where it may be.
+type addressTable struct {
+	name string
+	at   int // in the image
+	size int // of an entry, in bytes
+	// addr returns the address that an entry stands for. slot is the entry's own address.
+	addr func(entry, slot uint64) uint64
 }
 
-// addressReader returns the addresses, and where their table is in the image; nil where it would not lie in the image.
-type addressReader func(t *nameTable, base uint64) (addrs []uint64, at int)
-
-// addressForms are all of them, the usual first.
-var addressForms = []addressForm{
-	// Up to 6.14 per-CPU symbols are small numbers and told as they are; all others, as negative numbers, from the base.
-	{"kallsyms_offsets", offsetsBehind(perCPUAbsolute)}, {"kallsyms_offsets", offsetsBefore(perCPUAbsolute)},
-	// From 6.15 on, and on machines with one CPU, every symbol is told from the base.
-	{"kallsyms_offsets", offsetsBehind(fromBase)}, {"kallsyms_offsets", offsetsBefore(fromBase)},
-	{"kallsyms_offsets", placeRelative},
-	{"kallsyms_addresses", absolute},
-}
-
-// perCPUAbsolute is CONFIG_KALLSYMS_ABSOLUTE_PERCPU (kallsyms_sym_address(), kernel/kallsyms.c).
-func perCPUAbsolute(base uint64, offset int32) uint64 {
-	if offset >= 0 {
-		return uint64(offset)
+// addressTables returns all places and forms that are possible behind and before the names, those of the oldest kernels first.
+//
+// Up to 6.3 the order is offsets, base, number of symbols, names; since 6.4 it is tokens, their index, offsets, base. Since
+// 7.0 there is no base. Kernels without CONFIG_KALLSYMS_BASE_RELATIVE, up to 6.10, have whole addresses before the number
+// of symbols (scripts/kallsyms.c).
+func (t *nameTable) addressTables() []addressTable {
+	const baseSize, size = 8, 4
+	var tables []addressTable
+	for _, align := range labelAligns {
+		behind := alignUp(t.tokens.end, align)
+		for _, baseAlign := range labelAligns {
+			tables = append(tables, t.fromBase(behind, alignUp(behind+size*t.count, baseAlign))...)
+		}
+		tables = append(tables, addressTable{"kallsyms_offsets", behind, size, func(entry, slot uint64) uint64 {
+			return slot + uint64(int64(int32(entry)))
+		}})
 	}
-	return base - 1 - uint64(int64(offset))
+	for padding := 0; padding <= 4; padding += 4 {
+		base := t.countAt - padding - baseSize
+		tables = append(tables, t.fromBase(base-size*t.count, base)...)
+		tables = append(tables, t.fromBase(base-size*t.count-4, base)...)
+	}
+	return append(tables, addressTable{"kallsyms_addresses", t.countAt - 8*t.count, 8, func(entry, _ uint64) uint64 {
+		return entry
+	}})
 }
 
-func fromBase(base uint64, offset int32) uint64 { return base + uint64(uint32(offset)) }
-
-// offsetsBehind is the order since 6.4: tokens, their index, offsets, base.
-func offsetsBehind(addr func(base uint64, offset int32) uint64) addressReader {
-	return func(t *nameTable, _ uint64) ([]uint64, int) {
-		offsets := alignUp(t.tokens.end, labelAlign)
-		return t.offsets(offsets, offsets+alignUp(4*t.count, labelAlign), addr)
+// fromBase returns the two forms of offsets from a base (kallsyms_sym_address(), kernel/kallsyms.c): with
+// CONFIG_KALLSYMS_ABSOLUTE_PERCPU, as up to 6.14 on machines with several CPUs, per-CPU symbols are small numbers and kept as
+// they are, and all others are negative; else every offset is unsigned. What lies between offsets and base is padding: it is
+// zero, which tells padding from the last offset.
+func (t *nameTable) fromBase(at, baseAt int) []addressTable {
+	end := at + 4*t.count
+	if at < 0 || baseAt+8 > len(t.image) || !isZero(t.image[end:baseAt]) {
+		return nil
+	}
+	base := binary.LittleEndian.Uint64(t.image[baseAt:])
+	return []addressTable{
+		{"kallsyms_offsets", at, 4, func(entry, _ uint64) uint64 {
+			if offset := int32(entry); offset < 0 {
+				return base - 1 - uint64(int64(offset))
+			}
+			return entry
+		}},
+		{"kallsyms_offsets", at, 4, func(entry, _ uint64) uint64 { return base + entry }},
 	}
 }
 
-// offsetsBefore is the order up to 6.3: offsets, base, number of symbols, names.
-func offsetsBefore(addr func(base uint64, offset int32) uint64) addressReader {
-	return func(t *nameTable, _ uint64) ([]uint64, int) {
-		relativeBase := t.start - 2*labelAlign
-		return t.offsets(relativeBase-alignUp(4*t.count, labelAlign), relativeBase, addr)
-	}
-}
-
-func (t *nameTable) offsets(at, relativeBase int, addr func(base uint64, offset int32) uint64) ([]uint64, int) {
-	if !t.holds(at, 4*t.count) || !t.holds(relativeBase, 8) {
-		return nil, 0
-	}
-	base := binary.LittleEndian.Uint64(t.image[relativeBase:])
-	addrs := make([]uint64, t.count)
-	for i := range addrs {
-		addrs[i] = addr(base, int32(binary.LittleEndian.Uint32(t.image[at+4*i:])))
-	}
-	return addrs, at
-}
-
-// placeRelative is the form since 7.0: each symbol is told from where its number stands.
-func placeRelative(t *nameTable, base uint64) ([]uint64, int) {
-	at := alignUp(t.tokens.end, labelAlign)
-	if !t.holds(at, 4*t.count) {
-		return nil, 0
+// read returns the addresses by a table, or nil if the table does not fit in the image, which is at the address base.
+func (a *addressTable) read(t *nameTable, base uint64) []uint64 {
+	if a.at < 0 || a.at+a.size*t.count > len(t.image) {
+		return nil
 	}
 	addrs := make([]uint64, t.count)
 	for i := range addrs {
-		slot := at + 4*i
-		addrs[i] = base + uint64(slot) + uint64(int64(int32(binary.LittleEndian.Uint32(t.image[slot:]))))
+		at := a.at + a.size*i
+		entry := uint64(binary.LittleEndian.Uint32(t.image[at:]))
+		if a.size == 8 {
+			entry = binary.LittleEndian.Uint64(t.image[at:])
+		}
+		addrs[i] = a.addr(entry, base+uint64(at))
 	}
-	return addrs, at
+	return addrs
 }
 
-// absolute is the form without CONFIG_KALLSYMS_BASE_RELATIVE, up to 6.10: whole addresses, before the number of symbols.
-func absolute(t *nameTable, _ uint64) ([]uint64, int) {
-	at := t.start - labelAlign - 8*t.count
-	if !t.holds(at, 8*t.count) {
-		return nil, 0
-	}
-	addrs := make([]uint64, t.count)
-	for i := range addrs {
-		addrs[i] = binary.LittleEndian.Uint64(t.image[at+8*i:])
-	}
-	return addrs, at
-}
-
-func (t *nameTable) holds(at, size int) bool { return at >= 0 && at+size <= len(t.image) }
-
-// findAddresses finds the form by which _text is where it must be, and nearly all addresses rise, as they do unless they are
-// damaged.
-func (t *nameTable) findAddresses(base uint64, k *Kallsyms, text uint64) (addrs []uint64, table Symbol, err error) {
-	for _, form := range addressForms {
-		addrs, at := form.read(t, base)
-		if addrs == nil || !mostlyRising(addrs) {
+// findAddresses returns the table by which _text has its address, and the fewest addresses fall, as only damaged ones do;
+// nil if there is none.
+func (t *nameTable) findAddresses(base uint64, k *Kallsyms, text uint64) (table addressTable, addrs []uint64) {
+	fewest := t.count/16 + 1
+	for _, a := range t.addressTables() {
+		got := a.read(t, base)
+		if got == nil || !k.hasText(got, text) {
 			continue
 		}
-		for i, s := range k.Symbols {
-			if addrs[i] == text && (s.Name == "_text" || s.Name == "_stext") {
-				return addrs, Symbol{Name: form.name, Addr: base + uint64(at)}, nil
-			}
+		if n := falls(got); n < fewest {
+			table, addrs, fewest = a, got, n
 		}
 	}
-	return nil, Symbol{}, errors.New("names, but no addresses of symbols were found: memory is damaged, or their form is a new one")
+	return table, addrs
 }
 
-func mostlyRising(addrs []uint64) bool {
-	falls := 0
-	for i := range addrs[1:] {
-		if addrs[i+1] < addrs[i] {
-			falls++
+// hasText reports whether the symbol _text, or _stext, has an address.
+func (k *Kallsyms) hasText(addrs []uint64, text uint64) bool {
+	for i, s := range k.Symbols {
+		if addrs[i] == text && (s.Name == "_text" || s.Name == "_stext") {
+			return true
 		}
 	}
-	return falls <= len(addrs)/16
+	return false
+}
+
+// falls returns how many addresses are lower than the one before.
+func falls(addrs []uint64) (n int) {
+	for i := range addrs[1:] {
+		if addrs[i+1] < addrs[i] {
+			n++
+		}
+	}
+	return n
 }
