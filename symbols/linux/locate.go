@@ -16,9 +16,9 @@ const (
 	imageAlign = 2 << 20               // CONFIG_PHYSICAL_ALIGN: _text is a multiple of this
 	// defaultText is the link address of _text where no vmlinux says otherwise: imageBase + CONFIG_PHYSICAL_START.
 	defaultText = 0xffff_ffff_8100_0000
-	// leastText is how much text every kernel has, in bytes. The user half of a KPTI pair of tables maps only one page
-	// of the image.
-	leastText = 8 * imageAlign
+	// maxBeforeData bounds how far behind _text the kernel's data begins, in bytes; text and read-only data of the largest
+	// kernels have some 50 MB.
+	maxBeforeData = 256 << 20
 )
 
 // Location is where a kernel was found.
@@ -136,29 +136,37 @@ func encryptionBit(v uint64) uint64 {
 	return v & either
 }
 
-// mostMissing is how much of the least text may have its tables in memory that is not there, in units of imageAlign: dumps
-// are cut short at times, and what is left of them should still be seen.
-const mostMissing = 4
+// maxMissing bounds how many tables before the kernel's data may lie in memory that is not there: dumps are cut short at
+// times, and what is left of them should still be seen.
+const maxMissing = 4
 
-// checkText makes sure that what was found looks like kernel text: executable, for the kernel alone, and all of it in
-// one piece.
+// checkText makes sure that what was found is a kernel's image: executable text first, and data that can be written behind it,
+// all of it for the kernel alone and in one piece of physical memory. How much text there is says nothing: small kernels have a
+// few MiB. The user half of a KPTI pair maps some of the text, and on CPUs without PCID all of it with the read-only data
+// (pti_clone_kernel_text(), arch/x86/mm/pti.c), but never the data.
 func (l *Location) checkText(ctx context.Context, space *mmu.Space) error {
 	missing := 0
-	for off := uint64(0); off < leastText; off += imageAlign {
+	for off := uint64(0); off < maxBeforeData && l.Text+off < imageBase+imageSpan; off += imageAlign {
 		mp, err := space.Translate(ctx, l.Text+off)
 		var hole *bridge.AccessError
-		if errors.As(err, &hole) && errors.Is(err, bridge.ErrNotRAM) && off > 0 && missing < mostMissing {
+		switch {
+		case off > 0 && errors.Is(err, mmu.ErrNotPresent):
+			continue
+		case off > 0 && missing < maxMissing && errors.As(err, &hole) && errors.Is(err, bridge.ErrNotRAM):
 			missing++ // the table is in a part of memory that was not kept
 			continue
+		case err != nil:
+			return fmt.Errorf("no kernel text at %#x: %w", l.Text+off, err)
 		}
-		if err != nil {
-			return fmt.Errorf("no kernel text at %#x (the user half of a KPTI pair?): %w", l.Text+off, err)
+		inPlace := mp.Flags&mmu.User == 0 && mp.Phys(l.Text+off) == l.TextPhys+bridge.PhysAddr(off)
+		if !inPlace || off == 0 && mp.Flags&mmu.Executable == 0 {
+			return fmt.Errorf("what is mapped at %#x is not part of a kernel (%v)", l.Text+off, mp.Flags)
 		}
-		if mp.Flags&mmu.Executable == 0 || mp.Flags&mmu.User != 0 || mp.Phys(l.Text+off) != l.TextPhys+bridge.PhysAddr(off) {
-			return fmt.Errorf("what is mapped at %#x is not kernel text (%v)", l.Text+off, mp.Flags)
+		if off > 0 && mp.Flags&mmu.Writable != 0 {
+			return nil
 		}
 	}
-	return nil
+	return fmt.Errorf("kernel text at %#x, but no data behind it (the user half of a KPTI pair?)", l.Text)
 }
 
 // marksUserNX reports whether the kernel marks the top-level entries of user space NX, as it does in the kernel's half of
