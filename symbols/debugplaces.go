@@ -98,11 +98,22 @@ func (d *DebugPlaces) Vmlinux(ctx context.Context, buildID []byte, release strin
 	return "", d.notFound(release, s)
 }
 
-// vmlinuxes lists where the vmlinux may be.
+// OfRelease returns the files of this machine that may be the vmlinux of a release, by their names alone: they can be of
+// any build, and need not have debug information.
+func (d *DebugPlaces) OfRelease(release string) []string {
+	return slices.DeleteFunc(d.vmlinuxes(nil, release), func(path string) bool {
+		info, err := os.Stat(path)
+		return err != nil || !info.Mode().IsRegular()
+	})
+}
+
+// vmlinuxes lists where the vmlinux may be. The build-id may be nil.
 func (d *DebugPlaces) vmlinuxes(buildID []byte, release string) []string {
 	var paths []string
 	for _, dir := range d.trees() {
-		paths = append(paths, BuildIDFile(dir, buildID))
+		if buildID != nil {
+			paths = append(paths, BuildIDFile(dir, buildID))
+		}
 		for _, place := range inDebugTree {
 			paths = appendPlace(paths, filepath.Join(dir, place), release)
 		}

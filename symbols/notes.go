@@ -29,3 +29,31 @@ func BuildID(notes []byte) []byte {
 }
 
 func align4(n uint64) uint64 { return (n + 3) &^ 3 }
+
+// maxBuildIDs bounds how many build-ids [ScanBuildIDs] returns; a kernel's image has its own and those of its vDSOs.
+const maxBuildIDs = 16
+
+// ScanBuildIDs returns the GNU build-ids of all notes that lie in a stretch of memory, wherever they are, at most maxBuildIDs.
+func ScanBuildIDs(image []byte) (ids [][]byte) {
+	const header = 12
+	rest := []byte("\x03\x00\x00\x00GNU\x00") // type and name; before them are the lengths of name and description
+	for from := 0; len(ids) < maxBuildIDs; {
+		i := bytes.Index(image[from:], rest)
+		if i < 0 {
+			break
+		}
+		at := from + i - 8
+		from += i + len(rest)
+		if at < 0 || at%4 != 0 {
+			continue
+		}
+		size := uint64(binary.LittleEndian.Uint32(image[at+4:]))
+		if size < shortestBuildID || size > longestBuildID {
+			continue
+		}
+		if id := BuildID(image[at:min(uint64(len(image)), uint64(at)+header+4+align4(size))]); id != nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}

@@ -1,6 +1,10 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"errors"
+
+	"github.com/urfave/cli/v2"
+)
 
 func infoCommand() *cli.Command {
 	return &cli.Command{
@@ -32,7 +36,7 @@ Examples:
 			if err := m.WriteInfo(c.Context, c.App.Writer); err != nil {
 				return err
 			}
-			return m.WriteStats(c.App.ErrWriter)
+			return errors.Join(m.WriteStats(c.App.ErrWriter), m.Unexplained())
 		},
 	}
 }

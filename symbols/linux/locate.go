@@ -27,6 +27,7 @@ type Location struct {
 	Text     uint64          // virtual address of _text
 	TextPhys bridge.PhysAddr // physical address of _text
 	Note     bridge.PhysAddr // physical address of the VMCOREINFO note that led here, or 0
+	DataOff  uint64          // how far behind _text data was found: before it are text and read-only data
 }
 
 // PhysBase returns the kernel's phys_base: what to add to an address of the image, less __START_KERNEL_map, to get the
@@ -163,6 +164,7 @@ func (l *Location) checkText(ctx context.Context, space *mmu.Space) error {
 			return fmt.Errorf("what is mapped at %#x is not part of a kernel (%v)", l.Text+off, mp.Flags)
 		}
 		if off > 0 && mp.Flags&mmu.Writable != 0 {
+			l.DataOff = off
 			return nil
 		}
 	}

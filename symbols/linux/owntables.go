@@ -26,8 +26,20 @@ type OwnTables struct {
 	symbols []symbols.Symbol
 }
 
+// NoNamesError is returned for a kernel whose memory holds no table of names that can be read.
+type NoNamesError struct {
+	Err error
+	// BuildIDs are those of the notes in the kernel's read-only data: its own and those of its vDSOs, in any order.
+	BuildIDs [][]byte
+}
+
+func (e *NoNamesError) Error() string { return e.Err.Error() }
+
+// Unwrap returns why.
+func (e *NoNamesError) Unwrap() error { return e.Err }
+
 // OwnTables reads the names, from the place that VMCOREINFO tells or, if that is nil or leads nowhere, out of all the kernel's
-// read-only data. progress, if not nil, hears how many of how many bytes have been read.
+// read-only data. The error is a [*NoNamesError] if there are none. progress, if not nil, hears how many of how many bytes have been read.
 func (k *Kernel) OwnTables(
 	ctx context.Context, info *VMCoreInfo, progress func(done, total uint64),
 ) (*OwnTables, error) {
@@ -76,7 +88,7 @@ func (k *Kernel) tablesIn(ctx context.Context, r mmu.Range, progress func(done, 
 		if len(img.holes) > 0 {
 			err = fmt.Errorf("%w (of the kernel's read-only data, %d pieces are missing: %w)", err, len(img.holes), img.holes[0].err)
 		}
-		return nil, err
+		return nil, &NoNamesError{err, symbols.ScanBuildIDs(img.data)}
 	}
 	t := &OwnTables{image: img, symbols: slices.Concat(found.Symbols, found.Own)}
 	if found.Lost > 0 {

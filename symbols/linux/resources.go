@@ -209,7 +209,7 @@ func (k *Kernel) RAMMap(ctx context.Context) (bridge.RAMMap, error) {
 		}
 	}
 	ram := bridge.NewRAMMap(ranges)
-	if !ram.Contains(k.TextPhys, imageAlign) || !ram.Contains(k.Root.Table(), bridge.PageSize) {
+	if !ram.Contains(k.TextPhys, k.DataOff) || !ram.Contains(k.Root.Table(), bridge.PageSize) {
 		return nil, fmt.Errorf("the kernel's resources: %d of them are RAM, %s, and the kernel itself is not in it",
 			len(ranges), ram)
 	}

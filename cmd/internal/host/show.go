@@ -326,3 +326,12 @@ func (l *mapLine) write(w io.Writer) error {
 		strings.Join(path, "/"), note)
 	return err
 }
+
+// Unexplained returns why the kernel's names are not known, where they should be: without them most commands have nothing to
+// say. It is nil if the user wanted none.
+func (m *Machine) Unexplained() error {
+	if m.Kernel.Symbols != nil || m.noVmlinux == nil {
+		return nil
+	}
+	return fmt.Errorf("the kernel's symbols are not known: %s", m.whyNoSymbols())
+}

@@ -94,12 +94,12 @@ func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFi
 		tables, err = m.Kernel.OwnTables(ctx, m.vmcoreInfo(ctx, o), progress.show)
 		progress.end()
 		if err != nil {
-			return nil, err
+			return m.vmlinuxWithoutNames(ctx, o, err)
 		}
 		names = tables.Names()
 	}
 	if o.Symbols != SymbolsRAM {
-		if found := m.foundVmlinux(ctx, o, names); found != nil {
+		if found := m.foundVmlinux(ctx, o, names.BuildID, m.releaseBy(ctx, names)); found != nil {
 			return found, nil
 		}
 	}
@@ -129,26 +129,73 @@ func (m *Machine) vmcoreInfo(ctx context.Context, o *Options) *linux.VMCoreInfo 
 	return info
 }
 
-// foundVmlinux looks for a vmlinux of the kernel's build-id on this machine and, if the user's environment names servers, by
-// debuginfod; it returns nil if there is none.
-func (m *Machine) foundVmlinux(ctx context.Context, o *Options, names *symbols.Table) *vmlinuxFile {
-	if len(names.BuildID) == 0 {
-		return nil
+// vmlinuxWithoutNames looks for the vmlinux of a kernel whose own names could not be read, for the reason why: by the
+// build-ids in its read-only data, else by the release in its banner. Memory has to have the build-id of what is found.
+func (m *Machine) vmlinuxWithoutNames(ctx context.Context, o *Options, why error) (*vmlinuxFile, error) {
+	if o.Symbols == SymbolsRAM || ctx.Err() != nil {
+		return nil, why
 	}
-	release := ""
-	if known, err := m.Kernel.With(ctx, names, nil); err == nil {
-		release = releaseIn(known.Banner(ctx))
+	release := releaseIn(m.Kernel.Banner(ctx))
+	if unnamed := (*linux.NoNamesError)(nil); errors.As(why, &unnamed) {
+		for _, id := range unnamed.BuildIDs {
+			if v := m.foundVmlinux(ctx, o, id, release); m.isOf(ctx, v) {
+				return v, nil
+			}
+		}
 	}
+	for _, path := range m.debugPlaces(o).OfRelease(release) {
+		if v := m.openFound(path); m.isOf(ctx, v) {
+			return v, nil
+		}
+	}
+	return nil, fmt.Errorf("%w; and no vmlinux of it was found", why)
+}
+
+// isOf reports whether a file, which may be nil, has the build-id that the kernel has in memory.
+func (m *Machine) isOf(ctx context.Context, v *vmlinuxFile) bool {
+	if v == nil || len(v.BuildID) == 0 {
+		return false
+	}
+	_, err := m.Kernel.With(ctx, v.Table, v.File)
+	return err == nil
+}
+
+// releaseBy returns the kernel's release, "" if it cannot be read, by names that are the kernel's.
+func (m *Machine) releaseBy(ctx context.Context, names *symbols.Table) string {
+	known, err := m.Kernel.With(ctx, names, nil)
+	if err != nil {
+		return ""
+	}
+	return releaseIn(known.Banner(ctx))
+}
+
+// debugPlaces returns where debug information may be, by the user's environment and options.
+func (m *Machine) debugPlaces(o *Options) *symbols.DebugPlaces {
 	places := symbols.UsualDebugPlaces(os.Getenv)
 	places.Dirs = o.DebugDirs
+	return places
+}
+
+// foundVmlinux looks for a vmlinux of a build-id on this machine and, if the user's environment names servers, by
+// debuginfod; it returns nil if there is none.
+func (m *Machine) foundVmlinux(ctx context.Context, o *Options, buildID []byte, release string) *vmlinuxFile {
+	if len(buildID) == 0 {
+		return nil
+	}
+	places := m.debugPlaces(o)
 	progress := newProgress(o.Notes, "fetching the kernel's debug information")
 	defer progress.end()
 	places.Progress = func(done, total int64) { progress.show(uint64(done), uint64(max(done, total))) }
-	path, err := places.Vmlinux(ctx, names.BuildID, release)
+	path, err := places.Vmlinux(ctx, buildID, release)
 	if err != nil {
 		m.log.Info("no vmlinux was found", "why", err)
 		return nil
 	}
+	return m.openFound(path)
+}
+
+// openFound opens a vmlinux that the user has not named; it returns nil if it cannot be used.
+func (m *Machine) openFound(path string) *vmlinuxFile {
 	file, err := symbols.Open(path)
 	if err != nil {
 		m.log.Warn("the vmlinux that was found cannot be used", "why", err)
