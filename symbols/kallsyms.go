@@ -14,8 +14,8 @@ import (
 type Kallsyms struct {
 	// Symbols are the names with their addresses as they run, in the order of addresses. Sizes are not known.
 	Symbols []Symbol
-	// Own are the parts of the table itself, which it does not list: without them what is before them would seem to reach to
-	// what is behind them.
+	// Own are the parts of the table itself, which older kernels do not list: without them what is before them would seem to
+	// reach to what is behind them.
 	Own []Symbol
 	// Lost is how many symbols are missing because a part of the table is damaged.
 	Lost int
@@ -321,4 +321,25 @@ func (k *Kallsyms) place(addrs []uint64) {
 		kept = append(kept, s)
 	}
 	k.Symbols = kept
+}
+
+// All returns the Symbols and those of Own that are not among them: newer kernels list the parts of the table, too.
+func (k *Kallsyms) All() []Symbol {
+	all := slices.Clone(k.Symbols)
+	for _, own := range k.Own {
+		if !slices.ContainsFunc(k.at(own.Addr), func(s Symbol) bool { return s.Name == own.Name }) {
+			all = append(all, own)
+		}
+	}
+	return all
+}
+
+// at returns the Symbols at an address.
+func (k *Kallsyms) at(addr uint64) []Symbol {
+	first, _ := slices.BinarySearchFunc(k.Symbols, addr, func(s Symbol, addr uint64) int { return cmp.Compare(s.Addr, addr) })
+	end := first
+	for end < len(k.Symbols) && k.Symbols[end].Addr == addr {
+		end++
+	}
+	return k.Symbols[first:end]
 }

@@ -284,3 +284,18 @@ func FuzzKallsyms(f *testing.F) {
 		}
 	})
 }
+
+// TestKallsymsListsNothingTwice has a kernel that lists some of the table's own parts.
+func TestKallsymsListsNothingTwice(t *testing.T) {
+	k := &symbols.Kallsyms{
+		Symbols: []symbols.Symbol{
+			{Name: "runqueues", Addr: 0x100}, {Name: "_text", Addr: 0x1000}, {Name: "__start_rodata", Addr: 0x2000},
+			{Name: "kallsyms_names", Addr: 0x2000}, {Name: "kallsyms_names", Addr: 0x3000},
+		},
+		Own: []symbols.Symbol{{Name: "kallsyms_names", Addr: 0x2000}, {Name: "kallsyms_markers", Addr: 0x2800}},
+	}
+	all := k.All()
+	if want := append(slices.Clone(k.Symbols), k.Own[1]); !slices.Equal(all, want) {
+		t.Errorf("got %v, want %v", all, want)
+	}
+}

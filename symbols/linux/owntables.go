@@ -90,7 +90,7 @@ func (k *Kernel) tablesIn(ctx context.Context, r mmu.Range, progress func(done, 
 		}
 		return nil, &NoNamesError{err, symbols.ScanBuildIDs(img.data)}
 	}
-	t := &OwnTables{image: img, symbols: slices.Concat(found.Symbols, found.Own)}
+	t := &OwnTables{image: img, symbols: found.All()}
 	if found.Lost > 0 {
 		t.Damage = append(t.Damage, fmt.Errorf("kallsyms: %d of %d symbols are lost: memory is damaged", found.Lost,
 			found.Lost+len(found.Symbols)))
