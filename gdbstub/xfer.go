@@ -116,9 +116,10 @@ func (s *session) execFileObject(ctx context.Context, _ string) ([]byte, bool, e
 	return []byte(path), err == nil && path != "", err
 }
 
-// featuresObject is the target.xml (appendix G).
+// featuresObject is the target.xml (appendix G). There is none before the client has attached to a process: gdb would take it
+// for that of the program whose file it loads next, which may be a 32-bit one.
 func (s *session) featuresObject(_ context.Context, annex string) ([]byte, bool, error) {
-	if annex != "target.xml" {
+	if annex != "target.xml" || len(s.inferiors) == 0 {
 		return nil, false, nil
 	}
 	return s.can.description.XML(), true, nil
