@@ -16,6 +16,7 @@ import (
 // missing says what could not go in, each in a sentence. What is left still works.
 func Build(p *Program) (elf []byte, missing []error) {
 	f := newFile()
+	p = withBorderSection(p)
 	numbers := f.addMemory(p)
 	f.addORC(p.ORC)
 	if len(p.Symbols) == 0 {
@@ -37,10 +38,13 @@ func Build(p *Program) (elf []byte, missing []error) {
 
 // frameInfo tells how to unwind stacks, and by what symbols that goes.
 func frameInfo(p *Program) (section []byte, borders []symbols.Symbol, err error) {
-	if p.ORC == nil {
-		return nil, nil, errors.New("no ORC: stacks can be unwound by guess alone")
+	switch {
+	case p.ORC != nil:
+		return debugFrame(p)
+	case p.FramePointers:
+		return framePointers(p)
 	}
-	return debugFrame(p)
+	return nil, nil, errors.New("no ORC: stacks can be unwound by guess alone")
 }
 
 // noEntry is where the program is said to start: at a place that is no code. For gdb the function of the entry point ends

@@ -29,10 +29,25 @@ const (
 
 // Operations of expressions: DWARF 5, section 7.7.1.
 const (
-	opDeref  = 0x06
-	opConsts = 0x11
-	opPlus   = 0x22
-	opBreg0  = 0x70 // plus the register
+	opDeref     = 0x06
+	opConst1u   = 0x08
+	opConst4u   = 0x0c
+	opConsts    = 0x11
+	opDup       = 0x12
+	opAnd       = 0x1a
+	opMinus     = 0x1c
+	opOr        = 0x21
+	opPlus      = 0x22
+	opShl       = 0x24
+	opShr       = 0x25
+	opShra      = 0x26
+	opXor       = 0x27
+	opBra       = 0x28
+	opEq        = 0x29
+	opSkip      = 0x2f
+	opLit0      = 0x30 // plus the number, up to 31
+	opBreg0     = 0x70 // plus the register
+	opDerefSize = 0x94
 )
 
 // dataAlignment is the factor of all offsets from the CFA: stacks grow downward, in words.

@@ -25,6 +25,8 @@ type Program struct {
 	BaseBTF []byte
 	// ORC tells how to unwind its code; nil if nothing does.
 	ORC *ORC
+	// FramePointers says that without ORC its functions keep frame pointers (CONFIG_UNWINDER_FRAME_POINTER).
+	FramePointers bool
 	// Globals are the types of variables that its BTF does not tell.
 	Globals []Global
 }

@@ -25,6 +25,7 @@ func debugFrame(p *Program) (section []byte, syms []symbols.Symbol, err error) {
 		return nil, nil, err
 	}
 	b := newFrameBuilder(p)
+	b.out = slices.Grow(b.out, len(p.ORC.Entries.Data)+fdeHeader*len(b.marks))
 	if err := b.measure(p.Sections); err != nil {
 		return nil, nil, err
 	}
@@ -80,7 +81,6 @@ const (
 
 func newFrameBuilder(p *Program) *frameBuilder {
 	b := &frameBuilder{marks: marks(p)}
-	b.out = make([]byte, 0, len(p.ORC.Entries.Data)+fdeHeader*len(b.marks))
 	b.cie("")
 	b.signalCIE = uint32(len(b.out))
 	b.cie("S")
@@ -236,17 +236,24 @@ func (b *frameBuilder) header(at int, cie uint32, begin, end uint64) {
 	binary.LittleEndian.PutUint64(header[16:], end-begin)
 }
 
-// cie writes a common information entry, version 3, for amd64.
+// cie writes a common information entry, version 3, for amd64. Its rules are those of a function that was just called.
 func (b *frameBuilder) cie(augmentation string) {
+	b.commonEntry(augmentation, func() {
+		b.bytes(cfaDefCFA, byte(unwound.cfa.base), byte(unwound.cfa.offset))
+		b.place(symbols.RIP, unwound.rip)
+		b.place(symbols.RBP, unwound.rbp)
+	})
+}
+
+// commonEntry writes a common information entry with the given rules, and says that the other registers are unknown.
+func (b *frameBuilder) commonEntry(augmentation string, rules func()) {
 	at := len(b.out)
 	b.bytes(0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 3)
 	b.out = append(append(b.out, augmentation...), 0)
 	b.uleb(1)
 	b.sleb(dataAlignment)
 	b.bytes(byte(symbols.RIP))
-	b.bytes(cfaDefCFA, byte(unwound.cfa.base), byte(unwound.cfa.offset))
-	b.place(symbols.RIP, unwound.rip)
-	b.place(symbols.RBP, unwound.rbp)
+	rules()
 	for _, reg := range unknownOthers {
 		b.place(reg, place{how: unknown})
 	}

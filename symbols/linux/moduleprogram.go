@@ -32,7 +32,10 @@ func (m *Module) Program(ctx context.Context, base []byte) (p *elfsynth.Program,
 			missing = append(missing, fmt.Errorf("types of module %s: %w", m.Name, err))
 		}
 	}
-	if p.ORC, err = m.frames(ctx); err != nil {
+	if p.FramePointers, err = m.k.keepsFramePointers(ctx); err == nil && !p.FramePointers {
+		p.ORC, err = m.frames(ctx)
+	}
+	if err != nil {
 		missing = append(missing, err)
 	}
 	return p, missing, ctx.Err()

@@ -187,7 +187,10 @@ func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, er
 	if p.BTF, err = t.types(ctx); err != nil {
 		missing = append(missing, fmt.Errorf("no types: %w", err))
 	}
-	if p.ORC, err = t.frames(ctx); err != nil {
+	if p.FramePointers, err = t.k.keepsFramePointers(ctx); err == nil && !p.FramePointers {
+		p.ORC, err = t.frames(ctx)
+	}
+	if err != nil {
 		missing = append(missing, fmt.Errorf("unwind tables: %w", err))
 	}
 	return p, missing, ctx.Err()
