@@ -126,7 +126,7 @@ type framedRules struct{ cfa, rsp, rbp []byte }
 
 func (b *frameBuilder) framedCIE(r framedRules) uint32 {
 	at := len(b.out)
-	b.commonEntry("", func() {
+	b.commonEntry("", unknownOthers, func() {
 		b.bytes(cfaDefCFAExpression)
 		b.block(&cfiWriter{r.cfa})
 		b.bytes(cfaValExpression, byte(symbols.RSP))

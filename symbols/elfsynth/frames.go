@@ -238,15 +238,16 @@ func (b *frameBuilder) header(at int, cie uint32, begin, end uint64) {
 
 // cie writes a common information entry, version 3, for amd64. Its rules are those of a function that was just called.
 func (b *frameBuilder) cie(augmentation string) {
-	b.commonEntry(augmentation, func() {
+	b.commonEntry(augmentation, unknownOthers, func() {
 		b.bytes(cfaDefCFA, byte(unwound.cfa.base), byte(unwound.cfa.offset))
 		b.place(symbols.RIP, unwound.rip)
 		b.place(symbols.RBP, unwound.rbp)
 	})
 }
 
-// commonEntry writes a common information entry with the given rules, and says that the other registers are unknown.
-func (b *frameBuilder) commonEntry(augmentation string, rules func()) {
+// commonEntry writes a common information entry with the rules that are written by a function, and says which registers are
+// unknown.
+func (b *frameBuilder) commonEntry(augmentation string, unknowns []symbols.Reg, rules func()) {
 	at := len(b.out)
 	b.bytes(0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 3)
 	b.out = append(append(b.out, augmentation...), 0)
@@ -254,7 +255,7 @@ func (b *frameBuilder) commonEntry(augmentation string, rules func()) {
 	b.sleb(dataAlignment)
 	b.bytes(byte(symbols.RIP))
 	rules()
-	for _, reg := range unknownOthers {
+	for _, reg := range unknowns {
 		b.place(reg, place{how: unknown})
 	}
 	b.pad(at)

@@ -33,15 +33,15 @@ func (t *OwnTables) sections() []elfsynth.Section {
 		start, ok1 := t.k.Symbols.Lookup(s.start)
 		stop, ok2 := t.k.Symbols.Lookup(s.stop)
 		if ok1 && ok2 && start.Addr < stop.Addr {
+			if start.Addr < imageBase {
+				continue // per-CPU variables are offsets: no address is that of one
+			}
 			found = append(found, elfsynth.Section{
 				Name: s.name, Addr: start.Addr, Size: stop.Addr - start.Addr, Write: s.write, Exec: s.exec,
-				PerCPU: start.Addr < imageBase,
 			})
 		}
 	}
-	if !slices.ContainsFunc(found, func(s elfsynth.Section) bool { return s.PerCPU }) {
-		found = append(found, elfsynth.Section{Name: ".nothing", Size: 1, PerCPU: true})
-	}
+	found = append(found, elfsynth.Section{Name: ".nothing", Size: 1, PerCPU: true})
 	slices.SortFunc(found, func(a, b elfsynth.Section) int { return cmp.Compare(a.Addr, b.Addr) })
 	var all []elfsynth.Section
 	gaps := 0

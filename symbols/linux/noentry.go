@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"physgdb/mmu"
 	"physgdb/symbols"
@@ -13,13 +14,9 @@ import (
 // pointers (CONFIG_UNWINDER_FRAME_POINTER) that is all code. In others it is code made at run time, which is taken to keep a
 // frame pointer, as the code of BPF programs does.
 func (k *Kernel) callerWithoutEntry(ctx context.Context, r *Registers, pc uint64, uncovered error) (*Registers, error) {
-	wild, err := k.isWild(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	if wild {
-		next, err := k.apply(ctx, r, topOfStack())
-		return k.ifCalled(ctx, next, err, uncovered)
+	next, err := k.callerOfWild(ctx, r, uncovered)
+	if err != uncovered {
+		return next, err
 	}
 	keeps, err := k.keepsFramePointers(ctx)
 	if err != nil {
@@ -33,11 +30,71 @@ func (k *Kernel) callerWithoutEntry(ctx context.Context, r *Registers, pc uint64
 	if !known || bp < r.SP() || bp-r.SP() >= largest {
 		return nil, uncovered
 	}
-	next, err := k.apply(ctx, r, symbols.ByFramePointer())
+	next, err = k.apply(ctx, r, symbols.ByFramePointer())
 	if next != nil {
 		next.guessed = true
 	}
 	return k.ifCalled(ctx, next, err, uncovered)
+}
+
+// callerOfWild finds the caller of what is no code. The error is otherwise if the registers are not those of such a call.
+func (k *Kernel) callerOfWild(ctx context.Context, r *Registers, otherwise error) (*Registers, error) {
+	if !r.Exact {
+		return nil, otherwise
+	}
+	wild, err := k.isWild(ctx, r.PC())
+	if err != nil {
+		return nil, err
+	}
+	if !wild {
+		return nil, otherwise
+	}
+	next, err := k.apply(ctx, r, topOfStack())
+	return k.ifCalled(ctx, next, err, otherwise)
+}
+
+// WildCalls returns the addresses that are no code and that the CPUs have called, as far as backtraces of their tasks show.
+func (k *Kernel) WildCalls(ctx context.Context) ([]uint64, error) {
+	cpus, err := k.CPUs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var wild []uint64
+	for i := range cpus {
+		called, err := k.wildCallsOf(ctx, &cpus[i])
+		if err != nil {
+			return nil, err
+		}
+		wild = append(wild, called...)
+	}
+	slices.Sort(wild)
+	return slices.Compact(wild), nil
+}
+
+// wildCallsOf is WildCalls for one CPU. A task whose registers are not known has none. The error is ctx's.
+func (k *Kernel) wildCallsOf(ctx context.Context, c *CPU) ([]uint64, error) {
+	task, err := k.TaskAt(ctx, c.Current)
+	if err != nil {
+		return nil, ctx.Err()
+	}
+	regs, err := k.Registers(ctx, task)
+	if err != nil {
+		return nil, ctx.Err()
+	}
+	b, err := k.Unwind(ctx, regs)
+	if err != nil {
+		return nil, err
+	}
+	var wild []uint64
+	for _, f := range b.Frames {
+		if !f.Exact {
+			continue
+		}
+		if is, err := k.isWild(ctx, f.PC); err == nil && is {
+			wild = append(wild, f.PC)
+		}
+	}
+	return wild, ctx.Err()
 }
 
 // topOfStack is the rule after a call before the first instruction of the function.
@@ -45,16 +102,13 @@ func topOfStack() symbols.FrameRule {
 	return symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RSP, Offset: 8, CalleeSaved: true}
 }
 
-// isWild reports whether the next instruction is at an address that cannot be executed: the function has just been called,
-// through a bad pointer. User space is no code of the kernel (SMEP).
-func (k *Kernel) isWild(ctx context.Context, r *Registers) (bool, error) {
-	if !r.Exact {
-		return false, nil
-	}
-	if pc := r.PC(); pc < mmu.Upper.First {
+// isWild reports whether an address cannot be executed: if it is that of the next instruction, the function has just been
+// called, through a bad pointer. User space is no code of the kernel (SMEP).
+func (k *Kernel) isWild(ctx context.Context, pc uint64) (bool, error) {
+	if pc < mmu.Upper.First {
 		return true, nil
 	}
-	mapping, err := k.Space.Translate(ctx, r.PC())
+	mapping, err := k.Space.Translate(ctx, pc)
 	if errors.Is(err, mmu.ErrNotPresent) || errors.Is(err, mmu.ErrNonCanonical) {
 		return true, nil
 	}

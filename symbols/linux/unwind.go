@@ -99,7 +99,7 @@ func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Register
 	case symbols.LastFrame:
 		return nil, errLastFrame
 	case symbols.NoFrame:
-		return nil, fmt.Errorf("nothing is known of the caller of the code at %#x", pc)
+		return k.callerOfWild(ctx, r, fmt.Errorf("nothing is known of the caller of the code at %#x", pc))
 	}
 	cfa, err := k.frameAddress(ctx, r, &rule)
 	if err != nil {

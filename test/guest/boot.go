@@ -34,6 +34,9 @@ type Config struct {
 	//	sysrq     the default: /proc/sysrq-trigger
 	//	exit      the end of process 1
 	//	oops      a NULL pointer, followed by trouble.ko in a system call
+	//	wild      a call of address 0x1234, followed by trouble.ko in a system call
+	//	wild-far  the same with an address that is not canonical
+	//	wild-data the same with the address of data
 	//	bug       BUG() there
 	//	hung      khungtaskd finds a process that trouble.ko lets sleep for ever
 	//	irq       panic() in a timer's interrupt over the idle task

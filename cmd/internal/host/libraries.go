@@ -42,6 +42,21 @@ func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 		all = append(all, l)
 		s.files[l.Name] = open
 	}
+	return s.withWildCalls(ctx, all)
+}
+
+// withWildCalls adds a library for each address that is no code and was called, so that debuggers find the caller.
+func (s *session) withWildCalls(ctx context.Context, all []gdbstub.Library) ([]gdbstub.Library, error) {
+	wild, err := s.m.Kernel.WildCalls(ctx)
+	if err != nil {
+		s.m.log.Warn("calls of what is no code cannot be found", "error", err)
+		return all, ctx.Err()
+	}
+	for _, pc := range wild {
+		l := gdbstub.Library{Name: fmt.Sprintf("%sno-code-%#x", madeDir, pc), Segments: []uint64{pc}}
+		s.files[l.Name] = func(context.Context) (gdbstub.File, error) { return bytes.NewReader(elfsynth.BuildNoCode(pc)), nil }
+		all = append(all, l)
+	}
 	return all, nil
 }
 

@@ -21,17 +21,20 @@ type way struct {
 // ways are all of them, but for "none".
 func ways() map[string]way {
 	return map[string]way{
-		"sysrq":    {bring: func() error { return write("/proc/sysrq-trigger", "c") }},
-		"exit":     {bring: func() error { os.Exit(0); return nil }}, // "Attempted to kill init!"
-		"oops":     {needsTrouble: true, bring: func() error { return oops("oops") }},
-		"bug":      {needsTrouble: true, bring: func() error { return oops("bug") }},
-		"kdump":    {bring: func() error { return write("/proc/sysrq-trigger", "c") }},
-		"kexec":    {bring: func() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC) }},
-		"hung":     {needsTrouble: true, bring: reportHung},
-		"irq":      {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq") }},
-		"irq-user": {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq-user") }},
-		"chain":    {bring: callDummies},
-		"nmi":      {needsTrouble: true, bring: func() error { return write("/proc/trouble", "nmi") }},
+		"sysrq":     {bring: func() error { return write("/proc/sysrq-trigger", "c") }},
+		"exit":      {bring: func() error { os.Exit(0); return nil }}, // "Attempted to kill init!"
+		"oops":      {needsTrouble: true, bring: func() error { return oops("oops") }},
+		"wild":      {needsTrouble: true, bring: func() error { return oops("wild") }},
+		"wild-far":  {needsTrouble: true, bring: func() error { return oops("wild-far") }},
+		"wild-data": {needsTrouble: true, bring: func() error { return oops("wild-data") }},
+		"bug":       {needsTrouble: true, bring: func() error { return oops("bug") }},
+		"kdump":     {bring: func() error { return write("/proc/sysrq-trigger", "c") }},
+		"kexec":     {bring: func() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_KEXEC) }},
+		"hung":      {needsTrouble: true, bring: reportHung},
+		"irq":       {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq") }},
+		"irq-user":  {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq-user") }},
+		"chain":     {bring: callDummies},
+		"nmi":       {needsTrouble: true, bring: func() error { return write("/proc/trouble", "nmi") }},
 	}
 }
 

@@ -188,6 +188,36 @@ FRAME int oops_outer(void)
 	return oops_middle(NULL) + 1;
 }
 
+/* --- wild: calls through a pointer that leads to no code ------------------- */
+
+FRAME int wild_inner(unsigned long address)
+{
+	int (*function)(void) = (void *)address;
+
+	return function() + 1;
+}
+
+FRAME int wild_middle(unsigned long address)
+{
+	return wild_inner(address) + 1;
+}
+
+static int wild_small(void)
+{
+	return wild_middle(0x1234) + 1;
+}
+
+/* Not canonical with either paging mode. */
+static int wild_far(void)
+{
+	return wild_middle(0xdead000000001234) + 1;
+}
+
+static int wild_data(void)
+{
+	return wild_middle((unsigned long)&over_user) + 1;
+}
+
 /* --- /proc/trouble --------------------------------------------------------- */
 
 static const struct {
@@ -200,6 +230,9 @@ static const struct {
 	{ "irq", irq_over_idle },
 	{ "irq-user", irq_over_user },
 	{ "nmi", nmi_outer },
+	{ "wild", wild_small },
+	{ "wild-far", wild_far },
+	{ "wild-data", wild_data },
 };
 
 static ssize_t trouble_write(struct file *file, const char __user *buffer, size_t size, loff_t *position)
