@@ -12,12 +12,24 @@
 
 #include <linux/etherdevice.h>
 #include <linux/inet.h>
-#include <linux/netpoll.h>
+#include <linux/netdevice.h>
 #include <linux/string.h>
+
+#include "compat.h"
 
 #define TARGET_SOURCE_PORT	6665
 #define TARGET_PORT		6666
 #define TARGET_DEVICE		"eth0"
+
+/* Where notices go and where they come from. */
+struct target {
+	char dev_name[IFNAMSIZ];
+	__be32 local_ip;	/* 0: that of the device */
+	__be32 remote_ip;
+	u16 local_port;
+	u16 remote_port;
+	u8 remote_mac[ETH_ALEN];
+};
 
 static int __init target_bad(const char *what, const char *text)
 {
@@ -47,17 +59,17 @@ static int __init target_port(const char *text, u16 *port)
 	return 0;
 }
 
-static int __init target_ip(const char *text, union inet_addr *ip)
+static int __init target_ip(const char *text, __be32 *ip)
 {
 	const char *end;
 
-	if (!in4_pton(text, -1, (u8 *)&ip->ip, -1, &end) || *end)
+	if (!in4_pton(text, -1, (u8 *)ip, -1, &end) || *end)
 		return target_bad("an IPv4 address", text);
 	return 0;
 }
 
-/* The part before the comma. Without an address netpoll takes the device's. */
-static int __init target_source(struct netpoll *np, char *text)
+/* The part before the comma. Without an address the device's is used. */
+static int __init target_source(struct target *target, char *text)
 {
 	char *rest = text;
 	char *port = target_cut(&rest, "@");
@@ -69,18 +81,18 @@ static int __init target_source(struct netpoll *np, char *text)
 		return target_bad("[src-port]@[src-ip]/[dev]", text);
 	if (!ip)
 		return target_bad("[src-ip]/[dev]", place);
-	err = target_port(port, &np->local_port);
+	err = target_port(port, &target->local_port);
 	if (!err && *ip)
-		err = target_ip(ip, &np->local_ip);
+		err = target_ip(ip, &target->local_ip);
 	if (err)
 		return err;
-	if (*rest && strscpy(np->dev_name, rest, IFNAMSIZ) < 0)
+	if (*rest && strscpy(target->dev_name, rest, IFNAMSIZ) < 0)
 		return target_bad("the name of a network device", rest);
 	return 0;
 }
 
 /* The part behind the comma. Without a MAC address the notice is broadcast. */
-static int __init target_destination(struct netpoll *np, char *text)
+static int __init target_destination(struct target *target, char *text)
 {
 	char *rest = text;
 	char *port = target_cut(&rest, "@");
@@ -89,19 +101,19 @@ static int __init target_destination(struct netpoll *np, char *text)
 
 	if (!port)
 		return target_bad("[tgt-port]@<tgt-ip>/[tgt-mac]", text);
-	err = target_port(port, &np->remote_port);
+	err = target_port(port, &target->remote_port);
 	if (!err)
-		err = target_ip(ip, &np->remote_ip);
+		err = target_ip(ip, &target->remote_ip);
 	if (err)
 		return err;
 	if (rest && *rest && (strlen(rest) != 3 * ETH_ALEN - 1 ||
-			      !mac_pton(rest, np->remote_mac)))
+			      !mac_pton(rest, target->remote_mac)))
 		return target_bad("a MAC address", rest);
 	return 0;
 }
 
-/* Fills np from text, which it cuts into pieces. */
-static int __init target_parse(struct netpoll *np, char *text)
+/* Fills target from text, which it cuts into pieces. */
+static int __init target_parse(struct target *target, char *text)
 {
 	char *rest = text;
 	char *source = target_cut(&rest, ",");
@@ -109,12 +121,12 @@ static int __init target_parse(struct netpoll *np, char *text)
 
 	if (!source)
 		return target_bad("two parts with a comma between them", text);
-	np->local_port = TARGET_SOURCE_PORT;
-	np->remote_port = TARGET_PORT;
-	strscpy(np->dev_name, TARGET_DEVICE, IFNAMSIZ);
-	eth_broadcast_addr(np->remote_mac);
-	err = target_source(np, source);
-	return err ? err : target_destination(np, rest);
+	target->local_port = TARGET_SOURCE_PORT;
+	target->remote_port = TARGET_PORT;
+	strscpy(target->dev_name, TARGET_DEVICE, IFNAMSIZ);
+	eth_broadcast_addr(target->remote_mac);
+	err = target_source(target, source);
+	return err ? err : target_destination(target, rest);
 }
 
 #endif /* PHYSGDB_TARGET_H */

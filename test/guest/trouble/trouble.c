@@ -18,6 +18,7 @@
 #include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/uaccess.h>
+#include <linux/version.h>
 
 #include <asm/irq_regs.h>
 
@@ -98,12 +99,25 @@ static enum hrtimer_restart irq_outer(struct hrtimer *t)
 	return HRTIMER_RESTART;
 }
 
+/*
+ * hrtimer_setup() came in 6.13 and hrtimer_init() went in 6.15. Both are functions
+ * of the same header, which the preprocessor cannot see: the version decides.
+ */
+static void setup_timer(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	hrtimer_setup(&timer, irq_outer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
+#else
+	hrtimer_init(&timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
+	timer.function = irq_outer;
+#endif
+}
+
 /* The caller goes to sleep meanwhile. */
 static int arm(bool user)
 {
 	over_user = user;
-	hrtimer_init(&timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
-	timer.function = irq_outer;
+	setup_timer();
 	hrtimer_start(&timer, ms_to_ktime(50), HRTIMER_MODE_REL_PINNED);
 	return 0;
 }
