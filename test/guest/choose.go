@@ -81,6 +81,9 @@ func (c *chooser) recall() *choice {
 	if json.Unmarshal(data, kept) != nil || kept.Packages == nil {
 		return nil
 	}
+	if p := kept.Packages; len(p.Headers) > 0 && !p.Toolchain.known() {
+		return nil // kept by a version of the rig that knew no toolchains
+	}
 	return kept
 }
 

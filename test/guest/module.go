@@ -25,14 +25,21 @@ func repository(ctx context.Context) (string, error) {
 	return filepath.Dir(mod), nil
 }
 
-// buildModule builds a module, whose source is in a directory of the repository, against the headers in home, unless
-// that was done with the same source.
-func buildModule(ctx context.Context, home, kernel, source, file string, log hclog.Logger) (string, error) {
-	root, err := repository(ctx)
+// moduleBuilder builds modules for one kernel.
+type moduleBuilder struct {
+	kernel string
+	home   string // the kernel's directory in the cache
+	root   string // see [chooser.buildRoot]
+	log    hclog.Logger
+}
+
+// build builds a module, whose source is in a directory of the repository, unless that was done with the same source.
+func (b *moduleBuilder) build(ctx context.Context, source, file string) (string, error) {
+	repository, err := repository(ctx)
 	if err != nil {
 		return "", err
 	}
-	sources, err := moduleSources(filepath.Join(root, source))
+	sources, err := moduleSources(filepath.Join(repository, source))
 	if err != nil {
 		return "", err
 	}
@@ -40,21 +47,21 @@ func buildModule(ctx context.Context, home, kernel, source, file string, log hcl
 	if err != nil {
 		return "", err
 	}
-	built := filepath.Join(home, "module-"+sum)
+	built := filepath.Join(b.root, b.home, "module-"+sum)
 	module := filepath.Join(built, file)
 	if exists(module) {
 		return module, nil
 	}
-	log.Info("building " + file + " for " + kernel)
+	b.log.Info("building " + file + " for " + b.kernel)
 	err = create(built, func(dir string) error {
 		if err := copyAll(sources, dir); err != nil {
 			return err
 		}
-		_, err := run(ctx, dir, "make", "-j", strconv.Itoa(runtime.NumCPU()), "KDIR="+filepath.Join(home, headersOf(kernel)))
-		return err
+		return makeIn(ctx, b.root, strings.TrimPrefix(dir, b.root), "-j", strconv.Itoa(runtime.NumCPU()),
+			"KDIR="+filepath.Join(b.home, headersOf(b.kernel)))
 	})
 	if err != nil {
-		return "", fmt.Errorf("build %s for %s: %w", file, kernel, err)
+		return "", fmt.Errorf("build %s for %s: %w", file, b.kernel, err)
 	}
 	return module, nil
 }

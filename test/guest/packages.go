@@ -21,6 +21,8 @@ type packages struct {
 	Modules deb    // drivers, where they are a package of their own: 7.2 and later
 	Debug   deb    // vmlinux with DWARF; its Name is "" if there is none
 	Headers []deb  // of the flavour, common to all flavours, and kbuild's programs; none if they were not published
+
+	Toolchain toolchain // what modules are built with, if there are headers
 }
 
 // deb is one package as the index describes it.
@@ -82,6 +84,11 @@ func (a *aptState) find(ctx context.Context, kernel string) (*packages, bool, er
 		return nil, false, err
 	}
 	p, ok := assemble(kernel, index, build, more)
+	if ok && len(p.Headers) > 0 {
+		if p.Toolchain, err = a.findToolchain(ctx, p.Headers); err != nil {
+			return nil, false, err
+		}
+	}
 	return p, ok && (p.complete() || !a.complete), nil
 }
 

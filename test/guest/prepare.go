@@ -215,11 +215,17 @@ func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 		return nil, err
 	}
 	defer unlock()
-	return k, c.buildModules(ctx, k, home)
+	return k, c.buildModules(ctx, p, k)
 }
 
 // buildModules builds the modules for a kernel that has headers.
-func (c *chooser) buildModules(ctx context.Context, k *Kernel, home string) error {
+func (c *chooser) buildModules(ctx context.Context, p *packages, k *Kernel) error {
+	home := c.home(p)
+	root, err := c.buildRoot(ctx, p, home)
+	if err != nil {
+		return err
+	}
+	b := &moduleBuilder{kernel: p.Kernel, home: home, root: root, log: c.log}
 	for _, m := range []struct {
 		source, file string
 		built        *string
@@ -228,14 +234,9 @@ func (c *chooser) buildModules(ctx context.Context, k *Kernel, home string) erro
 		{"test/guest/trouble", "trouble.ko", &k.Trouble},
 		{"test/guest/dummy", "dummy_000.ko", &k.Dummy},
 	} {
-		built, err := buildModule(ctx, home, k.Release, m.source, m.file, c.log)
-		if err != nil && c.archive.complete {
+		if *m.built, err = b.build(ctx, m.source, m.file); err != nil {
 			return err
 		}
-		if err != nil {
-			c.log.Warn("a module cannot be built: the guest will do without it", "error", err)
-		}
-		*m.built = built
 	}
 	return nil
 }
