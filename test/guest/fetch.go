@@ -129,11 +129,11 @@ func relocate(p *packages, dir, home string) error {
 	if err != nil {
 		return fmt.Errorf("move headers: %w", err)
 	}
-	include := regexp.MustCompile(`(?m)^include /usr/src/`)
-	if !include.Match(text) {
+	place := regexp.MustCompile(`(?m)^(include |KBUILD_OUTPUT=)/usr/src/`)
+	if !place.Match(text) {
 		return errors.New("move headers: " + makefile + " includes no file in /usr/src: Debian has changed its layout")
 	}
-	moved := include.ReplaceAllLiteralString(string(text), "include "+home+"/headers/usr/src/")
+	moved := place.ReplaceAllString(string(text), "${1}"+strings.ReplaceAll(home, "$", "$$")+"/headers/usr/src/")
 	if err := os.WriteFile(makefile, []byte(moved), 0o644); err != nil {
 		return fmt.Errorf("move headers: %w", err)
 	}
