@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,116 +17,153 @@ import (
 type segment struct {
 	Range
 	data []byte
+	off  uint64 // of data in the files, which count as one
 }
 
-// file is a raw image of a machine's RAM, mapped into memory: nothing but a fault is paid for a read.
+// file is a raw image of a machine's RAM, in one file or several, mapped into memory: a read costs nothing but a fault.
 type file struct {
 	name     string
+	paths    []string
+	sizes    []uint64  // of the files in bytes
+	whole    bool      // no map said where the parts lie: offsets are taken for addresses
 	segments []segment // sorted, not overlapping
 
-	mu      sync.RWMutex // held to read, so that Close does not take the mapping away meanwhile
-	mapping []byte       // nil after Close
+	mu       sync.RWMutex // held to read, so that Close does not take the mappings away meanwhile
+	mappings [][]byte     // one for each file; nil after Close
 }
 
 // openFile opens file:PATH, where the byte at offset A holds physical address A, or
 // file:PATH?map=PA:SIZE:OFFSET,… for a file whose parts lie elsewhere (RAM split around the PCI hole). The numbers are
-// hexadecimal with 0x or decimal.
-func openFile(_ context.Context, u *url.URL, o *Options) (Memory, error) {
+// hexadecimal with 0x or decimal. Further files, each given by &file=PATH, follow the first as if all were one, as the
+// memories of a virtual machine's NUMA nodes do.
+func openFile(_ context.Context, u *url.URL, _ *Options) (Memory, error) {
 	q, err := NewQuery(u)
 	if err != nil {
 		return nil, err
 	}
-	layout := q.Text("map", "")
+	layout, more := q.Text("map", ""), q.Texts("file")
 	if err := q.Done(); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(u.Opaque)
-	if err != nil {
-		return nil, err
+	return openFiles(append([]string{u.Opaque}, more...), layout)
+}
+
+// openFiles maps files, and places their bytes as layout says.
+func openFiles(paths []string, layout string) (*file, error) {
+	m := &file{name: "file:" + paths[0], paths: paths, whole: layout == ""}
+	for _, path := range paths[1:] {
+		m.name += " + " + path
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !st.Mode().IsRegular():
-		return nil, errors.New("not a regular file: want the raw RAM of a machine")
-	case st.Size() == 0:
-		return nil, errors.New("the file is empty: want the raw RAM of a machine")
-	}
-	mapping, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("map into memory: %w", err)
-	}
-	m := &file{name: "file:" + u.Opaque, mapping: mapping}
-	if layout == "" {
-		if err := wrapped(mapping); err != nil {
+	for _, path := range paths {
+		if err := m.add(path); err != nil {
 			m.Close()
+			if len(paths) > 1 {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
 			return nil, err
 		}
 	}
-	if m.segments, err = layFile(layout, mapping); err != nil {
+	var err error
+	if layout == "" {
+		if err = wrapped(m.mappings[0]); err != nil {
+			m.Close()
+			return nil, err
+		}
+		layout = fmt.Sprintf("0:%d:0", m.size())
+	}
+	if m.segments, err = m.lay(layout); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-// wrapped says of a file that holds RAM, but not as it is, how to get at it. It goes by what such files begin with: an ELF
-// header (elf(5)), struct disk_dump_header, or makedumpfile_header if it is flattened (makedumpfile's diskdump_mod.h and
-// makedumpfile.h), or LiME's header (lime.h). Real memory begins with the vectors of real mode, or with what firmware left.
-func wrapped(data []byte) error {
-	for _, known := range []struct{ magic, what string }{
-		{"\x7fELF", "it is an ELF file, not RAM as it is: of a vmcore, say where the RAM lies by ?map=PA:SIZE:OFFSET,… with the " +
-			"PhysAddr, FileSiz and Offset of each LOAD that readelf -lW shows"},
-		{"KDUMP   ", compressed},
-		{"DISKDUMP", compressed},
-		{"makedumpfile", compressed},
-		{"EMiL", "it is a dump of LiME, which goes with format=raw or padded: physgdb reads RAM as it is"},
-	} {
-		if bytes.HasPrefix(data, []byte(known.magic)) {
-			return errors.New(known.what)
-		}
+// add maps one more file behind those that are mapped.
+func (m *file) add(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
 	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case !st.Mode().IsRegular():
+		return errors.New("not a regular file: want the raw RAM of a machine")
+	case st.Size() == 0:
+		return errors.New("the file is empty: want the raw RAM of a machine")
+	}
+	mapping, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map into memory: %w", err)
+	}
+	m.mappings, m.sizes = append(m.mappings, mapping), append(m.sizes, uint64(len(mapping)))
 	return nil
 }
 
-const compressed = "it is a dump of makedumpfile or kdump, maybe compressed: physgdb reads RAM as it is; crash reads such dumps"
-
-// layFile places the bytes of a file in physical memory as the map= key of its URL says.
-func layFile(layout string, data []byte) ([]segment, error) {
-	if layout == "" {
-		return []segment{{Range{0, PhysAddr(len(data))}, data}}, nil
+// size returns how many bytes all files have together.
+func (m *file) size() (n uint64) {
+	for _, size := range m.sizes {
+		n += size
 	}
+	return n
+}
+
+// lay places the bytes of the files in physical memory as the map= key of a URL says.
+func (m *file) lay(layout string) ([]segment, error) {
 	var segs []segment
 	var sum uint64
 	for part := range strings.SplitSeq(layout, ",") {
-		fields := strings.Split(part, ":")
-		var v [3]uint64
-		if len(fields) != len(v) {
-			return nil, fmt.Errorf("map=%s: want PA:SIZE:OFFSET", part)
-		}
-		for i, s := range fields {
-			n, err := strconv.ParseUint(s, 0, 64)
-			if err != nil {
-				return nil, fmt.Errorf("map=%s: %q is not a number", part, s)
-			}
-			v[i] = n
-		}
-		pa, size, off := v[0], v[1], v[2]
-		switch {
-		case size == 0 || pa+size < pa:
-			return nil, fmt.Errorf("map=%s: the range is empty or does not fit 64 bits", part)
-		case off > uint64(len(data)) || size > uint64(len(data))-off:
-			return nil, fmt.Errorf("map=%s: reaches past the end of the file (%d bytes)", part, len(data))
+		pa, size, off, err := parsePart(part)
+		switch all := m.size(); {
+		case err != nil:
+			return nil, fmt.Errorf("map=%s: %w", part, err)
+		case off > all || size > all-off:
+			return nil, fmt.Errorf("map=%s: reaches past the end of the file (%d bytes)", part, all)
 		}
 		sum += size
-		segs = append(segs, segment{Range{PhysAddr(pa), PhysAddr(pa + size)}, data[off : off+size]})
+		for _, data := range m.pieces(off, size) {
+			segs = append(segs, segment{Range{pa, pa + PhysAddr(len(data))}, data, off})
+			pa, off = pa+PhysAddr(len(data)), off+uint64(len(data))
+		}
 	}
 	if ramOf(segs).Size() != sum {
 		return nil, fmt.Errorf("map=%s: parts overlap", layout)
 	}
 	return segs, nil
+}
+
+// parsePart reads PA:SIZE:OFFSET.
+func parsePart(part string) (pa PhysAddr, size, off uint64, err error) {
+	fields := strings.Split(part, ":")
+	var v [3]uint64
+	if len(fields) != len(v) {
+		return 0, 0, 0, errors.New("want PA:SIZE:OFFSET")
+	}
+	for i, s := range fields {
+		if v[i], err = strconv.ParseUint(s, 0, 64); err != nil {
+			return 0, 0, 0, fmt.Errorf("%q is not a number", s)
+		}
+	}
+	if v[1] == 0 || v[0]+v[1] < v[0] {
+		return 0, 0, 0, errors.New("the range is empty or does not fit 64 bits")
+	}
+	return PhysAddr(v[0]), v[1], v[2], nil
+}
+
+// pieces returns size bytes from an offset on, a piece for each file that they lie in.
+func (m *file) pieces(off, size uint64) (list [][]byte) {
+	for _, mapping := range m.mappings {
+		n := uint64(len(mapping))
+		if off < n && size > 0 {
+			take := min(size, n-off)
+			list = append(list, mapping[off:off+take])
+			off, size = off+take, size-take
+		}
+		off -= min(off, n)
+	}
+	return list
 }
 
 func ramOf(segs []segment) RAMMap {
@@ -152,7 +188,7 @@ func (m *file) ReadPhys(ctx context.Context, ops []Op) error {
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if m.mapping == nil {
+	if m.mappings == nil {
 		return fmt.Errorf("%s: %w", m.name, os.ErrClosed)
 	}
 	for i := range ops {
@@ -194,13 +230,45 @@ func (m *file) from(addr PhysAddr) []byte {
 
 func (m *file) Info() Info { return Info{Name: m.name, RAM: ramOf(m.segments)} }
 
+// Layout returns how many bytes the files have; ok is false if a map says where they lie.
+func (m *file) Layout() (size uint64, ok bool) { return m.size(), m.whole }
+
+// Lay opens the source once more, laid out as the map= key of a URL says.
+func (m *file) Lay(layout string) (Memory, error) { return openFiles(m.paths, layout) }
+
+// Data lists where the files hold data now, see [Sparse].
+func (m *file) Data() RAMMap {
+	var ranges []Range
+	var base uint64
+	for i, path := range m.paths {
+		size := m.sizes[i]
+		for _, e := range extents(path, size) {
+			ranges = append(ranges, m.where(extent{base + e.from, base + e.to})...)
+		}
+		base += size
+	}
+	return NewRAMMap(ranges)
+}
+
+// where returns the physical memory that is backed by bytes of the files.
+func (m *file) where(e extent) (list []Range) {
+	for _, s := range m.segments {
+		from, to := max(e.from, s.off), min(e.to, s.off+s.Size())
+		if from < to {
+			list = append(list, Range{s.Start + PhysAddr(from-s.off), s.Start + PhysAddr(to-s.off)})
+		}
+	}
+	return list
+}
+
+// Close unmaps the files.
 func (m *file) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.mapping == nil {
-		return nil
+	var err error
+	for _, mapping := range m.mappings {
+		err = errors.Join(err, unix.Munmap(mapping))
 	}
-	err := unix.Munmap(m.mapping)
-	m.mapping = nil
+	m.mappings = nil
 	return err
 }

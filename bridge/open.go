@@ -105,6 +105,14 @@ func (q *Query) Text(key, def string) string {
 	return vs[0]
 }
 
+// Texts takes all values of a key that may be given more than once.
+func (q *Query) Texts(key string) []string {
+	q.known = append(q.known, key)
+	vs := q.values[key]
+	delete(q.values, key)
+	return vs
+}
+
 // Int takes the value of key, a decimal or 0x number within lo and hi, or def if it is not there.
 func (q *Query) Int(key string, def, lo, hi int) int {
 	s := q.Text(key, "")

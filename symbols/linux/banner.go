@@ -27,6 +27,7 @@ func (f *finder) byBanner(ctx context.Context) (*Kernel, error) {
 	if !ram.Known() {
 		return nil, f.setback(ctx, ErrNoRAMMap)
 	}
+	ram = bridge.DataOf(f.mem)
 	p := &probe{size: len(BannerStart), passed: f.progress(ram)}
 	p.hit = func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
 		if string(p) != BannerStart {

@@ -35,6 +35,8 @@ type FindOptions struct {
 	Levels     int             // of the page tables, 4 or 5; 0 if not known
 	Symbols    *symbols.Table  // of its vmlinux, or nil
 	Debug      Debug           // of its vmlinux, or nil
+	// Quick leaves out what looks through all of RAM.
+	Quick bool
 	// Progress hears how many of how many bytes of RAM have been looked through, during what may take long. Nil if
 	// nobody wants to know.
 	Progress func(done, total uint64)

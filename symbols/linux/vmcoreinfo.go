@@ -128,13 +128,14 @@ func (f *finder) byVMCoreInfo(ctx context.Context) (*Kernel, error) {
 func (f *finder) byNoteScan(ctx context.Context) (*Kernel, error) {
 	ram := f.mem.Info().RAM
 	switch {
-	case f.sawOther():
+	case f.sawOther() || f.o.Quick:
 		return nil, nil
 	case !ram.Known() && f.o.Symbols == nil: // else byBanner has said so
 		return nil, f.setback(ctx, ErrNoRAMMap)
 	case !ram.Known():
 		return nil, nil
 	}
+	ram = bridge.DataOf(f.mem)
 	p := &probe{size: noteText, passed: f.progress(ram), hit: func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
 		if _, ok := noteSize(p); ok || bytes.HasPrefix(p, []byte(VMCoreInfoStart)) {
 			return f.tryVMCoreInfo(ctx, ByNoteScan, at)

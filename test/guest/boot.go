@@ -27,6 +27,8 @@ type Config struct {
 	PTI bool
 	// MemoryMiB is the size of RAM; 512 if 0.
 	MemoryMiB int
+	// Nodes is how many NUMA nodes share RAM and CPUs, each with a file of its own; one without NUMA if 0.
+	Nodes int
 	// CPUs is how many there are; 2 if 0.
 	CPUs int
 	// Panic is how the guest dies:

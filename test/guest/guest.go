@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -35,10 +36,33 @@ func (g *Guest) Dir() string { return g.dir }
 // RAMFile is the guest's RAM. Up to 2.75 GiB an offset in the file is a physical address; see also [Guest.Source].
 func (g *Guest) RAMFile() string { return g.path(ramFile) }
 
+// RAMFiles are the files of the guest's RAM: one, or one for each NUMA node.
+func (g *Guest) RAMFiles() []string {
+	if g.config.Nodes == 0 {
+		return []string{g.RAMFile()}
+	}
+	var files []string
+	for i := range g.config.Nodes {
+		files = append(files, g.path(nodeFile(i)))
+	}
+	return files
+}
+
 // Source names the guest's physical memory as physgdb does: file:PATH, with a map= when RAM is split around the PCI
 // hole.
 func (g *Guest) Source() string {
-	return "file:" + g.RAMFile() + memoryMap(uint64(g.config.MemoryMiB)<<20)
+	files := g.RAMFiles()
+	var keys []string
+	if layout := memoryMap(uint64(g.config.MemoryMiB) << 20); layout != "" {
+		keys = append(keys, layout)
+	}
+	for _, file := range files[1:] {
+		keys = append(keys, "file="+file)
+	}
+	if len(keys) == 0 {
+		return "file:" + files[0]
+	}
+	return "file:" + files[0] + "?" + strings.Join(keys, "&")
 }
 
 // memoryMap is where QEMU's q35 machine puts so many bytes of RAM: from a certain size on, 2 GiB lie below the hole
@@ -48,7 +72,7 @@ func memoryMap(size uint64) string {
 	if size < split {
 		return ""
 	}
-	return fmt.Sprintf("?map=0:%#x:0,%#x:%#x:%#x", low, uint64(high), size-low, low)
+	return fmt.Sprintf("map=0:%#x:0,%#x:%#x:%#x", low, uint64(high), size-low, low)
 }
 
 // SerialLog is the file with everything that came over the serial console.
@@ -133,8 +157,10 @@ func (g *Guest) close() error {
 	if g.ownsDir {
 		return os.RemoveAll(g.dir)
 	}
-	if err := os.Remove(g.RAMFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove the guest's RAM: %w", err)
+	for _, file := range g.RAMFiles() {
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove the guest's RAM: %w", err)
+		}
 	}
 	return nil
 }

@@ -441,8 +441,8 @@ func TestMemoryMap(t *testing.T) {
 	for size, want := range map[uint64]string{
 		512 << 20:  "",
 		2815 << 20: "",
-		2816 << 20: "?map=0:0x80000000:0,0x100000000:0x30000000:0x80000000",
-		6 << 30:    "?map=0:0x80000000:0,0x100000000:0x100000000:0x80000000",
+		2816 << 20: "map=0:0x80000000:0,0x100000000:0x30000000:0x80000000",
+		6 << 30:    "map=0:0x80000000:0,0x100000000:0x100000000:0x80000000",
 	} {
 		if got := memoryMap(size); got != want {
 			t.Errorf("%d MiB: got %q, want %q", size>>20, got, want)

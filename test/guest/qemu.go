@@ -62,21 +62,40 @@ func (g *Guest) qemuArgs(port int) []string {
 	if !c.LA57 {
 		cpu += ",la57=off"
 	}
-	args := []string{
-		"-machine", "q35,accel=tcg,memory-backend=m",
-		"-object", "memory-backend-file,id=m,share=on,size=" + size + ",mem-path=" + ramFile,
+	args := append(c.memoryArgs(),
 		"-m", size, "-cpu", cpu, "-smp", strconv.Itoa(c.CPUs),
 		"-nodefaults", "-display", "none", "-no-reboot",
-		"-qmp", "unix:" + qmpSocket + ",server=on,wait=off", "-qmp", "unix:" + rigSocket + ",server=on,wait=off",
-		"-serial", "file:" + serialFile, "-serial", "file:" + witnessFile,
+		"-qmp", "unix:"+qmpSocket+",server=on,wait=off", "-qmp", "unix:"+rigSocket+",server=on,wait=off",
+		"-serial", "file:"+serialFile, "-serial", "file:"+witnessFile,
 		"-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile=",
-		"-kernel", g.Kernel.Vmlinuz, "-initrd", "initramfs", "-append", g.cmdline(port),
-	}
+		"-kernel", g.Kernel.Vmlinuz, "-initrd", "initramfs", "-append", g.cmdline(port))
 	if c.Full {
 		args = append(args, "-object", "memory-backend-file,id=s,share=on,size=32M,mem-path="+shelfFile,
 			"-device", "ivshmem-plain,memdev=s")
 	}
 	return args
+}
+
+// memoryArgs make the machine's RAM of files: of one, or of one for each NUMA node.
+func (c *Config) memoryArgs() []string {
+	if c.Nodes == 0 {
+		return []string{"-machine", "q35,accel=tcg,memory-backend=m", "-object", memoryFile("m", c.MemoryMiB, ramFile)}
+	}
+	args := []string{"-machine", "q35,accel=tcg"}
+	for i := range c.Nodes {
+		id := fmt.Sprintf("m%d", i)
+		first, last := i*c.CPUs/c.Nodes, (i+1)*c.CPUs/c.Nodes-1
+		args = append(args, "-object", memoryFile(id, c.MemoryMiB/c.Nodes, nodeFile(i)),
+			"-numa", fmt.Sprintf("node,nodeid=%d,memdev=%s,cpus=%d-%d", i, id, first, last))
+	}
+	return args
+}
+
+// nodeFile is the file with the RAM of a NUMA node.
+func nodeFile(node int) string { return fmt.Sprintf("%s%d", ramFile, node) }
+
+func memoryFile(id string, mib int, file string) string {
+	return fmt.Sprintf("memory-backend-file,id=%s,share=on,size=%dM,mem-path=%s", id, mib, file)
 }
 
 func (g *Guest) cmdline(port int) string {

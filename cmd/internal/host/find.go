@@ -53,7 +53,7 @@ func (m *Machine) attachTo(ctx context.Context, walker *mmu.MMU, o *Options) err
 // search finds the kernel wherever it is, and begins with what the machine said.
 func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error {
 	fo := m.findOptions()
-	fo.Levels, fo.VMCoreInfo = m.levels(), m.noticedVMCoreInfo()
+	fo.Levels, fo.VMCoreInfo, fo.Quick = m.levels(), m.noticedVMCoreInfo(), o.quick
 	if m.Notice != nil {
 		fo.CR3 = uint64(m.Notice.CR3)
 	}
@@ -114,6 +114,9 @@ func (m *Machine) advise(err error, o *Options) error {
 	var tips []string
 	if errors.Is(err, bridge.ErrNotRAM) && m.Memory.ramFrom == ramAllOfSource {
 		tips = append(tips, "a source that is whole: "+m.sourceIsShort())
+	}
+	if size, ok := m.rawSize(); ok && size > splits[0] {
+		tips = append(tips, fmt.Sprintf("?map=%s or the like, if RAM is split around the PCI hole", splitLayout(splits[0], size)))
 	}
 	if !m.Memory.Info().RAM.Known() {
 		tips = append(tips, "--ram FILE, the host's /proc/iomem, so that RAM can be looked through")

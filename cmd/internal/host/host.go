@@ -44,6 +44,7 @@ type Options struct {
 	Live       bool          // the machine runs: nothing is remembered for longer than one look at it
 	Timeout    time.Duration // for one request to the bridge; 0 for the bridge's own
 	Log        hclog.Logger  // nil for silence
+	quick      bool          // do not look through all of RAM
 	Notes      io.Writer     // where to say what is being waited for; nil for silence
 }
 
@@ -51,10 +52,13 @@ type Options struct {
 // [bridge.Meter] around the bridge.
 type Memory struct {
 	bridge.Memory
+	source  bridge.Memory // the bridge itself
 	guard   *bridge.Guard
 	meter   *bridge.Meter
 	ramFrom string // who says where RAM is; empty if nobody does
 	cached  bool   // what was read once is remembered
+	byUser  bridge.RAMMap
+	layout  string // that was found to fit, as the map= of a source; empty if the source's own holds
 }
 
 // Who said where RAM is: the user, or the source itself.
@@ -105,8 +109,8 @@ func OpenMemory(ctx context.Context, o *Options) (*Memory, error) {
 
 // wrap makes a bridge safe to read, and quick. ram may be unknown.
 func wrap(mem bridge.Memory, ram bridge.RAMMap) *Memory {
-	m := &Memory{meter: bridge.NewMeter(mem)}
-	m.guard = bridge.NewGuard(m.meter, ram)
+	m := &Memory{source: mem, meter: bridge.NewMeter(mem)}
+	m.guard, m.byUser = bridge.NewGuard(m.meter, ram), ram
 	switch {
 	case ram.Known():
 		m.ramFrom = ramByUser
@@ -217,7 +221,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 		moduleDirs: o.Modules, made: newSpool(), log: o.logger(), notes: o.Notes,
 	}
 	if err := m.attach(ctx, o); err != nil {
-		mem.Close()
+		m.Memory.Close()
 		return nil, err
 	}
 	return m, nil
@@ -270,13 +274,7 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 			return err
 		}
 	}
-	if err := m.findKernel(ctx, o); err != nil {
-		return err
-	}
-	if err := m.explain(ctx, o); err != nil {
-		return err
-	}
-	if err := m.preferWanted(ctx, o); err != nil {
+	if err := m.settle(ctx, o); err != nil {
 		return err
 	}
 	m.learnRAM(ctx)

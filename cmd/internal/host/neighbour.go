@@ -60,6 +60,7 @@ func (m *Machine) chosenKernel(o *Options) bool {
 // findOther looks for the kernel with which the one that was found shares memory.
 func (m *Machine) findOther(ctx context.Context, o *Options, how linux.Handover) (*linux.Kernel, error) {
 	fo := m.findOptions()
+	fo.Quick = o.quick
 	progress := newProgress(o.Notes, "looking for the other kernel")
 	defer progress.end()
 	fo.Progress = progress.show

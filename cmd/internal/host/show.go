@@ -22,6 +22,9 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("source", "%s", m.Memory.Info().Name)
+	if layout := m.Memory.layout; layout != "" {
+		row("layout", "?map=%s, which fits: RAM is split around the PCI hole", layout)
+	}
 	row("RAM map", "%s", m.Memory.ramText())
 	if n := m.Notice; n != nil {
 		row("host", "%s", oneLine(n.Host))

@@ -40,6 +40,7 @@ func run(ctx context.Context) error {
 	flag.BoolVar(&c.PTI, "pti", false, "page-table isolation")
 	flag.IntVar(&c.MemoryMiB, "memory", 0, "RAM in `MiB` (default 512)")
 	flag.IntVar(&c.CPUs, "cpus", 0, "number of CPUs (default 2)")
+	flag.IntVar(&c.Nodes, "nodes", 0, "`number` of NUMA nodes, each with a file for its RAM (default: one file, no NUMA)")
 	flag.StringVar(&c.Panic, "panic", "",
 		"`how` to die: sysrq, exit, oops, bug, hung, irq, irq-user, nmi, chain; or none (default sysrq)")
 	flag.StringVar(&c.Other, "other", "", "`what` the CPUs that do not panic do: idle or user (default idle)")
