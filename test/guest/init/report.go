@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -41,7 +42,9 @@ func (w *reporter) capture() error {
 	if err := w.send(&witness.Record{Capture: f}); err != nil {
 		return err
 	}
-	select {}
+	for {
+		time.Sleep(time.Hour) // process 1 must not end
+	}
 }
 
 // send returns when the line has left the machine: after a panic nothing would move it.
