@@ -1,6 +1,6 @@
 # make demo   panics a real kernel and shows a gdb session on what is left of it
 # make test   runs every test, those on real kernels and real debuggers among them
-.PHONY: build demo test clients lint fuzz damage abuse bench setup clean
+.PHONY: build demo test clients kernels lint fuzz damage abuse bench setup clean
 
 build:
 	go build -o bin/ ./cmd/physgdb
@@ -25,6 +25,11 @@ clients: setup
 		go test -count=1 -timeout 30m -run TestClients ./test/clients -release $$release -table $(CURDIR)/docs/clients.md \
 			-transcripts $(CURDIR)/bin/clients/$$release || exit 1; \
 	done
+
+# Kernels of every age and flavour, as a table in docs/kernels.md; KERNELS="7.2 7.3" tests only some and keeps the other rows.
+KERNELS ?=
+kernels: setup
+	go test -count=1 -timeout 120m -parallel 2 -run TestKernels -v ./test/kernels -table $(CURDIR)/docs/kernels.md -kernels "$(KERNELS)"
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"physgdb/test/verify"
 )
 
 // TestCrashAgrees asks another reader of dead kernels, on a dump of the same machine: crash 8.0.2, which needs to be told
@@ -57,9 +59,9 @@ func (h *host) crashFrames(t *testing.T, bt string) {
 	for _, m := range regexp.MustCompile(`(?m)^ *#\d+ \[[0-9a-f]+\] (\S+) at [0-9a-f]+`).FindAllStringSubmatch(bt, -1) {
 		theirs = append(theirs, m[1])
 	}
-	traces := lines[trace](t, h.explain(t, "bt", "--json").Stdout)
+	traces := lines[verify.Trace](t, h.explain(t, "bt", "--json").Stdout)
 	rest, matched := theirs, 0
-	for _, name := range traces[0].functions() {
+	for _, name := range traces[0].Functions() {
 		i := slices.Index(rest, name)
 		if i < 0 {
 			t.Errorf("crash has no %s: %q", name, theirs)

@@ -2,19 +2,18 @@ package e2e
 
 import (
 	"debug/elf"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"physgdb/test/guest"
 	"physgdb/test/session"
+	"physgdb/test/verify"
 )
 
 // deaths are machines that died in other ways than the [hosts], with other things on the other CPU, and of other sizes.
@@ -76,14 +75,9 @@ func (h *host) explain(t testing.TB, command string, args ...string) *session.Re
 // lines reads JSON lines.
 func lines[T any](t testing.TB, out string) []T {
 	t.Helper()
-	var all []T
-	d := json.NewDecoder(strings.NewReader(out))
-	for d.More() {
-		var v T
-		if err := d.Decode(&v); err != nil {
-			t.Fatalf("%v in\n%s", err, out)
-		}
-		all = append(all, v)
+	all, err := verify.JSONLines[T](out)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return all
 }
@@ -91,10 +85,8 @@ func lines[T any](t testing.TB, out string) []T {
 // row finds what a line of `info` says.
 func row(t testing.TB, info, name string) string {
 	t.Helper()
-	for line := range strings.Lines(info) {
-		if rest, ok := strings.CutPrefix(line, name+"  "); ok {
-			return strings.TrimSpace(rest)
-		}
+	if text := verify.Row(info, name); text != "" {
+		return text
 	}
 	t.Fatalf("no %q in\n%s", name, info)
 	return ""
@@ -198,119 +190,20 @@ func (h *host) translatesAsQEMU(t *testing.T) {
 	}
 }
 
-// psLine is a line of `ps --json`.
-type psLine struct {
-	PID, TID, PPID int
-	State, Comm    string
-	Kind           string
-	Running        bool
-}
-
-// psEqualsProc compares ps with what the guest listed just before its panic. Threads of the kernel that do odd jobs
-// come and go: those may be missing, and others may be new. All others must be there, and nothing besides.
+// psEqualsProc compares ps with what the guest listed just before its panic.
 func psEqualsProc(t *testing.T, h *host) {
-	found := map[int]psLine{}
-	last, ended := 0, 0
-	for _, p := range lines[psLine](t, h.explain(t, "ps", "--json").Stdout) {
-		if p.Kind != "idle" {
-			found[p.TID] = p
-		}
+	if err := verify.Tasks(&h.guest.Facts, h.explain(t, "ps", "--json").Stdout); err != nil {
+		t.Error(err)
 	}
-	for _, want := range h.guest.Facts.Threads {
-		last = max(last, want.TID)
-		got, ok := found[want.TID]
-		delete(found, want.TID)
-		comm, worker := want.Comm, strings.HasPrefix(want.Comm, "kworker/")
-		if worker { // /proc adds what the worker does
-			comm, _, _ = strings.Cut(strings.ReplaceAll(comm, "+", "-"), "-")
-			got.Comm, _, _ = strings.Cut(got.Comm, "-")
-		}
-		switch {
-		case !ok && worker:
-			ended++
-		case !ok:
-			t.Errorf("%d %s is missing", want.TID, want.Comm)
-		case got.PID != want.PID || got.Comm != comm || (got.Kind == "kernel") != want.Kernel || got.PPID != want.PPID:
-			t.Errorf("%+v, want %+v", got, want)
-		}
-	}
-	for tid, p := range found {
-		if tid <= last {
-			t.Errorf("%+v was not there", p)
-		}
-	}
-	t.Logf("%d threads, as /proc had them; %d workers had ended, %d threads were born later", len(h.guest.Facts.Threads), ended,
-		len(found))
 }
 
-// trace is what `bt --json` says of a task.
-type trace struct {
-	PID, TID, CPU     int
-	Comm, Registers   string
-	Panicked, Running bool
-	Frames            []struct {
-		SP, PC           string
-		Function, Module string
-		Stack            string
-		Interrupted      *struct {
-			RIP, RSP  string
-			Registers map[string]string
-		}
-	}
-	User *struct {
-		RIP, RSP  string
-		Registers map[string]string
-	}
-	Lost string
-}
-
-// functions names the functions of a trace, with their modules.
-func (tr *trace) functions() []string {
-	var names []string
-	for _, f := range tr.Frames {
-		names = append(names, inModule(f.Function, f.Module))
-	}
-	return names
-}
-
-func inModule(function, module string) string {
-	if module != "" {
-		return function + " [" + module + "]"
-	}
-	return function
-}
-
-// callTrace is what the kernel's own trace of its death names, the function that made an oops first.
-func (h *host) callTrace() []string {
-	frames := h.guest.Facts.Frames
-	var names []string
-	if rip := h.guest.Facts.OopsRIP; rip != nil {
-		names = append(names, inModule(rip.Function, rip.Module))
-	} else if i := slices.IndexFunc(frames, func(f guest.Frame) bool { return f.Function == "panic" }); i > 0 {
-		frames = frames[i:] // some kernels list what printed the trace first
-	}
-	for _, f := range frames {
-		names = append(names, inModule(f.Function, f.Module))
-	}
-	return names
-}
+// callTrace is what the kernel's own trace of its death names.
+func (h *host) callTrace() []string { return verify.CallTrace(&h.guest.Facts) }
 
 // panicBacktrace compares the backtrace of the task that panicked with the kernel's own Call Trace.
 func panicBacktrace(t *testing.T, h *host) {
-	traces := lines[trace](t, h.explain(t, "bt", "--json").Stdout)
-	if len(traces) != 1 || !traces[0].Panicked {
-		t.Fatalf("%d traces: %+v", len(traces), traces)
-	}
-	want := h.callTrace()
-	if len(want) < 4 {
-		t.Fatalf("the witness's Call Trace makes no sense: %q", want)
-	}
-	if diff := cmp.Diff(want, traces[0].functions()); diff != "" {
-		t.Errorf("(-log +bt):\n%s", diff)
-	}
-	if facts := &h.guest.Facts; traces[0].TID != facts.PanicPID || traces[0].CPU != facts.PanicCPU || traces[0].Comm != facts.PanicComm {
-		t.Errorf("%d %s on CPU %d; the log says %d %s on CPU %d", traces[0].TID, traces[0].Comm, traces[0].CPU,
-			facts.PanicPID, facts.PanicComm, facts.PanicCPU)
+	if err := verify.PanicBacktrace(&h.guest.Facts, h.explain(t, "bt", "--json").Stdout); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -350,14 +243,14 @@ func (h *host) stub(t testing.TB, args ...string) string {
 
 // otherCPU compares where the CPUs rest with QEMU's registers, and what they had been doing with what they were told to.
 func otherCPU(t *testing.T, h *host) {
-	traces := lines[trace](t, h.explain(t, "bt", "--json", "cpus").Stdout)
+	traces := lines[verify.Trace](t, h.explain(t, "bt", "--json", "cpus").Stdout)
 	if len(traces) != h.guest.Facts.CPUs {
 		t.Fatalf("%d traces of %d CPUs", len(traces), h.guest.Facts.CPUs)
 	}
 	for i := range traces {
 		tr := &traces[i]
 		if tr.Lost != "" {
-			t.Errorf("CPU %d: %s\n%q", tr.CPU, tr.Lost, tr.functions())
+			t.Errorf("CPU %d: %s\n%q", tr.CPU, tr.Lost, tr.Functions())
 		}
 		if h.config.Panic == "irq-user" && tr.CPU == h.guest.Facts.PanicCPU {
 			h.spun(t, tr)
@@ -377,9 +270,9 @@ func otherCPU(t *testing.T, h *host) {
 }
 
 // wasDoing checks that a stopped CPU shows what it was interrupted in.
-func (h *host) wasDoing(t *testing.T, tr *trace) {
+func (h *host) wasDoing(t *testing.T, tr *verify.Trace) {
 	t.Helper()
-	names := strings.Join(tr.functions(), " ")
+	names := strings.Join(tr.Functions(), " ")
 	switch {
 	case h.config.Panic == "nmi":
 		if !strings.Contains(names, "nmi") || !strings.Contains(names, "[trouble]") || !strings.HasSuffix(tr.Comm, "deaf") {
@@ -399,10 +292,10 @@ func (h *host) wasDoing(t *testing.T, tr *trace) {
 }
 
 // spun checks that a CPU shows the user registers of the process that only spins.
-func (h *host) spun(t *testing.T, tr *trace) {
+func (h *host) spun(t *testing.T, tr *verify.Trace) {
 	t.Helper()
 	if tr.User == nil || tr.Comm != "spinner" {
-		t.Fatalf("CPU %d ran %s: %s", tr.CPU, tr.Comm, tr.functions())
+		t.Fatalf("CPU %d ran %s: %s", tr.CPU, tr.Comm, tr.Functions())
 	}
 	for name, want := range guest.SpinnerRegisters() {
 		if got := tr.User.Registers[name]; got != fmt.Sprintf("%#x", want) {
@@ -413,11 +306,11 @@ func (h *host) spun(t *testing.T, tr *trace) {
 
 // everyBacktrace wants the backtrace of every task to end at its first function or at its user registers.
 func everyBacktrace(t *testing.T, h *host) {
-	traces := lines[trace](t, h.explain(t, "bt", "--json", "--no-lines", "all").Stdout)
+	traces := lines[verify.Trace](t, h.explain(t, "bt", "--json", "--no-lines", "all").Stdout)
 	clean := 0
 	for i := range traces {
 		tr := &traces[i]
-		names := tr.functions()
+		names := tr.Functions()
 		switch last := names[len(names)-1]; {
 		case tr.Lost != "":
 			t.Errorf("%d %s: %s: %s", tr.TID, tr.Comm, tr.Lost, names)
@@ -445,55 +338,15 @@ func dmesgEqualsSerial(t *testing.T, h *host) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want []string
-	for _, l := range printed {
-		want = append(want, fmt.Sprintf("[%5d.%06d] %s", l.Time/time.Second, l.Time%time.Second/time.Microsecond, l.Text))
+	if err := verify.Dmesg(printed, h.explain(t, "dmesg").Stdout); err != nil {
+		t.Error(err)
 	}
-	got := strings.Split(strings.TrimSpace(h.explain(t, "dmesg").Stdout), "\n")
-	for i := range got {
-		got[i] = strings.TrimRight(got[i], " ")
-	}
-	for i := range want {
-		want[i] = strings.TrimRight(want[i], " ")
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-serial +dmesg):\n%s", diff)
-	}
-	t.Logf("%d lines", len(got))
-}
-
-// module is a line of `modules --json`.
-type module struct {
-	Name, File string
-	BuildID    string `json:"build_id"`
-	Base       string
-	Sections   []struct{ Name, Addr string }
 }
 
 // modulesEqualSys compares the modules with /proc/modules and /sys/module.
 func modulesEqualSys(t *testing.T, h *host) {
-	facts := &h.guest.Facts
-	var want, got []string
-	for line := range strings.Lines(facts.Modules) {
-		f := strings.Fields(line) // name size refs users state address
-		want = append(want, f[0]+" "+f[5])
-	}
-	for _, m := range lines[module](t, h.explain(t, "modules", "--json").Stdout) {
-		got = append(got, m.Name+" "+m.Base)
-		if m.BuildID != facts.ModuleBuildIDs[m.Name] {
-			t.Errorf("%s has build-id %s, /sys says %s", m.Name, m.BuildID, facts.ModuleBuildIDs[m.Name])
-		}
-		for _, s := range m.Sections {
-			if addr := fmt.Sprintf("%#x", facts.ModuleSections[m.Name][s.Name]); s.Addr != addr {
-				t.Errorf("%s of %s at %s, /sys says %s", s.Name, m.Name, s.Addr, addr)
-			}
-		}
-		if len(m.Sections) != len(facts.ModuleSections[m.Name]) {
-			t.Errorf("%s has %d sections, /sys knows %d", m.Name, len(m.Sections), len(facts.ModuleSections[m.Name]))
-		}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-/proc/modules +modules):\n%s", diff)
+	if err := verify.Modules(&h.guest.Facts, h.explain(t, "modules", "--json").Stdout); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -506,7 +359,7 @@ func gdbSeesTasks(t *testing.T, h *host) {
 	h.gdbFollows(t, session.Find(steps, "bt"))
 	threads := session.Find(steps, "info threads")
 	rows := regexp.MustCompile(`(?m)^(\*?) +(\d+) +Thread 1\.(\d+) "([^"]*)" \(([^)]*)`).FindAllStringSubmatch(threads, -1)
-	tasks := lines[psLine](t, h.explain(t, "ps", "--json").Stdout)
+	tasks := lines[verify.Task](t, h.explain(t, "ps", "--json").Stdout)
 	if len(rows) != len(tasks) {
 		t.Errorf("%d threads for %d tasks:\n%s", len(rows), len(tasks), threads)
 	}
@@ -562,14 +415,12 @@ func (h *host) gdbFollows(t *testing.T, bt string) {
 	}
 }
 
-var gdbFrame = regexp.MustCompile(`(?m)^#(\d+)\s+(?:0x([0-9a-f]+) in )?(\S+) \(.*$`)
-
 // gdbTrace names the functions of a gdb backtrace: those of the kernel by its symbol table, those of modules as gdb does.
 // Inlined ones, which have no address of their own, are left out, and so is what gdb made up behind the entry.
 func (h *host) gdbTrace(t *testing.T, bt string) []string {
 	t.Helper()
 	var names []string
-	frames := gdbFrame.FindAllStringSubmatch(bt, -1)
+	frames := verify.GDBFrame.FindAllStringSubmatch(bt, -1)
 	for i, f := range frames {
 		addr, _ := strconv.ParseUint(f[2], 16, 64)
 		switch s, _, ok := h.vmlinux.At(addr - 1 - h.slide(t)); {

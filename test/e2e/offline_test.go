@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"physgdb/test/guest"
+	"physgdb/test/verify"
 )
 
 // TestCPUThatNeverCameUp has a machine that could have one CPU more than it ran on, as most have that know of empty sockets.
@@ -23,7 +24,7 @@ func TestCPUThatNeverCameUp(t *testing.T) {
 		t.Errorf("CPUs are %q", cpus)
 	}
 	running := 0
-	for _, p := range lines[psLine](t, h.explain(t, "ps", "--json").Stdout) {
+	for _, p := range lines[verify.Task](t, h.explain(t, "ps", "--json").Stdout) {
 		if p.Running {
 			running++
 		}
@@ -31,10 +32,10 @@ func TestCPUThatNeverCameUp(t *testing.T) {
 	if running != 2 {
 		t.Errorf("%d tasks were running, want one on each of 2 CPUs", running)
 	}
-	if onCPUs := lines[trace](t, h.explain(t, "bt", "--json", "cpus").Stdout); len(onCPUs) != 2 {
+	if onCPUs := lines[verify.Trace](t, h.explain(t, "bt", "--json", "cpus").Stdout); len(onCPUs) != 2 {
 		t.Errorf("backtraces of %d CPUs, want 2", len(onCPUs))
 	}
-	for _, tr := range lines[trace](t, h.explain(t, "bt", "--json", "all").Stdout) { // run wants exit status 0, too
+	for _, tr := range lines[verify.Trace](t, h.explain(t, "bt", "--json", "all").Stdout) { // run wants exit status 0, too
 		if idle := tr.Comm == "swapper/2"; (tr.Lost != "") != idle || idle && !strings.Contains(tr.Lost, "CPU 2 was offline") {
 			t.Errorf("%s is lost: %q", tr.Comm, tr.Lost)
 		}

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"physgdb/test/session"
+	"physgdb/test/verify"
 )
 
 // unaided serves a machine with nothing but its RAM.
@@ -30,32 +30,13 @@ func (h *host) unaided(t testing.TB, args ...string) string {
 func withoutVmlinux(t *testing.T, h *host) {
 	const all = "thread apply all bt"
 	steps := gdb(t, "", h.unaided(t), "set print frame-arguments none", "bt", all)
-	h.isCallTrace(t, session.Find(steps, "bt"))
-
-	traces := map[int]*trace{}
-	list := lines[trace](t, run(t, "bt", h.guest.Source(), "--symbols", "ram", "--json", "all").Stdout)
-	for i := range list {
-		traces[gdbThread(&list[i])] = &list[i]
+	if err := verify.GDBCallTrace(&h.guest.Facts, session.Find(steps, "bt")); err != nil {
+		t.Error(err)
 	}
-	clean := 0
-	shown := gdbStacks(session.Find(steps, all))
-	for id, bt := range shown {
-		tr := traces[id]
-		if tr == nil {
-			t.Errorf("thread %d is no task:\n%s", id, bt)
-			continue
-		}
-		want := tr.addresses()
-		if diff := cmp.Diff(want, hexes(session.Frames(bt))); diff != "" || strings.Contains(bt, "Backtrace stopped") {
-			t.Errorf("thread %d %s (-physgdb +gdb):\n%s\n%s", id, tr.Comm, diff, bt)
-			continue
-		}
-		clean++
+	list := lines[verify.Trace](t, run(t, "bt", h.guest.Source(), "--symbols", "ram", "--json", "all").Stdout)
+	if err := verify.GDBStacks(list, session.Find(steps, all)); err != nil {
+		t.Error(err)
 	}
-	if len(shown) != len(list) {
-		t.Errorf("%d stacks for %d tasks", len(shown), len(list))
-	}
-	t.Logf("in gdb %d of %d tasks end cleanly", clean, len(list))
 }
 
 // lldbWithoutVmlinux has an lldb that physgdb starts follow the stack of the panic, through modules, too.
@@ -83,69 +64,6 @@ func lldbWithoutVmlinux(t *testing.T, h *host) {
 // lldbFunction is the kernel's function of a frame, but for those that stand for what was saved where something was interrupted.
 // lldb moves per-CPU variables with the rest, to where programs may lie.
 var lldbFunction = regexp.MustCompile("(?m)^.* frame #\\d+: 0xffff\\S+ \\S+`([^\\s(\\[]+)")
-
-// gdbThread is the number of a task's thread in gdb: an idle task has that of its CPU.
-func gdbThread(tr *trace) int {
-	if tr.TID == 0 {
-		return 10_000_000 + tr.CPU
-	}
-	return tr.TID
-}
-
-// addresses are those of the frames of a trace, and where user space is.
-func (tr *trace) addresses() []string {
-	var at []string
-	for _, f := range tr.Frames {
-		at = append(at, f.PC)
-	}
-	if tr.User != nil {
-		at = append(at, tr.User.RIP)
-	}
-	return at
-}
-
-func hexes(addrs []uint64) []string {
-	var texts []string
-	for _, a := range addrs {
-		texts = append(texts, fmt.Sprintf("%#x", a))
-	}
-	return texts
-}
-
-var gdbStack = regexp.MustCompile(`(?m)^Thread \d+ \(Thread 1\.(\d+) `)
-
-// gdbStacks cuts `thread apply all bt` into the threads' stacks, by their numbers.
-func gdbStacks(out string) map[int]string {
-	stacks := map[int]string{}
-	heads := gdbStack.FindAllStringSubmatchIndex(out, -1)
-	for i, m := range heads {
-		end := len(out)
-		if i+1 < len(heads) {
-			end = heads[i+1][0]
-		}
-		id, _ := strconv.Atoi(out[m[2]:m[3]])
-		stacks[id] = out[m[0]:end]
-	}
-	return stacks
-}
-
-// isCallTrace compares a backtrace of gdb's with the kernel's own, by the names that gdb gives.
-func (h *host) isCallTrace(t *testing.T, bt string) {
-	t.Helper()
-	want := h.callTrace()
-	for i, name := range want {
-		want[i], _, _ = strings.Cut(name, " [")
-	}
-	var got []string
-	for _, m := range gdbFrame.FindAllStringSubmatch(bt, -1) {
-		if m[3] != "??" {
-			got = append(got, strings.Replace(m[3], "[cold]", ".cold", 1))
-		}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-log +gdb):\n%s\n%s", diff, bt)
-	}
-}
 
 // TestGDBWithoutAFile looks at machines of which there is nothing but the memory, through a bridge.
 func TestGDBWithoutAFile(t *testing.T) {
@@ -248,37 +166,14 @@ func TestLLDBWithoutAVmlinux(t *testing.T) {
 	})
 }
 
-var lldbThread = regexp.MustCompile(`(?m)^[* ] thread #`)
-
-// lldbFollowsAll wants every stack to reach the first function of its task, or user space. There lldb goes on, by frame
-// pointers. The very first task began in assembly without a caller's frame; on 6.12 lldb leaves that one frame out.
+// lldbFollowsAll wants every stack to reach the first function of its task, or user space.
 func (h *host) lldbFollowsAll(t *testing.T, out string) {
 	t.Helper()
-	list := lines[trace](t, run(t, "bt", h.guest.Source(), "--symbols", "ram", "--json", "all").Stdout)
-	tasks := len(list)
-	for _, bt := range lldbThread.Split(out, -1)[1:] {
-		frames := hexes(session.Frames(lldbBorder.ReplaceAllString(bt, "")))
-		i := slices.IndexFunc(list, func(tr trace) bool {
-			at := tr.addresses()
-			if tr.Comm == "swapper/0" {
-				at = at[:len(at)-1]
-			}
-			return len(frames) >= len(at) && slices.Equal(frames[:len(at)], at)
-		})
-		if i < 0 {
-			t.Errorf("no task has this stack:\n%s", bt)
-			continue
-		}
-		list = slices.Delete(list, i, i+1)
+	list := lines[verify.Trace](t, run(t, "bt", h.guest.Source(), "--symbols", "ram", "--json", "all").Stdout)
+	if err := verify.LLDBStacks(list, out); err != nil {
+		t.Error(err)
 	}
-	for i := range list {
-		t.Errorf("%d %s is missing", list[i].TID, list[i].Comm)
-	}
-	t.Logf("in lldb %d of %d tasks reach their end", tasks-len(list), tasks)
 }
-
-// lldbBorder is a frame that stands for what was saved where something was interrupted.
-var lldbBorder = regexp.MustCompile(`(?m)^.* frame #\d+: \S+ \S+` + "`" + `\[[a-z-]+\].*$`)
 
 // TestVmlinuxIsFoundByItsBuildID has one lie where Debian's packages put it.
 func TestVmlinuxIsFoundByItsBuildID(t *testing.T) {
@@ -375,7 +270,9 @@ func TestTablesAreMissing(t *testing.T) {
 			}
 			steps := gdb(t, "", serve(t, ram, "--notify", h.notices), "set print frame-arguments none", "bt", "p $cr3")
 			if tc.bt {
-				h.isCallTrace(t, session.Find(steps, "bt"))
+				if err := verify.GDBCallTrace(&h.guest.Facts, session.Find(steps, "bt")); err != nil {
+					t.Error(err)
+				}
 				out, err := physgdb.Run(limited(t, time30s), "bt", ram, "--notify", h.notices)
 				if err != nil || !strings.Contains(out.Stdout, " panic+0x") || !strings.Contains(out.Stderr, "give --vmlinux FILE") {
 					t.Errorf("bt: %v\n%s%s", err, out.Stdout, out.Stderr)

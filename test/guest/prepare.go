@@ -180,8 +180,12 @@ func (c *chooser) install(ctx context.Context, p *packages) error {
 		}
 	}
 	if !c.has(p) {
-		if err := c.fetchDebug(ctx, p); err != nil {
+		err := c.fetchDebug(ctx, p)
+		if err != nil && c.archive.complete {
 			return err
+		}
+		if err != nil { // some are listed but not there
+			c.log.Warn("there will be no vmlinux", "error", err)
 		}
 	}
 	return c.remember(p)
@@ -195,7 +199,7 @@ func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 		Version: p.Version,
 		Vmlinuz: filepath.Join(home, "vmlinuz"),
 	}
-	if c.wantsDebug(p) {
+	if c.wantsDebug(p) && c.has(p) {
 		k.Vmlinux = c.vmlinux(p)
 	}
 	var err error

@@ -1,0 +1,102 @@
+package kernels
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"physgdb/test/guest"
+	"physgdb/test/session"
+	"physgdb/test/verify"
+)
+
+var (
+	tableFile = flag.String("table", "", "write the table to a `FILE`, in which rows of other machines stay; without it nothing is tested")
+	only      = flag.String("kernels", "", "test only these `series`, separated by blanks")
+)
+
+// TestKernels lets machines of the matrix die and does every check on each, two machines at a time.
+func TestKernels(t *testing.T) {
+	if *tableFile == "" {
+		t.Skip("no -table: `make kernels` runs this")
+	}
+	specs, err := wanted(t.Context(), strings.Fields(*only))
+	if err != nil {
+		t.Fatal(err)
+	}
+	physgdb, err := session.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var rows []row
+	begin := time.Now()
+	t.Run("machines", func(t *testing.T) {
+		for _, s := range specs {
+			t.Run(s.name(), func(t *testing.T) {
+				t.Parallel()
+				r := test(t, physgdb, s)
+				mu.Lock()
+				defer mu.Unlock()
+				rows = append(rows, r)
+				if err := save(*tableFile, rows); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+	t.Logf("%d machines in %v", len(rows), time.Since(begin).Round(time.Second))
+}
+
+// test boots a machine and does every check on it. A machine that cannot be booted fails in every column.
+func test(t *testing.T, physgdb session.Physgdb, s spec) row {
+	begin := time.Now()
+	r := row{spec: s}
+	m, err := boot(t, physgdb, s)
+	if err != nil {
+		t.Error(err)
+	} else {
+		r.release = m.guest.Kernel.Release
+	}
+	for _, c := range checks {
+		failure := err
+		started := time.Now()
+		if failure == nil {
+			failure = c.do(t.Context(), m)
+		}
+		r.cells = append(r.cells, cell(failure))
+		if err == nil && failure != nil && !errors.Is(failure, errAbsent) {
+			t.Errorf("%s: %.4000s", c.name, failure.Error())
+		}
+		t.Logf("%-12s %5.1f s", c.name, time.Since(started).Seconds())
+	}
+	r.took = time.Since(begin)
+	return r
+}
+
+// boot lets a machine die and reads what it said of itself.
+func boot(t *testing.T, physgdb session.Physgdb, s spec) (*machine, error) {
+	c := s.config()
+	c.Logger = hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Warn})
+	g, err := guest.Boot(t.Context(), c)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = g.Close() }) // only its files are at stake
+	m := &machine{spec: s, guest: g, physgdb: physgdb, dir: t.TempDir()}
+	if m.stacks, err = g.Stacks(); err != nil {
+		return nil, err
+	}
+	text, err := g.AllKallsyms()
+	if err != nil {
+		return nil, err
+	}
+	m.symbols, err = verify.ParseSymbols(text)
+	return m, err
+}

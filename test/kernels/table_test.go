@@ -1,0 +1,105 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// row is what became of a machine.
+type row struct {
+	spec
+	release string
+	cells   []string
+	took    time.Duration
+}
+
+const preface = `# What works on which kernel
+
+Written by ` + "`make kernels`" + `. Every machine is a real kernel of Debian in QEMU with two CPUs and 512 MB, dead of the cause in its
+row, and physgdb has nothing but its memory. A cell passes only if what was shown equals what the guest said of itself while it
+lived, or printed as it died: "slide" also the cause of death; "ps" /proc; "bt" the Call Trace; "stacks" /proc/PID/stack of every
+sleeping task; "dmesg" the serial console; "modules" /proc/modules and /sys/module; "kallsyms" every line of /proc/kallsyms;
+"types" sizes and offsets of structs in the vmlinux of the debug package; "gdb" and "lldb" are given no file; "attach" is to a
+user program and a variable of it.
+
+"–" means that there is nothing to compare: modules of these kernels are no longer published, and the debug package is used
+for one machine of each of four kernels.
+
+`
+
+// columns returns the titles of the table.
+func columns() []string {
+	titles := []string{"kernel", "flavour", "paging", "death", "release"}
+	for _, c := range checks {
+		titles = append(titles, c.name)
+	}
+	return append(titles, "time")
+}
+
+// line writes the row as a line of the table.
+func (r *row) line() string {
+	cells := append([]string{r.series, r.flavour, r.paging(), r.death, r.release}, r.cells...)
+	return "| " + strings.Join(append(cells, fmt.Sprintf("%.0f s", r.took.Seconds())), " | ") + " |"
+}
+
+// key returns what a line of the table begins with.
+func (s spec) key() string {
+	return fmt.Sprintf("| %s | %s | %s | %s |", s.series, s.flavour, s.paging(), s.death)
+}
+
+// save writes rows into the table in a file, in the place of earlier rows of the same machines. Other rows stay.
+func save(file string, rows []row) error {
+	old, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	lines := map[string]string{}
+	for _, s := range matrix() {
+		for line := range strings.Lines(string(old)) {
+			if strings.HasPrefix(line, s.key()) {
+				lines[s.key()] = strings.TrimSpace(line)
+			}
+		}
+	}
+	for _, r := range rows {
+		lines[r.key()] = r.line()
+	}
+	var text strings.Builder
+	text.WriteString(preface)
+	fmt.Fprintf(&text, "| %s |\n|%s\n", strings.Join(columns(), " | "), strings.Repeat("---|", len(columns())))
+	for _, s := range matrix() {
+		if line, ok := lines[s.key()]; ok {
+			fmt.Fprintln(&text, line)
+		}
+	}
+	return os.WriteFile(file, []byte(text.String()), 0o644)
+}
+
+// cell writes the result of a check.
+func cell(err error) string {
+	if err == nil {
+		return "pass"
+	}
+	if errors.Is(err, errAbsent) {
+		return "–"
+	}
+	reason, _, _ := strings.Cut(err.Error(), "\n")
+	letters := []rune(strings.ReplaceAll(reason, "|", "/"))
+	return "**FAIL** " + string(letters[:min(len(letters), 80)])
+}
+
+// failed returns the cells that fail, by the titles of their columns.
+func (r *row) failed() []string {
+	var names []string
+	for i, c := range r.cells {
+		if strings.HasPrefix(c, "**FAIL**") {
+			names = append(names, checks[i].name)
+		}
+	}
+	return slices.Clip(names)
+}
