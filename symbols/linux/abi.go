@@ -27,8 +27,8 @@ func (a ABI) PointerSize() int {
 const user32CS = 0x23
 
 // ProgramABI returns the ABI of a task's program. The kernel limits the addresses of a program with 32-bit pointers as it loads
-// it: mm_struct.task_size is then at most 4 GiB (TASK_SIZE, arch/x86/include/asm/page_64.h, and setup_new_exec(), fs/exec.c,
-// 5.10 to 6.12). A program with wide pointers that happens to run 32-bit code, as Wine does, is none of them. Where the
+// it: mm_struct.task_size is then at most 4 GiB (TASK_SIZE, arch/x86/include/asm/page_64.h, and setup_new_exec(), fs/exec.c;
+// the member was there in 6.1 to 7.3). A program with wide pointers that happens to run 32-bit code, as Wine does, is none of them. Where the
 // kernel's types have no such member, the code segment alone decides.
 func (k *Kernel) ProgramABI(ctx context.Context, t *Task) (ABI, error) {
 	if t.MM == 0 {

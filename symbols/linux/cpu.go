@@ -211,8 +211,8 @@ func (k *Kernel) PerCPU(ctx context.Context, name string, cpu int) (uint64, erro
 	return 0, fmt.Errorf("there is no CPU %d: %d CPUs, the last is %d", cpu, len(cpus), cpus[len(cpus)-1].ID)
 }
 
-// CR4 returns what a CPU has in its CR4: the kernel keeps a copy (cpu_tlbstate.cr4, arch/x86/include/asm/tlbflush.h, 5.10 to
-// 6.12).
+// CR4 returns what a CPU has in its CR4: the kernel keeps a copy (cpu_tlbstate.cr4, arch/x86/include/asm/tlbflush.h, 6.1 to
+// 7.3).
 func (k *Kernel) CR4(ctx context.Context, cpu int) (uint64, error) {
 	types, err := k.Types(ctx)
 	if err != nil {

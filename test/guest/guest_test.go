@@ -83,7 +83,7 @@ func TestBootSaysWhatWentWrong(t *testing.T) {
 		t.Skip("boots a kernel")
 	}
 	_, err := Boot(t.Context(), Config{Release: "6.12", Panic: "laughing", Dir: t.TempDir()})
-	if err == nil || !strings.Contains(err.Error(), "physgdb.panic=laughing: known are bug, exit") {
+	if err == nil || !strings.Contains(err.Error(), "physgdb.panic=laughing: known are bug, chain, exit") {
 		t.Errorf("got error %v, want one that names the wrong option", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
