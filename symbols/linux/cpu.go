@@ -229,6 +229,20 @@ func (k *Kernel) CR4(ctx context.Context, cpu int) (uint64, error) {
 	return k.readUint(ctx, state+field.Offset, 8)
 }
 
+// IDT returns where the interrupt descriptor table is, and its size less one, as the kernel loads it into every CPU (idt_descr,
+// arch/x86/kernel/idt.c, 5.10 to 6.12; struct desc_ptr).
+func (k *Kernel) IDT(ctx context.Context) (base uint64, limit uint16, err error) {
+	addr, ok := k.Addr("idt_descr")
+	if !ok {
+		return 0, 0, errors.New("the kernel has no symbol idt_descr")
+	}
+	var desc [10]byte
+	if _, err := k.Space.ReadMemory(ctx, addr, desc[:]); err != nil {
+		return 0, 0, fmt.Errorf("idt_descr: %w", err)
+	}
+	return binary.LittleEndian.Uint64(desc[2:]), binary.LittleEndian.Uint16(desc[:]), nil
+}
+
 // isPerCPU reports whether an address is that of a per-CPU symbol: a small number before Linux 6.15, an address of the
 // image between two marks from then on.
 func (k *Kernel) isPerCPU(addr uint64) bool {

@@ -241,8 +241,12 @@ func TestCR4(t *testing.T) {
 	w.Symbols = symbols.NewTable([]symbols.Symbol{
 		{Name: "__per_cpu_start"}, {Name: "__per_cpu_end", Addr: 0x30000}, {Name: "nr_cpu_ids", Addr: nrCPUs},
 		{Name: "__cpu_possible_mask", Addr: cpuMask}, {Name: "__per_cpu_offset", Addr: perCPUOffs},
-		{Name: "runqueues", Addr: runQueues}, {Name: "cpu_tlbstate", Addr: state},
+		{Name: "runqueues", Addr: runQueues}, {Name: "cpu_tlbstate", Addr: state}, {Name: "idt_descr", Addr: cpu0 + 0x2800},
 	}, nil)
+	w.put(cpu0+0x2800, 0xfe00_0000_0000<<16|0xfff, 0xffff)
+	if base, limit, err := w.IDT(ctx); base != 0xfffffe0000000000 || limit != 0xfff || err != nil {
+		t.Errorf("IDT at %#x, limit %#x, %v", base, limit, err)
+	}
 	for cpu, at := range []uint64{cpu0, cpu1} {
 		want := uint64(0x750ef0 + cpu)
 		w.set(at+state, "tlb_state", "cr4", want)

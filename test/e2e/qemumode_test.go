@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ func TestRecognisedAsQEMU(t *testing.T) {
 		const bits, offsets, cr4 = "maintenance packet Qqemu.sstepbits", "maintenance packet qOffsets", "p/x $cr4"
 		read := fmt.Sprintf("x/1gx %#x", entry)
 		steps := gdb(t, "", h.unaided(t), bits, offsets, cr4, "maintenance packet Qqemu.PhyMemMode:1", "maint flush dcache", read,
-			"maintenance packet Qqemu.PhyMemMode:0", "maint flush dcache", "x/s linux_banner")
+			"maintenance packet Qqemu.PhyMemMode:0", "maint flush dcache", "x/s linux_banner", "monitor info registers")
 		if out := session.Find(steps, bits); !strings.Contains(out, `received: "ENABLE=`) {
 			t.Errorf("%s: %q", bits, out)
 		}
@@ -26,6 +27,14 @@ func TestRecognisedAsQEMU(t *testing.T) {
 		}
 		if got, want := session.Value(session.Find(steps, cr4)), fmt.Sprintf("%#x", qemu["cr4"]); got != want {
 			t.Errorf("$cr4 is %s, QEMU says %s", got, want)
+		}
+		monitor, err := h.guest.HMPOn(limited(t, time30s), h.guest.Facts.PanicCPU, "info registers")
+		if err != nil {
+			t.Fatal(err)
+		}
+		idt := regexp.MustCompile(`IDT= +[0-9a-f]+ [0-9a-f]+`)
+		if got, want := idt.FindString(session.Find(steps, "monitor info registers")), idt.FindString(monitor); got != want || want == "" {
+			t.Errorf("monitor info registers: %q, QEMU says %q", got, want)
 		}
 		out, err := h.guest.HMP(limited(t, time30s), fmt.Sprintf("xp /1gx %#x", entry))
 		if err != nil {

@@ -26,8 +26,9 @@ type command struct {
 func commands() []command {
 	own := []command{
 		{
-			names: []string{"info"}, help: "what this machine is, what it died of, where its kernel lies",
-			run: (*session).monitorInfo,
+			names: []string{"info"}, usage: "info [registers]", argumented: true,
+			help: "what this machine is, what it died of, where its kernel lies; registers: those of the thread, as QEMU writes them",
+			run:  (*session).monitorInfo,
 		},
 		{
 			names: []string{"report"}, help: "one page to paste into a bug report",
@@ -147,7 +148,13 @@ func (s *session) monitorHelp(_ context.Context, w io.Writer, words []string) er
 	return nil
 }
 
-func (s *session) monitorInfo(ctx context.Context, w io.Writer, _ []string) error {
+func (s *session) monitorInfo(ctx context.Context, w io.Writer, words []string) error {
+	if len(words) == 1 && words[0] == "registers" {
+		return s.monitorRegisters(ctx, w)
+	}
+	if len(words) > 0 {
+		return errors.New("monitor info takes no arguments but registers")
+	}
 	if s.distrust != nil {
 		fmt.Fprintf(w, "Memory is not shown: %v.\n", s.distrust)
 	}
