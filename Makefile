@@ -1,6 +1,6 @@
 # make demo   panics a real kernel and shows a gdb session on what is left of it
 # make test   runs every test, those on real kernels and real debuggers among them
-.PHONY: build demo test clients kernels lint fuzz damage abuse bench setup clean
+.PHONY: build demo test clients kernels kernels-custom lint fuzz damage abuse bench setup clean
 
 build:
 	go build -o bin/ ./cmd/physgdb
@@ -30,6 +30,12 @@ clients: setup
 KERNELS ?=
 kernels: setup
 	go test -count=1 -timeout 120m -parallel 2 -run TestKernels -v ./test/kernels -table $(CURDIR)/docs/kernels.md -kernels "$(KERNELS)"
+
+# Kernels that Debian does not ship, built from its linux-source packages with the configurations of test/guest/custom, and what
+# physgdb can do with each, as a table in docs/kernels-custom.md. CUSTOM=NAME,... does only some and prints the table.
+kernels-custom:
+	@sh test/guest/setup.sh custom
+	@go run ./test/custom $(if $(CUSTOM),-only $(CUSTOM),-table docs/kernels-custom.md)
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

@@ -19,6 +19,8 @@ type Config struct {
 	Release string
 	// Flavour is "cloud" (also ""), "generic" or "rt".
 	Flavour string
+	// Kernel is a kernel that is booted instead of the one of a series, see [PrepareCustom]; nil for none.
+	Kernel *Kernel
 	// NoDebug does without the kernel's debug package, see [PrepareWithoutDebug].
 	NoDebug bool
 	// LA57 gives 5-level paging, else 4-level.
@@ -86,7 +88,7 @@ const mostBoots = 3
 // Boot boots a guest, waits until it has panicked, and freezes it. The guest must be closed.
 func Boot(ctx context.Context, c Config) (*Guest, error) {
 	c = c.withDefaults()
-	k, err := PrepareKernel(ctx, Wanted{Series: c.Release, Flavour: c.Flavour, NoDebug: c.NoDebug}, c.Logger)
+	k, err := c.kernel(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +107,14 @@ func Boot(ctx context.Context, c Config) (*Guest, error) {
 		}
 		c.Logger.Warn("the guest died early and is booted again" + text)
 	}
+}
+
+// kernel returns the kernel to boot.
+func (c Config) kernel(ctx context.Context) (*Kernel, error) {
+	if c.Kernel != nil {
+		return c.Kernel, nil
+	}
+	return PrepareKernel(ctx, Wanted{Series: c.Release, Flavour: c.Flavour, NoDebug: c.NoDebug}, c.Logger)
 }
 
 func (c Config) withDefaults() Config {

@@ -58,6 +58,8 @@ type Kernel struct {
 	Vmlinuz string
 	// Vmlinux is the same kernel as an ELF file with debug information; "" if it was prepared without, or has none.
 	Vmlinux string
+	// SystemMap is the linker's list of the kernel's symbols; "" for Debian's kernels.
+	SystemMap string
 	// Drivers are the modules that a guest needs for its network, in the order in which they load; none for kernels whose
 	// modules are no longer published.
 	Drivers []string

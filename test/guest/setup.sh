@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that the test rig calls, as far as they are missing; with the word demo those that the demo
-# calls. Safe to run again and again.
+# calls; with the word custom also those that the kernels of test/guest/custom are built with. Safe to run again and again.
 set -eu
 
 # qemu: the guest. gdb: the client under test. gcc-12, libc6-dev, make, libelf1, libssl3: kernel modules, the programs of
@@ -13,6 +13,10 @@ if [ "${1:-}" != demo ]; then
 	packages="$packages gcc binutils gdbserver crash elfutils llvm lldb-14"
 	command -v node >/dev/null || packages="$packages nodejs"
 	command -v npm >/dev/null || packages="$packages npm"
+fi
+if [ "${1:-}" = custom ]; then
+	# What a kernel's build calls. dwarves: BTF. clang, lld, llvm: kernels built by clang.
+	packages="$packages flex bison bc kmod cpio libelf-dev libssl-dev dwarves clang-16 lld-16 llvm-16"
 fi
 
 missing=
