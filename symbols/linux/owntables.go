@@ -101,10 +101,37 @@ func (k *Kernel) tablesIn(ctx context.Context, r mmu.Range, progress func(done, 
 		}
 	}
 	names := symbols.NewTable(t.symbols, nil)
+	if _, ok := names.Lookup("init_task"); !ok { // a kernel without CONFIG_KALLSYMS_ALL
+		if t.image, err = k.wholeReadOnlyData(ctx, img, progress); err != nil {
+			return nil, err
+		}
+		t.symbols = append(t.symbols, t.exports(k, names)...)
+		names = symbols.NewTable(t.symbols, nil)
+	}
 	t.k = &Kernel{Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: names, m: k.m}
 	t.BuildID = symbols.BuildID(t.notes(ctx).Data)
 	names.BuildID = t.BuildID
 	return t, nil
+}
+
+// wholeReadOnlyData returns all of the kernel's read-only data, of which img may be a part.
+func (k *Kernel) wholeReadOnlyData(ctx context.Context, img *image, progress func(done, total uint64)) (*image, error) {
+	r, err := k.readOnlyData(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the kernel's read-only data: %w", err)
+	}
+	if r.First == img.base && r.Last-r.First+1 == uint64(len(img.data)) {
+		return img, nil
+	}
+	return k.readImage(ctx, r, progress)
+}
+
+// exports returns the symbols that the kernel exports to modules and kallsyms does not have, by link addresses.
+func (t *OwnTables) exports(k *Kernel, names *symbols.Table) []symbols.Symbol {
+	const mostPerCPU = 16 << 20 // bytes of per-CPU data, whose symbols were offsets until 6.14
+	return symbols.FindExports(t.image.base-k.Slide, t.image.data, names, func(addr uint64) bool {
+		return addr >= imageBase && addr < imageBase+imageSpan || addr < mostPerCPU
+	})
 }
 
 // Names are the kernel's symbols.

@@ -1,0 +1,111 @@
+package symbols
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// An entry of a kernel's table of exported symbols: struct kernel_symbol (include/linux/export.h of 5.10,
+// kernel/module/internal.h of 6.4 and later) with CONFIG_HAVE_ARCH_PREL32_RELOCATIONS, which x86-64 has. Each number is
+// 32 bits, relative to its own address: the value, the name, the namespace.
+const (
+	exportSize = 12
+	exportName = 4 // offset of the name in an entry
+)
+
+// minExports is how many neighbouring entries must be exported functions of kallsyms for them to be a table.
+const minExports = 8
+
+// FindExports returns the symbols that a kernel exports to modules. It looks for the tables in a stretch of memory that begins
+// at the address base, and recognizes them by the functions in them, which kallsyms has, too. A kernel without
+// CONFIG_KALLSYMS_ALL has the names of its exported data nowhere else. All addresses are of one kind, link addresses or
+// run-time addresses. valid reports whether an address can be that of a symbol.
+func FindExports(base uint64, image []byte, functions *Table, valid func(addr uint64) bool) []Symbol {
+	t := &exportTables{base: base, image: image, functions: functions, valid: valid}
+	var all []Symbol
+	for at := 0; at+exportSize <= len(image); {
+		s, ok := t.entry(at)
+		if !ok || !t.isFunction(s) {
+			at += 4
+			continue
+		}
+		found, end := t.around(at)
+		all = append(all, found...)
+		at = end
+	}
+	return all
+}
+
+// exportTables is the memory in which tables of exported symbols are looked for.
+type exportTables struct {
+	base      uint64
+	image     []byte
+	functions *Table
+	valid     func(addr uint64) bool
+}
+
+// entry decodes the entry at an offset. It reports false if there cannot be one.
+func (t *exportTables) entry(at int) (Symbol, bool) {
+	if at < 0 || at+exportSize > len(t.image) {
+		return Symbol{}, false
+	}
+	name, ok := t.nameAt(at + exportName + t.int32(at+exportName))
+	if !ok {
+		return Symbol{}, false
+	}
+	s := Symbol{Name: name, Addr: t.base + uint64(at) + uint64(t.int32(at))}
+	return s, t.valid(s.Addr)
+}
+
+func (t *exportTables) int32(at int) int { return int(int32(binary.LittleEndian.Uint32(t.image[at:]))) }
+
+// nameAt returns the string at an offset, which must follow the end of another one.
+func (t *exportTables) nameAt(at int) (string, bool) {
+	if at < 1 || at >= len(t.image) || t.image[at-1] != 0 {
+		return "", false
+	}
+	text := t.image[at:min(len(t.image), at+mostName+1)]
+	n := bytes.IndexByte(text, 0)
+	if n < 1 || !Printable(text[:n]) {
+		return "", false
+	}
+	return string(text[:n]), true
+}
+
+// isFunction reports whether kallsyms has a symbol.
+func (t *exportTables) isFunction(s Symbol) bool {
+	known, ok := t.functions.Lookup(s.Name)
+	return ok && known.Addr == s.Addr
+}
+
+// around returns what kallsyms does not have of the table around an entry, and where the table ends. A table in which
+// too few entries are functions is none.
+func (t *exportTables) around(at int) (found []Symbol, end int) {
+	start := at
+	for t.isEntry(start - exportSize) {
+		start -= exportSize
+	}
+	functions := 0
+	for end = start; t.isEntry(end); end += exportSize {
+		s, _ := t.entry(end)
+		if t.isFunction(s) {
+			functions++
+			continue
+		}
+		found = append(found, s)
+	}
+	if functions < minExports {
+		return nil, max(end, at+4)
+	}
+	return found, end
+}
+
+// isEntry reports whether there is an entry that does not contradict kallsyms.
+func (t *exportTables) isEntry(at int) bool {
+	s, ok := t.entry(at)
+	if !ok {
+		return false
+	}
+	known, ok := t.functions.Lookup(s.Name)
+	return !ok || known.Addr == s.Addr
+}

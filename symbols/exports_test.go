@@ -1,0 +1,88 @@
+package symbols
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// exportImage is memory with a table of exported symbols: as many functions as are asked for, with data between them.
+type exportImage struct {
+	base      uint64
+	data      []byte
+	functions []Symbol
+	want      []Symbol
+}
+
+// newExportImage makes the memory. The names follow the table, as in a kernel.
+func newExportImage(functions int) *exportImage {
+	const before, text = 64, 0xffffffff81000000
+	m := &exportImage{base: 0xffffffff82000000}
+	var all []Symbol
+	for i := range functions {
+		f := Symbol{Name: fmt.Sprintf("function_%d", i), Addr: text + uint64(i)*16}
+		m.functions = append(m.functions, f)
+		all = append(all, f)
+		if i%3 == 0 {
+			d := Symbol{Name: fmt.Sprintf("data_%d", i), Addr: m.base + 0x100000 + uint64(i)*8}
+			all, m.want = append(all, d), append(m.want, d)
+		}
+	}
+	perCPU := Symbol{Name: "per_cpu", Addr: 0x1c000}
+	all, m.want = append(all, perCPU), append(m.want, perCPU)
+	m.data = make([]byte, before+len(all)*exportSize+4)
+	for i, s := range all {
+		at := before + i*exportSize
+		binary.LittleEndian.PutUint32(m.data[at:], uint32(s.Addr-(m.base+uint64(at))))
+		binary.LittleEndian.PutUint32(m.data[at+exportName:], uint32(len(m.data)-at-exportName))
+		m.data = append(m.data, s.Name+"\x00"...)
+	}
+	return m
+}
+
+func (m *exportImage) find() []Symbol {
+	valid := func(addr uint64) bool { return addr >= 0xffffffff80000000 || addr < 1<<24 }
+	return FindExports(m.base, m.data, NewTable(m.functions, nil), valid)
+}
+
+func TestFindExports(t *testing.T) {
+	m := newExportImage(40)
+	if diff := cmp.Diff(m.want, m.find()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestFindExportsRefusesFewFunctions(t *testing.T) {
+	if found := newExportImage(minExports - 1).find(); found != nil {
+		t.Errorf("got %+v", found)
+	}
+}
+
+// TestFindExportsStopsAtContradiction moves one function: what follows its entry is not trusted, what precedes it is.
+func TestFindExportsStopsAtContradiction(t *testing.T) {
+	m := newExportImage(40)
+	m.functions[20].Addr++
+	got := m.find()
+	for _, s := range got {
+		if s.Name == "function_20" {
+			t.Errorf("an entry that contradicts kallsyms: %+v", s)
+		}
+	}
+	if len(got) == 0 {
+		t.Error("nothing was found")
+	}
+}
+
+func FuzzFindExports(f *testing.F) {
+	m := newExportImage(20)
+	f.Add(m.data)
+	f.Add(m.data[:len(m.data)-3])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m.data = data
+		if found := m.find(); len(found) > len(data)/exportSize {
+			t.Errorf("%d symbols in %d bytes", len(found), len(data))
+		}
+	})
+}
