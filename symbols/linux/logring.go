@@ -97,16 +97,20 @@ func (k *Kernel) logRing(ctx context.Context) (*logRing, error) {
 	if err != nil {
 		return nil, err
 	}
+	types, err := k.logTypes(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var f logHeadFields
-	l, err := k.layout(ctx, "printk_ringbuffer", &f)
+	l, err := newLayout(types, "printk_ringbuffer", &f)
 	if err != nil {
 		return nil, err
 	}
 	r := &logRing{k: k}
-	if r.desc, err = k.layout(ctx, "prb_desc", &r.descFields); err != nil {
+	if r.desc, err = newLayout(types, "prb_desc", &r.descFields); err != nil {
 		return nil, err
 	}
-	if r.info, err = k.layout(ctx, "printk_info", &r.infoFields); err != nil {
+	if r.info, err = newLayout(types, "printk_info", &r.infoFields); err != nil {
 		return nil, err
 	}
 	if err := r.checkTypes(); err != nil {

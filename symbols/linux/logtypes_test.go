@@ -1,0 +1,86 @@
+package linux
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"physgdb/symbols"
+)
+
+// logInfoText is the part of a VMCOREINFO that describes the log of a [logWriter].
+const logInfoText = `OSRELEASE=6.12.0-test
+SYMBOL(prb)=ffffffff82000000
+SIZE(printk_ringbuffer)=56
+OFFSET(printk_ringbuffer.desc_ring)=0
+OFFSET(printk_ringbuffer.text_data_ring)=40
+SIZE(prb_desc_ring)=40
+OFFSET(prb_desc_ring.count_bits)=0
+OFFSET(prb_desc_ring.descs)=8
+OFFSET(prb_desc_ring.infos)=16
+OFFSET(prb_desc_ring.head_id)=24
+OFFSET(prb_desc_ring.tail_id)=32
+SIZE(prb_data_ring)=16
+OFFSET(prb_data_ring.size_bits)=0
+OFFSET(prb_data_ring.data)=8
+SIZE(prb_desc)=24
+OFFSET(prb_desc.state_var)=0
+OFFSET(prb_desc.text_blk_lpos)=8
+SIZE(prb_data_blk_lpos)=16
+OFFSET(prb_data_blk_lpos.begin)=0
+OFFSET(prb_data_blk_lpos.next)=8
+SIZE(printk_info)=88
+OFFSET(printk_info.seq)=0
+OFFSET(printk_info.ts_nsec)=8
+OFFSET(printk_info.text_len)=16
+OFFSET(printk_info.caller_id)=20
+OFFSET(printk_info.dev_info)=24
+SIZE(dev_printk_info)=64
+OFFSET(dev_printk_info.subsystem)=0
+LENGTH(printk_info_subsystem)=16
+OFFSET(dev_printk_info.device)=16
+LENGTH(printk_info_device)=48
+`
+
+// withoutTypes returns the kernel of a log whose vmlinux has no types, but which has a VMCOREINFO.
+func (l *logWriter) withoutTypes(t *testing.T, info string) *Kernel {
+	t.Helper()
+	data, size, text := l.alloc("", 8), l.alloc("", 8), l.alloc("", uint64(len(info)))
+	copy(l.RAM[text-base:], info)
+	l.put(data, text)
+	l.put(size, uint64(len(info)))
+	return &Kernel{Space: l.Space, Symbols: symbols.NewTable([]symbols.Symbol{
+		{Name: "prb", Addr: base + 1<<20}, {Name: "vmcoreinfo_data", Addr: data}, {Name: "vmcoreinfo_size", Addr: size},
+	}, nil)}
+}
+
+func TestLogOfKernelWithoutTypes(t *testing.T) {
+	l := newLogWriter(t, 8, 13)
+	l.fill(100)
+	log, err := l.withoutTypes(t, logInfoText).Log(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := l.want(); !slices.Equal(log.Records, want) || len(log.Damage) != 0 {
+		t.Errorf("%d records, want %d; damage %v", len(log.Records), len(want), log.Damage)
+	}
+}
+
+func TestLogOfKernelWithoutTypesAndOffsets(t *testing.T) {
+	l := newLogWriter(t, 8, 13)
+	if _, err := l.withoutTypes(t, "OSRELEASE=6.12.0-test\n").Log(ctx, 0); !errors.Is(err, symbols.ErrNoType) {
+		t.Errorf("got error %v, want %v", err, symbols.ErrNoType)
+	}
+}
+
+func FuzzVMCoreInfoTypes(f *testing.F) {
+	f.Add([]byte(logInfoText), "printk_ringbuffer", "desc_ring.count_bits")
+	f.Add([]byte(logInfoText), "printk_info", "dev_info.device")
+	f.Fuzz(func(t *testing.T, text []byte, typ, path string) {
+		types := newVMCoreInfoTypes(text)
+		field, err := types.Field(typ, path)
+		if err == nil && field.Size > 1<<32 {
+			t.Errorf("%s.%s has %d bytes", typ, path, field.Size)
+		}
+	})
+}
