@@ -83,7 +83,7 @@ func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
 	}
 	addr, ok := k.Addr("__cpu_possible_mask")
 	if !ok {
-		return nil, fmt.Errorf("the kernel has no symbol __cpu_possible_mask")
+		return nil, k.noSymbol("__cpu_possible_mask")
 	}
 	mask := make([]byte, (n+63)/64*8)
 	if _, err := k.Space.ReadMemory(ctx, addr, mask); err != nil {
@@ -105,7 +105,7 @@ func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
 func (k *Kernel) readBases(ctx context.Context, ids []int, cpus []CPU) error {
 	addr, ok := k.Addr("__per_cpu_offset")
 	if !ok {
-		return errors.New("the kernel has no symbol __per_cpu_offset")
+		return k.noSymbol("__per_cpu_offset")
 	}
 	table := make([]byte, 8*(ids[len(ids)-1]+1))
 	if _, err := k.Space.ReadMemory(ctx, addr, table); err != nil {
@@ -126,7 +126,7 @@ func (k *Kernel) readRunQueues(ctx context.Context, cpus *cpuList) error {
 	}
 	queues, ok := k.Addr("runqueues")
 	if !ok {
-		return errors.New("the kernel has no symbol runqueues")
+		return k.noSymbol("runqueues")
 	}
 	records, err := l.rq.read(ctx, k.Space, perCPU(queues, cpus.all))
 	if err != nil {
@@ -190,7 +190,7 @@ func perCPU(addr uint64, cpus []CPU) []uint64 {
 func (k *Kernel) PerCPU(ctx context.Context, name string, cpu int) (uint64, error) {
 	addr, ok := k.Addr(name)
 	if !ok {
-		return 0, fmt.Errorf("the kernel has no symbol %s", name)
+		return 0, k.noSymbol(name)
 	}
 	if !k.isPerCPU(addr) {
 		return 0, fmt.Errorf("%s is no per-CPU symbol: there is one for all CPUs, at %#x", name, addr)

@@ -206,11 +206,29 @@ func (k *Kernel) searchBanner(ctx context.Context) string {
 	return ""
 }
 
+// noSymbol returns the error for symbols that the kernel does not have.
+func (k *Kernel) noSymbol(names ...string) error {
+	list := strings.Join(names, " and ")
+	if k.namesFunctionsOnly() {
+		return fmt.Errorf("the address of %s is not known: this kernel has names of functions only (no CONFIG_KALLSYMS_ALL); "+
+			"give --vmlinux FILE", list)
+	}
+	return fmt.Errorf("the kernel has no symbol %s", list)
+}
+
+// namesFunctionsOnly reports whether the symbols are those of a kernel without CONFIG_KALLSYMS_ALL, which keeps no names of
+// data: not that of its banner, which every kernel has.
+func (k *Kernel) namesFunctionsOnly() bool {
+	_, functions := k.Addr("_text")
+	_, data := k.Addr("linux_banner")
+	return functions && !data && !k.borrowed
+}
+
 // readSymbol reads a little-endian number of size bytes, at most 8, at a symbol.
 func (k *Kernel) readSymbol(ctx context.Context, name string, size int) (uint64, error) {
 	addr, ok := k.Addr(name)
 	if !ok {
-		return 0, fmt.Errorf("the kernel has no symbol %s", name)
+		return 0, k.noSymbol(name)
 	}
 	v, err := k.readUint(ctx, addr, size)
 	if err != nil {

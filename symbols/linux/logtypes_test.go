@@ -3,6 +3,7 @@ package linux
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"physgdb/symbols"
@@ -83,4 +84,24 @@ func FuzzVMCoreInfoTypes(f *testing.F) {
 			t.Errorf("%s.%s has %d bytes", typ, path, field.Size)
 		}
 	})
+}
+
+// TestNoSymbol checks that the error for a missing symbol names the option that the kernel was built without.
+func TestNoSymbol(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		symbols map[string]uint64
+		want    string
+	}{
+		{"functions only", map[string]uint64{"_text": base}, "the address of prb is not known: this kernel has names of functions only"},
+		{"data, too", map[string]uint64{"_text": base, "linux_banner": base + 8}, "the kernel has no symbol prb"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, nil, tc.symbols)
+			w.types.define("printk_ringbuffer", "x")
+			if _, err := w.Log(ctx, 0); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got error %v, want %q in it", err, tc.want)
+			}
+		})
+	}
 }

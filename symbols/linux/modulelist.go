@@ -105,7 +105,11 @@ func (k *Kernel) findModules(ctx context.Context) (*Modules, error) {
 // ends reads the head of the list.
 func (f *moduleFinder) ends(ctx context.Context) (forward, backward *moduleWalk, err error) {
 	head, ok := f.k.Addr("modules")
-	if !ok {
+	switch {
+	case ok:
+	case f.k.namesFunctionsOnly():
+		return nil, nil, f.k.noSymbol("modules")
+	default:
 		return nil, nil, errors.New("the kernel has no symbol modules (a kernel without modules?)")
 	}
 	var h struct {

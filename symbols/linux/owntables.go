@@ -48,7 +48,7 @@ func (k *Kernel) OwnTables(
 	}
 	if info != nil {
 		if r, err := k.kallsymsRange(ctx, &info.Kallsyms); err == nil {
-			if t, err := k.tablesIn(ctx, r, progress); err == nil || ctx.Err() != nil {
+			if t, err := k.tablesIn(ctx, r, info, progress); err == nil || ctx.Err() != nil {
 				return t, err
 			}
 		}
@@ -57,7 +57,7 @@ func (k *Kernel) OwnTables(
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's read-only data: %w", err)
 	}
-	return k.tablesIn(ctx, r, progress)
+	return k.tablesIn(ctx, r, info, progress)
 }
 
 // kallsymsRange returns where the kernel's table of names is, by what VMCOREINFO tells of its parts.
@@ -77,8 +77,10 @@ func (k *Kernel) kallsymsRange(ctx context.Context, p *KallsymsPlace) (mmu.Range
 	return mmu.Range{First: p.First &^ (mmu.PageSize - 1), Last: last}, nil
 }
 
-// tablesIn reads the names out of a part of the image.
-func (k *Kernel) tablesIn(ctx context.Context, r mmu.Range, progress func(done, total uint64)) (*OwnTables, error) {
+// tablesIn reads the names out of a part of the image. info is the kernel's VMCOREINFO, or nil.
+func (k *Kernel) tablesIn(
+	ctx context.Context, r mmu.Range, info *VMCoreInfo, progress func(done, total uint64),
+) (*OwnTables, error) {
 	img, err := k.readImage(ctx, r, progress)
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's read-only data at %#x: %w", r.First, err)
@@ -106,6 +108,9 @@ func (k *Kernel) tablesIn(ctx context.Context, r mmu.Range, progress func(done, 
 			return nil, err
 		}
 		t.symbols = append(t.symbols, t.exports(k, names)...)
+		if info != nil && info.Log != 0 {
+			t.symbols = append(t.symbols, symbols.Symbol{Name: "prb", Addr: info.Log - k.Slide})
+		}
 		names = symbols.NewTable(t.symbols, nil)
 	}
 	t.k = &Kernel{Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: names, m: k.m}

@@ -2,7 +2,6 @@ package linux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -47,7 +46,7 @@ type resource struct {
 func (k *Kernel) Resources(ctx context.Context) ([]Resource, error) {
 	addr, ok := k.Addr("iomem_resource")
 	if !ok {
-		return nil, errors.New("the kernel has no symbol iomem_resource")
+		return nil, k.noSymbol("iomem_resource")
 	}
 	l := &resourceLayout{}
 	var err error

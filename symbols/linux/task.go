@@ -253,7 +253,7 @@ func (f *taskFinder) pidTree(ctx context.Context) ([]xaEntry, error) {
 	}
 	ns, ok := f.k.Addr("init_pid_ns")
 	if !ok {
-		return nil, errors.New("the kernel has no symbol init_pid_ns")
+		return nil, f.k.noSymbol("init_pid_ns")
 	}
 	root, err := f.k.readUint(ctx, ns+head.Offset, 8)
 	if err != nil {

@@ -307,7 +307,7 @@ func (k *Kernel) readBetween(ctx context.Context, from, to string, most uint64) 
 	stop, ok2 := k.Addr(to)
 	switch {
 	case !ok1 || !ok2:
-		return nil, 0, fmt.Errorf("the kernel has no symbols %s and %s", from, to)
+		return nil, 0, k.noSymbol(from, to)
 	case stop < start || stop-start > most:
 		return nil, 0, fmt.Errorf("%s..%s: damaged", from, to)
 	}

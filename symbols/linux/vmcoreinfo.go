@@ -20,6 +20,7 @@ type VMCoreInfo struct {
 	TopTable uint64 // virtual address of the kernel's own top-level page table, in the image
 	Levels   int    // of page tables, 4 or 5; 0 if it does not say
 	Kallsyms KallsymsPlace
+	Log      uint64 // virtual address of the variable prb, which leads to the log; 0 if it does not say
 }
 
 // KallsymsPlace is where the parts of the kernel's table of names are, in virtual addresses; all 0 if VMCOREINFO does not say
@@ -83,7 +84,7 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 		v.CR3() >= 1<<52 {
 		return nil, errors.New("VMCOREINFO without a believable swapper_pg_dir: damaged, or not of an x86-64 kernel")
 	}
-	v.Kallsyms = kallsymsPlace(values)
+	v.Kallsyms, v.Log = kallsymsPlace(values), imageAddr(values["SYMBOL(prb)"])
 	switch values["NUMBER(pgtable_l5_enabled)"] {
 	case "0":
 		v.Levels = 4
@@ -93,12 +94,21 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 	return v, nil
 }
 
+// imageAddr returns the address in the kernel's image that a text in hex has, or 0.
+func imageAddr(text string) uint64 {
+	addr, err := strconv.ParseUint(text, 16, 64)
+	if err != nil || addr < imageBase || addr >= imageBase+imageSpan {
+		return 0
+	}
+	return addr
+}
+
 // kallsymsPlace finds the parts of the table of names (kernel/vmcore_info.c). relative_base is gone in 7.0.
 func kallsymsPlace(values map[string]string) (p KallsymsPlace) {
 	for key, text := range values {
 		name, ok := strings.CutPrefix(key, "SYMBOL(kallsyms_")
-		addr, err := strconv.ParseUint(text, 16, 64)
-		if !ok || err != nil || addr < imageBase || addr >= imageBase+imageSpan {
+		addr := imageAddr(text)
+		if !ok || addr == 0 {
 			continue
 		}
 		if p.First == 0 || addr < p.First {

@@ -30,12 +30,14 @@ func elfNote(name string, kind uint32, text string) []byte {
 
 func TestParseVMCoreInfo(t *testing.T) {
 	const name = "VMCOREINFO\x00"
-	of612 := VMCoreInfo{"6.12.117+deb12-cloud-amd64", -0x6000000, 0xffffffff96c22000, 5, KallsymsPlace{}}
-	of61 := VMCoreInfo{"6.1.0-56-cloud-amd64", 0x6800000, 0xffffffff84a10000, 4, KallsymsPlace{}}
+	of612 := VMCoreInfo{"6.12.117+deb12-cloud-amd64", -0x6000000, 0xffffffff96c22000, 5, KallsymsPlace{}, 0}
+	of61 := VMCoreInfo{"6.1.0-56-cloud-amd64", 0x6800000, 0xffffffff84a10000, 4, KallsymsPlace{}, 0}
 	const tables = "SYMBOL(kallsyms_names)=ffffffff84120ad8\nSYMBOL(kallsyms_num_syms)=ffffffff84120ad0\n" +
 		"SYMBOL(kallsyms_token_table)=ffffffff8432c330\nSYMBOL(kallsyms_relative_base)=ffffffff843f3a28\n"
 	named := of61
 	named.Kallsyms = KallsymsPlace{First: 0xffffffff84120ad0, Last: 0xffffffff843f3a28, Count: 0xffffffff84120ad0}
+	logged := of61
+	logged.Log = 0xffffffff84c5e6b8
 	for _, tc := range []struct {
 		name string
 		in   []byte
@@ -48,10 +50,12 @@ func TestParseVMCoreInfo(t *testing.T) {
 			0xb210000, ""},
 		{"the text alone", []byte(vmcoreinfo61 + "\x00NUMBER(phys_base)=1\n"), of61, 0xb210000, ""},
 		{"a kernel that knows 4 levels only", []byte(strings.Replace(vmcoreinfo61, "NUMBER(pgt", "NUMBER(xxx", 1)),
-			VMCoreInfo{of61.Release, of61.PhysBase, of61.TopTable, 0, KallsymsPlace{}}, 0xb210000, ""},
+			VMCoreInfo{of61.Release, of61.PhysBase, of61.TopTable, 0, KallsymsPlace{}, 0}, 0xb210000, ""},
 		{"a kernel that tells where its names are", []byte(vmcoreinfo61 + tables), named, 0xb210000, ""},
 		{"a kernel that tells it in part", []byte(vmcoreinfo61 + strings.Replace(tables, "num_syms", "x", 1)), of61, 0xb210000, ""},
 		{"names outside the image", []byte(vmcoreinfo61 + strings.ReplaceAll(tables, "=ffffffff", "=ffff8880")), of61, 0xb210000, ""},
+		{"a kernel that tells where its log is", []byte(vmcoreinfo61 + "SYMBOL(prb)=ffffffff84c5e6b8\n"), logged, 0xb210000, ""},
+		{"a log outside the image", []byte(vmcoreinfo61 + "SYMBOL(prb)=ffff888084c5e6b8\n"), of61, 0xb210000, ""},
 		{"a note cut off", elfNote(name, 0, vmcoreinfo612)[:300], VMCoreInfo{}, 0, "300 bytes of"},
 		{"a note without text", elfNote(name, 0, ""), VMCoreInfo{}, 0, "no VMCOREINFO"},
 		{"a note of another kind", elfNote(name, 1, vmcoreinfo612), VMCoreInfo{}, 0, "no VMCOREINFO"},
