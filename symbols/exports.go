@@ -3,6 +3,7 @@ package symbols
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // An entry of a kernel's table of exported symbols: struct kernel_symbol (include/linux/export.h of 5.10,
@@ -20,8 +21,12 @@ const minExports = 8
 // at the address base, and recognizes them by the functions in them, which kallsyms has, too. A kernel without
 // CONFIG_KALLSYMS_ALL has the names of its exported data nowhere else. All addresses are of one kind, link addresses or
 // run-time addresses. valid reports whether an address can be that of a symbol.
-func FindExports(base uint64, image []byte, functions *Table, valid func(addr uint64) bool) []Symbol {
-	t := &exportTables{base: base, image: image, functions: functions, valid: valid}
+func FindExports(base uint64, image []byte, functions []Symbol, valid func(addr uint64) bool) []Symbol {
+	t := &exportTables{base: base, image: image, functions: map[string][]uint64{}, valid: valid}
+	for i := range functions {
+		name := functions[i].Name
+		t.functions[name] = append(t.functions[name], functions[i].Addr)
+	}
 	var all []Symbol
 	for at := 0; at+exportSize <= len(image); {
 		s, ok := t.entry(at)
@@ -40,7 +45,7 @@ func FindExports(base uint64, image []byte, functions *Table, valid func(addr ui
 type exportTables struct {
 	base      uint64
 	image     []byte
-	functions *Table
+	functions map[string][]uint64 // addresses by name
 	valid     func(addr uint64) bool
 }
 
@@ -59,9 +64,9 @@ func (t *exportTables) entry(at int) (Symbol, bool) {
 
 func (t *exportTables) int32(at int) int { return int(int32(binary.LittleEndian.Uint32(t.image[at:]))) }
 
-// nameAt returns the string at an offset, which must follow the end of another one.
+// nameAt returns the string at an offset. It may be the end of another string, as the linker merges them.
 func (t *exportTables) nameAt(at int) (string, bool) {
-	if at < 1 || at >= len(t.image) || t.image[at-1] != 0 {
+	if at < 0 || at >= len(t.image) {
 		return "", false
 	}
 	text := t.image[at:min(len(t.image), at+mostName+1)]
@@ -73,39 +78,29 @@ func (t *exportTables) nameAt(at int) (string, bool) {
 }
 
 // isFunction reports whether kallsyms has a symbol.
-func (t *exportTables) isFunction(s Symbol) bool {
-	known, ok := t.functions.Lookup(s.Name)
-	return ok && known.Addr == s.Addr
-}
+func (t *exportTables) isFunction(s Symbol) bool { return slices.Contains(t.functions[s.Name], s.Addr) }
 
-// around returns what kallsyms does not have of the table around an entry, and where the table ends. A table in which
-// too few entries are functions is none.
-func (t *exportTables) around(at int) (found []Symbol, end int) {
+// around returns the data in the table around an entry, and where the table ends. A table in which too few entries are
+// functions is none.
+func (t *exportTables) around(at int) (data []Symbol, end int) {
 	start := at
-	for t.isEntry(start - exportSize) {
-		start -= exportSize
+	for ; ; start -= exportSize {
+		if _, ok := t.entry(start - exportSize); !ok {
+			break
+		}
 	}
 	functions := 0
-	for end = start; t.isEntry(end); end += exportSize {
-		s, _ := t.entry(end)
-		if t.isFunction(s) {
+	for end = start; ; end += exportSize {
+		s, ok := t.entry(end)
+		switch {
+		case !ok && functions < minExports:
+			return nil, max(end, at+4)
+		case !ok:
+			return data, end
+		case t.isFunction(s):
 			functions++
-			continue
+		case t.functions[s.Name] == nil: // else it contradicts kallsyms
+			data = append(data, s)
 		}
-		found = append(found, s)
 	}
-	if functions < minExports {
-		return nil, max(end, at+4)
-	}
-	return found, end
-}
-
-// isEntry reports whether there is an entry that does not contradict kallsyms.
-func (t *exportTables) isEntry(at int) bool {
-	s, ok := t.entry(at)
-	if !ok {
-		return false
-	}
-	known, ok := t.functions.Lookup(s.Name)
-	return !ok || known.Addr == s.Addr
 }

@@ -44,7 +44,7 @@ func newExportImage(functions int) *exportImage {
 
 func (m *exportImage) find() []Symbol {
 	valid := func(addr uint64) bool { return addr >= 0xffffffff80000000 || addr < 1<<24 }
-	return FindExports(m.base, m.data, NewTable(m.functions, nil), valid)
+	return FindExports(m.base, m.data, m.functions, valid)
 }
 
 func TestFindExports(t *testing.T) {
@@ -60,18 +60,21 @@ func TestFindExportsRefusesFewFunctions(t *testing.T) {
 	}
 }
 
-// TestFindExportsStopsAtContradiction moves one function: what follows its entry is not trusted, what precedes it is.
-func TestFindExportsStopsAtContradiction(t *testing.T) {
+// TestFindExportsDropsContradiction moves one function in kallsyms: its entry is not trusted, all others are.
+func TestFindExportsDropsContradiction(t *testing.T) {
 	m := newExportImage(40)
 	m.functions[20].Addr++
-	got := m.find()
-	for _, s := range got {
-		if s.Name == "function_20" {
-			t.Errorf("an entry that contradicts kallsyms: %+v", s)
-		}
+	if diff := cmp.Diff(m.want, m.find()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if len(got) == 0 {
-		t.Error("nothing was found")
+}
+
+// TestFindExportsOfSharedName gives a function of the table a namesake elsewhere.
+func TestFindExportsOfSharedName(t *testing.T) {
+	m := newExportImage(40)
+	m.functions = append([]Symbol{{Name: "function_20", Addr: 0xffffffff81000008}}, m.functions...)
+	if diff := cmp.Diff(m.want, m.find()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -107,7 +107,7 @@ func (k *Kernel) tablesIn(
 		if t.image, err = k.wholeReadOnlyData(ctx, img, progress); err != nil {
 			return nil, err
 		}
-		t.symbols = append(t.symbols, t.exports(k, names)...)
+		t.symbols = append(t.symbols, t.exports(k)...)
 		if info != nil && info.Log != 0 {
 			t.symbols = append(t.symbols, symbols.Symbol{Name: "prb", Addr: info.Log - k.Slide})
 		}
@@ -132,9 +132,9 @@ func (k *Kernel) wholeReadOnlyData(ctx context.Context, img *image, progress fun
 }
 
 // exports returns the symbols that the kernel exports to modules and kallsyms does not have, by link addresses.
-func (t *OwnTables) exports(k *Kernel, names *symbols.Table) []symbols.Symbol {
+func (t *OwnTables) exports(k *Kernel) []symbols.Symbol {
 	const mostPerCPU = 16 << 20 // bytes of per-CPU data, whose symbols were offsets until 6.14
-	return symbols.FindExports(t.image.base-k.Slide, t.image.data, names, func(addr uint64) bool {
+	return symbols.FindExports(t.image.base-k.Slide, t.image.data, t.symbols, func(addr uint64) bool {
 		return addr >= imageBase && addr < imageBase+imageSpan || addr < mostPerCPU
 	})
 }
