@@ -126,7 +126,7 @@ func (k *Kernel) readRunQueues(ctx context.Context, cpus *cpuList) error {
 	}
 	queues, ok := k.Addr("runqueues")
 	if !ok {
-		return k.noSymbol("runqueues")
+		return k.readCurrentTasks(ctx, cpus)
 	}
 	records, err := l.rq.read(ctx, k.Space, perCPU(queues, cpus.all))
 	if err != nil {
@@ -137,6 +137,34 @@ func (k *Kernel) readRunQueues(ctx context.Context, cpus *cpuList) error {
 		if r.err == nil { // else the CPU is listed without a task: its memory may be damaged, or it never came up
 			cpus.all[i].Current, cpus.all[i].Idle = l.Current.uint(r), l.Idle.uint(r)
 		}
+	}
+	return nil
+}
+
+// readCurrentTasks reads which task each CPU ran where runqueues is not known, as it is not exported to modules: by the
+// per-CPU variable current_task, in pcpu_hot from 6.2 to 6.14. Idle tasks remain unknown.
+func (k *Kernel) readCurrentTasks(ctx context.Context, cpus *cpuList) error {
+	addr, ok := k.Addr("current_task")
+	if !ok {
+		if addr, ok = k.Addr("pcpu_hot"); !ok {
+			return k.noSymbol("runqueues")
+		}
+		types, err := k.Types(ctx)
+		if err != nil {
+			return err
+		}
+		f, err := types.Field("pcpu_hot", "current_task")
+		if err != nil {
+			return err
+		}
+		addr += f.Offset
+	}
+	tasks, err := k.readPerCPU(ctx, addr, cpus)
+	if err != nil {
+		return err
+	}
+	for i, task := range tasks {
+		cpus.all[i].Current = task
 	}
 	return nil
 }

@@ -175,7 +175,7 @@ func (k *Kernel) Banner(ctx context.Context) string {
 }
 
 func (k *Kernel) readBanner(ctx context.Context, addr uint64) string {
-	p := make([]byte, 512)
+	p := make([]byte, mostBanner)
 	n, _ := k.Space.ReadMemory(ctx, addr, p)
 	line, _, _ := bytes.Cut(p[:n], []byte{'\n'})
 	return string(bytes.TrimRight(line, "\x00"))
@@ -195,8 +195,8 @@ func (k *Kernel) searchBanner(ctx context.Context) string {
 			}
 			from += i + len(start)
 			line := k.readBanner(ctx, at+uint64(from-len(start)))
-			if _, build, ok := strings.Cut(line, "#"); ok && build != "" && build[0] >= '1' && build[0] <= '9' {
-				return line // and not what it is made from, which has no number yet
+			if isBanner(line) {
+				return line
 			}
 		}
 		if ctx.Err() != nil {
@@ -204,6 +204,12 @@ func (k *Kernel) searchBanner(ctx context.Context) string {
 		}
 	}
 	return ""
+}
+
+// isBanner reports whether a line is a kernel's banner, and not what it is made from, which has no number of the build yet.
+func isBanner(line string) bool {
+	_, build, ok := strings.Cut(line, "#")
+	return ok && build != "" && build[0] >= '1' && build[0] <= '9'
 }
 
 // noSymbol returns the error for symbols that the kernel does not have.
@@ -217,10 +223,10 @@ func (k *Kernel) noSymbol(names ...string) error {
 }
 
 // namesFunctionsOnly reports whether the symbols are those of a kernel without CONFIG_KALLSYMS_ALL, which keeps no names of
-// data: not that of its banner, which every kernel has.
+// data: not that of its top-level page table, which every kernel has and does not export to modules.
 func (k *Kernel) namesFunctionsOnly() bool {
 	_, functions := k.Addr("_text")
-	_, data := k.Addr("linux_banner")
+	_, data := k.Addr("init_top_pgt")
 	return functions && !data && !k.borrowed
 }
 

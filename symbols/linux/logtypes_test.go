@@ -94,7 +94,7 @@ func TestNoSymbol(t *testing.T) {
 		want    string
 	}{
 		{"functions only", map[string]uint64{"_text": base}, "the address of prb is not known: this kernel has names of functions only"},
-		{"data, too", map[string]uint64{"_text": base, "linux_banner": base + 8}, "the kernel has no symbol prb"},
+		{"data, too", map[string]uint64{"_text": base, "init_top_pgt": base + 8}, "the kernel has no symbol prb"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, nil, tc.symbols)

@@ -97,27 +97,66 @@ func (k *Kernel) tablesIn(
 		t.Damage = append(t.Damage, fmt.Errorf("kallsyms: %d of %d symbols are lost: memory is damaged", found.Lost,
 			found.Lost+len(found.Symbols)))
 	}
+	if !slices.ContainsFunc(found.Symbols, func(s symbols.Symbol) bool { return s.Name == "init_top_pgt" }) {
+		if err := t.addData(ctx, k, info, progress); err != nil {
+			return nil, err
+		}
+	}
 	for i := range t.symbols {
 		if s := &t.symbols[i]; s.Addr >= imageBase {
 			s.Addr -= k.Slide
 		}
 	}
 	names := symbols.NewTable(t.symbols, nil)
-	if _, ok := names.Lookup("init_task"); !ok { // a kernel without CONFIG_KALLSYMS_ALL
-		if t.image, err = k.wholeReadOnlyData(ctx, img, progress); err != nil {
-			return nil, err
-		}
-		t.symbols = append(t.symbols, t.exports(k)...)
-		if info != nil && info.Log != 0 {
-			t.symbols = append(t.symbols, symbols.Symbol{Name: "prb", Addr: info.Log - k.Slide})
-		}
-		names = symbols.NewTable(t.symbols, nil)
-	}
 	t.k = &Kernel{Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: names, m: k.m}
 	t.BuildID = symbols.BuildID(t.notes(ctx).Data)
 	names.BuildID = t.BuildID
 	return t, nil
 }
+
+// addData adds the names of data that the kernel k exports to modules, where kallsyms has names of functions only
+// (no CONFIG_KALLSYMS_ALL), that of the log, which VMCOREINFO has, and that of the banner. Addresses are those of the running
+// kernel.
+func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, progress func(done, total uint64)) error {
+	const mostPerCPU = 16 << 20 // bytes of per-CPU data, whose symbols were offsets until 6.14
+	var err error
+	if t.image, err = k.wholeReadOnlyData(ctx, t.image, progress); err != nil {
+		return err
+	}
+	exports := symbols.FindExports(t.image.base, t.image.data, t.symbols, func(addr uint64) bool {
+		return addr >= imageBase && addr < imageBase+imageSpan || addr < mostPerCPU
+	})
+	for i := range exports { // the next name may be far away
+		exports[i].Size = unknownSize
+	}
+	t.symbols = append(t.symbols, exports...)
+	if at, size := bannerIn(t.image.data); at >= 0 {
+		t.symbols = append(t.symbols, symbols.Symbol{Name: "linux_banner", Addr: t.image.base + uint64(at), Size: uint64(size)})
+	}
+	if info != nil && info.Log != 0 {
+		t.symbols = append(t.symbols, symbols.Symbol{Name: "prb", Addr: info.Log, Size: unknownSize})
+	}
+	return nil
+}
+
+// bannerIn returns where in data the kernel's banner begins, and its size; -1 if it is not there.
+func bannerIn(data []byte) (at, size int) {
+	for from := 0; ; {
+		i := bytes.Index(data[from:], []byte(BannerStart))
+		if i < 0 {
+			return -1, 0
+		}
+		at = from + i
+		line, _, _ := bytes.Cut(data[at:min(len(data), at+mostBanner)], []byte{'\n'})
+		if isBanner(string(line)) {
+			return at, len(line)
+		}
+		from = at + len(BannerStart)
+	}
+}
+
+// mostBanner bounds the kernel's banner, in bytes.
+const mostBanner = 512
 
 // wholeReadOnlyData returns all of the kernel's read-only data, of which img may be a part.
 func (k *Kernel) wholeReadOnlyData(ctx context.Context, img *image, progress func(done, total uint64)) (*image, error) {
@@ -129,14 +168,6 @@ func (k *Kernel) wholeReadOnlyData(ctx context.Context, img *image, progress fun
 		return img, nil
 	}
 	return k.readImage(ctx, r, progress)
-}
-
-// exports returns the symbols that the kernel exports to modules and kallsyms does not have, by link addresses.
-func (t *OwnTables) exports(k *Kernel) []symbols.Symbol {
-	const mostPerCPU = 16 << 20 // bytes of per-CPU data, whose symbols were offsets until 6.14
-	return symbols.FindExports(t.image.base-k.Slide, t.image.data, t.symbols, func(addr uint64) bool {
-		return addr >= imageBase && addr < imageBase+imageSpan || addr < mostPerCPU
-	})
 }
 
 // Names are the kernel's symbols.

@@ -61,7 +61,7 @@ func (k *Kernel) SymbolizeReturn(ctx context.Context, addr uint64) (Place, error
 
 // place finds what an address of the kernel itself belongs to.
 func (k *Kernel) place(addr uint64) (Place, bool) {
-	if k.Symbols == nil || addr < imageBase {
+	if k.Symbols == nil || addr < imageBase || addr >= imageBase+imageSpan {
 		return Place{}, false
 	}
 	end, hasEnd := k.Addr("_end")

@@ -287,10 +287,17 @@ func (k *Kernel) orcTables(ctx context.Context) (*elfsynth.ORC, error) {
 		switch {
 		case err == nil:
 			*part.to = elfsynth.Blob{Addr: at - k.Slide, Data: data}
+		case !part.optional && k.namesFunctionsOnly():
+			return k.scanORC(ctx)
 		case !part.optional:
 			return nil, err
 		}
 	}
+	return k.finishORC(t)
+}
+
+// finishORC finds out in which format ORC tables are, and prepares them for use.
+func (k *Kernel) finishORC(t *elfsynth.ORC) (*elfsynth.ORC, error) {
 	var err error
 	if t.Format, err = symbols.ORCFormatOf(t.Header.Data, t.Entries.Data); err != nil {
 		return nil, err

@@ -41,10 +41,12 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	switch {
 	case k.Symbols == nil:
 		row("symbols", "none: %s", m.whyNoSymbols())
-	case len(k.Symbols.BuildID) == 0:
+	case !k.SizesKnown():
 		row("symbols", "few, which the debugger lent: give --vmlinux FILE for names")
 	default:
-		row("build-id", "%x", k.Symbols.BuildID)
+		if len(k.Symbols.BuildID) > 0 {
+			row("build-id", "%x", k.Symbols.BuildID)
+		}
 		m.writeVmlinux(row)
 	}
 	row("found by", "%s, in %d bridge reads (%s)%s", k.FoundBy, m.foundIn.Reads, sizeText(m.foundIn.Bytes), m.Memory.uncounted())

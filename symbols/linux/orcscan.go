@@ -1,0 +1,71 @@
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+
+	"physgdb/mmu"
+	"physgdb/symbols/elfsynth"
+)
+
+// scanORC finds the kernel's ORC tables by their contents, where no symbols bound them. They lie between the kernel's text and
+// its init sections: a header from 6.4 on, the addresses of the code, and their entries, without gaps (ORC_UNWIND_TABLE,
+// include/asm-generic/vmlinux.lds.h).
+func (k *Kernel) scanORC(ctx context.Context) (*elfsynth.ORC, error) {
+	const (
+		headerSize = 20 // bytes; a SHA-1 (ORC_HEADER, arch/x86/include/asm/orc_header.h)
+		entrySize  = 6  // bytes; struct orc_entry (arch/x86/include/asm/orc_types.h)
+	)
+	etext, ok1 := k.Addr("_etext")
+	init, ok2 := k.Addr("_sinittext")
+	if !ok1 || !ok2 || init <= etext || init-etext > mostReadOnlyData {
+		return nil, k.noSymbol("__start_orc_unwind_ip", "__stop_orc_unwind_ip")
+	}
+	img, err := k.readImage(ctx, mmu.Range{First: etext &^ 3, Last: init - 1}, func(uint64, uint64) {})
+	if err != nil {
+		return nil, err
+	}
+	// Code is in the text or in the init sections, which are the last of the image.
+	isCode := func(addr uint64) bool {
+		return k.Text <= addr && addr < etext || init <= addr && addr < init+mostReadOnlyData
+	}
+	at, count := longestAddressTable(img.base, img.data, isCode)
+	ips, end := 4*count, at+4*count+entrySize*count
+	if count < leastORC || end > len(img.data) {
+		return nil, errors.New("no ORC tables were found in the kernel's data (a kernel without CONFIG_UNWINDER_ORC?)")
+	}
+	blob := func(from, to int) elfsynth.Blob {
+		return elfsynth.Blob{Addr: img.base + uint64(from) - k.Slide, Data: img.data[from:to]}
+	}
+	t := &elfsynth.ORC{IPs: blob(at, at+ips), Entries: blob(at+ips, end)}
+	if at >= headerSize {
+		t.Header = blob(at-headerSize, at)
+	}
+	return k.finishORC(t)
+}
+
+// leastORC is how many entries an ORC table has at least; those of small kernels have 50,000.
+const leastORC = 1024
+
+// longestAddressTable finds the longest run of 32-bit numbers which, added to their own addresses, are addresses of code in
+// ascending order. It returns where in data it begins, and how many they are.
+func longestAddressTable(base uint64, data []byte, isCode func(addr uint64) bool) (at, count int) {
+	var last uint64
+	start := 0 // of the run that is being read
+	for i := 0; i+4 <= len(data); i += 4 {
+		addr := base + uint64(i) + uint64(int64(int32(binary.LittleEndian.Uint32(data[i:]))))
+		switch {
+		case !isCode(addr):
+			start, last = i+4, 0
+			continue
+		case addr < last:
+			start = i
+		}
+		last = addr
+		if n := (i + 4 - start) / 4; n > count {
+			at, count = start, n
+		}
+	}
+	return at, count
+}
