@@ -63,6 +63,39 @@ func TestFilesThatAreNotRAM(t *testing.T) {
 	}
 }
 
+// FuzzFile opens any file under any map, in two pieces, and reads what it says is RAM.
+func FuzzFile(f *testing.F) {
+	f.Add([]byte("lowlowHIGH"), uint8(4), "0x100:6:0,0x100000000:4:6")
+	f.Add([]byte("EMiL\x01"), uint8(1), "")
+	f.Add([]byte("lowHIGH"), uint8(3), "0:8:18446744073709551615")
+	f.Fuzz(func(t *testing.T, content []byte, cut uint8, layout string) {
+		if len(content) < 2 || strings.ContainsAny(layout, "&;%+#") {
+			return
+		}
+		at := 1 + int(cut)%(len(content)-1)
+		source := "file:" + writeFile(t, content[:at]) + "?file=" + writeFile(t, content[at:])
+		if layout != "" {
+			source += "&map=" + layout
+		}
+		m, err := bridge.Open(ctx, source, nil)
+		if err != nil {
+			return
+		}
+		defer m.Close()
+		var sum uint64
+		for _, r := range m.Info().RAM {
+			p := make([]byte, r.Size())
+			if n, err := bridge.Read(ctx, m, r.Start, p, false); n != len(p) || err != nil {
+				t.Errorf("%v: %d bytes, %v", r, n, err)
+			}
+			sum += r.Size()
+		}
+		if data := bridge.DataOf(m); sum == 0 || data.Size() > sum {
+			t.Errorf("%d bytes of RAM, data in %v", sum, data)
+		}
+	})
+}
+
 // TestFilesOfRealTools are made by those tools that are here.
 func TestFilesOfRealTools(t *testing.T) {
 	for _, tc := range []struct{ command, want string }{

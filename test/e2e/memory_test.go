@@ -13,8 +13,8 @@ import (
 	"physgdb/test/guest"
 )
 
-// large boots a machine with 72 GB of RAM, too.
-var large = flag.Bool("large", false, "also boot a machine with 72 GB of RAM, which takes some minutes")
+// slow boots further machines, one with 72 GB of RAM among them.
+var slow = flag.Bool("slow", false, "also boot machines that take some minutes: one with 72 GB of RAM, and kexec on further kernels")
 
 // boot boots a guest for one test. It needs no vmlinux.
 func boot(t *testing.T, c guest.Config) *guest.Guest {
@@ -62,8 +62,11 @@ func noteOf(t *testing.T, vmcoreinfo string) string {
 
 // TestKdumpedGuest looks at the memory of two kernels: one has panicked, the other captures its dump.
 func TestKdumpedGuest(t *testing.T) {
-	for _, c := range []guest.Config{{Release: "6.1"}, {Release: "6.12", LA57: true, PTI: true}} {
+	for _, c := range []guest.Config{{Release: "6.12", LA57: true, PTI: true}, {Release: "6.1"}, {Release: "newest"}, {Release: "5.10"}} {
 		t.Run(c.Release, func(t *testing.T) {
+			if !*slow && c.Release != "6.12" {
+				t.Skip("further kernels: -slow")
+			}
 			c.Panic = "kdump"
 			g := boot(t, c)
 			dead, capture := &g.Facts.Facts, g.Facts.Capture
@@ -103,6 +106,9 @@ func TestKdumpedGuest(t *testing.T) {
 
 // TestKexecedGuest looks at a machine that was rebooted by kexec: the kernel that runs is the one that is meant.
 func TestKexecedGuest(t *testing.T) {
+	if !*slow {
+		t.Skip("it boots twice: -slow")
+	}
 	g := boot(t, guest.Config{Release: "6.12", Panic: "kexec"})
 	isKernel(t, rows(run(t, "info", g.Source()).Stdout), g.Facts.Kallsyms)
 	if old := g.Facts.Before.Kallsyms["_text"]; old == g.Facts.Kallsyms["_text"] {
@@ -110,7 +116,7 @@ func TestKexecedGuest(t *testing.T) {
 	}
 }
 
-// isFound looks at a machine without a word on where its RAM lies, and returns how long that took.
+// isFound runs info on a machine whose source does not say where RAM lies, and returns how long that took.
 func isFound(t *testing.T, g *guest.Guest, source string) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -164,8 +170,8 @@ func TestNUMAGuest(t *testing.T) {
 
 // TestLargeGuest has a kernel that lies, now and then, far above 4 GiB, in a file that is nearly all holes.
 func TestLargeGuest(t *testing.T) {
-	if !*large {
-		t.Skip("it takes some minutes: -large")
+	if !*slow {
+		t.Skip("it takes some minutes: -slow")
 	}
 	const most = 5 * time.Second
 	g := boot(t, guest.Config{Release: "6.1", MemoryMiB: 72 << 10})
