@@ -49,10 +49,20 @@ type Config struct {
 	//	chain     the last of the Modules calls the one before it, and so on; the first panics
 	//	kdump     as sysrq, with a capture kernel loaded: it runs when Boot returns, see [Facts.Capture]
 	//	kexec     not at all: the kernel starts another by kexec, see [Facts.Before], and that is stopped while it runs
+	//	kprobe    panic() in the handler of a kprobe at the entry of a function of instrumented.ko
+	//	livepatch panic() in a function of instrumented.ko, by a live patch in the place of version_proc_show()
 	//	none      not at all: Boot then returns a running guest
 	//
 	// By trouble.ko, or if Other is set, the last CPU panics; else it may be any.
 	Panic string
+	// Instrument lists what changes the stacks that are found:
+	//
+	//	graph      the function_graph tracer is on
+	//	kretprobe  a kretprobe on the system call in which the processes sleeper wait, and on two below sysrq
+	//	fexit      a BPF program on the exit of vfs_write
+	//	sleepable  a process faulter is asleep in a BPF program
+	//	module     instrumented.ko is loaded; Panic kprobe and livepatch need it
+	Instrument []string
 	// Other is what CPUs that do not panic do: "idle" (the default, and as a rule true) or "user": each runs a process
 	// spinner in user mode, see [SpinnerRegisters].
 	Other string
@@ -184,7 +194,10 @@ func (g *Guest) makeFiles(ctx context.Context) error {
 	if err := buildPrograms(ctx, g.dir); err != nil {
 		return err
 	}
-	if err := writeInitramfs(g.path("initramfs"), g.Kernel, g.dir); err != nil {
+	if err := g.addInstrumented(ctx); err != nil {
+		return err
+	}
+	if err := writeInitramfs(g.path("initramfs"), g.Kernel, g.dir, g.more...); err != nil {
 		return err
 	}
 	if g.config.startsSecond() {

@@ -39,7 +39,10 @@ func (g *Guest) gatherFacts() error {
 	if said.facts == nil {
 		return errors.New("the guest has told nothing about itself")
 	}
-	g.Facts = Facts{Facts: *said.facts, Threads: said.threads, LastClock: said.lastClock, Capture: said.capture, Before: said.before}
+	g.Facts = Facts{
+		Facts: *said.facts, Threads: said.threads, LastClock: said.lastClock, Capture: said.capture,
+		Before: said.before,
+	}
 	if said.still != nil {
 		g.Facts.Still = *said.still
 	}

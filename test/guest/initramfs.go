@@ -16,7 +16,7 @@ import (
 func programs() []string { return []string{"init", "clock"} }
 
 // roles are the names under which a guest calls test/guest/extras.
-func roles() []string { return []string{"spinner", "stuck", "crowd"} }
+func roles() []string { return []string{"spinner", "stuck", "crowd", "faulter"} }
 
 // buildPrograms builds the guest's programs into dir: static, at fixed addresses, with debug information.
 func buildPrograms(ctx context.Context, dir string) error {
@@ -45,7 +45,7 @@ func buildPrograms(ctx context.Context, dir string) error {
 }
 
 // writeInitramfs packs the guest's root file system.
-func writeInitramfs(file string, k *Kernel, programs string) (err error) {
+func writeInitramfs(file string, k *Kernel, programs string, more ...string) (err error) {
 	f, err := os.Create(file)
 	if err != nil {
 		return fmt.Errorf("pack the guest's files: %w", err)
@@ -68,6 +68,9 @@ func writeInitramfs(file string, k *Kernel, programs string) (err error) {
 		if module != "" {
 			a.addFile(name, module)
 		}
+	}
+	for _, module := range more {
+		a.addFile(filepath.Base(module), module)
 	}
 	for _, driver := range k.Drivers {
 		a.addFile(path.Join("drivers", filepath.Base(driver)), driver)

@@ -106,6 +106,9 @@ func (g *Guest) cmdline(port int) string {
 		"physgdb.port=" + strconv.Itoa(port), "physgdb.panic=" + g.config.Panic, "physgdb.other=" + g.config.Other,
 		"physgdb.threads=" + strconv.Itoa(g.config.Threads), "physgdb.modules=" + strconv.Itoa(g.config.Modules),
 	}
+	if len(g.config.Instrument) > 0 {
+		words = append(words, "physgdb.instrument="+strings.Join(g.config.Instrument, ","))
+	}
 	if g.config.PTI {
 		words = append(words, "pti=on")
 	} else {

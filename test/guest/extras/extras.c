@@ -6,6 +6,9 @@
  *	stuck		sleeps in trouble.ko, where no signal reaches it
  *	crowd N		N threads, each asleep in a system call, under a name of its own
  *
+ *	faulter		opens a file when it is told to on stdin, and has memory
+ *			at FAULT_ADDRESS that never arrives
+ *
  * A crowd says so on stdout when all are there.
  */
 #define _GNU_SOURCE
@@ -15,8 +18,12 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/userfaultfd.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Each byte of a register is 0x10 + gdb's number of it; rsp and rip are what they are. */
@@ -93,6 +100,38 @@ static void gather(int threads)
 	wait_for_ever();
 }
 
+#define FAULT_ADDRESS 0x100000000UL
+
+/* Whoever touches the page sleeps until somebody fills it, which nobody does. */
+static void hold_back(void)
+{
+	size_t size = sysconf(_SC_PAGESIZE);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = {
+		.range = { .start = FAULT_ADDRESS, .len = size }, .mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (uffd < 0)
+		err(1, "userfaultfd");
+	if (mmap((void *)FAULT_ADDRESS, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		err(1, "mmap");
+	if (ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &range))
+		err(1, "register memory with userfaultfd");
+}
+
+static void fault(void)
+{
+	char order;
+
+	hold_back();
+	puts("ready");
+	fflush(stdout);
+	if (read(0, &order, 1) == 1 && open("/", O_RDONLY) < 0)
+		err(1, "open /");
+	wait_for_ever();
+}
+
 int main(int argc, char **argv)
 {
 	const char *role = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
@@ -101,6 +140,8 @@ int main(int argc, char **argv)
 		spin();
 	if (!strcmp(role, "stuck"))
 		hang();
+	if (!strcmp(role, "faulter"))
+		fault();
 	if (!strcmp(role, "crowd") && argc == 2)
 		gather(atoi(argv[1]));
 	errx(1, "no such role");

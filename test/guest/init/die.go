@@ -35,6 +35,8 @@ func ways() map[string]way {
 		"irq-user":  {needsTrouble: true, bring: func() error { return write("/proc/trouble", "irq-user") }},
 		"chain":     {bring: callDummies},
 		"nmi":       {needsTrouble: true, bring: func() error { return write("/proc/trouble", "nmi") }},
+		"kprobe":    {bring: callProbed},
+		"livepatch": {bring: readVersion},
 	}
 }
 

@@ -4,7 +4,9 @@
 // The kernel command line tells it what to do:
 //
 //	physgdb.port=PORT      where notices go, on the host
-//	physgdb.panic=HOW      how to die: sysrq (default), exit, oops, bug, hung, irq, irq-user, nmi, chain, kdump, kexec; none
+//	physgdb.panic=HOW      how to die: sysrq (default), exit, oops, bug, hung, irq, irq-user, nmi, chain, kdump, kexec; none;
+//	                       kprobe, livepatch: see instrumented.go
+//	physgdb.instrument=X,… what changes stacks: graph, kretprobe, fexit, sleepable, module; see instrumented.go
 //	physgdb.other=WHAT     what the CPUs that do not panic are doing: idle (default), user
 //	physgdb.threads=N      start a process with so many threads
 //	physgdb.modules=N      load so many modules dummy_000, dummy_001…
@@ -54,7 +56,7 @@ func live(w *reporter) error {
 		return w.capture()
 	}
 	steps := []func(*options) error{
-		bringUp, startSleepers, startCompat, prepareTrouble, loadDummies, startCrowd, loadSecond,
+		bringUp, instrument, startSleepers, startCompat, prepareTrouble, loadDummies, startCrowd, loadSecond,
 	}
 	for _, step := range steps {
 		if err := step(o); err != nil {
@@ -85,7 +87,7 @@ func live(w *reporter) error {
 	if o.panic == "none" {
 		return remain(c, w)
 	}
-	return untilPanic(c, w, shelf, o.panic)
+	return untilPanic(c, w, shelf, o)
 }
 
 // bringUp makes a machine with a network, whose death will be known.
@@ -126,7 +128,7 @@ func remain(c *clock, w *reporter) error {
 }
 
 // untilPanic passes the clock's ticks on and dies shortly after one. It does not return when all goes well.
-func untilPanic(c *clock, w *reporter, s *shelf, how string) error {
+func untilPanic(c *clock, w *reporter, s *shelf, o *options) error {
 	c.forget() // it may be a second old
 	for {
 		if err := passTick(c, w); err != nil {
@@ -149,11 +151,11 @@ func untilPanic(c *clock, w *reporter, s *shelf, how string) error {
 		if err := tellStacks(w, s); err != nil {
 			return err
 		}
-		if err := w.panic(how); err != nil {
+		if err := w.panic(o.panic); err != nil {
 			return err
 		}
 		rest()
-		return die(how)
+		return die(o.panic)
 	}
 }
 

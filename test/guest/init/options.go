@@ -21,6 +21,8 @@ type options struct {
 	modules int
 	host    string
 	check   string
+
+	instrument []string
 }
 
 func readOptions() (*options, error) {
@@ -54,6 +56,8 @@ func (o *options) set(key, value string) (err error) {
 		o.threads, err = strconv.Atoi(value)
 	case "physgdb.modules":
 		o.modules, err = strconv.Atoi(value)
+	case "physgdb.instrument":
+		o.instrument = strings.FieldsFunc(value, func(r rune) bool { return r == ',' })
 	case "physgdb.check":
 		o.check = value
 	case "physgdb.host":
@@ -68,6 +72,9 @@ func (o *options) validate() error {
 	if _, ok := known[o.panic]; !ok && o.panic != "none" {
 		return fmt.Errorf("physgdb.panic=%s: known are %s and none", o.panic,
 			strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+	}
+	if err := o.validateInstruments(); err != nil {
+		return err
 	}
 	if o.other != "idle" && o.other != "user" {
 		return fmt.Errorf("physgdb.other=%s: known are idle and user", o.other)

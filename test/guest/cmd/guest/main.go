@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -42,7 +43,8 @@ func run(ctx context.Context) error {
 	flag.IntVar(&c.CPUs, "cpus", 0, "number of CPUs (default 2)")
 	flag.IntVar(&c.Nodes, "nodes", 0, "`number` of NUMA nodes, each with a file for its RAM (default: one file, no NUMA)")
 	flag.StringVar(&c.Panic, "panic", "",
-		"`how` to die: sysrq, exit, oops, bug, hung, irq, irq-user, nmi, chain; or none (default sysrq)")
+		"`how` to die: sysrq, exit, oops, bug, hung, irq, irq-user, nmi, chain, kprobe, livepatch; or none (default sysrq)")
+	instrument := flag.String("instrument", "", "what changes stacks: `list` of graph, kretprobe, fexit, sleepable, module")
 	flag.StringVar(&c.Other, "other", "", "`what` the CPUs that do not panic do: idle or user (default idle)")
 	flag.IntVar(&c.Threads, "threads", 0, "start a process with so `many` threads")
 	flag.IntVar(&c.Modules, "modules", 0, "load so `many` modules dummy_000, dummy_001…")
@@ -52,6 +54,7 @@ func run(ctx context.Context) error {
 	dump := flag.String("dump", "", "also write the memory to a `file` in the format of kdump")
 	flag.StringVar(&c.Dir, "dir", "", "existing `directory` for the guest's files (default: a temporary one)")
 	flag.Parse()
+	c.Instrument = strings.FieldsFunc(*instrument, func(r rune) bool { return r == ',' })
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
