@@ -59,6 +59,8 @@ type Kernel struct {
 	death          lazy[*Death]
 	modules        lazy[*Modules]
 	typesOfModules lazy[*modulesTypes]
+	generated      lazy[*Generated]
+	byStack        lazy[[]*Task] // in the order of their stacks
 }
 
 // Attach finds the kernel under a CR3. If there is a vmlinux, its build-id must equal that in memory: the error is then

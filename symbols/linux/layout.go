@@ -142,6 +142,15 @@ func (l *layout) readOne(ctx context.Context, space *mmu.Space, addr uint64) (re
 	return records[0], records[0].err
 }
 
+// recordIn returns the members of a struct whose bytes are all there.
+func (l *layout) recordIn(whole []byte) record {
+	r := record{data: make([]byte, l.packed)}
+	for _, e := range l.extents {
+		copy(r.data[e.at:][:e.size], whole[min(e.offset, uint64(len(whole))):])
+	}
+	return r
+}
+
 // uint returns a number of at most 8 bytes, or 0 if this kernel has no such member.
 func (m *member) uint(r record) uint64 {
 	var p [8]byte

@@ -196,6 +196,9 @@ func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := k.putBackAll(ctx, c, t, stacks, words); err != nil {
+		return nil, err
+	}
 	var best resting
 	for _, name := range restingPlaces {
 		fn, ok := k.symbol(name)
@@ -215,6 +218,20 @@ func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 		}
 	}
 	return nil, missing
+}
+
+// putBackAll puts the true return addresses into the words of the stacks that a CPU and its task use.
+func (k *Kernel) putBackAll(ctx context.Context, c *CPU, t *Task, stacks []stack, words [][]uint64) error {
+	owner := c.Current
+	if t != nil {
+		owner = t.Addr
+	}
+	for i := range stacks {
+		if err := k.putBack(ctx, owner, stacks[i].start, words[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // resting is a place where a CPU may rest.

@@ -26,7 +26,7 @@ func (p Place) String() string {
 	return fmt.Sprintf("%s+%#x/%#x [%s]", p.Name, p.Offset, p.Size, p.Module)
 }
 
-// Symbolize finds what an address belongs to, in the kernel or in a module. The error is ErrNoSymbol, or why that could
+// Symbolize finds what an address belongs to: in the kernel, in a module, or in code made at run time. The error is ErrNoSymbol, or why that could
 // not be found out.
 func (k *Kernel) Symbolize(ctx context.Context, addr uint64) (Place, error) {
 	if p, ok := k.place(addr); ok {
@@ -38,7 +38,7 @@ func (k *Kernel) Symbolize(ctx context.Context, addr uint64) (Place, error) {
 	}
 	m := modules.At(addr)
 	if m == nil {
-		return Place{}, fmt.Errorf("%w at %#x", ErrNoSymbol, addr)
+		return k.generatedPlace(ctx, addr)
 	}
 	known, err := m.Symbols(ctx)
 	if err != nil {

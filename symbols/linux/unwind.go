@@ -147,7 +147,11 @@ func (k *Kernel) frameAddress(ctx context.Context, r *Registers, rule *symbols.F
 
 // returned makes the registers as they will be when a function has returned.
 func (k *Kernel) returned(ctx context.Context, r *Registers, rule *symbols.FrameRule, cfa uint64) (*Registers, error) {
-	pc, err := k.readUint(ctx, cfa-8, 8)
+	word, err := k.readUint(ctx, cfa-8, 8)
+	if err != nil {
+		return nil, err
+	}
+	pc, err := k.TrueReturn(ctx, cfa-8, word)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +221,9 @@ func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, e
 		return rule, nil
 	}
 	rule, ok, why := k.moduleRule(ctx, table, pc)
+	if !ok && why == nil {
+		rule, ok, why = k.generatedRule(ctx, table, pc)
+	}
 	switch {
 	case ok:
 		return rule, nil

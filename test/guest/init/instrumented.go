@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,10 +56,25 @@ func mountTracefs() error {
 	return nil
 }
 
-// traceGraph switches the function_graph tracer on, for system calls, reads and writes and all that these call.
+// traced are the functions that the function_graph tracer traces: those on the way to sleep and to sysrq's panic. With all
+// of the kernel's, the machine would be too slow for its clock.
+const traced = "*sys_* vfs_* futex* do_futex schedule schedule_* proc_reg_* write_sysrq_trigger __handle_sysrq " +
+	"sysrq_handle_crash kthread worker_thread do_nanosleep hrtimer_nanosleep do_epoll_wait ep_poll khugepaged kswapd"
+
+// traceGraph switches the function_graph tracer on.
 func traceGraph() error {
 	if err := mountTracefs(); err != nil {
 		return err
+	}
+	for pattern := range strings.FieldsSeq(traced) {
+		f, err := os.OpenFile(tracefs+"/set_ftrace_filter", os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(pattern + "\n")
+		if err := errors.Join(err, f.Close()); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: there is no such function
+			return fmt.Errorf("trace %s: %w", pattern, err)
+		}
 	}
 	return write(tracefs+"/current_tracer", "function_graph")
 }

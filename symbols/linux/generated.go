@@ -1,0 +1,317 @@
+package linux
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"physgdb/symbols"
+)
+
+// GeneratedCode is code that the kernel has made at run time: a BPF program, a trampoline, a page of copied instructions. It
+// is in no symbol table of the kernel or of a module.
+type GeneratedCode struct {
+	symbols.Symbol // its address is that in the running kernel
+	// Module is what /proc/kallsyms names as the module. It is empty for BPF, as in the kernel's own traces.
+	Module string
+
+	kind generatedKind
+	// original is the address of the code that a trampoline of ftrace begins with a copy of, in the running kernel.
+	original uint64
+}
+
+type generatedKind uint8
+
+const (
+	bpfCode         generatedKind = iota
+	ftraceCode                    // a copy of ftrace_caller or ftrace_regs_caller
+	probedSlots                   // single instructions that kprobes have moved
+	optimizedProbes               // detours that kprobes jump to
+)
+
+// Generated is all generated code of a kernel that is known, in the order of its addresses.
+type Generated struct {
+	All []*GeneratedCode
+	// Damage tells why some may be missing.
+	Damage []error
+
+	answers
+}
+
+// At returns the generated code at an address, or nil.
+func (g *Generated) At(addr uint64) *GeneratedCode {
+	i, found := slices.BinarySearchFunc(g.All, addr, func(c *GeneratedCode, addr uint64) int { return cmp.Compare(c.Addr, addr) })
+	if !found {
+		i--
+	}
+	if i < 0 || addr-g.All[i].Addr >= g.All[i].Size {
+		return nil
+	}
+	return g.All[i]
+}
+
+// Limits of what is believed of generated code.
+const (
+	maxGenerated     = 1 << 16 // entries of one list
+	maxGeneratedCode = 4 << 20 // bytes of one; a BPF program has at most a million instructions
+	maxTrampoline    = 1 << 16 // bytes; ftrace_regs_caller has some 300
+)
+
+// Generated finds the code that the kernel has made at run time. A kernel that makes none, or does not name the lists of it
+// (without CONFIG_KALLSYMS_ALL), has an empty list. The error is ctx's, or that types are not known.
+func (k *Kernel) Generated(ctx context.Context) (*Generated, error) {
+	return k.generated.get(ctx, func(ctx context.Context) (*Generated, error) {
+		f := &generatedFinder{k: k}
+		for _, look := range []func(context.Context) error{f.bpf, f.ftrace, f.kprobes} {
+			if err := look(ctx); err != nil {
+				return nil, fmt.Errorf("generated code: %w", err)
+			}
+		}
+		return f.finish(), nil
+	})
+}
+
+// generatedFinder gathers generated code.
+type generatedFinder struct {
+	k      *Kernel
+	all    []*GeneratedCode
+	damage damage
+}
+
+// add takes in a piece of code, if it can be one.
+func (f *generatedFinder) add(c *GeneratedCode, most uint64) {
+	switch {
+	case c.Size == 0 || c.Size > most || !f.k.inText(c.Addr) || !f.k.inText(c.Addr+c.Size-1):
+		f.damage.add("%s: %d bytes of code at %#x: damaged", c.Name, c.Size, c.Addr)
+	case c.Name == "" || !symbols.Printable([]byte(c.Name)):
+		f.damage.add("code at %#x: its name %q is none: damaged", c.Addr, c.Name)
+	default:
+		c.Func = true
+		f.all = append(f.all, c)
+	}
+}
+
+// finish puts the list in order. Of two that overlap, the first counts.
+func (f *generatedFinder) finish() *Generated {
+	slices.SortStableFunc(f.all, func(a, b *GeneratedCode) int { return cmp.Compare(a.Addr, b.Addr) })
+	apart := f.all[:0]
+	for _, c := range f.all {
+		if n := len(apart); n > 0 && c.Addr-apart[n-1].Addr < apart[n-1].Size {
+			if apart[n-1].Symbol != c.Symbol {
+				f.damage.add("%s at %#x lies in %s: damaged", c.Name, c.Addr, apart[n-1].Name)
+			}
+			continue
+		}
+		apart = append(apart, c)
+	}
+	return &Generated{apart, f.damage.list(), f.damage.answers}
+}
+
+// chain follows pointers from one struct to the next, at most maxGenerated of them, and calls visit with each. next returns
+// the address of the struct that follows. A chain that breaks, or runs in a circle, is damage. The error is ctx's.
+func (f *generatedFinder) chain(ctx context.Context, what string, l *layout, at uint64, ends func(uint64) bool,
+	visit func(addr uint64, r record) (next uint64)) error {
+	seen := map[uint64]bool{}
+	for !ends(at) {
+		if seen[at] || len(seen) == maxGenerated {
+			f.damage.add("%s: the list has no end", what)
+			return nil
+		}
+		seen[at] = true
+		r, err := l.readOne(ctx, f.k.Space, at)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			f.damage.add("%s: the list breaks after %d entries: %w", what, len(seen)-1, err)
+			return nil
+		}
+		at = visit(at, r)
+	}
+	return nil
+}
+
+// bpfKsym is struct bpf_ksym (include/linux/bpf.h, since Linux 5.7), which names programs, trampolines, dispatchers and
+// trampolines of struct_ops alike (kernel/bpf/core.c, trampoline.c, dispatcher.c).
+type bpfKsym struct {
+	Start member `c:"start"`
+	End   member `c:"end"`
+	Name  member `c:"name"`
+	Node  member `c:"lnode.next"`
+}
+
+func (f *generatedFinder) bpf(ctx context.Context) error {
+	var m bpfKsym
+	l, head, err := f.list(ctx, "bpf_kallsyms", "bpf_ksym", &m)
+	if l == nil {
+		return err
+	}
+	first, err := f.k.readUint(ctx, head, 8)
+	if err != nil {
+		f.damage.add("bpf_kallsyms: %w", err)
+		return ctx.Err()
+	}
+	off := m.Node.Offset
+	return f.chain(ctx, "bpf_kallsyms", l, first-off, func(at uint64) bool { return at+off == head },
+		func(_ uint64, r record) uint64 {
+			start := m.Start.uint(r)
+			f.add(&GeneratedCode{
+				Symbol: symbols.Symbol{Name: m.Name.text(r), Addr: start, Size: m.End.uint(r) - start}, kind: bpfCode,
+			}, maxGeneratedCode)
+			return m.Node.uint(r) - off
+		})
+}
+
+// ftraceOps is struct ftrace_ops (include/linux/ftrace.h).
+type ftraceOps struct {
+	Next       member `c:"next"`
+	Flags      member `c:"flags"`
+	Trampoline member `c:"trampoline"`
+	Size       member `c:"trampoline_size"`
+}
+
+// ftraceSavesRegs is FTRACE_OPS_FL_SAVE_REGS: the same bit in 4.0 to 7.3.
+const ftraceSavesRegs = 1 << 2
+
+// ftrace finds the trampolines that call one user of ftrace each. They are copies of ftrace_regs_caller or ftrace_caller
+// (create_trampoline, arch/x86/kernel/ftrace.c), and the kernel unwinds them by the entries of these (orc_ftrace_find,
+// arch/x86/kernel/unwind_orc.c). The names are those in /proc/kallsyms.
+func (f *generatedFinder) ftrace(ctx context.Context) error {
+	var m ftraceOps
+	l, head, err := f.list(ctx, "ftrace_ops_list", "ftrace_ops", &m)
+	if l == nil {
+		return err
+	}
+	end, _ := f.k.Addr("ftrace_list_end")
+	first, err := f.k.readUint(ctx, head, 8)
+	if err != nil {
+		f.damage.add("ftrace_ops_list: %w", err)
+		return ctx.Err()
+	}
+	return f.chain(ctx, "ftrace_ops_list", l, first, func(at uint64) bool { return at == end || at == 0 },
+		func(_ uint64, r record) uint64 {
+			original := "ftrace_caller"
+			if m.Flags.uint(r)&ftraceSavesRegs != 0 {
+				original = "ftrace_regs_caller"
+			}
+			if m.Size.uint(r) != 0 {
+				c := &GeneratedCode{Module: "__builtin__ftrace", kind: ftraceCode}
+				c.Symbol = symbols.Symbol{Name: "ftrace_trampoline", Addr: m.Trampoline.uint(r), Size: m.Size.uint(r)}
+				c.original, _ = f.k.Addr(original)
+				f.add(c, maxTrampoline)
+			}
+			return m.Next.uint(r)
+		})
+}
+
+// list returns the layout of what a list of the kernel has, and where its head is; nil if this kernel has no such list.
+func (f *generatedFinder) list(ctx context.Context, head, typ string, members any) (*layout, uint64, error) {
+	at, ok := f.k.Addr(head)
+	if !ok {
+		return nil, 0, nil
+	}
+	l, err := f.k.layout(ctx, typ, members)
+	if err != nil && ctx.Err() == nil {
+		f.damage.add("%s: %w", head, err)
+		return nil, 0, nil
+	}
+	return l, at, err
+}
+
+// kprobeCache is struct kprobe_insn_cache (include/linux/kprobes.h).
+type kprobeCache struct {
+	Pages member `c:"pages.next"`
+}
+
+// kprobePage is struct kprobe_insn_page (kernel/kprobes.c): one page of code.
+type kprobePage struct {
+	Next  member `c:"list.next"`
+	Insns member `c:"insns"`
+}
+
+// kprobes finds the pages in which kprobes keep code. The names are those in /proc/kallsyms.
+func (f *generatedFinder) kprobes(ctx context.Context) error {
+	const size = 4096 // bytes: PAGE_SIZE
+	for _, cache := range []struct {
+		head, name string
+		kind       generatedKind
+	}{
+		{"kprobe_insn_slots", "kprobe_insn_page", probedSlots},
+		{"kprobe_optinsn_slots", "kprobe_optinsn_page", optimizedProbes},
+	} {
+		var m kprobeCache
+		l, at, err := f.list(ctx, cache.head, "kprobe_insn_cache", &m)
+		if err != nil {
+			return err
+		}
+		if l == nil {
+			continue
+		}
+		r, err := l.readOne(ctx, f.k.Space, at)
+		if err != nil {
+			f.damage.add("%s: %w", cache.head, err)
+			continue
+		}
+		var page kprobePage
+		if l, _, err = f.list(ctx, cache.head, "kprobe_insn_page", &page); l == nil {
+			return err
+		}
+		head := at + m.Pages.Offset
+		err = f.chain(ctx, cache.head, l, m.Pages.uint(r)-page.Next.Offset,
+			func(at uint64) bool { return at+page.Next.Offset == head },
+			func(_ uint64, r record) uint64 {
+				c := &GeneratedCode{Module: "__builtin__kprobes", kind: cache.kind}
+				c.Symbol = symbols.Symbol{Name: cache.name, Addr: page.Insns.uint(r), Size: size}
+				f.add(c, size)
+				return page.Next.uint(r) - page.Next.Offset
+			})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// generatedPlace finds the generated code at an address.
+func (k *Kernel) generatedPlace(ctx context.Context, addr uint64) (Place, error) {
+	if !k.inText(addr) {
+		return Place{}, fmt.Errorf("%w at %#x", ErrNoSymbol, addr)
+	}
+	g, err := k.Generated(ctx)
+	if err != nil {
+		return Place{}, err
+	}
+	if c := g.At(addr); c != nil {
+		return Place{Symbol: c.Symbol, Offset: addr - c.Addr, Module: c.Module}, nil
+	}
+	return Place{}, fmt.Errorf("%w at %#x", ErrNoSymbol, addr)
+}
+
+// rule returns how to unwind the code at pc, by the kernel's own table.
+func (c *GeneratedCode) rule(table symbols.Unwinder, slide, pc uint64) (symbols.FrameRule, bool) {
+	switch c.kind {
+	case bpfCode:
+		return symbols.ByFramePointer(), true
+	case ftraceCode:
+		return table.At(c.original + (pc - c.Addr) - slide)
+	case optimizedProbes:
+		// A detour calls the handler with a struct pt_regs at the top of the stack (optprobe_template_entry,
+		// arch/x86/kernel/kprobes/opt.c).
+		return symbols.FrameRule{Kind: symbols.RegsFrame, Base: symbols.RSP, Signal: true}, true
+	}
+	return symbols.FrameRule{}, false
+}
+
+// generatedRule is frameRule for generated code.
+func (k *Kernel) generatedRule(ctx context.Context, table symbols.Unwinder, pc uint64) (symbols.FrameRule, bool, error) {
+	g, err := k.Generated(ctx)
+	if err != nil {
+		return symbols.FrameRule{}, false, err
+	}
+	if c := g.At(pc); c != nil {
+		rule, ok := c.rule(table, k.Slide, pc)
+		return rule, ok, nil
+	}
+	return symbols.FrameRule{}, false, nil
+}

@@ -1,0 +1,277 @@
+package linux
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Two mechanisms replace return addresses on the stack, to be called when a function returns: the function_graph tracer and
+// kretprobes. Each keeps the true address, and the place on the stack that it was taken from. The place identifies the entry:
+// the kernel's own unwinder goes by it too (ftrace_graph_ret_addr, kernel/trace/fgraph.c; rethook_find_ret_addr,
+// kernel/trace/rethook.c; kretprobe_find_ret_addr, kernel/kprobes.c).
+
+// graphTrampoline is what the function_graph tracer puts in place of return addresses (arch/x86/kernel/ftrace_64.S).
+const graphTrampoline = "return_to_handler"
+
+// probeTrampolines are what kretprobes put in place of return addresses, by the kernels' age: since 5.18, 5.16, and before
+// (arch/x86/kernel/rethook.c, arch/x86/kernel/kprobes/core.c).
+var probeTrampolines = []string{"arch_rethook_trampoline", "__kretprobe_trampoline", "kretprobe_trampoline"}
+
+// trampolines are the addresses in the running kernel that stand for replaced return addresses; 0 for none.
+type trampolines struct{ graph, probe uint64 }
+
+func (k *Kernel) trampolines() (t trampolines) {
+	t.graph, _ = k.Addr(graphTrampoline)
+	for _, name := range probeTrampolines {
+		if at, ok := k.Addr(name); ok {
+			t.probe = at
+			break
+		}
+	}
+	return t
+}
+
+func (t trampolines) has(word uint64) bool { return word != 0 && (word == t.graph || word == t.probe) }
+
+// ErrReplaced says that a return address on the stack was replaced, and that the true one is not known.
+var ErrReplaced = errors.New("the return address was replaced by the function_graph tracer or a kretprobe")
+
+// TrueReturn returns the address that a function returns to in the end, by the word that is at slot on a stack, its return
+// address.
+func (k *Kernel) TrueReturn(ctx context.Context, slot, word uint64) (uint64, error) {
+	t := k.trampolines()
+	if !t.has(word) {
+		return word, nil
+	}
+	task, err := k.stackOwner(ctx, slot)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrReplaced, err)
+	}
+	r := k.replacedOf(ctx, task)
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	return r.trueReturn(t, slot, word)
+}
+
+// putBack puts the true return addresses into words that were read from a stack at start, which the task uses. Those that are
+// not known stay as they are. The error is ctx's.
+func (k *Kernel) putBack(ctx context.Context, task, start uint64, words []uint64) error {
+	t := k.trampolines()
+	if !slices.ContainsFunc(words, t.has) {
+		return nil
+	}
+	r := k.replacedOf(ctx, task)
+	for i := range words {
+		if word, err := r.trueReturn(t, start+8*uint64(i), words[i]); err == nil {
+			words[i] = word
+		}
+	}
+	return ctx.Err()
+}
+
+// stackOwner finds the task that uses the stack which an address is on: its own, or that of the CPU that it runs on.
+func (k *Kernel) stackOwner(ctx context.Context, addr uint64) (uint64, error) {
+	cpus, err := k.CPUs(ctx)
+	if err != nil && ctx.Err() != nil {
+		return 0, err
+	}
+	for i := range cpus {
+		if cpus[i].Current != 0 && cpus[i].onStack(addr) {
+			return cpus[i].Current, nil
+		}
+	}
+	for i := range cpus { // the task that panicked is wanted most often, and is found without all the others
+		if t, err := k.TaskAt(ctx, cpus[i].Current); err == nil && t.onStack(addr) {
+			return t.Addr, nil
+		}
+	}
+	byStack, err := k.byStack.get(ctx, func(ctx context.Context) ([]*Task, error) {
+		list, err := k.Tasks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return slices.SortedFunc(slices.Values(list.All), func(a, b *Task) int { return cmp.Compare(a.Stack, b.Stack) }), nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	i, found := slices.BinarySearchFunc(byStack, addr, func(t *Task, addr uint64) int { return cmp.Compare(t.Stack, addr) })
+	if !found {
+		i--
+	}
+	if i < 0 || !byStack[i].onStack(addr) {
+		return 0, fmt.Errorf("no task is known whose stack %#x is on", addr)
+	}
+	return byStack[i].Addr, nil
+}
+
+// replaced are the true return addresses of a task, by the places on its stack that they were taken from.
+type replaced struct {
+	graph, probe map[uint64]uint64
+	err          error // why some may be missing
+}
+
+// maxReplacements bounds how often one return address can have been replaced: once by each mechanism.
+const maxReplacements = 2
+
+// trueReturn follows the replacements of the word at slot.
+func (r *replaced) trueReturn(t trampolines, slot, word uint64) (uint64, error) {
+	for range maxReplacements {
+		from := r.probe
+		switch {
+		case !t.has(word):
+			return word, nil
+		case word == t.graph:
+			from = r.graph
+		}
+		var ok bool
+		if word, ok = from[slot]; !ok {
+			break
+		}
+	}
+	if ok := word != 0 && !t.has(word); ok {
+		return word, nil
+	}
+	if r.err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrReplaced, r.err)
+	}
+	return 0, fmt.Errorf("%w, and the task keeps no address for %#x", ErrReplaced, slot)
+}
+
+// replacedOf reads what a task keeps of its replaced return addresses.
+func (k *Kernel) replacedOf(ctx context.Context, task uint64) *replaced {
+	r := &replaced{graph: map[uint64]uint64{}, probe: map[uint64]uint64{}}
+	var m replacedMembers
+	l, err := k.layout(ctx, "task_struct", &m)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	of, err := l.readOne(ctx, k.Space, task)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	t := k.trampolines()
+	if m.RetStack.uint(of) != 0 {
+		r.err = k.readGraph(ctx, m.RetStack.uint(of), int64(m.Current.int(of)), t.graph, r.graph)
+	}
+	r.err = cmp.Or(r.err, k.readProbes(ctx, task, &m, of, t.probe, r.probe))
+	return r
+}
+
+// replacedMembers are the members of struct task_struct from which true return addresses are found.
+type replacedMembers struct {
+	RetStack member `c:"?ret_stack"`
+	Current  member `c:"?curr_ret_stack"`
+	Rethooks member `c:"?rethooks.first"`            // since 5.18
+	Probes   member `c:"?kretprobe_instances.first"` // 5.11 to 5.17
+}
+
+// graphEntry is struct ftrace_ret_stack (include/linux/ftrace.h).
+type graphEntry struct {
+	Ret  member `c:"ret"`
+	Slot member `c:"retp"` // since 4.9
+}
+
+// maxGraphStack is the size of a task's ret_stack in bytes: SHADOW_STACK_SIZE of kernel/trace/fgraph.c, a page, since 6.11; 50
+// entries of at most 56 bytes (FTRACE_RETFUNC_DEPTH, include/linux/ftrace.h) before.
+const maxGraphStack = 4096
+
+// readGraph reads what the function_graph tracer keeps for a task. From 6.11 on, ret_stack is a series of words, with entries
+// among words that describe them, and current counts words. Before, it is an array of entries, and current is the index of the
+// last one. Of a function that ended in a jump to another there are several entries; all but one have the trampoline as the
+// address.
+func (k *Kernel) readGraph(ctx context.Context, stack uint64, current int64, trampoline uint64, into map[uint64]uint64) error {
+	var entry graphEntry
+	l, err := k.layout(ctx, "ftrace_ret_stack", &entry)
+	if err != nil {
+		return err
+	}
+	if l.size == 0 || l.size > maxGraphStack || current < -1 || current > maxGraphStack {
+		return fmt.Errorf("ret_stack at %#x: %d entries of %d bytes: damaged", stack, current, l.size)
+	}
+	step, size := uint64(8), uint64(max(current, 0))*8
+	if _, words := k.Addr("fgraph_reserve_data"); !words {
+		step, size = l.size, uint64(current+1)*l.size
+	}
+	if size > maxGraphStack {
+		return fmt.Errorf("ret_stack at %#x: %d bytes: damaged", stack, size)
+	}
+	p := make([]byte, size)
+	if _, err := k.Space.ReadMemory(ctx, stack, p); err != nil {
+		return fmt.Errorf("ret_stack: %w", err)
+	}
+	for at := uint64(0); at+l.size <= size; at += step {
+		e := l.recordIn(p[at:][:l.size])
+		if ret := entry.Ret.uint(e); ret != trampoline && k.inText(ret) {
+			into[entry.Slot.uint(e)] = ret // the innermost, if several are for one place
+		}
+	}
+	return nil
+}
+
+// readProbes reads what kretprobes keep for a task: a list, which up to 5.10 is among those of other tasks.
+func (k *Kernel) readProbes(ctx context.Context, task uint64, m *replacedMembers, of record, trampoline uint64,
+	into map[uint64]uint64) error {
+	switch {
+	case m.Rethooks.known:
+		return k.readProbeList(ctx, "rethook_node", m.Rethooks.uint(of), trampoline, into)
+	case m.Probes.known:
+		return k.readProbeList(ctx, "kretprobe_instance", m.Probes.uint(of), trampoline, into)
+	}
+	table, ok := k.Addr("kretprobe_inst_table")
+	if !ok {
+		return nil // without kretprobes
+	}
+	// One of 64 lists, by the task: kretprobe_inst_table and KPROBE_HASH_BITS, kernel/kprobes.c; hash_64, include/linux/hash.h.
+	const goldenRatio, bits = 0x61C8864680B583EB, 6
+	first, err := k.readUint(ctx, table+8*(task*goldenRatio>>(64-bits)), 8)
+	if err != nil {
+		return fmt.Errorf("kretprobe_inst_table: %w", err)
+	}
+	return k.readProbeList(ctx, "kretprobe_instance", first, trampoline, into)
+}
+
+// probeNode is a return address that a kretprobe has replaced: struct rethook_node (include/linux/rethook.h), or struct
+// kretprobe_instance (include/linux/kprobes.h). The place on the stack was added in 4.2 as fp.
+type probeNode struct {
+	Next member `c:"llist.next|hlist.next"`
+	Ret  member `c:"ret_addr"`
+	Slot member `c:"frame|fp"`
+}
+
+// maxProbeNodes bounds a list of replaced return addresses: a stack has no more words.
+const maxProbeNodes = 1 << 14
+
+// readProbeList reads a list of replaced return addresses. Of several for one place, all but one have the trampoline as the
+// address.
+func (k *Kernel) readProbeList(ctx context.Context, typ string, node, trampoline uint64, into map[uint64]uint64) error {
+	if node == 0 {
+		return nil
+	}
+	var m probeNode
+	l, err := k.layout(ctx, typ, &m)
+	if err != nil {
+		return err
+	}
+	for range maxProbeNodes {
+		if node == 0 {
+			return nil
+		}
+		r, err := l.readOne(ctx, k.Space, node-m.Next.Offset)
+		if err != nil {
+			return err
+		}
+		slot, ret := m.Slot.uint(r), m.Ret.uint(r)
+		if _, inner := into[slot]; !inner && ret != trampoline && k.inText(ret) {
+			into[slot] = ret // the list begins with the innermost
+		}
+		node = m.Next.uint(r)
+	}
+	return fmt.Errorf("the list of %s has no end", typ)
+}
