@@ -39,7 +39,7 @@ func Build(p *Program) (elf []byte, missing []error) {
 // frameInfo tells how to unwind stacks, and by what symbols that goes.
 func frameInfo(p *Program) (section []byte, borders []symbols.Symbol, err error) {
 	switch {
-	case p.ORC != nil:
+	case p.ORC != nil || len(p.Rules) > 0:
 		return debugFrame(p)
 	case p.FramePointers:
 		return framePointers(p)

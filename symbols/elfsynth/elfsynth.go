@@ -27,6 +27,10 @@ type Program struct {
 	ORC *ORC
 	// FramePointers says that without ORC its functions keep frame pointers (CONFIG_UNWINDER_FRAME_POINTER).
 	FramePointers bool
+	// Rules tell how to unwind code that ORC does not cover, in the order of their addresses.
+	Rules []Rule
+	// Replaced are addresses that stand on stacks in place of return addresses; see [TrueReturns].
+	Replaced []uint64
 	// Globals are the types of variables that its BTF does not tell.
 	Globals []Global
 }
@@ -53,6 +57,12 @@ type ORC struct {
 	IPs, Entries Blob
 	Header       Blob // of a kernel that has one
 	Format       symbols.ORCFormat
+}
+
+// Rule tells how to unwind a stretch of code.
+type Rule struct {
+	From, To uint64 // To is the first address behind it
+	symbols.FrameRule
 }
 
 // Global is a variable: Type in the words of C, such as "struct task_struct", "unsigned long []". An array without a

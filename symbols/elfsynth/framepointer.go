@@ -29,6 +29,10 @@ func framePointers(p *Program) (section []byte, syms []symbols.Symbol, err error
 			continue
 		}
 		end := b.endOfCode(i)
+		if m.replaced {
+			b.replacedReturn(m.addr, end)
+			continue
+		}
 		at, cie := len(b.out), code
 		b.out = append(b.out, make([]byte, fdeHeader)...)
 		switch {
@@ -44,7 +48,7 @@ func framePointers(p *Program) (section []byte, syms []symbols.Symbol, err error
 		}
 		b.header(at, cie, m.addr, end)
 	}
-	return b.out, b.writeBorders(), nil
+	return b.out, slices.Concat(b.writeBorders(), b.replaced), nil
 }
 
 // endOfCode returns where the code ends that begins at a mark: at the next symbol that does not name padding, or with the

@@ -17,17 +17,32 @@ import (
 // to end a backtrace there without guessing, the entry point of the ELF file must be 0 at run time: it does not go on
 // from the function at the entry point, and takes 0 for the function of all code that has no symbol.
 func debugFrame(p *Program) (section []byte, syms []symbols.Symbol, err error) {
-	if p.ORC == nil {
+	if p.ORC == nil && len(p.Rules) == 0 {
 		return nil, nil, nil
 	}
-	orc, err := symbols.NewORC(p.ORC.IPs.Addr, p.ORC.IPs.Data, p.ORC.Entries.Data, p.ORC.Format)
-	if err != nil {
-		return nil, nil, err
-	}
 	b := newFrameBuilder(p)
-	b.out = slices.Grow(b.out, len(p.ORC.Entries.Data)+fdeHeader*len(b.marks))
 	if err := b.measure(p.Sections); err != nil {
 		return nil, nil, err
+	}
+	if p.ORC != nil {
+		b.out = slices.Grow(b.out, len(p.ORC.Entries.Data)+fdeHeader*len(b.marks))
+		if err := b.orc(p.ORC); err != nil {
+			return nil, nil, err
+		}
+	}
+	for i := range p.Rules {
+		b.stretch(p.Rules[i].From, p.Rules[i].To, &p.Rules[i].FrameRule)
+	}
+	b.finish()
+	syms = slices.Concat(b.writeBorders(), b.replaced)
+	return b.out, syms, nil
+}
+
+// orc describes the code that ORC tables cover.
+func (b *frameBuilder) orc(o *ORC) error {
+	orc, err := symbols.NewORC(o.IPs.Addr, o.IPs.Data, o.Entries.Data, o.Format)
+	if err != nil {
+		return err
 	}
 	var from uint64
 	var rule symbols.FrameRule
@@ -37,9 +52,7 @@ func debugFrame(p *Program) (section []byte, syms []symbols.Symbol, err error) {
 		}
 		from, rule = ip, next
 	}
-	b.finish()
-	syms = b.writeBorders()
-	return b.out, syms, nil
+	return nil
 }
 
 // frameBuilder writes one FDE after the other. Each begins where a symbol does: lldb counts from there.
@@ -51,6 +64,7 @@ type frameBuilder struct {
 	first     uint64 // the lowest address of code
 	gap       gap    // the widest one
 	crossings []crossing
+	replaced  []symbols.Symbol // of the code before addresses that replace return addresses
 }
 
 // mark is where a symbol is, or where a section begins or ends.
@@ -59,6 +73,8 @@ type mark struct {
 	code   bool // what follows can be executed
 	symbol bool
 	prefix bool // what follows is padding before a function, with a name of its own
+	// replaced: what follows is the byte before an address that replaces return addresses.
+	replaced bool
 }
 
 // fde is a frame description entry that is not complete yet.
@@ -117,6 +133,9 @@ func marks(p *Program) []mark {
 		s := &p.Symbols[i]
 		all = append(all, mark{addr: s.Addr, symbol: true, prefix: isPrefix(s.Name)})
 	}
+	for _, at := range p.Replaced {
+		all = append(all, mark{addr: at - 1, symbol: true, replaced: true}, mark{addr: at, symbol: true})
+	}
 	slices.SortStableFunc(all[:sections], byAddr)
 	slices.SortStableFunc(all, byAddr)
 	merged := all[:0]
@@ -129,6 +148,7 @@ func marks(p *Program) []mark {
 		if n := len(merged) - 1; n >= 0 && merged[n].addr == m.addr {
 			m.symbol = m.symbol || merged[n].symbol
 			m.prefix = m.prefix && merged[n].prefix
+			m.replaced = m.replaced || merged[n].replaced
 			merged[n] = m
 			continue
 		}
@@ -165,6 +185,8 @@ func (b *frameBuilder) stretch(from, to uint64, rule *symbols.FrameRule) {
 		switch {
 		case !m.code:
 			b.finish()
+		case m.replaced:
+			b.replacedReturn(from, end)
 		case from == m.addr && !m.prefix:
 			b.begin(from, m.symbol)
 			b.rule(from, end, rule)

@@ -243,7 +243,7 @@ func (k *Kernel) readImage(ctx context.Context, r mmu.Range, progress func(done,
 func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, error) {
 	p := &elfsynth.Program{
 		Name: "vmlinux", LoadOffset: imageBase, Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(ctx),
-		Globals: elfsynth.KernelGlobals(),
+		Globals: elfsynth.KernelGlobals(), Replaced: replacements(t.k.Symbols),
 	}
 	missing := slices.Clone(t.Damage)
 	var err error

@@ -3,9 +3,12 @@ package linux
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+
+	"physgdb/symbols"
 )
 
 // Two mechanisms replace return addresses on the stack, to be called when a function returns: the function_graph tracer and
@@ -32,6 +35,39 @@ func (k *Kernel) trampolines() (t trampolines) {
 		}
 	}
 	return t
+}
+
+// replacements returns the link addresses that stand for replaced return addresses.
+func replacements(names *symbols.Table) []uint64 {
+	var all []uint64
+	for _, name := range append([]string{graphTrampoline}, probeTrampolines...) {
+		if s, ok := names.Lookup(name); ok {
+			all = append(all, s.Addr)
+		}
+	}
+	return all
+}
+
+// ReadTrueReturns reads a stack with its true return addresses. Those that are not known read as memory has them.
+func (k *Kernel) ReadTrueReturns(ctx context.Context, addr uint64, p []byte) (int, error) {
+	const word = 8
+	first := addr &^ (word - 1)
+	whole := make([]byte, (addr-first+uint64(len(p))+word-1)&^(word-1))
+	n, err := k.Space.ReadMemory(ctx, first, whole)
+	t := k.trampolines()
+	for at := 0; at+word <= n; at += word {
+		v := binary.LittleEndian.Uint64(whole[at:])
+		if !t.has(v) {
+			continue
+		}
+		if v, err := k.TrueReturn(ctx, first+uint64(at), v); err == nil {
+			binary.LittleEndian.PutUint64(whole[at:], v)
+		}
+	}
+	if uint64(n) < addr-first+uint64(len(p)) {
+		return copy(p, whole[min(int(addr-first), n):n]), err
+	}
+	return copy(p, whole[addr-first:]), nil
 }
 
 func (t trampolines) has(word uint64) bool { return word != 0 && (word == t.graph || word == t.probe) }

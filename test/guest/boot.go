@@ -194,10 +194,7 @@ func (g *Guest) makeFiles(ctx context.Context) error {
 	if err := buildPrograms(ctx, g.dir); err != nil {
 		return err
 	}
-	if err := g.addInstrumented(ctx); err != nil {
-		return err
-	}
-	if err := writeInitramfs(g.path("initramfs"), g.Kernel, g.dir, g.more...); err != nil {
+	if err := writeInitramfs(g.path("initramfs"), g.Kernel, g.dir); err != nil {
 		return err
 	}
 	if g.config.startsSecond() {

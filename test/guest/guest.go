@@ -19,7 +19,6 @@ type Guest struct {
 	Facts Facts
 
 	config     Config
-	more       []string // modules that this guest needs besides
 	dir        string
 	ownsDir    bool
 	collector  *collector // nil when someone else collects notices

@@ -45,7 +45,7 @@ func buildPrograms(ctx context.Context, dir string) error {
 }
 
 // writeInitramfs packs the guest's root file system.
-func writeInitramfs(file string, k *Kernel, programs string, more ...string) (err error) {
+func writeInitramfs(file string, k *Kernel, programs string) (err error) {
 	f, err := os.Create(file)
 	if err != nil {
 		return fmt.Errorf("pack the guest's files: %w", err)
@@ -64,13 +64,12 @@ func writeInitramfs(file string, k *Kernel, programs string, more ...string) (er
 		a.addLink("bin/"+role, "extras")
 	}
 	a.addFile("bin/compat", filepath.Join(programs, "compat"))
-	for name, module := range map[string]string{"physgdb.ko": k.Module, "trouble.ko": k.Trouble, "dummy_000.ko": k.Dummy} {
+	for name, module := range map[string]string{"physgdb.ko": k.Module, "trouble.ko": k.Trouble, "dummy_000.ko": k.Dummy,
+		"instrumented.ko": k.Instrumented,
+	} {
 		if module != "" {
 			a.addFile(name, module)
 		}
-	}
-	for _, module := range more {
-		a.addFile(filepath.Base(module), module)
 	}
 	for _, driver := range k.Drivers {
 		a.addFile(path.Join("drivers", filepath.Base(driver)), driver)

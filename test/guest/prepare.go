@@ -70,6 +70,9 @@ type Kernel struct {
 	// Trouble is trouble.ko, built from test/guest/trouble for this kernel: it lets the kernel die in other ways than
 	// by request; "" without headers.
 	Trouble string
+	// Instrumented is instrumented.ko, built from test/guest/instrumented for this kernel: its functions are probed and
+	// patched; "" without headers.
+	Instrumented string
 	// Dummy is dummy_000.ko, built from test/guest/dummy for this kernel: the guest loads it under many names; ""
 	// without headers.
 	Dummy string
@@ -238,6 +241,7 @@ func (c *chooser) buildModules(ctx context.Context, p *packages, k *Kernel) erro
 	}{
 		{"bridge/notify/module", "physgdb.ko", &k.Module},
 		{"test/guest/trouble", "trouble.ko", &k.Trouble},
+		{"test/guest/instrumented", "instrumented.ko", &k.Instrumented},
 		{"test/guest/dummy", "dummy_000.ko", &k.Dummy},
 	} {
 		if *m.built, err = b.build(ctx, m.source, m.file); err != nil {

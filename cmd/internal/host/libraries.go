@@ -42,7 +42,11 @@ func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 		all = append(all, l)
 		s.files[l.Name] = open
 	}
-	return s.withWildCalls(ctx, all)
+	generated, err := s.generatedLibrary(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.withWildCalls(ctx, append(all, generated...))
 }
 
 // withWildCalls adds a library for each address that is no code and was called, so that debuggers find the caller.

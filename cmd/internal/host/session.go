@@ -9,6 +9,7 @@ import (
 
 	"physgdb/gdbstub"
 	"physgdb/mmu"
+	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
 )
 
@@ -135,6 +136,9 @@ func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint
 	if s.physical {
 		return s.readPhysical(ctx, addr, p)
 	}
+	if inTrueReturns(addr) {
+		return s.m.Kernel.ReadTrueReturns(ctx, addr+elfsynth.TrueReturns, p)
+	}
 	t, err := s.thread(ctx, id)
 	if err != nil {
 		return 0, err
@@ -150,6 +154,9 @@ func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint
 	}
 	return n, err
 }
+
+// inTrueReturns reports whether an address is one at which there are stacks with their true return addresses.
+func inTrueReturns(addr uint64) bool { return int64(addr) < 0 && addr&elfsynth.TrueReturns == 0 }
 
 // warnOfDistrust says why a debugger is shown no memory, once it asks for some: one that was given the vmlinux by us names
 // its symbols, too, before it has moved it.
