@@ -409,7 +409,8 @@ func (u *unwinder) eval(m *machine, expression []byte) uint64 {
 			}
 			v |= int64(b&0x7f) << shift
 			if b < 0x80 {
-				return v << (57 - shift) >> (57 - shift)
+				unused := max(0, 57-shift)
+				return v << unused >> unused
 			}
 		}
 	}

@@ -1,0 +1,197 @@
+package linux
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"physgdb/symbols"
+)
+
+// Where the lists of these tests and their code lie.
+const (
+	bpfHead    = base + 0x100000
+	opsHead    = base + 0x100100
+	opsEnd     = base + 0x100200
+	slotsHead  = base + 0x100300
+	optHead    = base + 0x100400
+	callerAt   = 0xffffffff81000a00
+	regsCaller = 0xffffffff81000b00
+	madeAt     = 0xffffffffc0100000
+)
+
+// newGeneratingWorld makes a world whose kernel keeps lists of generated code, all of them empty.
+func newGeneratingWorld(t testing.TB, rules fakeRules) *world {
+	w := newWorld(t, rules, map[string]uint64{
+		"bpf_kallsyms": bpfHead, "ftrace_ops_list": opsHead, "ftrace_list_end": opsEnd, "kprobe_insn_slots": slotsHead,
+		"kprobe_optinsn_slots": optHead, "ftrace_caller": callerAt, "ftrace_regs_caller": regsCaller,
+	})
+	w.types.define("bpf_ksym", "start", "end", "name", 512, "lnode.next", "lnode.prev")
+	w.types.define("ftrace_ops", "func", "next", "flags", "trampoline", "trampoline_size")
+	w.types.define("kprobe_insn_cache", "mutex", "pages.next")
+	w.types.define("kprobe_insn_page", "list.next", "list.prev", "insns")
+	w.put(bpfHead, bpfHead)
+	w.put(opsHead, opsEnd)
+	w.put(slotsHead+8, slotsHead+8)
+	w.put(optHead+8, optHead+8)
+	w.modules.set(&Modules{})
+	return w
+}
+
+// ksym adds a name to the list of BPF, at its beginning.
+func (w *world) ksym(name string, start, end uint64) uint64 {
+	at := w.alloc("bpf_ksym", 0)
+	w.set(at, "bpf_ksym", "start", start)
+	w.set(at, "bpf_ksym", "end", end)
+	copy(w.RAM[at-base+16:], name)
+	first, _ := w.readUint(ctx, bpfHead, 8)
+	w.set(at, "bpf_ksym", "lnode.next", first)
+	w.put(bpfHead, at+w.types["bpf_ksym.lnode.next"].Offset)
+	return at
+}
+
+// ops adds a user of ftrace, at the beginning of the list.
+func (w *world) ops(flags, trampoline, size uint64) uint64 {
+	at := w.alloc("ftrace_ops", 0)
+	first, _ := w.readUint(ctx, opsHead, 8)
+	for member, v := range map[string]uint64{"next": first, "flags": flags, "trampoline": trampoline, "trampoline_size": size} {
+		w.set(at, "ftrace_ops", member, v)
+	}
+	w.put(opsHead, at)
+	return at
+}
+
+// page adds a page to one of the lists of kprobes.
+func (w *world) page(head, insns uint64) {
+	at := w.alloc("kprobe_insn_page", 0)
+	w.set(at, "kprobe_insn_page", "list.next", head+8)
+	w.set(at, "kprobe_insn_page", "insns", insns)
+	w.put(head+8, at)
+}
+
+func TestGeneratedCode(t *testing.T) {
+	w := newGeneratingWorld(t, fakeRules{callerAt + 0x20: call(24), regsCaller + 0x20: call(184), regsCaller + 0x21: call(8)})
+	w.ksym("bpf_prog_6deef7357e7b4530_x", madeAt, madeAt+0x40)
+	w.ksym("bpf_trampoline_6442494414", madeAt+0x40, madeAt+0x100)
+	w.ops(1, 0, 0)
+	w.ops(1, madeAt+0x1000, 0x100)
+	w.ops(1|ftraceSavesRegs, madeAt+0x2000, 0x100)
+	w.page(slotsHead, madeAt+0x3000)
+	w.page(optHead, madeAt+0x4000)
+	for _, tc := range []struct {
+		addr uint64
+		name string
+		rule symbols.FrameRule
+	}{
+		{madeAt + 0x10, "bpf_prog_6deef7357e7b4530_x+0x10/0x40", symbols.ByFramePointer()},
+		{madeAt + 0x41, "bpf_trampoline_6442494414+0x1/0xc0", symbols.ByFramePointer()},
+		{madeAt + 0x1020, "ftrace_trampoline+0x20/0x100 [__builtin__ftrace]", call(24)},
+		{madeAt + 0x2020, "ftrace_trampoline+0x20/0x100 [__builtin__ftrace]", call(184)},
+		{madeAt + 0x3000, "kprobe_insn_page+0x0/0x1000 [__builtin__kprobes]", symbols.FrameRule{}},
+		{
+			madeAt + 0x4010, "kprobe_optinsn_page+0x10/0x1000 [__builtin__kprobes]",
+			symbols.FrameRule{Kind: symbols.RegsFrame, Base: symbols.RSP, Signal: true},
+		},
+		{madeAt + 0x100, "", symbols.FrameRule{}},
+		{madeAt + 0x5000, "", symbols.FrameRule{}},
+		{madeAt - 1, "", symbols.FrameRule{}},
+	} {
+		if got := w.NameAt(ctx, tc.addr); got != tc.name {
+			t.Errorf("%#x is %q, want %q", tc.addr, got, tc.name)
+		}
+		rule, ok, err := w.generatedRule(ctx, w.debug.(fakeDebug).rules, tc.addr)
+		if rule != tc.rule || ok != (tc.rule != symbols.FrameRule{}) || err != nil {
+			t.Errorf("%#x: rule %+v, %v, %v; want %+v", tc.addr, rule, ok, err, tc.rule)
+		}
+	}
+	g, err := w.Generated(ctx)
+	if err != nil || len(g.All) != 6 || len(g.Damage) > 0 {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	p, err := g.Program(ctx, w.Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range p.Sections {
+		got = append(got, fmt.Sprintf("%#x+%#x", s.Addr-madeAt, s.Size))
+	}
+	if want := "0x0+0x5000"; strings.Join(got, " ") != want {
+		t.Errorf("sections %s, want %s", got, want)
+	}
+	got = nil
+	for _, r := range p.Rules {
+		got = append(got, fmt.Sprintf("%#x-%#x", r.From-madeAt, r.To-madeAt))
+	}
+	if want := "0x0-0x40 0x40-0x100 0x1020-0x1021 0x2020-0x2021 0x2021-0x2022 0x4000-0x5000"; strings.Join(got, " ") != want {
+		t.Errorf("rules %s, want %s", got, want)
+	}
+}
+
+// TestGeneratedCodeOfDamagedLists wants what is left, and words for what is not.
+func TestGeneratedCodeOfDamagedLists(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		setUp func(w *world)
+		left  int
+		err   string
+	}{
+		{"a circle", func(w *world) {
+			at := w.ksym("bpf_prog_1", madeAt, madeAt+0x40)
+			w.set(at, "bpf_ksym", "lnode.next", at+w.types["bpf_ksym.lnode.next"].Offset)
+		}, 1, "no end"},
+		{"a break", func(w *world) { w.set(w.ksym("bpf_prog_1", madeAt, madeAt+0x40), "bpf_ksym", "lnode.next", 0x1234) }, 1, "breaks after 1"},
+		{"a head that leads nowhere", func(w *world) { w.put(bpfHead, 0) }, 0, "breaks after 0"},
+		{"an end before the start", func(w *world) { w.ksym("bpf_prog_1", madeAt+0x40, madeAt) }, 0, "damaged"},
+		{"code in user space", func(w *world) { w.ksym("bpf_prog_1", 0x1000, 0x1040) }, 0, "damaged"},
+		{"a huge program", func(w *world) { w.ksym("bpf_prog_1", madeAt, madeAt+1<<24) }, 0, "damaged"},
+		{"a name of control characters", func(w *world) { w.ksym("\x1b[2J", madeAt, madeAt+0x40) }, 0, "its name"},
+		{"no name", func(w *world) { w.ksym("", madeAt, madeAt+0x40) }, 0, "its name"},
+		{"overlapping programs", func(w *world) {
+			w.ksym("bpf_prog_1", madeAt, madeAt+0x40)
+			w.ksym("bpf_prog_2", madeAt+0x20, madeAt+0x60)
+		}, 1, "lies in bpf_prog_1"},
+		{"a trampoline that is too long", func(w *world) { w.ops(1, madeAt, 1<<20) }, 0, "damaged"},
+		{"users of ftrace in a circle", func(w *world) {
+			at := w.ops(1, madeAt, 0x100)
+			w.set(at, "ftrace_ops", "next", at)
+		}, 1, "ftrace_ops_list: the list has no end"},
+		{"pages that are nowhere", func(w *world) { w.put(optHead+8, 0x1234) }, 0, "kprobe_optinsn_slots"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newGeneratingWorld(t, nil)
+			w.Kernel.Text = textStart
+			tc.setUp(w)
+			g, err := w.Generated(ctx)
+			if err != nil || len(g.All) != tc.left || len(g.Damage) != 1 || !strings.Contains(g.Damage[0].Error(), tc.err) {
+				t.Errorf("%d left, %v, %v; want %d, %q", len(g.All), g.Damage, err, tc.left, tc.err)
+			}
+		})
+	}
+}
+
+// FuzzGenerated wants no panic and no endless loop of lists that are anything.
+func FuzzGenerated(f *testing.F) {
+	f.Add([]byte("start end name"), uint64(bpfHead))
+	f.Fuzz(func(t *testing.T, data []byte, first uint64) {
+		w := newGeneratingWorld(t, nil)
+		w.Kernel.Text = textStart
+		at := w.alloc("", 0x4000)
+		copy(w.RAM[at-base:], data[:min(len(data), 0x4000)])
+		for _, head := range []uint64{bpfHead, opsHead, slotsHead + 8, optHead + 8} {
+			w.put(head, at+first%0x4000)
+		}
+		g, err := w.Generated(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range g.All {
+			if i > 0 && c.Addr < g.All[i-1].Addr+g.All[i-1].Size {
+				t.Errorf("%s overlaps what is before it", c.Name)
+			}
+		}
+		if _, err := g.Program(ctx, w.Kernel); err != nil {
+			t.Error(err)
+		}
+	})
+}
