@@ -17,7 +17,7 @@ import (
 
 // keptKernels is where files are kept that were made of kernels' memories, below the user's cache: a directory for each
 // build-id. The number changes with what is in the files.
-const keptKernels = "physgdb/kernels-4"
+const keptKernels = "physgdb/kernels-5"
 
 // keptName is the name of the file in its directory.
 const keptName = "vmlinux"
