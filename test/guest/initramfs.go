@@ -64,8 +64,8 @@ func writeInitramfs(file string, k *Kernel, programs string) (err error) {
 		a.addLink("bin/"+role, "extras")
 	}
 	a.addFile("bin/compat", filepath.Join(programs, "compat"))
-	for name, module := range map[string]string{"physgdb.ko": k.Module, "trouble.ko": k.Trouble, "dummy_000.ko": k.Dummy,
-		"instrumented.ko": k.Instrumented,
+	for name, module := range map[string]string{
+		"physgdb.ko": k.Module, "trouble.ko": k.Trouble, "instrumented.ko": k.Instrumented, "dummy_000.ko": k.Dummy,
 	} {
 		if module != "" {
 			a.addFile(name, module)
