@@ -3,36 +3,58 @@ package host
 import (
 	"bytes"
 	"context"
+	"path/filepath"
 
 	"physgdb/gdbstub"
 	"physgdb/symbols/elfsynth"
 )
 
-// generatedName is how gdb is shown the file of the code that the kernel has made at run time.
-const generatedName = madeDir + "generated-code"
+// generatedFile is the name of the file of the code that the kernel made at run time.
+const generatedFile = "generated-code"
 
-// generatedLibrary returns the file of the code that the kernel has made at run time, if there is any. It is made anew for
-// each machine: that code is at other addresses each time. The error is ctx's.
-func (s *session) generatedLibrary(ctx context.Context) ([]gdbstub.Library, error) {
-	g, err := s.m.Kernel.Generated(ctx)
+// generatedProgram describes the code that the kernel made at run time; it is nil if there is none. It is made anew for each
+// machine: that code is at other addresses each time. The error is ctx's.
+func (m *Machine) generatedProgram(ctx context.Context) (*elfsynth.Program, error) {
+	g, err := m.Kernel.Generated(ctx)
 	if err != nil {
-		s.m.log.Info("code that the kernel made at run time is not known", "error", err)
+		m.log.Info("code that the kernel made at run time is not known", "error", err)
 		return nil, ctx.Err()
 	}
 	for _, why := range g.Damage {
-		s.m.log.Info("code that the kernel made at run time is not all known", "error", why)
+		m.log.Info("code that the kernel made at run time is not all known", "error", why)
 	}
 	if len(g.All) == 0 {
 		return nil, nil
 	}
-	program, err := g.Program(ctx, s.m.Kernel)
+	program, err := g.Program(ctx, m.Kernel)
 	if err != nil {
-		s.m.log.Info("code that the kernel made at run time is not shown", "error", err)
-		return nil, ctx.Err()
+		m.log.Info("code that the kernel made at run time is not shown", "error", err)
 	}
-	s.files[generatedName] = func(context.Context) (gdbstub.File, error) {
+	return program, ctx.Err()
+}
+
+// generatedLibrary returns the library with the code that the kernel made at run time, if there is any. The error is ctx's.
+func (s *session) generatedLibrary(ctx context.Context) ([]gdbstub.Library, error) {
+	program, err := s.m.generatedProgram(ctx)
+	if program == nil || err != nil {
+		return nil, err
+	}
+	name := madeDir + generatedFile
+	s.files[name] = func(context.Context) (gdbstub.File, error) {
 		content, _ := elfsynth.Build(program) // it has no types, which is all that can be missing
 		return bytes.NewReader(content), nil
 	}
-	return []gdbstub.Library{{Name: generatedName, Segments: []uint64{program.Sections[0].Addr}}}, nil
+	return []gdbstub.Library{{Name: name, Segments: []uint64{program.Sections[0].Addr}}}, nil
+}
+
+// saveGenerated writes the file of the code that the kernel made at run time into a directory, and returns its path, or "" if
+// there is none.
+func (m *Machine) saveGenerated(ctx context.Context, dir string) (string, error) {
+	program, err := m.generatedProgram(ctx)
+	if program == nil || err != nil {
+		return "", err
+	}
+	content, _ := elfsynth.Build(program)
+	path := filepath.Join(dir, generatedFile)
+	return path, writeWhole(path, bytes.NewReader(content))
 }

@@ -125,8 +125,8 @@ func (m *Machine) library(ctx context.Context, module *linux.Module) (gdbstub.Li
 	return l, nil
 }
 
-// SaveModules writes files that are made of what the kernel keeps about its modules into a directory, one for each, and returns
-// their paths. Their addresses are those that the modules run at.
+// SaveModules writes files that are made of what the kernel keeps about its modules into a directory, one for each and one for
+// the code that the kernel made at run time, and returns their paths. Their addresses are those that the modules run at.
 func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error) {
 	if err := m.needSymbols("modules"); err != nil {
 		return nil, err
@@ -148,6 +148,13 @@ func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error)
 		if err := writeWhole(path, io.NewSectionReader(file, 0, file.Size())); err != nil {
 			return paths, err
 		}
+		paths = append(paths, path)
+	}
+	path, err := m.saveGenerated(ctx, dir)
+	if err != nil {
+		return paths, err
+	}
+	if path != "" {
 		paths = append(paths, path)
 	}
 	return paths, listDamage("modules", list.Damage)

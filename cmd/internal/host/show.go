@@ -210,7 +210,7 @@ func ParseAddress(text string) (uint64, error) {
 func (m *Machine) WriteVtop(ctx context.Context, w io.Writer, space *mmu.Space, va uint64) error {
 	steps, mp, err := space.Explain(ctx, va)
 	fmt.Fprintf(w, "%#x", va)
-	if name := m.Kernel.Name(va); name != "" {
+	if name := m.Kernel.NameAt(ctx, va); name != "" {
 		fmt.Fprintf(w, " %s", name)
 	}
 	fmt.Fprintf(w, "\n  CR3   %#x\n", space.Root().CR3)
