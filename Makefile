@@ -52,11 +52,11 @@ SEEDS ?= 5000
 damage: setup
 	PHYSGDB_DAMAGE=$(SEEDS) go test -run TestDamage -v -timeout 60m ./cmd/internal/host
 
-# Stacks with code that the kernel made at run time and with replaced return addresses, on each of KERNELS.
-KERNELS ?= 5.10 6.1 6.12 newest
+# Stacks with code that the kernel made at run time and with replaced return addresses, on each of INSTRUMENTED.
+INSTRUMENTED ?= 5.10 6.1 6.12 newest
 .PHONY: instrumented
 instrumented: setup
-	PHYSGDB_INSTRUMENTED="$(KERNELS)" go test -run TestInstrumentedStacks -v -count=1 -timeout 90m ./test/e2e
+	PHYSGDB_INSTRUMENTED="$(INSTRUMENTED)" go test -run TestInstrumentedStacks -v -count=1 -timeout 90m ./test/e2e
 
 # Ten million random packets, good and bad, and a hundred clients for a minute while the machine of one more hangs.
 abuse:
