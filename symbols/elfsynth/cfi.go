@@ -48,6 +48,7 @@ const (
 	opLit0      = 0x30 // plus the number, up to 31
 	opBreg0     = 0x70 // plus the register
 	opDerefSize = 0x94
+	opNop       = 0x96
 )
 
 // dataAlignment is the factor of all offsets from the CFA: stacks grow downward, in words.

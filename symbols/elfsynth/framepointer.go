@@ -37,6 +37,7 @@ func framePointers(p *Program) (section []byte, syms []symbols.Symbol, err error
 		b.out = append(b.out, make([]byte, fdeHeader)...)
 		switch {
 		case k.last[m.addr]:
+			cie = 0
 			b.place(symbols.RIP, place{how: unknown})
 		case !hasBorders || end-m.addr > minGap:
 			b.place(symbols.RIP, unwound.rip)
@@ -51,11 +52,11 @@ func framePointers(p *Program) (section []byte, syms []symbols.Symbol, err error
 	return b.out, slices.Concat(b.writeBorders(), b.replaced), nil
 }
 
-// endOfCode returns where the code ends that begins at a mark: at the next symbol that does not name padding, or with the
-// section.
+// endOfCode returns where the code ends that begins at a mark: at the next symbol that does not name padding, or with the code
+// itself, behind which the borders may begin.
 func (b *frameBuilder) endOfCode(i int) uint64 {
 	for _, m := range b.marks[i+1:] {
-		if !m.code || m.symbol && !m.prefix {
+		if !m.code || m.symbol && !m.prefix || m.addr == b.gap.begin {
 			return m.addr
 		}
 	}
@@ -173,14 +174,19 @@ var entryRules = framedRules{
 	rbp: choose(entered, breg(symbols.RBP, 0).out, savedRBP),
 }
 
-// choose is the expression that computes yes if cond is not 0, and else no. What was on the stack before stays below.
+// choose is the expression that computes yes if cond is not 0, and else no. What was on the stack before stays below. lldb does
+// not jump to the end of an expression, so there is an operation.
 func choose(cond, yes, no []byte) []byte {
 	jump := func(op byte, to int) []byte { return binary.LittleEndian.AppendUint16([]byte{op}, uint16(to)) }
-	return slices.Concat(cond, jump(opBra, len(no)+jumpSize), no, jump(opSkip, len(yes)), yes)
+	return slices.Concat(cond, jump(opBra, len(no)+jumpSize), no, jump(opSkip, len(yes)), yes, []byte{opNop})
 }
 
-// jumpSize is the size of a jump in an expression.
-const jumpSize = 3
+// Sizes of parts of expressions, in bytes: a jump; what ends a choice; an address in a border.
+const (
+	jumpSize     = 3
+	chooseEnd    = 1
+	toBorderSize = 1 + wideSLEB
+)
 
 // frameSoFar is the CFA of a function that may have been interrupted before its frame was complete or after it was gone, or
 // that has none, as short functions in assembly language.
@@ -213,9 +219,7 @@ func equal(size byte, at []byte, v uint32) []byte {
 	return slices.Concat(at, []byte{opDerefSize, size}, number, []byte{opEq})
 }
 
-// borderSize is the size of an address in a border as an expression: RIP plus a number that is not known yet.
-const borderSize = 1 + wideSLEB
-
+// toBorder is an address in a border: RIP plus a number that is not known yet.
 func toBorder() []byte {
 	return append([]byte{opBreg0 + byte(symbols.RIP)}, make([]byte, wideSLEB)...)
 }
@@ -224,15 +228,15 @@ func toBorder() []byte {
 func (b *frameBuilder) codeRIP(from, to uint64) {
 	b.bytes(cfaValExpression, byte(symbols.RIP))
 	b.block(&cfiWriter{choose(otherStackByRBP, toBorder(), returnAddress)})
-	b.crossings = append(b.crossings, crossing{stackBorder, from, to, len(b.out) - wideSLEB})
+	b.crossings = append(b.crossings, crossing{stackBorder, from, to, len(b.out) - chooseEnd - wideSLEB})
 }
 
 // entryRIP writes the rule for the RIP of the caller of code that enters the kernel.
 func (b *frameBuilder) entryRIP(from, to uint64) {
 	b.bytes(cfaValExpression, byte(symbols.RIP))
 	b.block(&cfiWriter{choose(entered, toBorder(), choose(otherStackByRBP, toBorder(), returnAddress))})
-	end := len(b.out)
+	end := len(b.out) - chooseEnd
+	inner := end - toBorderSize - jumpSize - chooseEnd
 	b.crossings = append(b.crossings,
-		crossing{ptRegsBorder, from, to, end - wideSLEB},
-		crossing{stackBorder, from, to, end - borderSize - jumpSize - wideSLEB})
+		crossing{ptRegsBorder, from, to, end - wideSLEB}, crossing{stackBorder, from, to, inner - wideSLEB})
 }
