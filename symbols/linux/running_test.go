@@ -110,22 +110,52 @@ func TestRestingShowsTheCallItself(t *testing.T) {
 	}
 }
 
-func TestCrashNotes(t *testing.T) {
-	w, task, cpu := restingWorld(t)
-	notes := w.alloc("", 0x1000)
-	w.put(base+0x189000, notes)
-	if regs, err := w.crashNote(ctx, cpu, task); regs != nil || err != nil {
-		t.Errorf("an empty note: %+v, %v", regs, err)
-	}
+// putNote writes a crash note whose registers are numbers from first on.
+func (w *world) putNote(at, first uint64) {
 	le := binary.LittleEndian
-	note := w.RAM[notes-base:]
+	note := w.RAM[at-base:]
 	le.PutUint32(note, 5)
 	le.PutUint32(note[4:], 336)
 	le.PutUint32(note[8:], 1)
 	copy(note[12:], "CORE\x00")
-	for i := range 27 {
-		le.PutUint64(note[12+8+112+8*i:], uint64(i+1))
+	for i := range uint64(27) {
+		le.PutUint64(note[12+8+112+8*i:], first+i)
 	}
+}
+
+// TestCrashNoteWithoutACaller has a note of a place whose caller cannot be found, as 6.1 has it of __crash_kexec().
+func TestCrashNoteWithoutACaller(t *testing.T) {
+	w, task, cpu := restingWorld(t)
+	notes := w.alloc("", 0x1000)
+	w.put(base+0x189000, notes)
+	const rip = fnStop + 0x200 // no rule covers it
+	w.putNote(notes, rip-16)
+	regs, err := w.leadingNote(ctx, cpu, task)
+	if err != nil || regs == nil || regs.PC() != rip {
+		t.Errorf("nothing else is known: %+v, %v", regs, err)
+	}
+	w.put(task.Stack+0x100, fnStop+0x20, 0, fnCaller+0x30)
+	regs, err = w.leadingNote(ctx, cpu, task)
+	if err != nil || regs == nil || regs.PC() != fnStop+0x20 {
+		t.Errorf("the CPU rests: %+v, %v", regs, err)
+	}
+	w.putNote(notes, fnCaller+0x10-16)
+	regs, err = w.leadingNote(ctx, cpu, task)
+	if err != nil || regs == nil || regs.PC() != fnCaller+0x10 {
+		t.Errorf("the note leads to the end of the stack: %+v, %v", regs, err)
+	}
+}
+
+func TestCrashNotes(t *testing.T) {
+	w, task, cpu := restingWorld(t)
+	notes := w.alloc("", 0x1000)
+	w.put(base+0x189000, notes)
+	w.putNote(notes, 1)
+	clear(w.RAM[notes-base:][:20])
+	if regs, err := w.crashNote(ctx, cpu, task); regs != nil || err != nil {
+		t.Errorf("an empty note: %+v, %v", regs, err)
+	}
+	w.putNote(notes, 1)
 	regs, err := w.crashNote(ctx, cpu, task)
 	if err != nil || regs == nil {
 		t.Fatal(regs, err)

@@ -55,7 +55,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	for _, h := range slices.Concat(hosts, deaths, []*host{crowd, manyModules}) {
+	for _, h := range slices.Concat(hosts, deaths, []*host{crowd, manyModules, wildCall}) {
 		h.dir = filepath.Join(dir, h.name)
 		defer h.close()
 	}
