@@ -8,6 +8,7 @@ import (
 
 	"physgdb/test/guest"
 	"physgdb/test/session"
+	"physgdb/test/verify"
 )
 
 // wildCall is a machine that died of a call through a pointer that leads to no code.
@@ -30,11 +31,11 @@ func TestCallOfNoCode(t *testing.T) {
 	}
 	want := []string{"wild_inner [trouble]", "wild_middle [trouble]", "wild_small [trouble]", "trouble_write [trouble]",
 		"proc_reg_write", "vfs_write", "ksys_write", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"}
-	traces := lines[trace](t, run(t, "bt", h.guest.Source(), "--symbols", "ram", "--json").Stdout)
+	traces := lines[verify.Trace](t, run(t, "bt", h.guest.Source(), "--symbols", "ram", "--json").Stdout)
 	if len(traces) != 1 || traces[0].Lost != "" || len(traces[0].Frames) == 0 || traces[0].Frames[0].PC != "0x1234" {
 		t.Fatalf("%+v", traces)
 	}
-	if got := traces[0].functions()[1:]; !slices.Equal(got, want) {
+	if got := traces[0].Functions()[1:]; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	for _, f := range want {
