@@ -41,8 +41,9 @@ type Section struct {
 	Addr, Size uint64 // virtual; bytes
 	Write      bool
 	Exec       bool
-	// PerCPU: it is the image of the per-CPU variables at address 0, and does not move with the rest. The main file of a debugger
-	// needs a section that does not move and holds address 0, or gdb does not see where stacks end.
+	// PerCPU: it is at address 0 and does not move with the rest. The main file of a debugger needs such a section, or gdb does not
+	// see where stacks end. It is 1 byte long where it is made of memory: longer ones, as the per-CPU section of a vmlinux, have gdb
+	// take addresses that no code has for per-CPU variables.
 	PerCPU bool
 }
 
