@@ -53,7 +53,7 @@ func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 func (s *session) withWildCalls(ctx context.Context, all []gdbstub.Library) ([]gdbstub.Library, error) {
 	wild, err := s.m.Kernel.WildCalls(ctx)
 	if err != nil {
-		s.m.log.Warn("calls of what is no code cannot be found", "error", err)
+		s.m.log.Info("calls of what is no code cannot be found", "error", err)
 		return all, ctx.Err()
 	}
 	for _, pc := range wild {
