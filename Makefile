@@ -1,6 +1,6 @@
 # make demo   panics a real kernel and shows a gdb session on what is left of it
 # make test   runs every test, those on real kernels and real debuggers among them
-.PHONY: build demo test clients kernels kernels-custom lint fuzz damage abuse bench setup clean
+.PHONY: build demo test clients kernels kernels-custom modules lint fuzz damage abuse bench setup clean
 
 build:
 	go build -o bin/ ./cmd/physgdb
@@ -36,6 +36,11 @@ kernels: setup
 kernels-custom:
 	@sh test/guest/setup.sh custom
 	@go run ./test/custom $(if $(CUSTOM),-only $(CUSTOM),-table docs/kernels-custom.md)
+
+# The kernel modules, built for every kernel that has headers, and every way to die on one kernel of each series.
+modules: setup
+	go test -count=1 -timeout 90m -v -run TestModulesOfEveryHeaders ./test/guest -headers
+	go test -count=1 -timeout 120m -v -run TestGuestMeetsTrouble ./test/guest -releases 5.10,6.1,6.12,7.2,newest
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

@@ -29,7 +29,7 @@ type Notice struct {
 	CR4        *Hex   `json:"cr4,omitempty"`
 	EFER       *Hex   `json:"efer,omitempty"`
 	GSBase     *Hex   `json:"gs_base,omitempty"` // of the kernel: the CPU's per-CPU offset
-	RIP        *Hex   `json:"rip,omitempty"`     // of panic()'s own frame: the instruction that called the notifiers
+	RIP        *Hex   `json:"rip,omitempty"`     // of panic()'s own frame, or vpanic()'s: the call of the notifiers
 	RSP        *Hex   `json:"rsp,omitempty"`
 	RBP        *Hex   `json:"rbp,omitempty"`
 	RBX        *Hex   `json:"rbx,omitempty"`

@@ -26,27 +26,37 @@ func drivers() []string {
 // fetch downloads the packages of a kernel but that with debug information, and lays out in dir what the rig needs of
 // them. The directory will be moved to home when all is done.
 func (c *chooser) fetch(ctx context.Context, p *packages, dir, home string) error {
-	debs := filepath.Join(dir, "debs")
-	if err := os.Mkdir(debs, 0o755); err != nil {
-		return fmt.Errorf("fetch kernel %s: %w", p.Kernel, err)
-	}
-	if err := c.archive.download(ctx, p.needed(), debs, c.log); err != nil {
+	if err := c.fetchPackages(ctx, p.booted(), dir, unpackImage); err != nil {
 		return err
-	}
-	for _, d := range p.needed() {
-		do := unpackImage
-		if slices.Contains(p.Headers, d) {
-			do = unpackHeaders
-		}
-		if err := unpackAs(ctx, d, debs, dir, do, c.log); err != nil {
-			return err
-		}
 	}
 	if !exists(filepath.Join(dir, "vmlinuz")) {
 		return fmt.Errorf("package %s: no vmlinuz", p.Image.Name)
 	}
-	if len(p.Headers) > 0 {
-		if err := relocate(p, dir, home); err != nil {
+	if len(p.Headers) == 0 {
+		return nil
+	}
+	return c.fetchHeaders(ctx, p, dir, home)
+}
+
+// fetchHeaders is fetch for the headers alone.
+func (c *chooser) fetchHeaders(ctx context.Context, p *packages, dir, home string) error {
+	if err := c.fetchPackages(ctx, p.Headers, dir, unpackHeaders); err != nil {
+		return err
+	}
+	return relocate(p, dir, home)
+}
+
+// fetchPackages downloads packages and unpacks them into dir.
+func (c *chooser) fetchPackages(ctx context.Context, list []deb, dir string, unpack unpacker) error {
+	debs := filepath.Join(dir, "debs")
+	if err := os.Mkdir(debs, 0o755); err != nil {
+		return fmt.Errorf("fetch packages: %w", err)
+	}
+	if err := c.archive.download(ctx, list, debs, c.log); err != nil {
+		return err
+	}
+	for _, d := range list {
+		if err := unpackAs(ctx, d, debs, dir, unpack, c.log); err != nil {
 			return err
 		}
 	}
@@ -63,9 +73,11 @@ func (c *chooser) fetchDebug(ctx context.Context, p *packages) error {
 	})
 }
 
+// unpacker copies what the rig needs out of a package into dir.
+type unpacker func(ctx context.Context, deb, dir string) error
+
 // unpackAs takes what the rig needs out of one of the packages in debs.
-func unpackAs(ctx context.Context, d deb, debs, dir string, do func(ctx context.Context, deb, dir string) error,
-	log hclog.Logger) error {
+func unpackAs(ctx context.Context, d deb, debs, dir string, do unpacker, log hclog.Logger) error {
 	found, err := filepath.Glob(filepath.Join(debs, d.Name+"_*.deb"))
 	if err != nil || len(found) != 1 {
 		return fmt.Errorf("package %s: downloaded files %q, expected one", d.Name, found)

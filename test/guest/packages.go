@@ -33,13 +33,12 @@ type deb struct {
 	depends string
 }
 
-// needed returns the packages that a guest is made of.
-func (p *packages) needed() []deb {
-	debs := append([]deb{p.Image}, p.Headers...)
-	if p.Modules.Name != "" {
-		debs = append(debs, p.Modules)
+// booted returns the packages that a guest is booted from.
+func (p *packages) booted() []deb {
+	if p.Modules.Name == "" {
+		return []deb{p.Image}
 	}
-	return debs
+	return []deb{p.Image, p.Modules}
 }
 
 // complete reports whether there are debug information and headers.

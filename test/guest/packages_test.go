@@ -59,7 +59,7 @@ func TestAssembleTakesSplitPackages(t *testing.T) {
 		t.Fatalf("got %+v, %v", p, ok)
 	}
 	want := []deb{{Name: "linux-binary-" + kernel, Version: "7.3.4-1"}, {Name: "linux-modules-" + kernel, Version: "7.3.4-1"}}
-	if got := p.needed(); !slices.Equal(got, want) {
+	if got := p.booted(); !slices.Equal(got, want) {
 		t.Errorf("got %+v", got)
 	}
 	if p, ok := assemble(kernel, parseIndex(strings.ReplaceAll(split, "7.3.4-1", "7.3.4~rc1-1")), nil, nil); ok {
@@ -100,7 +100,7 @@ func TestAssembleTakesWhatBelongsTogether(t *testing.T) {
 		t.Fatal("not complete")
 	}
 	var names []string
-	for _, d := range append(p.needed(), p.Debug) {
+	for _, d := range slices.Concat(p.booted(), p.Headers, []deb{p.Debug}) {
 		names = append(names, d.Name)
 	}
 	// The signed image is of another build than the debug information.

@@ -227,6 +227,21 @@ func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 	return k, c.buildModules(ctx, p, k)
 }
 
+// module is a module to build: a directory of the repository, the file made there, and where to say where it is.
+type module struct {
+	source, file string
+	built        *string
+}
+
+func modules(k *Kernel) []module {
+	return []module{
+		{"bridge/notify/module", "physgdb.ko", &k.Module},
+		{"test/guest/trouble", "trouble.ko", &k.Trouble},
+		{"test/guest/instrumented", "instrumented.ko", &k.Instrumented},
+		{"test/guest/dummy", "dummy_000.ko", &k.Dummy},
+	}
+}
+
 // buildModules builds the modules for a kernel that has headers.
 func (c *chooser) buildModules(ctx context.Context, p *packages, k *Kernel) error {
 	home := c.home(p)
@@ -235,15 +250,7 @@ func (c *chooser) buildModules(ctx context.Context, p *packages, k *Kernel) erro
 		return err
 	}
 	b := &moduleBuilder{kernel: p.Kernel, home: home, root: root, log: c.log}
-	for _, m := range []struct {
-		source, file string
-		built        *string
-	}{
-		{"bridge/notify/module", "physgdb.ko", &k.Module},
-		{"test/guest/trouble", "trouble.ko", &k.Trouble},
-		{"test/guest/instrumented", "instrumented.ko", &k.Instrumented},
-		{"test/guest/dummy", "dummy_000.ko", &k.Dummy},
-	} {
+	for _, m := range modules(k) {
 		if *m.built, err = b.build(ctx, m.source, m.file); err != nil {
 			return err
 		}

@@ -2,8 +2,10 @@ package guest
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -28,7 +30,7 @@ var systemCall = []string{"trouble_write", "vfs_write", "entry_SYSCALL_64_after_
 
 var troubles = []trouble{
 	{
-		config: Config{Release: "6.12", Panic: "oops", Other: "user"},
+		config: Config{Release: Newest, Panic: "oops", Other: "user", Cmdline: "physgdb.check=module"},
 		comm:   "init", message: "Fatal exception", trace: slices.Concat([]string{"oops_middle", "oops_outer"}, systemCall),
 		more: func(t *testing.T, v *victim) {
 			v.testOops(t, "oops_inner", 0x18)
@@ -37,7 +39,7 @@ var troubles = []trouble{
 		},
 	},
 	{
-		config: Config{Release: "6.1", Panic: "bug", PTI: true, Threads: 300},
+		config: Config{Release: "5.10", Panic: "bug", PTI: true, Threads: 300},
 		comm:   "init", message: "Fatal exception", trace: slices.Concat([]string{"bug_middle", "bug_outer"}, systemCall),
 		more: func(t *testing.T, v *victim) {
 			v.testOops(t, "bug_inner", 0)
@@ -63,6 +65,15 @@ var troubles = []trouble{
 		more: func(t *testing.T, v *victim) { v.testSpinners(t, 1) },
 	},
 	{
+		config: Config{Release: "5.10", Panic: "irq"},
+		comm:   "swapper/1", message: "trouble in an interrupt",
+		trace: []string{
+			"panic", "irq_inner", "irq_middle", "irq_outer", "hrtimer_interrupt", "asm_sysvec_apic_timer_interrupt",
+			"do_idle", "start_secondary",
+		},
+		more: func(*testing.T, *victim) {},
+	},
+	{
 		config: Config{Release: "6.12", Panic: "nmi", LA57: true},
 		comm:   "init", message: "trouble beside a deaf CPU",
 		trace: slices.Concat([]string{"panic", "nmi_inner", "nmi_middle", "nmi_outer"}, systemCall),
@@ -78,21 +89,28 @@ var troubles = []trouble{
 	},
 }
 
+var releases = flag.String("releases", "", "meet trouble on kernels of all these `series`, with commas between them")
+
 func TestGuestMeetsTrouble(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots kernels")
 	}
 	for _, c := range troubles {
-		t.Run(c.config.Panic, func(t *testing.T) {
-			v := boot(t, c.config)
-			if v.Facts.PanicCPU != 1 {
-				t.Errorf("CPU %d panicked, want the last one", v.Facts.PanicCPU)
-			}
-			v.testDeath(t, c.comm, c.message, c.trace)
-			v.testModule(t, "trouble", v.Kernel.Trouble)
-			c.more(t, v)
-		})
+		for release := range strings.SplitSeq(cmp.Or(*releases, c.config.Release), ",") {
+			config := c.config
+			config.Release = release
+			t.Run(config.Panic+" on "+release, func(t *testing.T) { c.test(t, boot(t, config)) })
+		}
 	}
+}
+
+func (c *trouble) test(t *testing.T, v *victim) {
+	if v.Facts.PanicCPU != 1 {
+		t.Errorf("CPU %d panicked, want the last one", v.Facts.PanicCPU)
+	}
+	v.testDeath(t, c.comm, c.message, c.trace)
+	v.testModule(t, "trouble", v.Kernel.Trouble)
+	c.more(t, v)
 }
 
 // testOops wants the first oops to have been made by a function of trouble.ko; cr2 is 0 if it was no page fault.
