@@ -173,7 +173,7 @@ func TestLargeGuest(t *testing.T) {
 	if !*slow {
 		t.Skip("it takes some minutes: -slow")
 	}
-	const most = 5 * time.Second
+	const most = 30 * time.Second // on a busy machine; to look through all of it takes minutes
 	g := boot(t, guest.Config{Release: "6.1", MemoryMiB: 72 << 10})
 	if took := isFound(t, g, ramOf(g)); took > most {
 		t.Errorf("it took %v to find the kernel", took)
