@@ -298,12 +298,16 @@ func checkAttach(ctx context.Context, m *machine) error {
 func checkLLDB(ctx context.Context, m *machine) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("lldb took longer than %v", patience))
 	defer cancel()
-	r, err := m.physgdb.Run(ctx, "gdb", "--lldb", m.guest.Source(), "--symbols", "ram", "--", "--no-lldbinit", "--batch",
-		"-o", "bt all")
+	const all = "bt all"
+	r, err := m.physgdb.Run(ctx, "gdb", "--lldb", m.guest.Source(), "--symbols", "ram", "--", "--no-lldbinit", "--batch", "-o", all)
 	if err != nil {
 		return err
 	}
-	return verify.LLDBStacks(m.traces, r.Stdout)
+	_, out, found := strings.Cut(r.Stdout, "(lldb) "+all+"\n")
+	if !found {
+		return fmt.Errorf("lldb did not come to %q: %s%s", all, r.Stdout, r.Stderr)
+	}
+	return verify.LLDBStacks(m.traces, out)
 }
 
 // structs are those whose layout is compared: the kernel's large ones, and those that physgdb reads.

@@ -45,6 +45,11 @@ func matrix() []spec {
 	return all
 }
 
+// sample returns the machines that are tested without a table.
+func sample() []spec {
+	return []spec{{allSeries[0], "cloud", true, "sysrq"}, {guest.Newest, "cloud", true, "sysrq"}}
+}
+
 func (s spec) paging() string {
 	if s.fiveLevel {
 		return "5-level, PTI"

@@ -131,15 +131,17 @@ func (s Symbols) address(name string) uint64 {
 	return 0
 }
 
-// Function returns a function of a module whose name occurs once, or nil.
+// Function returns a function of a module whose name and address occur once, or nil.
 func (s Symbols) Function(module string) *Symbol {
-	count := map[string]int{}
+	names, addresses := map[string]int{}, map[uint64]int{}
 	for _, symbol := range s {
-		count[symbol.Name]++
+		names[symbol.Name]++
+		addresses[symbol.Address]++
 	}
 	for i, symbol := range s {
-		if symbol.Module == module && (symbol.Type == 't' || symbol.Type == 'T') && count[symbol.Name] == 1 &&
-			!strings.ContainsAny(symbol.Name, ".$") && !strings.Contains(symbol.Name, "__") {
+		code := symbol.Type == 't' || symbol.Type == 'T'
+		plain := !strings.ContainsAny(symbol.Name, ".$") && !strings.Contains(symbol.Name, "__")
+		if symbol.Module == module && code && plain && names[symbol.Name] == 1 && addresses[symbol.Address] == 1 {
 			return &s[i]
 		}
 	}
