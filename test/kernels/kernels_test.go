@@ -61,6 +61,9 @@ func TestKernels(t *testing.T) {
 	t.Logf("%d machines in %v", len(rows), time.Since(begin).Round(time.Second))
 }
 
+// errNotBooted is the result of every check on a machine that could not be booted.
+var errNotBooted = errors.New("not booted")
+
 // test boots a machine and does every check on it. A machine that cannot be booted fails in every column.
 func test(t *testing.T, physgdb session.Physgdb, s spec) row {
 	begin := time.Now()
@@ -72,9 +75,9 @@ func test(t *testing.T, physgdb session.Physgdb, s spec) row {
 		r.release = m.guest.Kernel.Release
 	}
 	for _, c := range checks {
-		failure := err
+		failure := errNotBooted
 		started := time.Now()
-		if failure == nil {
+		if err == nil {
 			failure = c.do(t.Context(), m)
 		}
 		r.cells = append(r.cells, cell(failure))

@@ -104,7 +104,8 @@ var lldbBorder = regexp.MustCompile(`(?m)^.* frame #\d+: \S+ \S+` + "`" + `\[[a-
 
 // LLDBStacks compares lldb's `bt all` with physgdb's own traces: every stack must reach the first function of its task, or
 // user space, where lldb goes on by frame pointers. The very first task began in assembly without a caller's frame; on 6.12
-// lldb leaves that one frame out.
+// lldb leaves that one frame out. It also leaves out the frame of a program of 32 bits, whose stack pointer is not aligned
+// to 8 bytes.
 func LLDBStacks(traces []Trace, out string) error {
 	left := slices.Clone(traces)
 	var errs []error
@@ -112,7 +113,7 @@ func LLDBStacks(traces []Trace, out string) error {
 		frames := hexes(session.Frames(lldbBorder.ReplaceAllString(bt, "")))
 		i := slices.IndexFunc(left, func(tr Trace) bool {
 			at := tr.Addresses()
-			if tr.Comm == "swapper/0" {
+			if tr.Comm == "swapper/0" || tr.compat() {
 				at = at[:len(at)-1]
 			}
 			return len(frames) >= len(at) && slices.Equal(frames[:len(at)], at)
