@@ -25,7 +25,8 @@ type chooser struct {
 	cache   string
 	archive *aptState
 	log     hclog.Logger
-	stamp   string // of the lists that the choice was made from
+	stamp   string   // of the lists that the choice was made from
+	missing []string // kernels that could not be downloaded
 }
 
 // choose returns the newest kernel; kept is an earlier choice, or nil.
@@ -42,7 +43,7 @@ func (c *chooser) choose(ctx context.Context, kept *choice) (*packages, error) {
 	if kept != nil && kept.Lists == c.stamp {
 		return kept.Packages, nil
 	}
-	return c.archive.newest(ctx, c.Wanted)
+	return c.archive.newest(ctx, c.Wanted, c.missing)
 }
 
 // renew brings in new package lists and chooses again.

@@ -47,8 +47,8 @@ func (p *packages) complete() bool { return p.Debug.Name != "" && len(p.Headers)
 // errNoKernel says that the package lists hold no kernel as it is wanted, perhaps because there are no lists.
 var errNoKernel = errors.New("no kernel with all its packages in apt's lists")
 
-// newest finds the newest kernel of a series. Kernels with headers are preferred.
-func (a *aptState) newest(ctx context.Context, w Wanted) (*packages, error) {
+// newest finds the newest kernel of a series but those that are missing. Kernels with headers are preferred.
+func (a *aptState) newest(ctx context.Context, w Wanted, missing []string) (*packages, error) {
 	images, err := a.cache(ctx, "pkgnames", "linux-image-"+w.prefix())
 	if err != nil {
 		return nil, err
@@ -58,6 +58,9 @@ func (a *aptState) newest(ctx context.Context, w Wanted) (*packages, error) {
 		return nil, err
 	}
 	for _, kernel := range kernels(w.Flavour, strings.Fields(images), strings.Fields(headers)) {
+		if slices.Contains(missing, kernel) {
+			continue
+		}
 		p, ok, err := a.find(ctx, kernel)
 		if err != nil {
 			return nil, err

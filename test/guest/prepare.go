@@ -145,6 +145,14 @@ func provide(ctx context.Context, c *chooser) (*packages, error) {
 	if p, err = c.renew(ctx); err == nil {
 		err = c.install(ctx, p)
 	}
+	// Some packages are listed but not there. Then an older kernel of the series is the newest that there is.
+	for err != nil && p != nil && !c.archive.complete && ctx.Err() == nil {
+		c.log.Warn("could not get the newest kernel, trying the one before", "kernel", p.Kernel, "error", err)
+		c.missing = append(c.missing, p.Kernel)
+		if p, err = c.choose(ctx, nil); err == nil {
+			err = c.install(ctx, p)
+		}
+	}
 	if err != nil && kept != nil && c.has(kept.Packages) {
 		c.log.Warn("no newer kernel to be had, taking the one that is here", "kernel", kept.Packages.Kernel, "error", err)
 		return kept.Packages, nil
