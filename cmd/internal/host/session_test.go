@@ -132,6 +132,7 @@ func TestSetCR3OfAnotherKernel(t *testing.T) {
 	for i := range uint64(9) {
 		r.Map(top, 4, 2, memimage.LinkText+i<<21, r.TextPhys+bridge.PhysAddr(i<<21), 0)
 	}
+	r.Map(top, 4, 2, memimage.LinkText+9<<21, r.TextPhys+9<<21, memimage.Writable|memimage.NX)
 	must(t, r.Kernel.WriteFile(r.path("ram")))
 	s := connect(t, r.attach(t, Options{}))
 	wantError(t, s.WriteRegister(ctx, 1, "cr3", uint64(top)), "maps another kernel, at 0xffffffff81000000")
