@@ -436,6 +436,32 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+func TestFoldEqual(t *testing.T) {
+	w := newWorld(4)
+	const stride = 64 << 10
+	for i := range uint64(100) {
+		w.mapPage(1, 0x400000+i*stride, 0x10000, 0)
+	}
+	w.mapPage(1, 0x400000+100*stride, 0x11000, 0) // another page
+	for i := range uint64(3) {                    // too few
+		w.mapPage(1, 0x5000000+i*stride, 0x12000, 0)
+	}
+	var got []string
+	for f, err := range mmu.FoldEqual(mmu.Merge(w.space(t, nil).Mappings(context.Background(), mmu.All))) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%#x %#x %d %#x", f.VA, uint64(f.PA), f.Times, f.Stride))
+	}
+	want := []string{
+		"0x400000 0x10000 100 0x10000", "0xa40000 0x11000 1 0x0",
+		"0x5000000 0x12000 1 0x0", "0x5010000 0x12000 1 0x0", "0x5020000 0x12000 1 0x0",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestDamagedTables(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -16,7 +16,8 @@ func mapsCommand() *cli.Command {
 		Usage:     "list every mapping under a CR3",
 		ArgsUsage: "SOURCE [PID|NAME|kernel|panic|HEX]",
 		Description: `A line is a virtual range, where it begins in physical memory, the size of its pages, its rights (rwx; u for user, k
-for kernel), and the index taken through each page table to its first page. Adjacent pages of equal rights make one line.
+for kernel), and the index taken through each page table to its first page. Adjacent pages of equal rights make one line,
+and so do the same pages that are mapped again and again at a constant distance.
 Without a word the CR3 is that of --cr3, or the kernel's own; the words are those of physgdb cr3.
 
 Examples:
@@ -25,7 +26,7 @@ Examples:
   physgdb maps file:/tmp/ram --notify notices.jsonl --cr3 hello:clock --user --json`,
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "all", Usage: "every page on a line of its own"},
-			&cli.BoolFlag{Name: "json", Usage: "one JSON object a line: va, end, pa, page, flags, path, ram"},
+			&cli.BoolFlag{Name: "json", Usage: "one JSON object a line: va, end, pa, page, flags, path, ram, times, stride"},
 			&cli.BoolFlag{Name: "user", Usage: "the lower half of the address space alone"},
 			&cli.BoolFlag{Name: "kernel", Usage: "the upper half of the address space alone"},
 		}, machineFlags()...),

@@ -182,10 +182,11 @@ type image struct {
 // mostReadOnlyData bounds the kernel's read-only data, in bytes; kernels have 8 to 16 MB.
 const mostReadOnlyData = 128 << 20
 
-// readOnlyData finds the kernel's read-only data: it follows its text, and can neither be executed nor written. Kernels
-// that protect nothing (rodata=off) can write it: then it is all that follows.
+// readOnlyData finds the kernel's read-only data: the longest run of pages behind its text that can neither be executed nor
+// written. Others are shorter: some kernels have a single such page between text and data. Kernels that protect nothing
+// (rodata=off) can write it: then it is all that follows.
 func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
-	var found, all mmu.Range
+	var run, longest, all mmu.Range
 	image := mmu.Range{First: k.Text, Last: min(k.Text+mostReadOnlyData, imageBase+imageSpan) - 1}
 	for mp, err := range k.Space.Mappings(ctx, image) {
 		if ctx.Err() != nil {
@@ -199,18 +200,21 @@ func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
 			all.First = mp.VA
 		}
 		all.Last = last
-		switch {
-		case mp.Flags&mmu.Writable != 0:
-		case found.First == 0:
-			found = mmu.Range{First: mp.VA, Last: last}
-		case mp.VA == found.Last+1:
-			found.Last = last
+		if mp.Flags&mmu.Writable != 0 {
+			continue
+		}
+		if run.First == 0 || mp.VA != run.Last+1 {
+			run.First = mp.VA
+		}
+		run.Last = last
+		if run.Last-run.First > longest.Last-longest.First {
+			longest = run
 		}
 	}
 	const least = 1 << 20 // bytes; a stray page that is read-only is not it
 	switch {
-	case found.Last-found.First >= least:
-		return found, nil
+	case longest.Last-longest.First >= least:
+		return longest, nil
 	case all.First != 0:
 		return all, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -249,7 +250,13 @@ type mapLine struct {
 	Flags string   `json:"flags"`
 	Path  []uint16 `json:"path"`
 	RAM   bool     `json:"ram"` // false: not RAM, or not known to be, and never read
+	// Times is how often the same pages are mapped from VA on, Stride bytes apart; 0 if once.
+	Times  uint64 `json:"times,omitempty"`
+	Stride uint64 `json:"stride,omitempty"`
 }
+
+// mapTitles are the titles of the columns.
+const mapTitles = "%18s %-18s  %12s  %-5s  %s  %s\n"
 
 // WriteMaps lists what is mapped in space, and on notes what it cost and where tables were damaged. The error says that
 // the list is not whole.
@@ -257,11 +264,7 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 	var pages, lines uint64
 	var first error // of the damaged places
 	damaged := 0
-	list := space.Mappings(ctx, o.Range)
-	if !o.All {
-		list = mmu.Merge(list)
-	}
-	for mp, err := range list {
+	for mp, err := range o.list(ctx, space) {
 		if err != nil {
 			if damaged++; damaged == 1 {
 				first = err
@@ -275,8 +278,11 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 			fmt.Fprintf(notes, "physgdb: maps: there is more, see physgdb maps; these are the first %d lines\n", o.Most)
 			break
 		}
+		if lines == 0 && !o.JSON {
+			fmt.Fprintf(w, mapTitles, "FROM", "TO", "PHYSICAL", "PAGE", "RIGHTS", "INDEX")
+		}
 		lines++
-		pages += mp.Size / mp.Page
+		pages += mp.Size / mp.Page * mp.Times
 		line := m.mapLine(&mp)
 		if o.JSON {
 			err = writeJSON(w, line)
@@ -299,23 +305,43 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 	return nil
 }
 
+// list enumerates what the options ask for.
+func (o *MapsOptions) list(ctx context.Context, space *mmu.Space) iter.Seq2[mmu.Fold, error] {
+	pages := space.Mappings(ctx, o.Range)
+	if !o.All {
+		return mmu.FoldEqual(mmu.Merge(pages))
+	}
+	return func(yield func(mmu.Fold, error) bool) {
+		for mp, err := range pages {
+			if !yield(mmu.Fold{Mapping: mp, Times: 1}, err) {
+				return
+			}
+		}
+	}
+}
+
 // shownDamage is how many damaged places of the page tables are told one by one.
 const shownDamage = 10
 
-func (m *Machine) mapLine(mp *mmu.Mapping) mapLine {
+func (m *Machine) mapLine(mp *mmu.Fold) mapLine {
 	ram := m.Memory.Info().RAM
 	isRAM := mp.Flags&mmu.Uncached == 0
 	if ram.Known() {
 		isRAM = ram.Contains(mp.PA, mp.Size)
 	}
-	end := fmt.Sprintf("%#x", mp.VA+mp.Size)
-	if mp.VA+mp.Size == 0 {
+	behind := mp.VA + (mp.Times-1)*mp.Stride + mp.Size
+	end := fmt.Sprintf("%#x", behind)
+	if behind == 0 {
 		end = "0x10000000000000000"
 	}
-	return mapLine{
+	line := mapLine{
 		VA: fmt.Sprintf("%#x", mp.VA), End: end, PA: fmt.Sprintf("%#x", uint64(mp.PA)),
 		Page: mp.Page, Flags: mp.Flags.String(), Path: mp.Path(), RAM: isRAM,
 	}
+	if mp.Times > 1 {
+		line.Times, line.Stride = mp.Times, mp.Stride
+	}
+	return line
 }
 
 func (l *mapLine) write(w io.Writer) error {
@@ -324,10 +350,13 @@ func (l *mapLine) write(w io.Writer) error {
 		path[i] = strconv.Itoa(int(p))
 	}
 	note := ""
-	if !l.RAM {
-		note = "  not RAM"
+	if l.Times > 1 {
+		note = fmt.Sprintf("  %d times, one every %s", l.Times, sizeText(l.Stride))
 	}
-	_, err := fmt.Fprintf(w, "%18s-%-18s  %12s  %-5s  %s  %s%s\n", l.VA, l.End, l.PA, sizeText(l.Page), l.Flags,
+	if !l.RAM {
+		note += "  not RAM"
+	}
+	_, err := fmt.Fprintf(w, "%18s-%-18s  %12s  %-5s  %-6s  %s%s\n", l.VA, l.End, l.PA, sizeText(l.Page), l.Flags,
 		strings.Join(path, "/"), note)
 	return err
 }
