@@ -25,7 +25,7 @@ func ReadELF(path string) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return NewTable(syms, id), nil
+	return newRankedTable(syms, id), nil
 }
 
 // readSymtab reads the symbol table (ELF-64 Object File Format, figure 6); nil if there is none. A kernel has more than a
@@ -66,6 +66,7 @@ func readSymtab(f *elf.File) ([]Symbol, error) {
 			Name: names[at : int(at)+end],
 			Addr: binary.LittleEndian.Uint64(table[8:]), Size: binary.LittleEndian.Uint64(table[16:]),
 			Func: kind == elf.STT_FUNC, Local: elf.ST_BIND(info) == elf.STB_LOCAL,
+			Weak: elf.ST_BIND(info) == elf.STB_WEAK && kind != elf.STT_OBJECT,
 		})
 	}
 	return syms, nil

@@ -298,6 +298,7 @@ func (t *nameTable) expand(to, name []byte) []byte {
 
 // setType takes what a letter of nm tells.
 func (s *Symbol) setType(c byte) {
+	s.Weak = c == 'w' || c == 'W'
 	s.Local = c >= 'a' && c <= 'z' && c != 'w' && c != 'v'
 	s.Func = bytes.IndexByte([]byte("tTwW"), c) >= 0
 }

@@ -167,7 +167,7 @@ func TestFindKallsyms(t *testing.T) {
 				letter := names[i][0]
 				want := symbols.Symbol{
 					Name: names[i][1:], Addr: addrs[i], Func: strings.ContainsRune("TtWw", rune(letter)),
-					Local: strings.ContainsRune("tdrb", rune(letter)),
+					Local: strings.ContainsRune("tdrb", rune(letter)), Weak: strings.ContainsRune("Ww", rune(letter)),
 				}
 				if s != want {
 					t.Fatalf("symbol %d is %+v, want %+v", i, s, want)

@@ -27,7 +27,7 @@ func TestTable(t *testing.T) {
 		want string
 		off  uint64
 	}{
-		{0x0fff, "", 0}, {0x1000, "text", 0}, {0x10ff, "text", 0xff}, {0x1100, "start_of_text", 0x100},
+		{0x0fff, "", 0}, {0x1000, "text", 0}, {0x10ff, "text", 0xff}, {0x1100, "text", 0x100},
 		{0x2004, "twin", 4}, {0x2008, "", 0}, {0x9000, "last", 0x6000},
 	} {
 		s, off, ok := table.At(tc.addr)

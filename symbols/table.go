@@ -4,8 +4,10 @@
 package symbols
 
 import (
+	"cmp"
 	"hash/maphash"
 	"iter"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ type Symbol struct {
 	Size  uint64 // bytes; 0 if the source does not say
 	Func  bool   // code rather than data
 	Local bool   // known in its own source file alone
+	Weak  bool   // gives way to another of its name; not known of data
 }
 
 // Printable reports whether p is plain ASCII without spaces, as the names of symbols are.
@@ -32,6 +35,9 @@ func Printable(p []byte) bool {
 
 // Table finds symbols by name and by address. It is immutable and safe for concurrent use. A kernel has more than a
 // hundred thousand symbols, of which most sessions ask for a few: either index is made when it is first needed.
+//
+// Of several symbols at one address the first is the one that names it: for a kernel's own table that is the one which the
+// kernel prints (get_symbol_pos(), kernel/kallsyms.c, 5.10 to 7.3).
 type Table struct {
 	// BuildID is the GNU build-id of what the names belong to; empty if it has none.
 	BuildID []byte
@@ -41,7 +47,7 @@ type Table struct {
 	byAddr  func() []int32
 }
 
-// NewTable makes a table of symbols, which it keeps.
+// NewTable makes a table of symbols, which it keeps. Those at one address are in the order in which they are given.
 func NewTable(syms []Symbol, buildID []byte) *Table {
 	return &Table{
 		BuildID: buildID,
@@ -49,6 +55,25 @@ func NewTable(syms []Symbol, buildID []byte) *Table {
 		byName:  sync.OnceValue(func() *nameIndex { return newNameIndex(syms) }),
 		byAddr:  sync.OnceValue(func() []int32 { return indexAddrs(syms) }),
 	}
+}
+
+// newRankedTable is NewTable for the symbols of a file, whose order means nothing: those at one address are put in the order
+// that a kernel's kallsyms would have them in.
+func newRankedTable(syms []Symbol, buildID []byte) *Table {
+	t := NewTable(syms, buildID)
+	t.byAddr = sync.OnceValue(func() []int32 {
+		order := indexAddrs(syms)
+		for rest := order; len(rest) > 0; {
+			n := 1
+			for n < len(rest) && syms[rest[n]].Addr == syms[rest[0]].Addr {
+				n++
+			}
+			slices.SortStableFunc(rest[:n], func(a, b int32) int { return compareAliases(&syms[a], &syms[b]) })
+			rest = rest[n:]
+		}
+		return order
+	})
+	return t
 }
 
 // nameIndex finds symbols by name: a hash table with open addressing, which is made in a fifth of the time that a map of
@@ -119,27 +144,46 @@ func (t *Table) Lookup(name string) (Symbol, bool) {
 	return t.symbols[i-1], true
 }
 
-// At finds the symbol that a link address lies in, and how far into it, in bytes. A symbol whose size is not known
-// reaches to the next, and is returned with the size that it thereby has.
+// LookupAll finds all symbols of a name that have different addresses, in the order of these.
+func (t *Table) LookupAll(name string) []Symbol {
+	var found []Symbol
+	for i := range t.symbols {
+		if t.symbols[i].Name == name {
+			found = append(found, t.symbols[i])
+		}
+	}
+	slices.SortStableFunc(found, func(a, b Symbol) int { return cmp.Compare(a.Addr, b.Addr) })
+	return slices.CompactFunc(found, func(a, b Symbol) bool { return a.Addr == b.Addr })
+}
+
+// At finds the symbol that a link address lies in, and how far into it, in bytes. Of several at one address it is the first,
+// and its size is that of the largest. A symbol whose size is not known reaches to the next, and is returned with the size
+// that it thereby has.
 func (t *Table) At(addr uint64) (sym Symbol, off uint64, ok bool) {
 	order := t.byAddr()
 	end := sort.Search(len(order), func(i int) bool { return t.symbols[order[i]].Addr > addr })
-	for i := end - 1; i >= 0; i-- {
-		s := &t.symbols[order[i]]
-		if s.Addr != t.symbols[order[end-1]].Addr {
-			break
-		}
-		if s.Size > 0 && addr-s.Addr >= s.Size {
-			continue
-		}
-		if !ok || better(s, &sym) {
-			sym, ok = *s, true
-		}
+	if end == 0 {
+		return Symbol{}, 0, false
 	}
-	if sym.Size == 0 && end < len(order) {
+	first := end - 1
+	size, unsized := uint64(0), false
+	for ; first >= 0 && t.symbols[order[first]].Addr == t.symbols[order[end-1]].Addr; first-- {
+		s := &t.symbols[order[first]]
+		size, unsized = max(size, s.Size), unsized || s.Size == 0
+	}
+	sym = t.symbols[order[first+1]]
+	off = addr - sym.Addr
+	switch {
+	case off < size:
+		sym.Size = size
+	case !unsized:
+		return Symbol{}, 0, false
+	case end < len(order):
 		sym.Size = t.symbols[order[end]].Addr - sym.Addr
+	default:
+		sym.Size = 0
 	}
-	return sym, addr - sym.Addr, ok
+	return sym, off, true
 }
 
 // Next returns the lowest address above addr at which a symbol stands; 0 if there is none.
@@ -166,10 +210,39 @@ func (t *Table) All() iter.Seq[Symbol] {
 	}
 }
 
-// better reports whether a person would rather read a than b at the same address.
-func better(a, b *Symbol) bool {
-	if a.Func != b.Func {
-		return a.Func
+// compareAliases orders symbols at one address as scripts/kallsyms.c does (compare_symbols(), 5.10 to 7.3): weak ones come
+// last, before them those that the linker provides for a section, before them by the number of underscores that they begin
+// with; equal ones are in the order of nm, which is by name.
+func compareAliases(a, b *Symbol) int {
+	return cmp.Or(
+		compareBool(a.Weak, b.Weak), compareBool(isSectionBound(a.Name), isSectionBound(b.Name)),
+		cmp.Compare(underscores(a.Name), underscores(b.Name)), cmp.Compare(a.Name, b.Name),
+	)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
 	}
-	return strings.HasPrefix(b.Name, "_") && !strings.HasPrefix(a.Name, "_")
+	return 1
+}
+
+func underscores(name string) int { return len(name) - len(strings.TrimLeft(name, "_")) }
+
+// isSectionBound reports whether a name looks like one that the linker provides for the start or the end of a section
+// (may_be_linker_script_provide_symbol(), scripts/kallsyms.c).
+func isSectionBound(name string) bool {
+	rest, ok := strings.CutPrefix(name, "__")
+	if !ok || len(name) < 8 {
+		return false
+	}
+	for _, word := range []string{"start", "stop", "end"} {
+		if strings.HasPrefix(rest, word+"_") || word != "stop" && strings.HasSuffix(rest, "_"+word) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,7 +1,7 @@
 package elfsynth
 
 // addFuncs writes an entry for each function whose prototype is known for certain: BTF has prototypes by name, and many
-// static functions share one.
+// static functions share one. Of functions at one address the first alone has one, as debuggers name the address after it.
 func (u *debugInfo) addFuncs(n *names, sections []Section) {
 	protos := u.prototypes(n)
 	inCode := func(i int) bool { return n.sections[i] != none && sections[n.sections[i]].Exec }
@@ -9,7 +9,7 @@ func (u *debugInfo) addFuncs(n *names, sections []Section) {
 	var funcs []int   // from the last to the first
 	for i := len(n.symbols) - 1; i >= 0; i-- {
 		s := &n.symbols[i]
-		if protos[i] == 0 || !s.Func || !inCode(i) || s.Addr >= end || s.Size == 0 {
+		if protos[i] == 0 || !s.Func || n.alias(i) || !inCode(i) || s.Size == 0 {
 			continue
 		}
 		s.Size = min(s.Size, end-s.Addr)

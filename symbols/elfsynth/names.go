@@ -38,6 +38,9 @@ func newNames(all []symbols.Symbol, sections []Section) *names {
 	return n
 }
 
+// alias reports whether a symbol is not the first at its address, which is the one that the kernel prints.
+func (n *names) alias(i int) bool { return i > 0 && n.symbols[i-1].Addr == n.symbols[i].Addr }
+
 // sectionOf finds the section that an address lies in, or else the one that ends there, as _etext does with .text.
 func sectionOf(sections []Section, addr uint64) int {
 	found := none

@@ -14,8 +14,11 @@ func (f *file) addSymtab(n *names, sections []int) {
 	strings := make([]byte, 1, 32*len(n.symbols)+1)
 	add := func(local bool) {
 		for i := range n.symbols {
-			if s := &n.symbols[i]; s.Local == local {
-				table = appendSymbol(table, s, uint32(len(strings)), symbolSection(n.sections[i], sections))
+			if s := n.symbols[i]; s.Local == local {
+				if s.Func && n.alias(i) {
+					s.Size = 0 // gdb names an address after the symbol that has a size
+				}
+				table = appendSymbol(table, &s, uint32(len(strings)), symbolSection(n.sections[i], sections))
 				strings = append(append(strings, s.Name...), 0)
 			}
 		}
@@ -40,8 +43,11 @@ func symbolSection(i int, sections []int) uint16 {
 // appendSymbol appends an entry of a symbol table (elf.Sym64).
 func appendSymbol(b []byte, s *symbols.Symbol, name uint32, section uint16) []byte {
 	bind, typ := elf.STB_GLOBAL, elf.STT_OBJECT
-	if s.Local {
+	switch {
+	case s.Local:
 		bind = elf.STB_LOCAL
+	case s.Weak:
+		bind = elf.STB_WEAK
 	}
 	if s.Func {
 		typ = elf.STT_FUNC

@@ -271,6 +271,13 @@ func (k *Kernel) IDT(ctx context.Context) (base uint64, limit uint16, err error)
 	return binary.LittleEndian.Uint64(desc[2:]), binary.LittleEndian.Uint16(desc[:]), nil
 }
 
+// IsPerCPU reports whether an address, as a symbol has it, is that of a per-CPU variable of a kernel for several CPUs. What lies
+// there, if anything, is of no CPU: since 6.15 it is the template that the kernel copied for each CPU, and then freed.
+func (k *Kernel) IsPerCPU(addr uint64) bool {
+	_, several := k.Addr("__per_cpu_offset")
+	return several && k.isPerCPU(addr)
+}
+
 // isPerCPU reports whether an address is that of a per-CPU symbol: a small number before Linux 6.15, an address of the
 // image between two marks from then on.
 func (k *Kernel) isPerCPU(addr uint64) bool {

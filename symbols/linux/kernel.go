@@ -143,6 +143,20 @@ func (k *Kernel) Addr(name string) (uint64, bool) {
 	return s.Addr, ok
 }
 
+// Addrs returns the addresses of all symbols of a name, in their order. Static functions and variables often share one.
+func (k *Kernel) Addrs(name string) (addrs []uint64) {
+	if k.Symbols == nil {
+		return nil
+	}
+	for _, s := range k.Symbols.LookupAll(name) {
+		if s.Addr >= imageBase {
+			s.Addr += k.Slide
+		}
+		addrs = append(addrs, s.Addr)
+	}
+	return addrs
+}
+
 // Name writes an address of the running kernel as symbol+0xoffset/0xsize, as the kernel's own log does, or returns "". It
 // does not know modules; see [Kernel.NameAt].
 func (k *Kernel) Name(addr uint64) string {

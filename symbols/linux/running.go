@@ -247,6 +247,10 @@ func (k *Kernel) symbol(name string) (symbols.Symbol, bool) {
 		return symbols.Symbol{}, false
 	}
 	s, ok := k.Symbols.Lookup(name)
+	if ok && s.Size == 0 { // an alias
+		first, _, _ := k.Symbols.At(s.Addr)
+		s.Size = first.Size
+	}
 	s.Addr += k.Slide
 	return s, ok && s.Size > 0
 }

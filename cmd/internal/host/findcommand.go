@@ -1,12 +1,12 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +22,7 @@ func findCommand() Command {
 		Help: "search memory for text, numbers or the addresses of symbols, as gdb's find does, and as long as it takes",
 		About: `The words are those of gdb's find. START and END, which is searched as well, are addresses (0x...) or symbols. PATTERN
 is "text", in which \x00 stands for a byte (gdb's find adds one at its end, this one does not), a number, or &SYMBOL for
-its address; several follow one another in memory.
+its address, or the addresses of all symbols of that name; several follow one another in memory.
 SIZE is that of numbers: b, h, w, g for 1, 2, 4, 8 bytes; without, they have 4, or 8 if they need them. MAX is how many
 places are shown at most, 1000 if it is not given. What is not mapped, or no RAM, is passed over.
 
@@ -109,14 +109,14 @@ func (f *finding) answer(ctx context.Context, m *Machine, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	pattern, err := f.bytes(m)
+	patterns, err := f.patterns(m)
 	if err != nil {
 		return err
 	}
 	hits, unread := 0, 0
 	var first, wrong error
 	progress := newProgress(m.notes, "searching")
-	look := newSearch(m.Memory, pattern, func(at uint64) bool {
+	look := newSearch(m.Memory, patterns, func(at uint64) bool {
 		progress.end()
 		wrong = f.show(ctx, m, w, at)
 		hits++
@@ -202,20 +202,36 @@ func (f *finding) where(m *Machine) (mmu.Range, error) {
 	return mmu.Range{First: start, Last: last}, nil
 }
 
-// bytes puts the pattern together.
-func (f *finding) bytes(m *Machine) ([]byte, error) {
-	var parts [][]byte
+// maxPatterns bounds how many patterns the names of several symbols may stand for.
+const maxPatterns = 256
+
+// patterns puts the pattern together. Where a name is that of several symbols there is a pattern for each.
+func (f *finding) patterns(m *Machine) ([][]byte, error) {
+	patterns := [][]byte{nil}
 	for _, e := range f.pattern {
+		values := [][]byte{e.bytes}
 		if e.symbol != "" {
-			addr, err := m.address(e.symbol)
+			addrs, err := m.addresses(e.symbol)
 			if err != nil {
 				return nil, &UsageError{err}
 			}
-			e.bytes = binary.LittleEndian.AppendUint64(nil, addr)
+			values = values[:0]
+			for _, addr := range addrs {
+				values = append(values, binary.LittleEndian.AppendUint64(nil, addr))
+			}
 		}
-		parts = append(parts, e.bytes)
+		if len(patterns)*len(values) > maxPatterns {
+			return nil, usagef("find: &%s: there are %d symbols of this name", e.symbol, len(values))
+		}
+		var longer [][]byte
+		for _, p := range patterns {
+			for _, v := range values {
+				longer = append(longer, slices.Concat(p, v))
+			}
+		}
+		patterns = longer
 	}
-	return bytes.Join(parts, nil), nil
+	return patterns, nil
 }
 
 // spaceAt returns what to read an address through. Kernel addresses are the same for all.

@@ -29,10 +29,10 @@ type search struct {
 	buf    []byte
 }
 
-// newSearch makes a search that says nothing. hit hears of each place; false ends the search.
-func newSearch(mem *Memory, pattern []byte, hit func(at uint64) bool) *search {
+// newSearch makes a search for any of some patterns of equal length, that says nothing. hit hears of each place; false ends the search.
+func newSearch(mem *Memory, patterns [][]byte, hit func(at uint64) bool) *search {
 	return &search{
-		mem: mem, scan: scan{pattern: pattern, hit: hit}, ram: mem.Info().RAM,
+		mem: mem, scan: scan{patterns: patterns, hit: hit}, ram: mem.Info().RAM,
 		tell:   func(uint64, uint64) {},
 		unread: func(failed error) error { return failed },
 		limits: batchLimits{now: minBatch},
@@ -249,7 +249,7 @@ func (s *session) findFirst(ctx context.Context, addr, length uint64, pattern []
 		return 0, false, nil
 	}
 	begin := time.Now()
-	look := newSearch(s.m.Memory, pattern, func(place uint64) bool {
+	look := newSearch(s.m.Memory, [][]byte{pattern}, func(place uint64) bool {
 		at, found = place, true
 		return false
 	})

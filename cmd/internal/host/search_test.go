@@ -32,7 +32,7 @@ func FuzzScan(f *testing.F) {
 				want = append(want, uint64(i))
 			}
 		}
-		s := scan{pattern: pattern, hit: func(at uint64) bool {
+		s := scan{patterns: [][]byte{pattern}, hit: func(at uint64) bool {
 			got = append(got, at)
 			return true
 		}}
@@ -50,7 +50,7 @@ func FuzzScan(f *testing.F) {
 }
 
 func TestNothingIsFoundAcrossAGap(t *testing.T) {
-	s := scan{pattern: []byte("ab"), hit: func(at uint64) bool {
+	s := scan{patterns: [][]byte{[]byte("ab")}, hit: func(at uint64) bool {
 		t.Errorf("found at %#x", at)
 		return true
 	}}
@@ -95,7 +95,7 @@ func (s *scattered) search(t *testing.T, bridge bridge.Memory, pattern []byte, r
 	space, err := mmu.New(mem, nil).Space(mmu.Root{CR3: uint64(s.top), Levels: 4})
 	must(t, err)
 	var found []uint64
-	look := newSearch(mem, pattern, func(at uint64) bool {
+	look := newSearch(mem, [][]byte{pattern}, func(at uint64) bool {
 		found = append(found, at)
 		return true
 	})

@@ -34,9 +34,10 @@ type session struct {
 	held     int64                 // bytes of files that are open, see maxHeld
 	ahead    readAhead
 	// distrust is why no memory is shown: what the client believes of it would be wrong. Nil if all is well.
-	distrust error
-	warned   bool // of distrust, in the log
-	obituary string
+	distrust     error
+	warned       bool // of distrust, in the log
+	warnedPerCPU bool // of the template of per-CPU variables
+	obituary     string
 }
 
 // NewSession opens the machine for one connection.
@@ -147,6 +148,9 @@ func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint
 	if err != nil {
 		return 0, err
 	}
+	if int64(addr) < 0 && s.m.Kernel.IsPerCPU(addr) {
+		return 0, s.refusePerCPU(addr)
+	}
 	s.ahead.await(ctx, space, addr)
 	n, err := space.ReadMemory(ctx, addr, p)
 	if err == nil {
@@ -157,6 +161,17 @@ func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint
 
 // inTrueReturns reports whether an address is one at which there are stacks with their true return addresses.
 func inTrueReturns(addr uint64) bool { return int64(addr) < 0 && addr&elfsynth.TrueReturns == 0 }
+
+// refusePerCPU refuses to read the template of the per-CPU variables, whose memory is long used for something else. Debuggers
+// go there for a per-CPU variable. The first time it says what to do.
+func (s *session) refusePerCPU(addr uint64) error {
+	err := fmt.Errorf("what lies at %#x is no CPU's: for a per-CPU variable add $gs_base to its address, or see monitor percpu", addr)
+	if !s.warnedPerCPU {
+		s.warnedPerCPU = true
+		s.m.log.Warn("a debugger is shown no memory: " + err.Error())
+	}
+	return err
+}
 
 // warnOfDistrust says why a debugger is shown no memory, once it asks for some: one that was given the vmlinux by us names
 // its symbols, too, before it has moved it.

@@ -169,28 +169,62 @@ func (m *Machine) Addresses(texts []string) ([]uint64, error) {
 	return vas, nil
 }
 
+// address reads one of them. A name has to be that of one place: not of several symbols, nor of a per-CPU variable.
 func (m *Machine) address(text string) (uint64, error) {
+	addrs, err := m.addresses(text)
+	if err != nil {
+		return 0, err
+	}
+	if len(addrs) > 1 {
+		return 0, fmt.Errorf("%q stands for several symbols, at %s; give one of these addresses", text, addressList(addrs))
+	}
+	name, _, _ := strings.Cut(text, "+")
+	if at, ok := m.Kernel.Addr(name); ok && m.Kernel.IsPerCPU(at) {
+		return 0, fmt.Errorf("%q is a per-CPU variable: each CPU has its own; percpu %s all shows where they are", text, name)
+	}
+	return addrs[0], nil
+}
+
+// maxAddresses bounds how many addresses of one name are listed.
+const maxAddresses = 32
+
+func addressList(addrs []uint64) string {
+	var list []string
+	for _, addr := range addrs[:min(len(addrs), maxAddresses)] {
+		list = append(list, fmt.Sprintf("%#x", addr))
+	}
+	if more := len(addrs) - len(list); more > 0 {
+		list = append(list, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(list, ", ")
+}
+
+// addresses reads a number, or the name of one or several symbols with or without +offset.
+func (m *Machine) addresses(text string) ([]uint64, error) {
 	v, err := ParseAddress(text)
 	switch {
 	case err == nil:
-		return v, nil
+		return []uint64{v}, nil
 	case strings.HasPrefix(text, "$"):
-		return 0, fmt.Errorf("%q is the debugger's own: give its value, see print/x %s", text, text)
+		return nil, fmt.Errorf("%q is the debugger's own: give its value, see print/x %s", text, text)
 	case m.Kernel.Symbols == nil:
-		return 0, fmt.Errorf("%w, and symbols are not known: %s", err, m.whyNoSymbols())
+		return nil, fmt.Errorf("%w, and symbols are not known: %s", err, m.whyNoSymbols())
 	}
 	name, offset, plus := strings.Cut(text, "+")
 	var off uint64
 	if plus {
 		if off, err = strconv.ParseUint(offset, 0, 64); err != nil {
-			return 0, fmt.Errorf("%q: %q is not an offset: want one such as 16 or 0x10", text, offset)
+			return nil, fmt.Errorf("%q: %q is not an offset: want one such as 16 or 0x10", text, offset)
 		}
 	}
-	addr, ok := m.Kernel.Addr(name)
-	if !ok {
-		return 0, fmt.Errorf("%q is neither an address such as 0x1000 nor a symbol of the kernel", text)
+	addrs := m.Kernel.Addrs(name)
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("%q is neither an address such as 0x1000 nor a symbol of the kernel", text)
 	}
-	return addr + off, nil
+	for i := range addrs {
+		addrs[i] += off
+	}
+	return addrs, nil
 }
 
 // ParseAddress reads an address, virtual or physical. It must have its 0x: without, nobody could tell which base 1000 is
