@@ -42,16 +42,15 @@ func (k *Kernel) WriteKallsyms(ctx context.Context, w io.Writer) error {
 	return cmp.Or(out.Flush(), ctx.Err(), errors.Join(append(missing, modules.Damage...)...))
 }
 
-// writeKallsyms writes a module's names, in the order of its own table.
+// writeKallsyms writes a module's names, in the order of its own table. Mapping symbols are among them, as the kernel lists them
+// (module_get_kallsym(), kernel/module/kallsyms.c).
 func (m *Module) writeKallsyms(ctx context.Context, out io.Writer) error {
 	known, err := m.Symbols(ctx)
 	if err != nil {
 		return err
 	}
 	for _, s := range known.All {
-		if !isMappingSymbol(s.Name) {
-			fmt.Fprintf(out, "%016x %c %s\t[%s]\n", s.Addr, m.letter(&s), s.Name, m.Name)
-		}
+		fmt.Fprintf(out, "%016x %c %s\t[%s]\n", s.Addr, m.letter(&s), s.Name, m.Name)
 	}
 	return errors.Join(known.Damage...)
 }

@@ -40,6 +40,7 @@ ffffffff80303000 d jiffies
 ffffffff80304000 b __bss_start
 ffffffff80305000 d __bss_stop
 ffff888000201000 t start	[a]
+ffff888000201000 t .Lmark	[a]
 ffff888000202100 d datum	[a]
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
