@@ -17,7 +17,7 @@ func percpuCommand() Command {
 	return Command{
 		Name: "percpu", Args: "SYMBOL CPU|all",
 		Help: "where a CPU's copy of a per-CPU variable lies, its value if it is small, and how gdb prints it",
-		About: `gdb itself cannot find per-CPU variables: what it has for their addresses is an offset. What stands at the end
+		About: `gdb itself cannot find per-CPU variables: their symbols have the address of no CPU's copy. What stands at the end
 of the line can be pasted into it.
 
 Examples:
