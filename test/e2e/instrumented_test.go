@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"physgdb/test/guest"
+	"physgdb/test/guest/witness"
 	"physgdb/test/session"
 	"physgdb/test/verify"
 )
@@ -96,12 +97,19 @@ func (m *instrumentedMachine) look(t *testing.T, release string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before := beforeTrampoline(names)
+	if release == "5.10" {
+		stacks = slices.DeleteFunc(stacks, func(s witness.Stack) bool { return endsIn(s.Stack, before) })
+	}
 	if err := verify.Stacks(stacks, names, traces); err != nil {
 		t.Error(err)
 	}
 	dead := m.wantFunctions(t, traces, slices.Contains(c.Instrument, "sleepable"))
-	want := callTrace(&g.Facts, names)
+	want := callTrace(&g.Facts, before)
 	got := slices.DeleteFunc(dead.Functions(), func(f string) bool { return strings.HasPrefix(f, "ftrace_trampoline") })
+	if release == "5.10" {
+		got = got[:min(len(got), len(want))] // where the kernel's own unwinder ends
+	}
 	if diff := cmp.Diff(want, got); diff != "" || len(want) < 6 {
 		t.Errorf("bt is not the Call Trace (-log +bt):\n%s", diff)
 	}
@@ -163,10 +171,9 @@ func wantIn(t *testing.T, tr *verify.Trace, want []string) {
 // out. In place of a return address that a kretprobe replaced it prints the replacement, under the name of what is before
 // that: the two functions on the way to the panic that have kretprobes have one caller each. On 7.3, vfs_write does not
 // call the trampoline of BPF but jumps to it.
-func callTrace(facts *guest.Facts, names verify.Symbols) []string {
+func callTrace(facts *guest.Facts, before []string) []string {
 	callers := map[string]string{"vfs_write": "ksys_write", "ksys_write": "do_syscall_64"}
 	want := verify.CallTrace(facts)
-	before := beforeTrampoline(names)
 	for i := range want {
 		if i > 0 && slices.Contains(before, want[i]) {
 			if want[i] = callers[want[i-1]]; strings.HasPrefix(want[i-1], "bpf_trampoline_") {
@@ -197,6 +204,14 @@ func beforeTrampoline(names verify.Symbols) []string {
 		}
 	}
 	return before
+}
+
+// endsIn reports whether a /proc/PID/stack ends in one of these functions: 5.10 knows no true address behind a kretprobe.
+func endsIn(stack string, functions []string) bool {
+	lines := strings.Split(strings.TrimSpace(stack), "\n")
+	_, place, _ := strings.Cut(lines[len(lines)-1], "] ")
+	name, _, _ := strings.Cut(place, "+")
+	return slices.Contains(functions, name)
 }
 
 // gdb compares every stack in a gdb that was given no file with physgdb's own. It returns how many frames in them stand for
