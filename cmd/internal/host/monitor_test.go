@@ -131,8 +131,8 @@ func TestMonitorListsRoots(t *testing.T) {
 // TestMonitorBoundsItsLists because a debugger shows them before it goes on.
 func TestMonitorBoundsItsLists(t *testing.T) {
 	r := newRig(t, 4)
-	for i := range uint64(mostMapLines + 1) { // every other page, so that none are adjacent
-		r.Map(bridge.PhysAddr(r.CR3), 4, 1, 0x10000000+2*i*mmu.PageSize, 0x5000, memimage.User)
+	for i := range uint64(mostMapLines + 1) { // two pages in turn, at every other address: none are adjacent, and none repeat
+		r.Map(bridge.PhysAddr(r.CR3), 4, 1, 0x10000000+2*i*mmu.PageSize, bridge.PhysAddr(0x5000+i%2*mmu.PageSize), memimage.User)
 	}
 	must(t, r.Kernel.WriteFile(r.path("ram")))
 	said := connect(t, r.attach(t, Options{})).monitor(t, "maps")
