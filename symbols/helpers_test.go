@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// onVmlinux runs a test on every kernel of the test rig's cache.
+// onVmlinux runs a test on every kernel of Debian in the test rig's cache.
 func onVmlinux(t *testing.T, test func(t *testing.T, path string)) {
 	for _, path := range vmlinuxes(t) {
 		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) { test(t, path) })
@@ -21,12 +21,15 @@ func vmlinuxes(t testing.TB) []string {
 	if err != nil {
 		t.Skip(err)
 	}
-	paths, _ := filepath.Glob(filepath.Join(cache, "physgdb-test", "*", "vmlinux"))
+	paths, _ := filepath.Glob(filepath.Join(cache, "physgdb-test", "[0-9]*", "vmlinux"))
 	if len(paths) == 0 {
 		t.Skip("the cache of the test rig has no vmlinux")
 	}
 	return paths
 }
+
+// isRust reports whether a linkage name is that of a function of Rust (the v0 mangling of RFC 2603).
+func isRust(name string) bool { return strings.HasPrefix(name, "_R") }
 
 // compile makes a file of C by gcc.
 func compile(t testing.TB, source string, flags ...string) string {

@@ -232,7 +232,8 @@ func framesText(frames []SourceFrame) string {
 }
 
 // TestLinesOfTheKernel compares random addresses. Differences that are known: binutils names a symbol where there is no
-// function, and the unit's own file for lines of headers in parts that were split off.
+// function, the unit's own file for lines of headers in parts that were split off, and functions of Rust by their linkage
+// names.
 func TestLinesOfTheKernel(t *testing.T) {
 	const addresses = 400
 	onVmlinux(t, func(t *testing.T, vmlinux string) {
@@ -263,7 +264,7 @@ func TestLinesOfTheKernel(t *testing.T) {
 				t.Errorf("%#x: %s\naddr2line: %s", pcs[i], framesText(frames), framesText(want))
 			}
 		}
-		t.Logf("of %d addresses in functions of C: %v", addresses, counts)
+		t.Logf("of %d addresses in functions of C and Rust: %v", addresses, counts)
 		if counts["equal"] < addresses*9/10 {
 			t.Errorf("too many differences: %v", counts)
 		}
@@ -287,6 +288,8 @@ func linesDifference(frames, want []SourceFrame) string {
 			_, file, _ = strings.Cut(file[at+len("debian/build/"):], "/")
 		}
 		switch {
+		case isRust(want.Function) && got.Line == want.Line:
+			class = "Rust"
 		case got.Function != want.Function || got.Line != want.Line:
 			return ""
 		case path.Clean(got.File) != file:

@@ -320,8 +320,12 @@ func TestORCAgreesWithTheCompiler(t *testing.T) {
 			pc := fde.Begin() + random.Uint64N(fde.End()-fde.Begin())
 			orc, ok1 := o.At(pc)
 			cfi, ok2 := c.At(pc)
-			if !ok1 || !ok2 {
-				t.Fatalf("%#x: found %v by ORC, %v by CFI", pc, ok1, ok2)
+			if !ok1 {
+				t.Fatalf("%#x: not found by ORC", pc)
+			}
+			if !ok2 {
+				counts["no rule by CFI"]++ // functions of Rust, whose CIEs of version 4 delve does not read
+				continue
 			}
 			class := difference(&orc, &cfi)
 			counts[class]++
@@ -330,7 +334,9 @@ func TestORCAgreesWithTheCompiler(t *testing.T) {
 			}
 		}
 		t.Logf("of %d addresses in functions of C: %v", addresses, counts)
-		if counts["equal"] < addresses*98/100 || counts["pushed by inline assembly"] > addresses/1000 {
+		compared := addresses - counts["no rule by CFI"]
+		if counts["equal"] < compared*98/100 || counts["pushed by inline assembly"] > addresses/1000 ||
+			compared < addresses*98/100 {
 			t.Errorf("too many differences: %v", counts)
 		}
 	})

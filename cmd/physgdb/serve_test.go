@@ -141,7 +141,7 @@ func TestANoticeIsFitForATerminal(t *testing.T) {
 	tell(t, address, strings.Replace(h.death(), "tests", `\u001b[2J\nphysgdb: all is well\n`, 1))
 	r := p.wait(t)
 	r.errors, _, _ = strings.Cut(r.errors, "bridge: ")
-	if r.status != exitDone || strings.Contains(r.errors+r.out, "\x1b") || strings.Count(r.errors, "\n") != 2 ||
+	if r.status != exitFailed || strings.Contains(r.errors+r.out, "\x1b") || strings.Count(r.errors, "\n") != 2 ||
 		!strings.Contains(r.out, "panicked: [2J physgdb: all is well; task init") {
 		t.Errorf("%d\n%s\n%s", r.status, r.out, r.errors)
 	}

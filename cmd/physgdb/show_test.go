@@ -51,11 +51,11 @@ CPUs       2 (panicked), 0, 69
 func TestInfoWithLittleKnown(t *testing.T) {
 	h := newHost(t)
 	r := physgdb(t, h.words("info RAM --cr3 CR3")...)
-	r.want(t, exitDone, "")
+	r.want(t, exitFailed, "the kernel's symbols are not known")
 	h.is(t, r.out, `
 source     file:$DIR/ram
 RAM map    0x0-0x17fffff (all of the source)
-symbols    none: kallsyms: no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged); give --vmlinux FILE
+symbols    none: kallsyms: no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged); and no vmlinux of it was found; give --vmlinux FILE
 found by   CR3, in 3 bridge reads (12 KiB); what is read in place, in a mapped file, is not counted
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000

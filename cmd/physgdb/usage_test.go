@@ -63,8 +63,8 @@ func TestNothingIsAnOptionBehindTwoDashes(t *testing.T) {
 	h := newHost(t)
 	t.Chdir(h.dir)
 	must(t, os.Rename(h.ram, "--phys"))
-	physgdb(t, "info", "--cr3", h.cr3, "--", "--phys").want(t, exitDone, "")
-	physgdb(t, "info", "--cr3", h.cr3, "--", "x", "--phys").want(t, exitUsage, `left over: ["--phys"]`)
+	physgdb(t, "info", "--symbols", "none", "--cr3", h.cr3, "--", "--phys").want(t, exitDone, "")
+	physgdb(t, "info", "--symbols", "none", "--cr3", h.cr3, "--", "x", "--phys").want(t, exitUsage, `left over: ["--phys"]`)
 }
 
 // TestWordsBehindTwoDashesAreTheDebuggers: whatever they look like, and further dashes among them.
