@@ -13,7 +13,7 @@ import (
 // callerWithoutEntry finds the caller of code that no unwind table covers; uncovered says so. In a kernel that keeps frame
 // pointers (CONFIG_UNWINDER_FRAME_POINTER) that is all code. In others it is code made at run time, which is taken to keep a
 // frame pointer, as the code of BPF programs does.
-func (k *Kernel) callerWithoutEntry(ctx context.Context, r *Registers, pc uint64, uncovered error) (*Registers, error) {
+func (k *Kernel) callerWithoutEntry(ctx context.Context, r *Registers, uncovered error) (*Registers, error) {
 	next, err := k.callerOfWild(ctx, r, uncovered)
 	if err != uncovered {
 		return next, err

@@ -93,7 +93,7 @@ var errLastFrame = errors.New("the first function of its task")
 func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Registers, error) {
 	rule, uncovered := k.frameRule(ctx, pc)
 	if uncovered != nil {
-		return k.callerWithoutEntry(ctx, r, pc, uncovered)
+		return k.callerWithoutEntry(ctx, r, uncovered)
 	}
 	switch rule.Kind {
 	case symbols.LastFrame:
