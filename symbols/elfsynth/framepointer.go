@@ -77,22 +77,22 @@ var lastFunctions = []string{
 
 func newFramedCode(all []symbols.Symbol) *framedCode {
 	k := &framedCode{last: map[uint64]bool{}}
-	fork := none
-	for i, s := range all {
+	fork, inC := uint64(0), false // since Linux 6.6 ret_from_fork is in C, and ret_from_fork_asm calls it
+	for _, s := range all {
 		switch {
 		case s.Name == "__entry_text_start":
 			k.entryStart = s.Addr
 		case s.Name == "__entry_text_end":
 			k.entryEnd = s.Addr
 		case s.Name == "ret_from_fork":
-			fork = i
+			fork = s.Addr
 		case slices.Contains(lastFunctions, s.Name):
 			k.last[s.Addr] = true
+			inC = inC || s.Name == "ret_from_fork_asm"
 		}
 	}
-	// Since Linux 6.6 this is in C, and ret_from_fork_asm calls it.
-	if fork != none && all[fork].Addr >= k.entryStart && all[fork].Addr < k.entryEnd {
-		k.last[all[fork].Addr] = true
+	if fork != 0 && !inC {
+		k.last[fork] = true
 	}
 	return k
 }
@@ -191,7 +191,6 @@ const (
 // frameSoFar is the CFA of a function that may have been interrupted before its frame was complete or after it was gone, or
 // that has none, as short functions in assembly language.
 func frameSoFar() []byte {
-	const pushAndMove = 0xe5894855 // push %rbp; mov %rsp,%rbp
 	const pop, leave, ret, jmp, call = 0x5d, 0xc9, 0xc3, 0xe9, 0xe8
 	var (
 		called = breg(symbols.RSP, 8).out
@@ -200,10 +199,10 @@ func frameSoFar() []byte {
 		either = func(a, b []byte) []byte { return slices.Concat(a, b, []byte{opOr}) }
 		both   = func(a, b []byte) []byte { return slices.Concat(a, b, []byte{opAnd}) }
 	)
-	pushed := equal(4, breg(symbols.RIP, -1).out, pushAndMove)
 	gone := both(either(before(pop), before(leave)), either(next(ret), next(jmp)))
 	// The word at RSP is an address in the program, behind a direct call to at most 4 KiB before RIP.
 	top := breg(symbols.RSP, 0).deref().out
+	pushed := slices.Concat(top, breg(symbols.RBP, 0).out, []byte{opEq}) // and RBP is not set yet
 	inProgram := slices.Concat(top, breg(symbols.RIP, 0).out, []byte{opXor, opLit0 + 26, opShr, opLit0, opEq})
 	isCall := equal(1, slices.Concat(top, []byte{opLit0 + 5, opMinus}), call)
 	distance := slices.Concat(top, []byte{opLit0 + 4, opMinus, opDerefSize, 4, opConst1u, 32, opShl,

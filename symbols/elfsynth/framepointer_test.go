@@ -174,8 +174,7 @@ func framedStacks() map[string]struct {
 	add("a kernel thread", "handle ret_from_fork_asm", d)
 
 	d = at(fpHandle+1, task-0x50, task)
-	d.put(task-0x48, fpWrite+ret)
-	d.code[fpHandle] = []byte{0x55, 0x48, 0x89, 0xe5}
+	d.put(task-0x50, task, fpWrite+ret)
 	system(d)
 	add("the frame pointer is pushed", "handle write entry_SYSCALL_64 - user", d)
 

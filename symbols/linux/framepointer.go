@@ -40,7 +40,7 @@ func (k *Kernel) keepsFramePointers(ctx context.Context) (bool, error) {
 				return false, fmt.Errorf("the code of %s: %w", name, err)
 			}
 			found++
-			if pushRBPAt(code[:]) >= 0 {
+			if _, _, ok := framing(code[:]); ok {
 				keep++
 			}
 		}
@@ -48,28 +48,25 @@ func (k *Kernel) keepsFramePointers(ctx context.Context) (bool, error) {
 	})
 }
 
-// longestPrologue is how many bytes a function has at most until its frame is complete: endbr64, a call or no operation of 5
-// bytes for ftrace, push %rbp, mov %rsp,%rbp.
-const longestPrologue = 4 + 5 + pushSize + movSize
+// longestPrologue is how many bytes of a function are looked at for where its frame is complete: endbr64, a call or no operation
+// of 5 bytes for ftrace, push %rbp, an instruction or two that the compiler moved here, mov %rsp,%rbp.
+const longestPrologue = 4 + 5 + 1 + 16 + 3
 
-const pushSize, movSize = 1, 3
-
-// pushRBPAt returns where in the code at the start of a function push %rbp; mov %rsp,%rbp is, or -1. Compilers put it at the
-// start, or behind what -fcf-protection=branch and -mfentry add.
-func pushRBPAt(code []byte) int {
-	at := 0
+// framing finds in the code at the start of a function where push %rbp and mov %rsp,%rbp are. The first is at the start, or
+// behind what -fcf-protection=branch and -mfentry add.
+func framing(code []byte) (push, move int, ok bool) {
 	if bytes.HasPrefix(code, []byte{0xf3, 0x0f, 0x1e, 0xfa}) {
-		at += 4
+		push += 4
 	}
-	rest := code[min(at, len(code)):]
+	rest := code[push:]
 	if bytes.HasPrefix(rest, []byte{0xe8}) || bytes.HasPrefix(rest, []byte{0x0f, 0x1f, 0x44, 0x00, 0x00}) {
-		at += 5
+		push += 5
 	}
-	rest = code[min(at, len(code)):]
-	if bytes.HasPrefix(rest, []byte{0x55, 0x48, 0x89, 0xe5}) || bytes.HasPrefix(rest, []byte{0x55, 0x48, 0x8b, 0xec}) {
-		return at
+	if push >= len(code) || code[push] != 0x55 {
+		return 0, 0, false
 	}
-	return -1
+	between := bytes.Index(code[push+1:], []byte{0x48, 0x89, 0xe5})
+	return push, push + 1 + between, between >= 0
 }
 
 // callerByFramePointer finds the caller of a function of a kernel that keeps frame pointers.
@@ -174,10 +171,10 @@ func (k *Kernel) frameSoFar(ctx context.Context, r *Registers, bp uint64) (symbo
 	}
 	at := int(min(place.Offset, longestPrologue)) // in code
 	if place.Offset <= longestPrologue {
-		switch push := pushRBPAt(code); {
-		case push >= 0 && at <= push:
+		switch push, move, ok := framing(code); {
+		case ok && at <= push:
 			return topOfStack(), nil
-		case push >= 0 && at == push+pushSize:
+		case ok && at <= move:
 			return pushed, nil
 		}
 	}

@@ -27,7 +27,7 @@ func newFramed(t testing.TB) (w *world, stack uint64) {
 	w.Kernel.Text = textPage
 	defineRegs(w.types)
 	w.code(fpInner, 0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xe5)
-	w.code(fpMiddle, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xe5)
+	w.code(fpMiddle, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xd0, 0x48, 0x89, 0xe5)
 	w.code(fpOuter, 0x55, 0x48, 0x89, 0xe5)
 	w.code(fpInner+0x60, 0x5d, 0xc3) // pop %rbp; ret
 	w.call(fpLeaf, callOf(fpInner))
@@ -92,6 +92,10 @@ func TestUnwindByFramePointer(t *testing.T) {
 			name: "before the frame pointer is set", pc: fpInner + 10, sp: 0x20, bp: 0x60,
 			stack: func(w *world, s uint64) { w.put(s+0x28, callOf(fpMiddle)); w.put(s+0x60, 0, callOf(fpOuter)) },
 			want:  []uint64{fpInner + 10, callOf(fpMiddle), callOf(fpOuter)},
+		}, {
+			name: "before the frame pointer is set, behind another instruction", pc: fpMiddle + 9, sp: 0x20, bp: 0x60,
+			stack: func(w *world, s uint64) { w.put(s+0x28, callOf(fpOuter)); w.put(s+0x60, 0, callOf(fpEntry)) },
+			want:  []uint64{fpMiddle + 9, callOf(fpOuter), callOf(fpEntry)},
 		}, {
 			name: "at the return", pc: fpInner + 0x61, sp: 0x20, bp: 0x60,
 			stack: func(w *world, s uint64) { w.put(s+0x20, callOf(fpMiddle)); w.put(s+0x60, 0, callOf(fpOuter)) },
