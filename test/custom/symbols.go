@@ -27,7 +27,7 @@ func decode[T any](text string) ([]T, error) {
 
 func checkSymbols(ctx context.Context, m *machine) cell {
 	file := filepath.Join(m.guest.Dir(), "vmlinux.synth")
-	r, err := m.command(ctx, "symbols", "-o", file)
+	r, err := m.physgdb.Run(ctx, "symbols", m.guest.Source(), "-o", file)
 	if err != nil || !exists(file) {
 		return refusal(r, err)
 	}
