@@ -251,7 +251,9 @@ func (t *nameTable) nameAt(at int) (name []byte, next int, ok bool) {
 }
 
 // isSymbolType reports whether c is one of the letters by which nm tells what a symbol is.
-func isSymbolType(c byte) bool { return bytes.IndexByte([]byte("aAbBdDgGiNnrRsStTuUvVwW"), c) >= 0 }
+func isSymbolType(c byte) bool {
+	return bytes.IndexByte([]byte("aAbBcCdDgGiInNpPrRsStTuUvVwW-?"), c) >= 0
+}
 
 // decode expands the names. Those of a damaged block stay empty.
 func (t *nameTable) decode() *Kallsyms {

@@ -50,7 +50,7 @@ func manySymbols(n int, perCPU bool) (names []string, addrs []uint64) {
 	add("T_text", kallsymsText)
 	add("T_stext", kallsymsText)
 	for i := len(names); i < n-2; i++ {
-		letter := "TtDdRrBbWw"[i%10]
+		letter := "TtDdRrBbWw?"[i%11] // nm prints ? for types that it does not know
 		add(fmt.Sprintf("%c%s_%d", letter, strings.Repeat("long", i%40), i), kallsymsText+uint64(i)*48)
 	}
 	add("D"+strings.Repeat("x", 200)+"_longer_than_127", kallsymsBase+0x10000)
