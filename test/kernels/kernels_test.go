@@ -1,8 +1,10 @@
 package kernels
 
 import (
+	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -94,7 +96,10 @@ func test(t *testing.T, physgdb session.Physgdb, s spec) row {
 func boot(t *testing.T, physgdb session.Physgdb, s spec) (*machine, error) {
 	c := s.config()
 	c.Logger = hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Warn})
-	g, err := guest.Boot(t.Context(), c)
+	const longest = 15 * time.Minute // kernels for real time are slow on a busy machine
+	ctx, cancel := context.WithTimeoutCause(t.Context(), longest, fmt.Errorf("not dead in %v", longest))
+	defer cancel()
+	g, err := guest.Boot(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ import (
 const afterTick = 300 * time.Millisecond
 
 // mostTicks is how many ticks may come too soon before the clock is stopped all the same.
-const mostTicks = 20
+const mostTicks = 5
 
 func main() {
 	if filepath.Base(os.Args[0]) == sleeper {

@@ -16,7 +16,7 @@
 #include <linux/seq_file.h>
 
 /* What the functions add to the result keeps their calls from becoming jumps. */
-#define FRAME static __noipa
+#define FRAME static __attribute__((__noipa__))
 
 /* A condition that nobody can foresee: what follows a call that is known not to return has no ORC. */
 static const bool yes = true;

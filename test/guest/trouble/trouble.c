@@ -27,7 +27,7 @@
  * compiler must not merge. What they add to the result keeps their calls from
  * becoming jumps, so that each has a frame on the stack.
  */
-#define FRAME static __noipa
+#define FRAME static __attribute__((__noipa__))
 
 /* A condition that nobody can foresee: what follows a call that is known not to return has no ORC. */
 static const bool yes = true;
