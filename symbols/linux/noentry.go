@@ -150,6 +150,9 @@ func (k *Kernel) behindCall(ctx context.Context, ret uint64) (bool, error) {
 	if !k.inText(ret) {
 		return false, nil
 	}
+	if k.inInitText(ret) {
+		return true, nil
+	}
 	var p [longest]byte
 	if _, err := k.Space.ReadMemory(ctx, ret-longest, p[:]); err != nil {
 		var hole *mmu.ReadError
@@ -167,4 +170,12 @@ func (k *Kernel) behindCall(ctx context.Context, ret uint64) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// inInitText reports whether an address is in the code that starts the kernel, which is gone when the kernel runs: its memory
+// is freed (free_initmem, arch/x86/mm/init.c). The first idle task has been called from there.
+func (k *Kernel) inInitText(addr uint64) bool {
+	start, ok1 := k.Addr("_sinittext")
+	end, ok2 := k.Addr("_einittext")
+	return ok1 && ok2 && start <= addr && addr < end
 }
