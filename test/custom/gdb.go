@@ -2,117 +2,23 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
 	"physgdb/test/session"
+	"physgdb/test/verify"
 )
 
-// gdb runs gdb without a file on the guest. The result holds what the stub said on stderr.
-func (m *machine) gdb(ctx context.Context, commands ...string) ([]session.Step, *session.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	stub, address, err := m.physgdb.Serve(ctx, m.guest.Source(), "--symbols", "ram")
-	if err != nil {
-		return nil, nil, err
-	}
-	steps, err := session.GDB(ctx, "", append([]string{"target remote " + address}, commands...)...)
-	if stopErr := stub.Stop(); err == nil {
-		err = stopErr
-	}
-	return steps, &session.Result{Stderr: stub.Stderr()}, err
-}
+// patience is how long a session of gdb may take.
+const patience = 10 * time.Minute
 
-var gdbFunction = regexp.MustCompile(`(?m)^#\d+ +(?:0x[0-9a-f]+ in )?(\S+) \(`)
-
-func checkGDBBacktrace(ctx context.Context, m *machine) cell {
-	steps, r, err := m.gdb(ctx, "set print frame-arguments none", "bt")
-	if err != nil {
-		return cell{failed, err.Error()}
-	}
-	bt := session.Find(steps, "bt")
-	var got []string
-	for _, found := range gdbFunction.FindAllStringSubmatch(bt, -1) {
-		if found[1] != "??" { // user space
-			got = append(got, strings.Replace(found[1], "[cold]", ".cold", 1))
-		}
-	}
-	differences := differ(m.callTrace(), got)
-	if len(differences) > 0 {
-		r.Stderr += steps[0].Output
-	}
-	return judged(r, differences, fmt.Sprintf("%d frames", len(got)))
-}
-
-var gdbThread = regexp.MustCompile(`(?m)^Thread \d+ \(Thread 1\.(\d+) `)
-
-func checkGDBThreads(ctx context.Context, m *machine) cell {
-	const all = "thread apply all bt"
-	steps, r, err := m.gdb(ctx, "set print frame-arguments none", all)
-	if err != nil {
-		return cell{failed, err.Error()}
-	}
-	out := session.Find(steps, all)
-	heads := gdbThread.FindAllStringSubmatchIndex(out, -1)
-	frames := map[int][]uint64{}
-	for i, head := range heads {
-		end := len(out)
-		if i+1 < len(heads) {
-			end = heads[i+1][0]
-		}
-		id, err := strconv.Atoi(out[head[2]:head[3]])
-		if err != nil {
-			return cell{failed, err.Error()}
-		}
-		frames[id] = session.Frames(out[head[0]:end])
-	}
-	var differences []string
-	if len(frames) < 2 || len(frames) != len(m.traces) {
-		differences = append(differences, fmt.Sprintf("%d threads, bt all has %d", len(frames), len(m.traces)))
-	}
-	for i := range m.traces {
-		t := &m.traces[i]
-		if text := differ(t.addresses(), hexes(frames[t.gdbID()])); text != nil {
-			differences = append(differences, fmt.Sprintf("thread %d %s: %s", t.TID, t.Comm, strings.Join(text, "\n")))
-		}
-	}
-	if len(differences) > 0 {
-		r.Stderr += steps[0].Output
-	}
-	return judged(r, differences, fmt.Sprintf("%d threads", len(frames)))
-}
-
-// gdbID is the number of a task's thread in gdb: an idle task has one that is made of its CPU's.
-func (t *trace) gdbID() int {
-	const idle = 10_000_000
-	if t.TID == 0 {
-		return idle + t.CPU
-	}
-	return t.TID
-}
-
-// addresses returns the addresses of a trace in hex, with the one in user space.
-func (t *trace) addresses() []string {
-	var all []string
-	for _, f := range t.Frames {
-		all = append(all, f.PC)
-	}
-	if t.User != nil {
-		all = append(all, t.User.RIP)
-	}
-	return all
-}
-
-func hexes(addrs []uint64) []string {
-	var texts []string
-	for _, a := range addrs {
-		texts = append(texts, fmt.Sprintf("%#x", a))
-	}
-	return texts
-}
+const (
+	allStacks = "thread apply all bt"
+	ptypeTask = "ptype struct task_struct"
+)
 
 // typeQuestions are expressions about types whose values differ from kernel to kernel.
 var typeQuestions = []string{
@@ -122,38 +28,71 @@ var typeQuestions = []string{
 	"print sizeof(struct cred)", "print &((struct cred*)0)->uid",
 }
 
+// session runs gdb without a file on the guest once, for all rows. The result has what the stub and gdb said as they
+// connected.
+func (m *machine) session(ctx context.Context) ([]session.Step, *session.Result, error) {
+	if m.gdb != nil {
+		said := m.stub
+		return m.gdb, &said, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	stub, address, err := m.physgdb.Serve(ctx, m.guest.Source(), "--symbols", "ram")
+	if err != nil {
+		return nil, nil, err
+	}
+	commands := slices.Concat([]string{"target remote " + address, "set print frame-arguments none", "bt", allStacks, ptypeTask},
+		typeQuestions)
+	m.gdb, err = session.GDB(ctx, "", commands...)
+	err = errors.Join(err, stub.Stop())
+	m.stub.Stderr = stub.Stderr()
+	said := m.stub
+	return m.gdb, &said, err
+}
+
+func checkGDBBacktrace(ctx context.Context, m *machine) cell {
+	steps, r, err := m.session(ctx)
+	if err != nil {
+		return cell{failed, err.Error()}
+	}
+	difference := verify.GDBCallTrace(&m.guest.Facts, session.Find(steps, "bt"))
+	return judged(r, difference, fmt.Sprintf("%d frames", len(verify.CallTrace(&m.guest.Facts))))
+}
+
+func checkGDBStacks(ctx context.Context, m *machine) cell {
+	steps, r, err := m.session(ctx)
+	switch {
+	case err != nil:
+		return cell{failed, err.Error()}
+	case len(m.traces) == 0:
+		return judged(r, errors.New("bt all shows no stacks to compare with"), "")
+	}
+	return judged(r, verify.GDBStacks(m.traces, session.Find(steps, allStacks)), fmt.Sprintf("%d threads", len(m.traces)))
+}
+
 func checkGDBTypes(ctx context.Context, m *machine) cell {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	want, err := session.GDB(ctx, m.guest.Kernel.Vmlinux, typeQuestions...)
 	if err != nil {
 		return cell{failed, err.Error()}
 	}
-	got, r, err := m.gdb(ctx, append(typeQuestions, "ptype struct task_struct")...)
+	got, r, err := m.session(ctx)
 	if err != nil {
 		return cell{failed, err.Error()}
 	}
-	var differences []string
+	var differences []error
+	if text := session.Find(got, ptypeTask); !strings.Contains(text, "struct list_head tasks;") {
+		differences = append(differences, fmt.Errorf("%s: %.200s", ptypeTask, text))
+	}
 	for _, question := range typeQuestions {
 		w, g := session.Find(want, question), session.Find(got, question)
-		if session.Value(w) == "" {
+		switch {
+		case session.Value(w) == "":
 			return cell{failed, "gdb on the vmlinux: " + w}
+		case session.Value(w) != session.Value(g):
+			differences = append(differences, fmt.Errorf("%s: %s; by the vmlinux %s", question, g, session.Value(w)))
 		}
-		if session.Value(w) != session.Value(g) {
-			differences = append(differences, fmt.Sprintf("%s: %s; by the vmlinux %s", question, g, session.Value(w)))
-		}
 	}
-	if text := session.Find(got, "ptype struct task_struct"); !strings.Contains(text, "comm[16]") {
-		differences = append(differences, "ptype struct task_struct: "+firstLine(text))
-	}
-	if len(differences) > 0 {
-		r.Stderr += got[0].Output
-	}
-	return judged(r, differences, fmt.Sprintf("%d values", len(typeQuestions)))
-}
-
-// firstLine returns a text up to its first newline.
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
+	return judged(r, errors.Join(differences...), fmt.Sprintf("%d values", len(typeQuestions)))
 }

@@ -1,4 +1,4 @@
-// Command custom builds the kernels of test/guest/custom, lets each die of an oops in a module, and writes what
+// Command custom builds the kernels of test/guest/custom, lets each panic in a module, and writes what
 // physgdb can do with its memory into a table.
 //
 //	go run ./test/custom -table docs/kernels-custom.md
@@ -103,7 +103,7 @@ func (r *runner) try(ctx context.Context, c *guest.Custom) *column {
 		col.err = err
 		return col
 	}
-	config := guest.Config{Kernel: k, LA57: true, PTI: true, MemoryMiB: 256, Panic: "oops", Logger: r.log}
+	config := guest.Config{Kernel: k, LA57: true, PTI: true, MemoryMiB: 256, Panic: "nmi", Logger: r.log}
 	if r.keep != "" {
 		config.Dir = filepath.Join(r.keep, c.Name)
 		if col.err = os.MkdirAll(config.Dir, 0o755); col.err != nil {

@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"context"
 	"debug/elf"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,33 +12,20 @@ import (
 	"strings"
 )
 
-// decode reads lines of JSON.
-func decode[T any](text string) ([]T, error) {
-	var all []T
-	for d := json.NewDecoder(strings.NewReader(text)); d.More(); {
-		var v T
-		if err := d.Decode(&v); err != nil {
-			return nil, fmt.Errorf("%w in %q", err, text)
-		}
-		all = append(all, v)
-	}
-	return all, nil
-}
-
 func checkSymbols(ctx context.Context, m *machine) cell {
 	file := filepath.Join(m.guest.Dir(), "vmlinux.synth")
-	r, err := m.physgdb.Run(ctx, "symbols", m.guest.Source(), "-o", file)
-	if err != nil || !exists(file) {
-		return refusal(r, err)
+	r, wrong := m.command(ctx, "symbols", m.guest.Source(), "-o", file)
+	if wrong != nil {
+		return *wrong
 	}
 	got, err := elfSymbols(file)
 	if err != nil {
 		return cell{failed, err.Error()}
 	}
-	var differences []string
+	var differences []error
 	for name, addr := range m.guest.Facts.Kallsyms {
 		if !got[symbol{name, addr - m.guest.Facts.Slide}] {
-			differences = append(differences, fmt.Sprintf("no %s at %#x, which /proc/kallsyms has", name, addr))
+			differences = append(differences, fmt.Errorf("no %s at %#x, which /proc/kallsyms has", name, addr))
 		}
 	}
 	linked, err := systemMap(m.guest.Kernel.SystemMap)
@@ -54,10 +41,10 @@ func checkSymbols(ctx context.Context, m *machine) cell {
 			continue
 		}
 		if functions++; !got[s] {
-			differences = append(differences, fmt.Sprintf("no function %s at %#x, which System.map has", s.name, s.addr))
+			differences = append(differences, fmt.Errorf("no function %s at %#x, which System.map has", s.name, s.addr))
 		}
 	}
-	return judged(r, differences, fmt.Sprintf("%d functions, %d of %d names", functions, found, len(linked)))
+	return judged(r, errors.Join(differences...), fmt.Sprintf("%d functions, %d of %d names", functions, found, len(linked)))
 }
 
 // symbol is a name at a link address.
@@ -100,9 +87,4 @@ func systemMap(file string) (map[symbol]string, error) {
 		all[symbol{fields[2], addr}] = fields[1]
 	}
 	return all, nil
-}
-
-func exists(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
 }

@@ -34,7 +34,8 @@ type column struct {
 const preface = `# Kernels that Debian does not ship
 
 Written by ''make kernels-custom'': kernels built from Debian's linux-source packages with the small configurations of
-''test/guest/custom'', each booted with 5-level paging and page-table isolation and killed by an oops in a module.
+''test/guest/custom'', each booted with 5-level paging and page-table isolation and left to panic in a module while
+the other CPU takes no interrupts.
 physgdb reads nothing but the guest's RAM.
 
 A cell says pass only if what physgdb shows equals an independent witness: what the guest reported about itself (/proc,
