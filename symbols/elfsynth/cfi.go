@@ -34,6 +34,9 @@ const (
 	opConst4u   = 0x0c
 	opConsts    = 0x11
 	opDup       = 0x12
+	opDrop      = 0x13
+	opOver      = 0x14
+	opPick      = 0x15
 	opAnd       = 0x1a
 	opMinus     = 0x1c
 	opOr        = 0x21

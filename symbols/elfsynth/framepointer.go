@@ -125,53 +125,50 @@ func borderSection(p *Program) (Section, bool) {
 	return p.Sections[i], true
 }
 
-// framedRules are where a frame's CFA and the caller's RSP and RBP are, as expressions. For those of the registers the CFA is
-// on the expression's stack.
-type framedRules struct{ cfa, rsp, rbp []byte }
+// framedRules are expressions for the CFA of a frame, which a debugger computes once, and for the caller's RBP, with the CFA on
+// the expression's stack. What the caller's registers are found by must be the CFA, and RBP once at most: a debugger computes
+// the RBP of a frame anew from that of the frame below each time that it is asked for, and so on down to the first.
+type framedRules struct{ cfa, rbp []byte }
 
 func (b *frameBuilder) framedCIE(r framedRules) uint32 {
 	at := len(b.out)
 	b.commonEntry("", unknownOthers, func() {
 		b.bytes(cfaDefCFAExpression)
 		b.block(&cfiWriter{r.cfa})
-		b.bytes(cfaValExpression, byte(symbols.RSP))
-		b.block(&cfiWriter{r.rsp})
 		b.bytes(cfaValExpression, byte(symbols.RBP))
 		b.block(&cfiWriter{r.rbp})
 	})
 	return uint32(at)
 }
 
-// Parts of expressions.
+// Parts of expressions. Those of the CFA leave it on the stack.
 var (
-	// otherStack is not 0 if RBP points below RSP, or far above: to the frame on the stack that the function was on before it
-	// called another on the stack for interrupts. No frame is as long as 64 KiB.
-	otherStackByRBP = slices.Concat(breg(symbols.RBP, 0).out, breg(symbols.RSP, 0).out, []byte{opMinus, opLit0 + 16, opShr})
-	// entered is not 0 if registers were saved in a struct pt_regs: at RSP if RBP is 0, as after a system call, or at RBP-1.
-	entered = slices.Concat(breg(symbols.RBP, 0).out, []byte{opLit0 + 1, opAnd}, breg(symbols.RBP, 0).out,
-		[]byte{opLit0, opEq, opOr})
+	framePointer = breg(symbols.RBP, 16).out // the CFA of a function with a frame
+	atCFA8       = []byte{opDup, opLit0 + 8, opMinus, opDeref}
+	atCFA16      = []byte{opDup, opLit0 + 16, opMinus, opDeref}
 
-	framePointer  = breg(symbols.RBP, 16).out // the CFA of a function with a frame
-	savedRBP      = breg(symbols.RBP, 0).deref().out
-	returnAddress = []byte{opLit0 + 8, opMinus, opDeref} // at the CFA
-	sameCFA       = []byte{}                             // it is on the stack
+	// isFramed is 1 on top of RBP if the CFA is that of a function with a frame.
+	isFramed = slices.Concat(breg(symbols.RBP, 0).out, []byte{opDup, opLit0 + 16, opPlus, opPick, 2, opEq})
+	// dropRBP is what to do with RBP if it is not needed.
+	dropRBP = []byte{opDrop}
+	// otherStack is 1 if the caller's RBP points below this frame, or far above: to a frame on the stack from which the
+	// function was called on the stack for interrupts. No frame is as long as 64 KiB. If RBP is odd or 0, the caller is entry code.
+	otherStack = slices.Concat(
+		atCFA16, []byte{opLit0 + 1, opAnd, opLit0, opEq},
+		[]byte{opOver}, []byte{opLit0 + 16, opMinus, opDeref, opLit0, opEq, opLit0, opEq, opAnd},
+		[]byte{opOver}, []byte{opLit0 + 16, opMinus, opDeref, opPick, 2, opMinus, opLit0 + 16, opShr, opLit0, opEq, opLit0, opEq, opAnd},
+	)
+	callersRBP = choose(isFramed, slices.Concat(dropRBP, atCFA16), nil)
 )
 
-// Rules of C code. RSP+8 as the CFA of a frame that goes on on another stack only tells it from others.
-var codeRules = framedRules{
-	cfa: choose(otherStackByRBP, breg(symbols.RSP, 8).out, frameSoFar()),
-	rsp: choose(otherStackByRBP, framePointer, sameCFA),
-	rbp: choose(slices.Concat([]byte{opDup}, framePointer, []byte{opEq}, otherStackByRBP, []byte{opOr}),
-		savedRBP, breg(symbols.RBP, 0).out),
-}
+// Rules of C code.
+var codeRules = framedRules{cfa: frameSoFar(), rbp: callersRBP}
 
-// Rules of the code that enters the kernel.
+// Rules of the code that enters the kernel: a struct pt_regs is at RSP if RBP is 0, as after a system call, or at RBP-1.
 var entryRules = framedRules{
-	cfa: choose(entered,
-		choose(breg(symbols.RBP, 0).out, breg(symbols.RBP, -1).out, breg(symbols.RSP, 0).out),
-		choose(otherStackByRBP, breg(symbols.RSP, 8).out, framePointer)),
-	rsp: choose(entered, sameCFA, choose(otherStackByRBP, framePointer, sameCFA)),
-	rbp: choose(entered, breg(symbols.RBP, 0).out, savedRBP),
+	cfa: choose(slices.Concat(breg(symbols.RBP, 0).out, []byte{opLit0 + 1, opAnd}), breg(symbols.RBP, -1).out,
+		choose(breg(symbols.RBP, 0).out, framePointer, breg(symbols.RSP, 0).out)),
+	rbp: callersRBP,
 }
 
 // choose is the expression that computes yes if cond is not 0, and else no. What was on the stack before stays below. lldb does
@@ -181,12 +178,8 @@ func choose(cond, yes, no []byte) []byte {
 	return slices.Concat(cond, jump(opBra, len(no)+jumpSize), no, jump(opSkip, len(yes)), yes, []byte{opNop})
 }
 
-// Sizes of parts of expressions, in bytes: a jump; what ends a choice; an address in a border.
-const (
-	jumpSize     = 3
-	chooseEnd    = 1
-	toBorderSize = 1 + wideSLEB
-)
+// Sizes of parts of expressions, in bytes: a jump; what ends a choice.
+const jumpSize, chooseEnd = 3, 1
 
 // frameSoFar is the CFA of a function that may have been interrupted before its frame was complete or after it was gone, or
 // that has none, as short functions in assembly language.
@@ -225,17 +218,19 @@ func toBorder() []byte {
 
 // codeRIP writes the rule for the RIP of the caller of C code.
 func (b *frameBuilder) codeRIP(from, to uint64) {
-	b.bytes(cfaValExpression, byte(symbols.RIP))
-	b.block(&cfiWriter{choose(otherStackByRBP, toBorder(), returnAddress)})
-	b.crossings = append(b.crossings, crossing{stackBorder, from, to, len(b.out) - chooseEnd - wideSLEB})
+	b.callersRIP(choose(otherStack, toBorder(), atCFA8), crossing{border: stackBorder, from: from, to: to})
 }
 
 // entryRIP writes the rule for the RIP of the caller of code that enters the kernel.
 func (b *frameBuilder) entryRIP(from, to uint64) {
+	notFramed := slices.Concat(isFramed, []byte{opLit0, opEq})
+	b.callersRIP(choose(notFramed, toBorder(), slices.Concat(dropRBP, atCFA8)), crossing{border: ptRegsBorder, from: from, to: to})
+}
+
+// callersRIP writes a rule whose expression is a choice that ends with an address in a border.
+func (b *frameBuilder) callersRIP(rule []byte, c crossing) {
 	b.bytes(cfaValExpression, byte(symbols.RIP))
-	b.block(&cfiWriter{choose(entered, toBorder(), choose(otherStackByRBP, toBorder(), returnAddress))})
-	end := len(b.out) - chooseEnd
-	inner := end - toBorderSize - jumpSize - chooseEnd
-	b.crossings = append(b.crossings,
-		crossing{ptRegsBorder, from, to, end - wideSLEB}, crossing{stackBorder, from, to, inner - wideSLEB})
+	b.block(&cfiWriter{rule})
+	c.at = len(b.out) - chooseEnd - wideSLEB
+	b.crossings = append(b.crossings, c)
 }

@@ -2,6 +2,7 @@ package elfsynth
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"physgdb/symbols"
 )
@@ -162,7 +164,7 @@ func framedStacks() map[string]struct {
 	d.put(task, task+0x101, fpException+ret)
 	d.putRegs(task+0x100, fpIdle+0x20, 0x10, task+0x200, 0x18, task+0x210)
 	d.put(task+0x210, 0, fpStart+ret)
-	add("an interrupt on a stack above", "handle sysvec - asm_sysvec - do_idle secondary_startup_64", d)
+	add("an interrupt on a stack above", "handle - sysvec asm_sysvec - do_idle secondary_startup_64", d)
 
 	d = at(fpHandle+0x20, task-0x50, task-0x40)
 	d.put(task-0x40, task+0x61, fpException+ret)
@@ -172,6 +174,16 @@ func framedStacks() map[string]struct {
 	d = at(fpHandle+0x20, task-0x50, task-0x40)
 	d.put(task-0x40, taskStack+0x1000-168|1, fpFork+ret)
 	add("a kernel thread", "handle ret_from_fork_asm", d)
+
+	// A debugger must not take twice as long for each frame.
+	const many = 60
+	d = at(fpHandle+0x20, task-0x710, task-0x700)
+	for i := range uint64(many) {
+		d.put(task-0x700+0x18*i, task-0x700+0x18*(i+1), fpWrite+ret)
+	}
+	d.put(task-0x700+0x18*(many-1), task)
+	system(d)
+	add("a deep stack", "handle"+strings.Repeat(" write", many)+" entry_SYSCALL_64 - user", d)
 
 	d = at(fpHandle+1, task-0x50, task)
 	d.put(task-0x50, task, fpWrite+ret)
@@ -207,7 +219,9 @@ func TestDebuggersFollowFramePointers(t *testing.T) {
 				tc.dead.code[fpHandle] = make([]byte, 8)
 			}
 			tc.dead.write(t, core)
-			out, err := exec.CommandContext(t.Context(), "gdb", "-nx", "-q", "-batch", "-ex", "bt", vmlinux, core).CombinedOutput()
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			out, err := exec.CommandContext(ctx, "gdb", "-nx", "-q", "-batch", "-ex", "bt", vmlinux, core).CombinedOutput()
 			if err != nil {
 				t.Fatalf("gdb: %v\n%s", err, out)
 			}
@@ -215,7 +229,7 @@ func TestDebuggersFollowFramePointers(t *testing.T) {
 				t.Errorf("gdb: %s, want %s\n%s", got, tc.want, out)
 			}
 			// lldb's embedded Python may be missing, which it complains of, and of core files it asks no addresses.
-			out, err = exec.CommandContext(t.Context(), "lldb-14", "-b", "-x", "-o", "target create -c "+core+" "+vmlinux,
+			out, err = exec.CommandContext(ctx, "lldb-14", "-b", "-x", "-o", "target create -c "+core+" "+vmlinux,
 				"-o", "target modules load --file vmlinux --slide 0", "-o", "bt").CombinedOutput()
 			if err != nil {
 				t.Fatalf("lldb: %v\n%s", err, out)
@@ -257,5 +271,5 @@ func framesOfGDB(out string) string {
 			got = append(got, fields[2])
 		}
 	}
-	return strings.Join(slices.Compact(got[min(1, len(got)):]), " ")
+	return strings.Join(got[min(1, len(got)):], " ")
 }
