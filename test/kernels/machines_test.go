@@ -1,7 +1,6 @@
 package kernels
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -97,10 +96,4 @@ func wanted(ctx context.Context, names []string) ([]spec, error) {
 		some = append(some, found...)
 	}
 	return some, nil
-}
-
-// compare orders rows as the matrix does.
-func (s spec) compare(other spec) int {
-	all := matrix()
-	return cmp.Compare(slices.Index(all, s), slices.Index(all, other))
 }

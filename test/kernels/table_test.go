@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 )
@@ -91,15 +90,4 @@ func cell(err error) string {
 	reason, _, _ := strings.Cut(err.Error(), "\n")
 	letters := []rune(strings.ReplaceAll(reason, "|", "/"))
 	return "**FAIL** " + string(letters[:min(len(letters), 80)])
-}
-
-// failed returns the cells that fail, by the titles of their columns.
-func (r *row) failed() []string {
-	var names []string
-	for i, c := range r.cells {
-		if strings.HasPrefix(c, "**FAIL**") {
-			names = append(names, checks[i].name)
-		}
-	}
-	return slices.Clip(names)
 }
