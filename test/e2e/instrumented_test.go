@@ -27,7 +27,7 @@ var instrumented = []instrumentedMachine{
 	},
 	{
 		name: "kprobe", quick: "6.1", config: guest.Config{Panic: "kprobe", Instrument: []string{"module"}},
-		panicked: []string{"kprobe_ftrace_handler", "ftrace_trampoline [__builtin__ftrace]", "probed [instrumented]"},
+		panicked: []string{"ftrace_trampoline [__builtin__ftrace]", "probed [instrumented]", "calls_probed [instrumented]"},
 	},
 	{
 		name: "function-graph", config: guest.Config{Instrument: []string{"graph"}},
