@@ -16,7 +16,7 @@ demo: build
 	@go run ./test/demo -release $(RELEASE) $(if $(LA57),-la57) $(if $(PTI),-pti)
 
 test: setup lint
-	go test -race -timeout 24m ./...
+	go test -race -timeout 40m ./...
 
 # Every debugger on a dead machine, as a table in docs/clients.md; what was typed, answered and sent goes to bin/clients.
 clients: setup

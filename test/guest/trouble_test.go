@@ -39,7 +39,7 @@ var troubles = []trouble{
 		},
 	},
 	{
-		config: Config{Release: "5.10", Panic: "bug", PTI: true, Threads: 300},
+		config: Config{Release: "5.10", Panic: "bug", PTI: true, Threads: 300, NoDebug: true},
 		comm:   "init", message: "Fatal exception", trace: slices.Concat([]string{"bug_middle", "bug_outer"}, systemCall),
 		more: func(t *testing.T, v *victim) {
 			v.testOops(t, "bug_inner", 0)
@@ -65,7 +65,7 @@ var troubles = []trouble{
 		more: func(t *testing.T, v *victim) { v.testSpinners(t, 1) },
 	},
 	{
-		config: Config{Release: "5.10", Panic: "irq"},
+		config: Config{Release: "5.10", Panic: "irq", NoDebug: true},
 		comm:   "swapper/1", message: "trouble in an interrupt",
 		trace: []string{
 			"panic", "irq_inner", "irq_middle", "irq_outer", "hrtimer_interrupt", "asm_sysvec_apic_timer_interrupt",
