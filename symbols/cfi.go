@@ -44,9 +44,12 @@ func ReadCFI(path string) (*CFI, error) {
 }
 
 // NewCFI takes the bytes of a .eh_frame section and its address, or those of a .debug_frame section and 0. It keeps
-// them.
+// and changes them.
 func NewCFI(data []byte, ehFrameAddr uint64) (cfi *CFI, err error) {
 	defer recoverTo(&err, "call frame information")
+	if ehFrameAddr == 0 {
+		rewriteVersion4(data)
+	}
 	fdes, err := frame.Parse(data, binary.LittleEndian, 0, 8, ehFrameAddr)
 	if err != nil {
 		return nil, fmt.Errorf("call frame information: %w", err)
@@ -55,6 +58,41 @@ func NewCFI(data []byte, ehFrameAddr uint64) (cfi *CFI, err error) {
 		return nil, errors.New("call frame information: empty")
 	}
 	return &CFI{frame.FrameDescriptionEntries(nil).Append(fdes)}, nil // in the order of addresses
+}
+
+// rewriteVersion4 turns each CIE of version 4 in a .debug_frame section (DWARF 4 and 5, section 6.4.1) into one of version
+// 3, which the parser understands: compilers of Rust write them.
+func rewriteVersion4(section []byte) {
+	for len(section) >= 4 {
+		size := binary.LittleEndian.Uint32(section)
+		section = section[4:]
+		if uint64(size) > uint64(len(section)) {
+			return // damaged, or the 64-bit format
+		}
+		rewriteEntry(section[:size])
+		section = section[size:]
+	}
+}
+
+// rewriteEntry removes the sizes of addresses and segments, by which version 4 differs, and fills the end with
+// DW_CFA_nop.
+func rewriteEntry(entry []byte) {
+	const (
+		id, version, augmentation = 0, 4, 5 // offsets
+		isCIE                     = 1<<32 - 1
+		addressSize, segmentSize  = 8, 0
+	)
+	if len(entry) < augmentation || binary.LittleEndian.Uint32(entry[id:]) != isCIE || entry[version] != 4 {
+		return
+	}
+	sizes := augmentation + bytes.IndexByte(entry[augmentation:], 0) + 1
+	rest := sizes + 2
+	if sizes == augmentation || rest > len(entry) || entry[sizes] != addressSize || entry[sizes+1] != segmentSize {
+		return
+	}
+	entry[version] = 3
+	end := sizes + copy(entry[sizes:], entry[rest:])
+	clear(entry[end:]) // DW_CFA_nop is 0
 }
 
 // At implements Unwinder.

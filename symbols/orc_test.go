@@ -320,12 +320,8 @@ func TestORCAgreesWithTheCompiler(t *testing.T) {
 			pc := fde.Begin() + random.Uint64N(fde.End()-fde.Begin())
 			orc, ok1 := o.At(pc)
 			cfi, ok2 := c.At(pc)
-			if !ok1 {
-				t.Fatalf("%#x: not found by ORC", pc)
-			}
-			if !ok2 {
-				counts["no rule by CFI"]++ // functions of Rust, whose CIEs of version 4 delve does not read
-				continue
+			if !ok1 || !ok2 {
+				t.Fatalf("%#x: found %v by ORC, %v by CFI", pc, ok1, ok2)
 			}
 			class := difference(&orc, &cfi)
 			counts[class]++
@@ -334,9 +330,7 @@ func TestORCAgreesWithTheCompiler(t *testing.T) {
 			}
 		}
 		t.Logf("of %d addresses in functions of C: %v", addresses, counts)
-		compared := addresses - counts["no rule by CFI"]
-		if counts["equal"] < compared*98/100 || counts["pushed by inline assembly"] > addresses/1000 ||
-			compared < addresses*98/100 {
+		if counts["equal"] < addresses*98/100 || counts["pushed by inline assembly"] > addresses/1000 {
 			t.Errorf("too many differences: %v", counts)
 		}
 	})
@@ -355,7 +349,11 @@ func difference(orc, cfi *FrameRule) string {
 		return "realigning its stack" // R10 was just set to RSP+8, both hold
 	case orc.Base == RSP && cfi.Base == RSP && orc.Offset > cfi.Offset && orc.Offset <= cfi.Offset+40:
 		return "pushed by inline assembly" // flags, and what iret pops
-	case orc.Base != cfi.Base || orc.Deref != cfi.Deref || orc.Offset != cfi.Offset || savedRBP(orc) != savedRBP(cfi):
+	case orc.Base != cfi.Base || orc.Deref != cfi.Deref || orc.Offset != cfi.Offset:
+		return ""
+	case orc.Base == RSP && savedRBP(orc) == (SavedReg{}) && savedRBP(cfi).Offset < int32(-orc.Offset):
+		return "popped already" // LLVM goes on to name the place, below the stack pointer, from which RBP was restored
+	case savedRBP(orc) != savedRBP(cfi):
 		return ""
 	}
 	return "equal"
