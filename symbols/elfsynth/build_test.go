@@ -63,7 +63,7 @@ func TestSymbolsHaveSizesAndSections(t *testing.T) {
 		{"runqueues", 0x1000 - 0x40, 1, elf.STT_OBJECT}, // not up to the next symbol, which is in another section
 		{"first", 0x10, 2, elf.STT_FUNC},
 		{"second", 0x10, 2, elf.STT_FUNC}, // up to the next address
-		{"alias", 0, 2, elf.STT_FUNC}, // gdb names an address after the symbol that has a size
+		{"alias", 0, 2, elf.STT_FUNC},     // gdb names an address after the symbol that has a size
 		{"third", 0x100, 2, elf.STT_FUNC}, // as it says
 		{"fourth", 0x2000 - 0x30, 2, elf.STT_FUNC},
 		{"variable", 0x10, 3, elf.STT_OBJECT}, // no further than its section
