@@ -141,10 +141,10 @@ func TestHolesAreKnown(t *testing.T) {
 	}
 	narrow := bridge.NewGuard(m, bridge.RAMMap{{Start: 0x100000000, End: 0x100001000}})
 	if data := bridge.DataOf(narrow); data.Size() > 4096 {
-		t.Errorf("a guard tells of %v", data)
+		t.Errorf("data through a guard: %v", data)
 	}
 	if data := bridge.DataOf(bridgetest.NewFake(make([]byte, 16))); data.String() != "0x0-0xf" {
-		t.Errorf("of a memory that cannot tell: %v", data)
+		t.Errorf("data of a memory without Sparse: %v", data)
 	}
 }
 

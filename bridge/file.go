@@ -78,7 +78,7 @@ func openFiles(paths []string, layout string) (*file, error) {
 	return m, nil
 }
 
-// add maps one more file behind those that are mapped.
+// add maps one more file after those that are mapped.
 func (m *file) add(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

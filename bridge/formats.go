@@ -18,7 +18,7 @@ type container struct {
 // Advice for files of a kind.
 const (
 	unpack  = "unpack it first: %s FILE > RAM"
-	dumpVM  = "of a guest that still exists, take its RAM anew by virsh dump --memory-only, or dump-guest-memory of QEMU's monitor"
+	dumpVM  = "of a guest that still exists, dump its RAM again by virsh dump --memory-only, or dump-guest-memory of QEMU's monitor"
 	noLinux = "physgdb explains Linux alone"
 	asDisk  = "want the RAM of the machine, not a disk of it"
 	asCore  = "want a vmcore made of it: "
@@ -78,7 +78,7 @@ func wrapped(data []byte) error {
 	return nil
 }
 
-// wrappedELF tells a vmcore from a program.
+// wrappedELF distinguishes a vmcore from a program.
 func wrappedELF(data []byte) string {
 	const typeAt, core = 16, 4 // e_type, ET_CORE
 	if len(data) >= typeAt+2 && binary.LittleEndian.Uint16(data[typeAt:]) != core {

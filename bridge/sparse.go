@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sparse is the optional ability to tell where memory holds data: a file with holes.
+// Sparse is the optional ability to report where memory holds data: a file with holes.
 type Sparse interface {
 	// Data lists where there may be anything but zeros.
 	Data() RAMMap
@@ -21,7 +21,7 @@ type Unlaid interface {
 	Lay(layout string) (Memory, error)
 }
 
-// DataOf returns where m may hold anything but zeros: all that is RAM where it cannot tell.
+// DataOf returns where m may hold anything but zeros: all RAM if it does not implement Sparse.
 func DataOf(m Memory) RAMMap {
 	if s, ok := m.(Sparse); ok {
 		return s.Data()
@@ -29,10 +29,10 @@ func DataOf(m Memory) RAMMap {
 	return m.Info().RAM
 }
 
-// Data passes on what the memory behind the meter tells.
+// Data returns the data of the metered memory.
 func (m *Meter) Data() RAMMap { return DataOf(m.Memory) }
 
-// Data is what the memory behind the guard tells, as far as it may be read.
+// Data returns the data of the guarded memory, as far as it may be read.
 func (g *Guard) Data() RAMMap {
 	ram := *g.ram.Load()
 	data := DataOf(g.mem)
@@ -45,7 +45,7 @@ func (g *Guard) Data() RAMMap {
 // extent is a stretch of bytes of a file, or of several that follow one another.
 type extent struct{ from, to uint64 }
 
-// maxExtents bounds how many stretches of one file are told apart; what follows counts as data.
+// maxExtents bounds how many extents of one file are distinguished; the rest counts as data.
 const maxExtents = 1 << 14
 
 // extents lists where a file of a size holds data, by lseek(2). Gaps of less than a huge page are no gaps. A file that

@@ -27,7 +27,7 @@ type Program struct {
 	ORC *ORC
 	// FramePointers says that without ORC its functions keep frame pointers (CONFIG_UNWINDER_FRAME_POINTER).
 	FramePointers bool
-	// Rules tell how to unwind code that ORC does not cover, in the order of their addresses.
+	// Rules describe how to unwind code that ORC does not cover, in the order of their addresses.
 	Rules []Rule
 	// Replaced are addresses that stand on stacks in place of return addresses; see [TrueReturns].
 	Replaced []uint64
@@ -60,7 +60,7 @@ type ORC struct {
 	Format       symbols.ORCFormat
 }
 
-// Rule tells how to unwind a stretch of code.
+// Rule describes how to unwind a range of code.
 type Rule struct {
 	From, To uint64 // To is the first address behind it
 	symbols.FrameRule

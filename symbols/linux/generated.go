@@ -35,7 +35,7 @@ const (
 // Generated is all generated code of a kernel that is known, in the order of its addresses.
 type Generated struct {
 	All []*GeneratedCode
-	// Damage tells why some may be missing.
+	// Damage says why some may be missing.
 	Damage []error
 
 	answers

@@ -102,7 +102,7 @@ static void gather(int threads)
 
 #define FAULT_ADDRESS 0x100000000UL
 
-/* Whoever touches the page sleeps until somebody fills it, which nobody does. */
+/* A task that touches the page sleeps until the page is filled, which never happens. */
 static void hold_back(void)
 {
 	size_t size = sysconf(_SC_PAGESIZE);
