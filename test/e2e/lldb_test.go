@@ -198,7 +198,7 @@ func (h *host) endOf(bt string) string {
 		if s, _, ok := h.vmlinux.At(addr - 1 - h.guest.Facts.Slide); ok {
 			last = s.Name
 		}
-		for _, start := range []string{"entry_", "ret_from_fork", "secondary_startup", "common_startup", "start_kernel"} {
+		for _, start := range []string{"entry_", "asm_int80_emulation", "ret_from_fork", "secondary_startup", "common_startup", "start_kernel"} {
 			if strings.HasPrefix(last, start) {
 				return entry
 			}

@@ -69,7 +69,7 @@ var troubles = []trouble{
 		comm:   "swapper/1", message: "trouble in an interrupt",
 		trace: []string{
 			"panic", "irq_inner", "irq_middle", "irq_outer", "hrtimer_interrupt", "asm_sysvec_apic_timer_interrupt",
-			"do_idle", "start_secondary",
+			"do_idle", "cpu_startup_entry", // which start_secondary ends with a jump to
 		},
 		more: func(*testing.T, *victim) {},
 	},
