@@ -214,6 +214,9 @@ func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 			}
 		}
 		if best.regs != nil {
+			if err := k.takeStackCallsRBP(ctx, best.regs); err != nil {
+				return nil, err
+			}
 			return best.regs, k.backToCall(ctx, best.regs)
 		}
 	}
@@ -365,6 +368,35 @@ func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbo
 		}
 	}
 	return k.guessFramePointer(ctx, regs, above[:min(len(above), farthest)])
+}
+
+// takeStackCallsRBP sets RBP, if it is not known, to that of symbols.StackCall, which is the word at RSP there, if that is one of
+// the callers and no function between has saved RBP, which one does that changes it. lldb unwinds StackCall by RBP.
+func (k *Kernel) takeStackCallsRBP(ctx context.Context, regs *Registers) error {
+	fn, ok := k.symbol(symbols.StackCall)
+	if _, known := regs.Get(symbols.RBP); known || !ok {
+		return nil
+	}
+	b, err := k.Unwind(ctx, regs)
+	if err != nil {
+		return err
+	}
+	for i := range b.Frames {
+		f := &b.Frames[i]
+		if at := f.CallSite(); at >= fn.Addr && at-fn.Addr < fn.Size {
+			bp, err := k.readUint(ctx, f.SP, 8)
+			if err == nil {
+				regs.set(symbols.RBP, bp)
+			}
+			return ctx.Err()
+		}
+		rule, err := k.frameRule(ctx, f.CallSite())
+		saves := slices.ContainsFunc(rule.Saved(), func(s symbols.SavedReg) bool { return s.Reg == symbols.RBP })
+		if err != nil || saves || rule.Kind != symbols.CallFrame {
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // inText reports whether an address can be one of code: of the kernel's image or of a module.

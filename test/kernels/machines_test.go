@@ -68,10 +68,6 @@ func (s spec) config() guest.Config {
 	}
 }
 
-// knownFault reports whether a check is known to fail on the machine; the table shows it as failing. lldb 14 unwinds the
-// asm_call_on_stack of 5.10 by a frame pointer that is not known of a CPU that was stopped while idle.
-func (s spec) knownFault(check string) bool { return s.series == "5.10" && check == "lldb all" }
-
 // hasDebug reports whether the machine's types are compared with the debug package.
 func (s spec) hasDebug() bool {
 	return slices.Contains([]string{"5.10", "6.1", "6.12", "7.2", guest.Newest}, s.series) && s.flavour == "cloud" && !s.fiveLevel &&
