@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"physgdb/gdbstub/rsp"
+	"physgdb/internal/plain"
 )
 
 // This file has the packets that lldb alone sends (lldb/docs/resources/lldbgdbremote.md of LLVM). gdb gets the empty
@@ -110,7 +111,7 @@ func (s *session) threadsInfo(ctx context.Context) reply {
 		if isNoAnswer(err) {
 			break
 		}
-		one, err := json.Marshal(threadInfo{t.ID, readable(t.Name), "none", s.expedited(known)})
+		one, err := json.Marshal(threadInfo{t.ID, plain.Line(t.Name), "none", s.expedited(known)})
 		if err != nil {
 			return s.fail(codeRefused, err.Error())
 		}
@@ -148,7 +149,7 @@ func (s *session) appendThreadName(dst []byte, t Thread) []byte {
 	if t.Name == "" {
 		return dst
 	}
-	return append(rsp.AppendHex(append(dst, "hexname:"...), []byte(readable(t.Name))), ';')
+	return append(rsp.AppendHex(append(dst, "hexname:"...), []byte(plain.Line(t.Name))), ';')
 }
 
 // appendStop adds what lldb wants to know at a stop: the name of the thread, and the numbers of all.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"physgdb/gdbstub/rsp"
+	"physgdb/internal/plain"
 )
 
 // runMonitor answers qRcmd,<line in hex>: the output as console text, then OK, or the rest of it. An error is shown as
@@ -26,7 +27,9 @@ func (s *session) runMonitor(ctx context.Context, args []byte) reply {
 	run := &monitorRun{s: s, output: newConsole(), audience: s.newAudience(), ctx: callCtx, stop: stop}
 	run.result, err = submit(ctx, s.worker, callCtx, time.After(s.worker.deadline),
 		func(ctx context.Context, _ Target) (struct{}, error) {
-			return struct{}{}, monitor.Monitor(ctx, run.output, string(line))
+			output := plain.NewWriter(run.output)
+			err := monitor.Monitor(ctx, output, string(line))
+			return struct{}{}, errors.Join(err, output.Flush())
 		})
 	if err != nil {
 		return run.finish(ctx, err)
@@ -145,7 +148,7 @@ func (r *monitorRun) finish(ctx context.Context, err error) reply {
 	}
 	rest := r.output.seal()
 	if err != nil {
-		rest = append(rest, err.Error()+"\n"...)
+		rest = append(rest, plain.Text(err.Error())+"\n"...)
 	}
 	if r.audience.beats && len(rest) > 0 {
 		return reply{payload: rsp.AppendHex(nil, rest)}

@@ -3,6 +3,8 @@ package gdbstub
 import (
 	"fmt"
 	"strings"
+
+	"physgdb/internal/plain"
 )
 
 // reply is the answer to one request.
@@ -61,7 +63,7 @@ func (s *session) fail(code, words string) reply {
 	case s.client.errorText:
 		return sentence(words)
 	case s.client.errorStrings:
-		return text(fmt.Sprintf("%s;%x", code, readable(words)))
+		return text(fmt.Sprintf("%s;%x", code, plain.Line(words)))
 	}
 	return text(code)
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+
+	"physgdb/internal/plain"
 )
 
 // vCont answers vCont? and vCont;action[:thread];… (gdb manual, appendix E.2). Both c and C must be offered, or gdb
@@ -70,7 +72,7 @@ const maxRefused = 16
 // reply makes some client step for ever, hang, or give up the connection. A client that goes on all the same would do so for
 // ever, deaf to Ctrl-C: it is told of a signal that nobody has reason to pass over.
 func (s *session) refuseResume(in *inferior, id ThreadID) reply {
-	why := in.can.whyHalted + "\n"
+	why := plain.Text(in.can.whyHalted) + "\n"
 	if s.client.lldb && s.machine.can.runner != nil {
 		why += "At continue lldb takes up this step again, until told: thread plan discard 1\n"
 	}
@@ -93,7 +95,7 @@ func (s *session) interrupt(ctx context.Context) reply {
 	}
 	s.running = false
 	for _, in := range s.inferiors {
-		if err := s.lookAgain(ctx, in); err != nil && s.print([]byte(err.Error()+"\n")) != nil {
+		if err := s.lookAgain(ctx, in); err != nil && s.print([]byte(plain.Text(err.Error())+"\n")) != nil {
 			return reply{silent: true, end: true}
 		}
 	}

@@ -3,9 +3,9 @@ package gdbstub
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"physgdb/gdbstub/rsp"
+	"physgdb/internal/plain"
 )
 
 // threadList is a snapshot of the Target's threads. Clients page through a list and ask about its members one by
@@ -189,7 +189,7 @@ func (s *session) threadExtraInfo(ctx context.Context, args []byte) reply {
 		return text(codeRefused)
 	}
 	t := in.threads.all[in.threads.index[id]]
-	words := strings.TrimSpace(readable(t.Name + " " + t.Text))
+	words := plain.Line(t.Name + " " + t.Text)
 	if words == "" {
 		words = "thread" // an empty answer would make gdb try older packets
 	}

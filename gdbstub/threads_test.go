@@ -181,7 +181,7 @@ func TestGdbSurvivesTheNamesOfThreads(t *testing.T) {
 		t.Errorf("%d frames", n)
 	}
 	for _, want := range []string{`"]]>" (]]>)`, `"</thread>" (</thread>)`, `"%s%n" (%s%n)`, `"}}}***###$$$" (}}}***###$$$)`,
-		`"??" (??)`, `Thread 1.11 `, `"last" (last)`, "$1 = 42"} {
+		`"\u202e\u2028" (\u202e\u2028)`, `Thread 1.11 `, `"last" (last)`, "$1 = 42"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("gdb does not print %q", want)
 		}
@@ -195,7 +195,7 @@ func TestExtraInfoIsReadable(t *testing.T) {
 	target := newBare()
 	target.threads = []gdbstub.Thread{{ID: 1, Name: "a\x1b[2J\x00", Text: "\xffü\n"}, {ID: 2}}
 	c := connect(t, target)
-	c.expect("qThreadExtraInfo,1", hex.EncodeToString([]byte("a?[2J? ?ü?")))
+	c.expect("qThreadExtraInfo,1", hex.EncodeToString([]byte(`a\x1b[2J\x00 \xffü`)))
 	c.expect("qThreadExtraInfo,2", hex.EncodeToString([]byte("thread")))
 }
 

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"physgdb/internal/plain"
 )
 
 // ErrNoDebugFile says that a file with debug information was not found, or only ones that will not do.
@@ -129,7 +131,7 @@ func (d *DebugPlaces) trees() []string { return append(slices.Clone(d.Dirs), d.r
 
 // appendPlace adds a place to paths if the release, which comes out of a damaged memory, is a plain name.
 func appendPlace(paths []string, place, release string) []string {
-	if release == "" || release == "." || release == ".." || strings.ContainsAny(release, "/\x00") {
+	if !plain.IsName(release) {
 		return paths
 	}
 	dir, name := filepath.Split(place)

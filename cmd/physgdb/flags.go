@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"physgdb/cmd/internal/host"
+	"physgdb/internal/plain"
 )
 
 // Options that several commands have.
@@ -53,8 +54,12 @@ func logger(c *cli.Context) (hclog.Logger, error) {
 	if c.App.ErrWriter != nil {
 		out = c.App.ErrWriter
 	}
+	asJSON := c.Bool(logJSONFlag.Name)
+	if asJSON {
+		out = plain.NewJSONWriter(out)
+	}
 	return hclog.New(&hclog.LoggerOptions{
-		Name: filepath.Base(c.App.Name), Level: level, JSONFormat: c.Bool(logJSONFlag.Name), Output: out,
+		Name: filepath.Base(c.App.Name), Level: level, JSONFormat: asJSON, Output: out,
 	}), nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"physgdb/cmd/internal/debugger"
 	"physgdb/cmd/internal/host"
+	"physgdb/internal/plain"
 )
 
 // Exit statuses.
@@ -49,8 +50,12 @@ func endings() []os.Signal {
 	return signals
 }
 
-// run is the whole command: it returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// run is the whole command: it returns the exit status. What a target machine or the network said reaches stdout and stderr
+// through one filter, which lets no terminal controls pass.
+func run(ctx context.Context, args []string, out, errs io.Writer) int {
+	stdout, stderr := plain.NewWriter(out), plain.NewWriter(errs)
+	defer stdout.Flush()
+	defer stderr.Flush()
 	app := newApp(stdout, stderr)
 	args, err := permute(app, args)
 	if err == nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -9,6 +8,7 @@ import (
 
 	"physgdb/bridge/notify"
 	"physgdb/cmd/internal/host"
+	"physgdb/internal/plain"
 )
 
 func notifyCommand() *cli.Command {
@@ -47,7 +47,6 @@ func printNotices(c *cli.Context) error {
 	}
 	defer l.Close()
 	fmt.Fprintf(c.App.ErrWriter, "physgdb: listening for notices on udp://%v\n", l.Addr())
-	out := json.NewEncoder(c.App.Writer)
 	for n := 0; c.Int("count") == 0 || n < c.Int("count"); n++ {
 		notice, from, err := l.Next(c.Context)
 		if err != nil {
@@ -60,7 +59,7 @@ func printNotices(c *cli.Context) error {
 			*notify.Notice
 			From string `json:"from"`
 		}{notice, from.String()}
-		if err := out.Encode(line); err != nil {
+		if err := plain.WriteJSON(c.App.Writer, line); err != nil {
 			return err
 		}
 	}

@@ -144,10 +144,10 @@ func newDebugStrings(t *types) debugStrings {
 	return s
 }
 
-// printable replaces what a terminal would obey.
+// printable replaces, in place, what is not printable ASCII: names in C are, and debuggers print them as they are.
 func printable(b []byte) {
 	for i, c := range b {
-		if (c < ' ' && c != 0) || c == 0x7f {
+		if (c < ' ' && c != 0) || c >= 0x7f {
 			b[i] = '?'
 		}
 	}

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"physgdb/internal/plain"
 )
 
 // LogCaller is who logged a message (printk_caller_id(), kernel/printk/printk.c).
@@ -30,14 +30,13 @@ type LogFormat struct {
 }
 
 // Format writes a message as the console prints it (record_print_text(), kernel/printk/printk.c): every line begins with
-// the time, and ends with a newline. What the console does not do: characters that would command a terminal, or are none
-// at all, are written as \x1b.
+// the time, and ends with a newline. What is not printable is escaped as by [plain.Text], which the console does not do.
 func (f LogFormat) Format(r *LogRecord) string {
 	prefix := f.prefix(r)
 	var b strings.Builder
 	for line := range strings.SplitSeq(r.Text, "\n") {
 		b.WriteString(prefix)
-		writePlain(&b, line)
+		b.WriteString(plain.Text(line))
 		b.WriteByte('\n')
 	}
 	return b.String()
@@ -53,19 +52,4 @@ func (f LogFormat) prefix(r *LogRecord) string {
 		prefix += fmt.Sprintf("[%6s]", r.Caller)
 	}
 	return prefix + " "
-}
-
-// writePlain writes text that may hold anything so that a terminal shows it and does nothing else.
-func writePlain(b *strings.Builder, text string) {
-	for len(text) > 0 {
-		c, size := utf8.DecodeRuneInString(text)
-		if c != '\t' && unicode.IsControl(c) || c == utf8.RuneError && size == 1 {
-			for _, raw := range []byte(text[:size]) {
-				fmt.Fprintf(b, `\x%02x`, raw)
-			}
-		} else {
-			b.WriteString(text[:size])
-		}
-		text = text[size:]
-	}
 }

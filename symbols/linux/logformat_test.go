@@ -29,7 +29,7 @@ func TestLogFormat(t *testing.T) {
 		},
 		{
 			"what a terminal would obey", LogFormat{}, LogRecord{Text: "\x1b[2Jä\t\xff\u009b\r"},
-			"[    0.000000] \\x1b[2Jä\t\\xff\\xc2\\x9b\\x0d\n",
+			"[    0.000000] \\x1b[2Jä\t\\xff\\u009b\\x0d\n",
 		},
 	} {
 		if got := tc.format.Format(&tc.record); got != tc.want {

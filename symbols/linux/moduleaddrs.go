@@ -5,6 +5,8 @@ import (
 	"debug/elf"
 	"fmt"
 	"strings"
+
+	"physgdb/internal/plain"
 )
 
 // SectionAddresses returns where the sections of a module's file are in memory: each that has SHF_ALLOC, empty ones
@@ -116,11 +118,13 @@ func (m *Module) AddSymbolFile(ctx context.Context) (string, error) {
 	}
 	spare := m.spareAddresses()
 	var b strings.Builder
-	fmt.Fprintf(&b, "add-symbol-file %s.ko", m.Name)
+	fmt.Fprintf(&b, "add-symbol-file %s.ko", plain.Name(m.Name))
 	for _, s := range append(sections[:len(sections):len(sections)], m.unlisted()...) {
 		switch {
 		case s.Name == ".symtab" || s.Name == ".strtab":
 			continue // loaded by the kernel, yet no sections for gdb
+		case !plain.IsName(strings.TrimPrefix(s.Name, ".")):
+			continue // damaged: no word of a command
 		case s.Name != perCPUSection:
 			s.Addr = m.live(s.Addr)
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"physgdb/internal/plain"
 	"physgdb/symbols"
 )
 
@@ -35,7 +36,7 @@ type ModuleFiles struct {
 // (as uname -r has it).
 func NewModuleFiles(release string, dirs []string) *ModuleFiles {
 	f := &ModuleFiles{dirs: dirs}
-	if release == "" || release == ".." || release != filepath.Base(release) { // it comes out of a damaged memory
+	if !plain.IsName(release) { // it comes out of a damaged memory
 		return f
 	}
 	for _, place := range moduleFilePlaces {

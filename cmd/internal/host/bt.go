@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"physgdb/gdbstub"
+	"physgdb/internal/plain"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
 )
@@ -95,7 +96,7 @@ func (tr *tracer) write(ctx context.Context, w io.Writer, tasks []*linux.Task, a
 			lost++
 		}
 		if asJSON {
-			err = writeJSON(w, b)
+			err = plain.WriteJSON(w, b)
 		} else {
 			if i > 0 {
 				fmt.Fprintln(w)
@@ -132,7 +133,7 @@ func (m *Machine) writeNoticedBacktrace(ctx context.Context, w io.Writer, lines,
 		return err
 	}
 	if asJSON {
-		return writeJSON(w, b)
+		return plain.WriteJSON(w, b)
 	}
 	return b.write(w)
 }
@@ -218,7 +219,7 @@ func (b *trace) write(w io.Writer) error {
 		fmt.Fprintln(w, " the first function of the task")
 	}
 	if b.Lost != "" {
-		fmt.Fprintf(w, " lost: %s\n", oneLine(b.Lost))
+		fmt.Fprintf(w, " lost: %s\n", plain.Line(b.Lost))
 	}
 	if b.Rests != "" {
 		fmt.Fprintf(w, " CPU %d itself has come to rest in %s\n", b.CPU, b.Rests)

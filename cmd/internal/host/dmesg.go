@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
 )
 
@@ -19,7 +20,7 @@ func dmesgCommand() Command {
 		Name: "dmesg", Aliases: []string{"lx-dmesg"},
 		Help: "print the kernel's log",
 		About: `LEVELS are those of dmesg(1): emerg, alert, crit, err, warn, notice, info, debug, or 0 to 7, several with
-commas; err+ means err and worse. Characters that would command a terminal are written as \x1b.
+commas; err+ means err and worse. Characters that are not printable are written as \x1b or \u202e.
 
 Examples:
   physgdb dmesg file:/tmp/ram -n 50
@@ -114,7 +115,7 @@ func (m *Machine) writeDmesg(ctx context.Context, w io.Writer, o *dmesgOptions) 
 	out := bufio.NewWriter(w)
 	for i := range records {
 		if o.json {
-			err = writeJSON(out, newLogLine(&records[i], format.Boot))
+			err = plain.WriteJSON(out, newLogLine(&records[i], format.Boot))
 		} else {
 			_, err = out.WriteString(format.Format(&records[i]))
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"physgdb/gdbstub"
+	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
 )
 
@@ -118,7 +119,7 @@ func (s *session) content(ctx context.Context, name string) ([]byte, error) {
 // makeFile makes the content of a file, and tells whether that is all of it. An incomplete one is better than none.
 func (m *Machine) makeFile(ctx context.Context, f *machineFile) (content []byte, whole bool, err error) {
 	var b bytes.Buffer
-	err = f.write(m, ctx, &b)
+	err = f.write(m, ctx, plain.NewWriter(&b)) // users print such files
 	switch {
 	case ctx.Err() != nil:
 		return nil, false, ctx.Err()
@@ -192,7 +193,7 @@ func (m *Machine) writeIOMem(ctx context.Context, w io.Writer) error {
 	list, err := m.Kernel.Resources(ctx)
 	for _, r := range list {
 		indent := strings.Repeat("  ", min(r.Depth, deepest))
-		fmt.Fprintf(w, "%s%08x-%08x : %s\n", indent, uint64(r.Start), uint64(r.Last), oneLine(r.Name))
+		fmt.Fprintf(w, "%s%08x-%08x : %s\n", indent, uint64(r.Start), uint64(r.Last), plain.Line(r.Name))
 	}
 	return err
 }

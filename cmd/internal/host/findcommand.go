@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"physgdb/internal/plain"
 	"physgdb/mmu"
 )
 
@@ -169,7 +170,7 @@ func (f *finding) show(ctx context.Context, m *Machine, w io.Writer, at uint64) 
 		name = place.String()
 	}
 	if f.json {
-		return writeJSON(w, hitLine{address(at), name})
+		return plain.WriteJSON(w, hitLine{address(at), name})
 	}
 	_, err := fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("%#x %s", at, name)))
 	return err

@@ -1,10 +1,6 @@
 package host
 
-import (
-	"encoding/json"
-	"fmt"
-	"io"
-)
+import "fmt"
 
 // address is a number that people read in hexadecimal. In JSON it is a string such as "0x1f", as JSON's own numbers lose
 // the last bits of an address.
@@ -14,10 +10,3 @@ func (a address) String() string { return fmt.Sprintf("%#x", uint64(a)) }
 
 // MarshalText is how JSON shows it.
 func (a address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
-
-// writeJSON writes one object on one line. People search such lines, and see < > & as they are.
-func writeJSON(w io.Writer, object any) error {
-	out := json.NewEncoder(w)
-	out.SetEscapeHTML(false)
-	return out.Encode(object)
-}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"physgdb/gdbstub"
+	"physgdb/internal/plain"
 	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
@@ -67,13 +68,16 @@ func (s *session) withWildCalls(ctx context.Context, all []gdbstub.Library) ([]g
 // madeDir stands before the names of files that are made of the machine's memory. gdb shows them, and fetches them from here.
 const madeDir = "/from-memory/"
 
+// moduleFile returns the name of the file of a module.
+func moduleFile(module string) string { return plain.Name(module) + ".ko" }
+
 // madeLibrary says where a module is whose file is made of memory. Its addresses are those that it runs at.
 func madeLibrary(md *linux.Module) gdbstub.Library {
 	lowest := md.Base()
 	for _, r := range md.Regions {
 		lowest = min(lowest, r.Base)
 	}
-	return gdbstub.Library{Name: madeDir + filepath.Base(md.Name) + ".ko", Segments: []uint64{lowest}}
+	return gdbstub.Library{Name: madeDir + moduleFile(md.Name), Segments: []uint64{lowest}}
 }
 
 // openModule opens the file that is made of what the kernel keeps about a module. It is made once.
@@ -144,7 +148,7 @@ func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error)
 		if err != nil {
 			return paths, err
 		}
-		path := filepath.Join(dir, filepath.Base(md.Name)+".ko")
+		path := filepath.Join(dir, moduleFile(md.Name))
 		if err := writeWhole(path, io.NewSectionReader(file, 0, file.Size())); err != nil {
 			return paths, err
 		}
@@ -171,7 +175,7 @@ func loadable(path, name string, file *linux.ModuleFile) (string, error) {
 		return "", fmt.Errorf("%s needs a copy for gdb: %w", path, err)
 	}
 	dir := filepath.Join(cache, "physgdb", "modules", fmt.Sprintf("%x", file.BuildID))
-	copied := filepath.Join(dir, filepath.Base(name)+".ko") // the name comes out of a damaged memory
+	copied := filepath.Join(dir, moduleFile(name))
 	if info, err := os.Stat(copied); err == nil && info.Size() == file.Size() {
 		return copied, nil
 	}

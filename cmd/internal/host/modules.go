@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
 )
 
@@ -116,7 +117,7 @@ func (m *Machine) writeModules(ctx context.Context, w io.Writer, names []string,
 			if err := line.addDetails(ctx, md); err != nil {
 				damage = append(damage, err)
 			}
-			err = writeJSON(out, line)
+			err = plain.WriteJSON(out, line)
 		} else {
 			err = line.write(out)
 		}
@@ -143,7 +144,7 @@ func writeFileless(w io.Writer, count int) {
 func addSymbolFile(ctx context.Context, md *linux.Module) string {
 	command, err := md.AddSymbolFile(ctx)
 	if err != nil {
-		return oneLine(err.Error())
+		return plain.Line(err.Error())
 	}
 	return command
 }
@@ -154,7 +155,7 @@ func writeModuleFile(ctx context.Context, w io.Writer, md *linux.Module, path st
 		_, err := fmt.Fprintf(w, "  %s\n", path)
 		return err
 	}
-	fmt.Fprintf(w, "  %s\n", oneLine(noFile.Error()))
+	fmt.Fprintf(w, "  %s\n", plain.Line(noFile.Error()))
 	_, err := fmt.Fprintf(w, "  %s\n", addSymbolFile(ctx, md))
 	return err
 }
@@ -180,7 +181,7 @@ func pickModules(list *linux.Modules, names []string) ([]*linux.Module, error) {
 }
 
 func (l *moduleLine) write(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%-24s %9d  %-9s %-5s %v  %s\n", oneLine(l.Name), l.Size, l.State, l.Taint, l.Base, l.users())
+	_, err := fmt.Fprintf(w, "%-24s %9d  %-9s %-5s %v  %s\n", plain.Line(l.Name), l.Size, l.State, l.Taint, l.Base, l.users())
 	return err
 }
 
@@ -189,5 +190,5 @@ func (l *moduleLine) users() string {
 	if l.Refs < 0 {
 		return "-"
 	}
-	return strings.TrimSpace(fmt.Sprintf("%d %s", l.Refs, oneLine(strings.Join(l.UsedBy, ","))))
+	return strings.TrimSpace(fmt.Sprintf("%d %s", l.Refs, plain.Line(strings.Join(l.UsedBy, ","))))
 }

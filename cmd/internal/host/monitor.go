@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"physgdb/internal/plain"
 	"physgdb/mmu"
 )
 
@@ -219,7 +220,7 @@ func (s *session) monitorCR3(ctx context.Context, w io.Writer, words []string) e
 	}
 	what := ""
 	if r.Comm != "" {
-		what = fmt.Sprintf(" of %s, pid %d", oneLine(r.Comm), r.PID)
+		what = fmt.Sprintf(" of %s, pid %d", plain.Line(r.Comm), r.PID)
 	}
 	_, err = fmt.Fprintf(w, "cr3 %#x%s, for all threads until monitor cr3 threads; %s\n", s.space.Root().CR3, what, flushAdvice)
 	return err

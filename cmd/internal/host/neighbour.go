@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
 )
 
@@ -85,7 +86,7 @@ func (m *Machine) describe(ctx context.Context, k *linux.Kernel, role string) *n
 		n.option = fmt.Sprintf("--vmcoreinfo %#x", uint64(note))
 	}
 	if k.Symbols != nil {
-		n.what += ", Linux " + oneLine(releaseIn(k.Banner(ctx)))
+		n.what += ", Linux " + plain.Line(releaseIn(k.Banner(ctx)))
 	}
 	return n
 }

@@ -13,11 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/hashicorp/go-hclog"
 
 	"physgdb/bridge/notify"
+	"physgdb/internal/plain"
 )
 
 // ListenNotices opens the address of a URL such as udp://127.0.0.1:6666.
@@ -54,7 +54,7 @@ func (m *Machine) hear(ctx context.Context, o *Options) error {
 		if err != nil {
 			return fmt.Errorf("wait for the host's notice: %w", err)
 		}
-		fmt.Fprintf(notes, "physgdb: %s\n", oneLine(n.Text()))
+		fmt.Fprintf(notes, "physgdb: %s\n", plain.Line(n.Text()))
 		m.Notice, m.Hellos = seen.take(n)
 	}
 	return nil
@@ -150,28 +150,24 @@ func (h *history) boot(n *notify.Notice) *boot {
 	return b
 }
 
-// taskName is what the sender of a notice is called by, or "" if it told neither name nor pid.
+// taskName is what the sender of a notice is called by, as users write it behind hello:, or "" if it told neither name nor
+// pid.
 func taskName(n *notify.Notice) string {
-	if n.Comm == "" && n.PID != nil {
+	switch {
+	case n.Comm != "":
+		return plain.Name(n.Comm)
+	case n.PID != nil:
 		return strconv.Itoa(*n.PID)
 	}
-	return oneLine(n.Comm)
-}
-
-// oneLine makes what came from the network fit for a terminal: its control characters become spaces.
-func oneLine(s string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s))
+	return ""
 }
 
 // hello returns what the program of that name told.
 func (m *Machine) hello(name string) (*notify.Notice, error) {
-	if n, ok := m.Hellos[name]; ok {
-		return n, nil
+	for _, known := range []string{name, plain.Name(name)} {
+		if n, ok := m.Hellos[known]; ok {
+			return n, nil
+		}
 	}
 	known := "none has; give --cr3 HEX"
 	if len(m.Hellos) > 0 {

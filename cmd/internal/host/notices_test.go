@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"physgdb/bridge/notify"
+	"physgdb/internal/plain"
 )
 
 func TestNoticesOfAFile(t *testing.T) {
@@ -120,7 +121,7 @@ func TestOneLine(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain": "plain", "two\nlines\n": "two lines", "\x1b[2Jgone": "[2Jgone", "ünï": "ünï", "\xff": "\ufffd", "": "",
 	} {
-		if got := oneLine(in); got != want {
+		if got := plain.Line(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
 )
 
@@ -49,13 +50,13 @@ func (m *Machine) deadCPU(ctx context.Context) int {
 func epitaph(message string, death *linux.Death) string {
 	text := "panicked"
 	if message != "" {
-		text += ": " + oneLine(message)
+		text += ": " + plain.Line(message)
 	}
 	switch {
 	case death.Cause != "":
-		text += "; " + oneLine(death.Cause)
+		text += "; " + plain.Line(death.Cause)
 	case death.Before != "":
-		text += "; before that: " + oneLine(death.Before)
+		text += "; before that: " + plain.Line(death.Before)
 	}
 	return text
 }
@@ -66,7 +67,7 @@ func taskWords(comm string, pid *int) string {
 	case comm == "":
 		return ""
 	case pid == nil:
-		return "; task " + oneLine(comm)
+		return "; task " + plain.Line(comm)
 	}
-	return fmt.Sprintf("; task %s, pid %d", oneLine(comm), *pid)
+	return fmt.Sprintf("; task %s, pid %d", plain.Line(comm), *pid)
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"strconv"
 
+	"physgdb/internal/plain"
 	"physgdb/symbols"
 )
 
@@ -120,7 +121,7 @@ func (l *perCPULine) read(ctx context.Context, m *Machine, s *symbols.Symbol) er
 
 func (l *perCPULine) write(w io.Writer, asJSON bool) error {
 	if asJSON {
-		return writeJSON(w, l)
+		return plain.WriteJSON(w, l)
 	}
 	fmt.Fprintf(w, "CPU %-3d %v", l.CPU, l.Addr)
 	if l.Value != nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 
+	"physgdb/internal/plain"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
 )
@@ -43,7 +44,7 @@ func (m *Machine) makeMaps(ctx context.Context, name []string) ([]byte, error) {
 		return nil, err
 	}
 	var content bytes.Buffer
-	writeMaps(&content, regions)
+	writeMaps(plain.NewWriter(&content), regions)
 	return content.Bytes(), nil
 }
 

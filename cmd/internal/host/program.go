@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"physgdb/gdbstub"
+	"physgdb/internal/plain"
 	"physgdb/mmu"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
@@ -48,7 +49,7 @@ func (s *session) openProgram(ctx context.Context, pid int) (*program, error) {
 		return nil, fmt.Errorf("the machine has no process %d; see: info os processes", pid)
 	case leader.MM == 0:
 		return nil, fmt.Errorf("process %d, %s, has no memory of its own; attach to 1, which is the whole machine", pid,
-			oneLine(leader.Comm))
+			plain.Line(leader.Comm))
 	}
 	space, err := s.m.Kernel.TaskSpace(ctx, leader)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"physgdb/internal/plain"
 )
 
 // progress tells on a terminal how far long work has come, on a line that is written over.
@@ -32,6 +34,9 @@ const (
 func newProgress(w io.Writer, what string) *progress {
 	if c, ok := w.(console); ok {
 		return &progress{w: c, what: what, next: time.Now().Add(linesEvery), lines: true}
+	}
+	if filter, ok := w.(*plain.Writer); ok {
+		w = filter.Unwrap() // what is shown here is ours, with terminal controls
 	}
 	if f, ok := w.(*os.File); !ok || !isTerminal(f) {
 		w = nil

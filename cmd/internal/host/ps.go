@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 
+	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
 )
 
@@ -115,13 +116,13 @@ func kind(t *linux.Task) string {
 
 func (l *psLine) write(w io.Writer, asJSON bool) error {
 	if asJSON {
-		return writeJSON(w, l)
+		return plain.WriteJSON(w, l)
 	}
 	mark := ' '
 	if l.Running {
 		mark = '>'
 	}
 	_, err := fmt.Fprintf(w, "%c%7d %7d %7d %s %4d %-6s  %v  %s\n", mark, l.PID, l.TID, l.PPID, l.State, l.CPU, l.Kind, l.Task,
-		oneLine(l.Comm))
+		plain.Line(l.Comm))
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"physgdb/internal/plain"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
 )
@@ -63,13 +64,13 @@ func (r *report) facts(ctx context.Context, w io.Writer) {
 		if err != nil {
 			text = unknown(err)
 		}
-		fmt.Fprintf(t, "%s\t%s\n", fact.name, oneLine(text))
+		fmt.Fprintf(t, "%s\t%s\n", fact.name, plain.Line(text))
 	}
 	t.Flush()
 }
 
 // unknown says in a line why something is not known.
-func unknown(err error) string { return "not known: " + oneLine(err.Error()) }
+func unknown(err error) string { return "not known: " + plain.Line(err.Error()) }
 
 func (m *Machine) bannerText(ctx context.Context) (string, error) {
 	banner := m.Kernel.Banner(ctx)
@@ -162,14 +163,14 @@ func (r *report) modules(ctx context.Context, w io.Writer) {
 	}
 	names := make([]string, len(list.All))
 	for i, md := range list.All {
-		names[i] = oneLine(md.Name)
+		names[i] = plain.Line(md.Name)
 		if md.Taint != 0 {
 			names[i] += "(" + md.Taint.String() + ")"
 		}
 	}
 	fmt.Fprintf(w, "\nModules linked in: %s\n", strings.Join(names, " "))
 	if err := listDamage("modules", list.Damage); err != nil {
-		fmt.Fprintln(w, oneLine(err.Error()))
+		fmt.Fprintln(w, plain.Line(err.Error()))
 	}
 }
 
@@ -193,7 +194,7 @@ func (r *report) traces(ctx context.Context, w io.Writer) {
 	blocked, _ := tracer.group(list, "blocked")
 	tracer.report(ctx, w, "Blocked tasks", blocked)
 	if err := listDamage("tasks", list.Damage); err != nil {
-		fmt.Fprintln(w, oneLine(err.Error()))
+		fmt.Fprintln(w, plain.Line(err.Error()))
 	}
 }
 
@@ -288,7 +289,7 @@ func (r *report) messages(_ context.Context, w io.Writer) {
 		io.WriteString(w, format.Format(&shown[i]))
 	}
 	if r.logErr != nil {
-		fmt.Fprintln(w, oneLine(r.logErr.Error()))
+		fmt.Fprintln(w, plain.Line(r.logErr.Error()))
 	}
 }
 

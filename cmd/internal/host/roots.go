@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"physgdb/bridge"
+	"physgdb/internal/plain"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
 )
@@ -44,11 +45,11 @@ type root struct {
 
 func (r *root) write(w io.Writer, asJSON bool) error {
 	if asJSON {
-		return writeJSON(w, r)
+		return plain.WriteJSON(w, r)
 	}
-	fmt.Fprintf(w, "%s %v", oneLine(r.Name), r.CR3)
+	fmt.Fprintf(w, "%s %v", plain.Line(r.Name), r.CR3)
 	if r.Comm != "" {
-		fmt.Fprintf(w, " %s", oneLine(r.Comm))
+		fmt.Fprintf(w, " %s", plain.Line(r.Comm))
 	}
 	_, err := fmt.Fprintln(w)
 	return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"physgdb/gdbstub"
@@ -255,11 +254,7 @@ func (s *session) ExecutableFile(ctx context.Context) (string, error) {
 	if s.m.Process != "" || s.m.VmlinuxPath() == "" {
 		return "", nil
 	}
-	name := "/vmlinux"
-	if release := s.m.release(ctx); release != "" {
-		name += "-" + filepath.Base(release)
-	}
-	return name, nil
+	return "/" + s.m.vmlinuxName(ctx), nil
 }
 
 // WantedSymbols asks gdb where it believes some parts of the kernel to be: that tells which file the user has loaded. Where

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"physgdb/internal/plain"
 	"physgdb/mmu"
 )
 
@@ -28,13 +29,13 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	}
 	row("RAM map", "%s", m.Memory.ramText())
 	if n := m.Notice; n != nil {
-		row("host", "%s", oneLine(n.Host))
+		row("host", "%s", plain.Line(n.Host))
 	}
 	if obituary := m.obituary(ctx); obituary != "" {
 		row("died of", "%s", obituary)
 	}
 	if banner := k.Banner(ctx); banner != "" {
-		row("kernel", "%s", oneLine(banner))
+		row("kernel", "%s", plain.Line(banner))
 	}
 	if other := m.neighbourText(ctx); other != "" {
 		row("other kernel", "%s", other)
@@ -80,7 +81,7 @@ func (m *Machine) writeVmlinux(row func(name, format string, args ...any)) {
 	}
 	if v != nil {
 		for _, why := range v.missing {
-			row("missing", "%s", oneLine(why.Error()))
+			row("missing", "%s", plain.Line(why.Error()))
 		}
 	}
 }
@@ -90,7 +91,7 @@ func (m *Machine) whyNoSymbols() string {
 	if m.noVmlinux == nil {
 		return "leave out --symbols none"
 	}
-	return oneLine(m.noVmlinux.Error()) + "; give --vmlinux FILE"
+	return plain.Line(m.noVmlinux.Error()) + "; give --vmlinux FILE"
 }
 
 func (m *Machine) cpuList(ctx context.Context) string {
@@ -319,7 +320,7 @@ func (m *Machine) WriteMaps(ctx context.Context, w, notes io.Writer, space *mmu.
 		pages += mp.Size / mp.Page * mp.Times
 		line := m.mapLine(&mp)
 		if o.JSON {
-			err = writeJSON(w, line)
+			err = plain.WriteJSON(w, line)
 		} else {
 			err = line.write(w)
 		}

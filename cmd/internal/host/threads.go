@@ -9,6 +9,7 @@ import (
 
 	"physgdb/bridge/notify"
 	"physgdb/gdbstub"
+	"physgdb/internal/plain"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
 )
@@ -156,7 +157,7 @@ func (m *Machine) cpuThreads(ctx context.Context, cpus []linux.CPU) []thread {
 		if cpus[i].Offline {
 			t.Text, t.blank = "offline", true
 		} else if task, err := m.Kernel.TaskAt(ctx, cpus[i].Current); err == nil {
-			t.task, t.Text = task, fmt.Sprintf("%s, pid %d", oneLine(task.Comm), task.PID)
+			t.task, t.Text = task, fmt.Sprintf("%s, pid %d", plain.Line(task.Comm), task.PID)
 		}
 		all = append(all, t)
 	}

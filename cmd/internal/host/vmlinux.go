@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"physgdb/bridge"
+	"physgdb/internal/plain"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
 )
@@ -211,7 +211,7 @@ func (m *Machine) SaveVmlinux(ctx context.Context, path string) (string, error) 
 		return "", fmt.Errorf("the kernel's memory tells no symbols: %w", m.noVmlinux)
 	}
 	if path == "" {
-		path = "vmlinux-" + filepath.Base(m.release(ctx)) + ".synth"
+		path = m.vmlinuxName(ctx) + ".synth"
 	}
 	made, err := os.ReadFile(m.vmlinux.path)
 	if err != nil {
@@ -221,6 +221,15 @@ func (m *Machine) SaveVmlinux(ctx context.Context, path string) (string, error) 
 		return "", err
 	}
 	return fmt.Sprintf("%s: %d symbols, %s", path, m.vmlinux.Len(), sizeText(uint64(len(made)))), errors.Join(m.vmlinux.missing...)
+}
+
+// vmlinuxName returns what the kernel's vmlinux is called, by its release.
+func (m *Machine) vmlinuxName(ctx context.Context) string {
+	release := m.release(ctx)
+	if release == "" {
+		return "vmlinux"
+	}
+	return "vmlinux-" + plain.Name(release)
 }
 
 // close removes what was only for this run.
