@@ -9,12 +9,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
+
+	"physgdb/internal/plain"
 )
 
 // The events a notice tells of.
 const (
 	EventPanic = "panic" // the kernel has panicked; CR3 is that of the task that panicked
 	EventHello = "hello" // a program tells its own CR3
+)
+
+// Limits of the texts of a notice, in bytes. The kernel module's are shorter.
+const (
+	maxEvent   = 16
+	maxHost    = 64 // __NEW_UTS_LEN
+	maxComm    = 64
+	maxMessage = 1024
 )
 
 // Notice is what a host said. Only CR3 is always there: a nil field was not told.
@@ -61,7 +72,7 @@ func (h *Hex) UnmarshalJSON(b []byte) error {
 // MarshalJSON writes a string of hexadecimal digits with 0x.
 func (h Hex) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `"%#x"`, uint64(h)), nil }
 
-// Parse reads a notice. Keys it does not know are passed over.
+// Parse reads a notice. Keys it does not know are passed over, and texts that are too long are cut.
 func Parse(datagram []byte) (*Notice, error) {
 	var n struct {
 		Notice
@@ -79,10 +90,20 @@ func Parse(datagram []byte) (*Notice, error) {
 		return nil, fmt.Errorf("a notice without \"cr3\"")
 	}
 	n.Notice.CR3 = *n.CR3
+	n.cut()
 	return &n.Notice, nil
 }
 
-// Text says in a line what the notice tells.
+// cut shortens the texts of a notice to their limits.
+func (n *Notice) cut() {
+	for text, most := range map[*string]int{&n.Event: maxEvent, &n.Host: maxHost, &n.Comm: maxComm, &n.Message: maxMessage} {
+		if len(*text) > most {
+			*text = strings.ToValidUTF8((*text)[:most], "") // without a part of a character at the end
+		}
+	}
+}
+
+// Text says in a printable line what the notice tells.
 func (n *Notice) Text() string {
 	who := "a host"
 	if n.Host != "" {
@@ -96,7 +117,7 @@ func (n *Notice) Text() string {
 		task += fmt.Sprintf(", pid %d", *n.PID)
 	}
 	if n.Event != EventPanic {
-		return fmt.Sprintf("%s says %s (%s)", who, n.Event, task)
+		return plain.Line(fmt.Sprintf("%s says %s (%s)", who, n.Event, task))
 	}
-	return fmt.Sprintf("%s panicked: %s (%s)", who, n.Message, task)
+	return plain.Line(fmt.Sprintf("%s panicked: %s (%s)", who, n.Message, task))
 }

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
+	"unicode/utf8"
 
 	"physgdb/bridge/notify"
 )
@@ -69,6 +72,65 @@ func FuzzParse(f *testing.F) {
 		again, err := notify.Parse(text)
 		if err != nil || again.CR3 != n.CR3 {
 			t.Errorf("%s is not read back: %v", text, err)
+		}
+	})
+}
+
+// TestTextsAreCut has texts that are as long as a datagram can be, and end in the middle of a character where they are cut.
+func TestTextsAreCut(t *testing.T) {
+	long := strings.Repeat("é\x7f", 16000)
+	text, err := json.Marshal(map[string]any{"physgdb": 1, "cr3": "0x1", "event": long, "host": "x" + long, "comm": long, "message": long})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := notify.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{"event": n.Event, "host": n.Host, "comm": n.Comm, "message": n.Message} {
+		if len(text) < 10 || len(text) > 1024 || !utf8.ValidString(text) {
+			t.Errorf("%s: %d bytes, UTF-8: %v", what, len(text), utf8.ValidString(text))
+		}
+	}
+	if line, err := json.Marshal(n); err != nil || len(line) > 16<<10 {
+		t.Errorf("a line of %d bytes: %v", len(line), err)
+	}
+	if n.Event = notify.EventPanic; len(n.Text()) > 10<<10 || strings.ContainsAny(n.Text(), "\x7f\n") {
+		t.Errorf("%q", n.Text())
+	}
+}
+
+func TestReadLines(t *testing.T) {
+	short := `{"physgdb":1,"cr3":"0x1"}`
+	file := short + "\n\n  \r\n" + strings.Repeat("a", 360063) + "\n" + full + "\ngarbage\n" + strings.Repeat(" ", 65536) + "\n" + short + "\n" + full[:20]
+	var roots []notify.Hex
+	var bad []int
+	err := notify.ReadLines(context.Background(), iotest.HalfReader(strings.NewReader(file)),
+		func(n *notify.Notice) { roots = append(roots, n.CR3) }, func(line int, err error) { bad = append(bad, line) })
+	if err != nil || !slices.Equal(roots, []notify.Hex{1, 0x2a5c000, 1}) || !slices.Equal(bad, []int{4, 6, 7, 9}) {
+		t.Errorf("roots %x, bad lines %d, %v", roots, bad, err)
+	}
+	broken := errors.New("broken")
+	none := func(int, error) { t.Error("a bad line") }
+	if err := notify.ReadLines(context.Background(), iotest.ErrReader(broken), nil, none); !errors.Is(err, broken) {
+		t.Errorf("a file that cannot be read: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := notify.ReadLines(ctx, strings.NewReader(file), nil, none); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func FuzzReadLines(f *testing.F) {
+	f.Add([]byte(full + "\ngarbage\n" + full))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		good, bad := 0, 0
+		end := "\n" + full + "\n"
+		err := notify.ReadLines(context.Background(), strings.NewReader(string(file)+end),
+			func(*notify.Notice) { good++ }, func(int, error) { bad++ })
+		if err != nil || good == 0 || good+bad > strings.Count(string(file)+end, "\n") {
+			t.Errorf("%d notices, %d bad lines, %v", good, bad, err)
 		}
 	})
 }

@@ -30,9 +30,10 @@ func TestModuleWritesJSON(t *testing.T) {
 		{large, "Grüße, 世界, 🙂"}, {large, "\xff\xfe"}, {large, "\xc3"}, {large, "\xc0\xaf"}, {large, "\xe0\x80\xaf"},
 		{large, "\xed\xa0\x80"}, {large, "\xf4\x90\x80\x80"}, {large, "\xf0\x8f\xbf\xbf"}, {large, "\xe4\xb8"},
 		{large, "\xf0\x9f\x99"}, {large, "\xf0\x9f\x99\"\\"}, {large, "\ufffd\uffff\U0010ffff"},
+		{large, "\u0080\u009b\u202e\u2028\ufeff\U00010000\U000e0041"},
 	}
 	for size := 4; size < 120; size++ {
-		cases = append(cases, jsonCase{size, strings.Repeat(`"`, 60)}, jsonCase{size, strings.Repeat("世\x01", 20)})
+		cases = append(cases, jsonCase{size, strings.Repeat(`"`, 60)}, jsonCase{size, strings.Repeat("世\x01🙂", 20)})
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 5000 {
@@ -71,6 +72,9 @@ func checkJSON(c jsonCase, line string) error {
 	}
 	if err := json.Unmarshal([]byte(line), &got); err != nil {
 		return fmt.Errorf("line %q: %w", line, err)
+	}
+	if strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return r < ' ' || r > '~' }) {
+		return fmt.Errorf("line %q is not printable ASCII", line)
 	}
 	text := expected(c.text)
 	switch {

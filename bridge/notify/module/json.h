@@ -137,23 +137,56 @@ static unsigned int json_utf8(const unsigned char *s, unsigned int n)
 	return n < 4 || !json_is_tail(s[3]) ? 0 : 4;
 }
 
-/* Appends the byte c as \u00XX. */
-static bool json_escape(struct json *j, unsigned char c)
+/* Returns the character of n bytes at s; n is 0 for a byte that is none. */
+static unsigned int json_decode(const unsigned char *s, unsigned int n)
 {
-	static const char hex[] = "0123456789abcdef";
-	char text[] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+	unsigned int c, i;
 
+	if (n < 2)
+		return s[0];
+	c = s[0] & (0x7f >> n);
+	for (i = 1; i < n; i++)
+		c = c << 6 | (s[i] & 0x3f);
+	return c;
+}
+
+/* Writes a 16-bit unit as \uXXXX to the six bytes at to. */
+static void json_unit(char *to, unsigned int unit)
+{
+	unsigned int i;
+
+	to[0] = '\\';
+	to[1] = 'u';
+	for (i = 0; i < 4; i++)
+		to[2 + i] = "0123456789abcdef"[unit >> (12 - 4 * i) & 15];
+}
+
+/* Appends the character c as \uXXXX, or as two of them (RFC 8259, section 7). */
+static bool json_escape(struct json *j, unsigned int c)
+{
+	char text[12];
+
+	if (c < 0x10000) {
+		json_unit(text, c);
+		return json_put(j, text, 6);
+	}
+	json_unit(text, 0xd800 + ((c - 0x10000) >> 10));
+	json_unit(text + 6, 0xdc00 + (c & 0x3ff));
 	return json_put(j, text, sizeof(text));
 }
 
-/* Appends the character of n bytes at s; n is 0 for a byte that is none. */
+/*
+ * Appends the character of n bytes at s; n is 0 for a byte that is none. All
+ * but printable ASCII is escaped: there is no table here of what a terminal
+ * would obey.
+ */
 static bool json_char(struct json *j, const unsigned char *s, unsigned int n)
 {
-	if (n == 0 || s[0] < 0x20)
-		return json_escape(j, s[0]);
+	if (s[0] < 0x20 || s[0] > 0x7e)
+		return json_escape(j, json_decode(s, n));
 	if (s[0] == '"' || s[0] == '\\')
 		return json_put(j, s[0] == '"' ? "\\\"" : "\\\\", 2);
-	return json_put(j, (const char *)s, n);
+	return json_put(j, (const char *)s, 1);
 }
 
 /*

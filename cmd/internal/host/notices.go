@@ -1,8 +1,6 @@
 package host
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +34,7 @@ func ListenNotices(address string, log hclog.Logger) (*notify.Listener, error) {
 // `physgdb notify` kept them.
 func (m *Machine) hear(ctx context.Context, o *Options) error {
 	if !strings.Contains(o.Notify, "://") {
-		return m.recall(o.Notify)
+		return m.recall(ctx, o)
 	}
 	notes := o.Notes
 	if notes == nil {
@@ -54,34 +52,39 @@ func (m *Machine) hear(ctx context.Context, o *Options) error {
 		if err != nil {
 			return fmt.Errorf("wait for the host's notice: %w", err)
 		}
-		fmt.Fprintf(notes, "physgdb: %s\n", plain.Line(n.Text()))
+		fmt.Fprintf(notes, "physgdb: %s\n", n.Text())
 		m.Notice, m.Hellos = seen.take(n)
 	}
 	return nil
 }
 
-// recall reads notices from a file: one JSON object a line. Of several panics the last counts.
-func (m *Machine) recall(path string) error {
+// maxBadLines is how many lines of a file of notices have a warning of their own.
+const maxBadLines = 3
+
+// recall reads notices from a file: one JSON object a line. Of several panics the last counts. Lines that hold no notice are
+// skipped with a warning: anyone who reaches the port may have written them.
+func (m *Machine) recall(ctx context.Context, o *Options) error {
+	path := o.Notify
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("--notify %s: %w (to wait for a notice, give --notify udp://ADDRESS:PORT)", path, reason(err))
 	}
 	defer f.Close()
 	var seen history
-	lines := bufio.NewScanner(f)
-	for i := 1; lines.Scan(); i++ {
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
-		}
-		n, err := notify.Parse(lines.Bytes())
-		if err != nil {
-			return fmt.Errorf("--notify %s: line %d: %w", path, i, err)
-		}
+	bad := 0
+	err = notify.ReadLines(ctx, f, func(n *notify.Notice) {
 		if notice, hellos := seen.take(n); notice != nil {
 			m.Notice, m.Hellos = notice, hellos
 		}
+	}, func(line int, err error) {
+		if bad++; bad <= maxBadLines {
+			o.logger().Warn("a line of the notices is skipped", "path", path, "line", line, "error", err)
+		}
+	})
+	if bad > maxBadLines {
+		o.logger().Warn("more lines of the notices are skipped", "path", path, "lines", bad-maxBadLines)
 	}
-	if err := lines.Err(); err != nil {
+	if err != nil {
 		return fmt.Errorf("--notify %s: %w", path, reason(err))
 	}
 	if m.Notice == nil {
