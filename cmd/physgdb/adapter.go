@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"physgdb/bridge/nettlp"
+	"physgdb/cmd/internal/entry"
 	"physgdb/cmd/internal/host"
 )
 
@@ -84,6 +86,7 @@ func adapter(c *cli.Context) error {
 		return err
 	}
 	defer a.Close()
+	entry.WarnExposed(c.App.ErrWriter, &net.UDPAddr{IP: ip.AsSlice(), Port: c.Int("port")})
 	fmt.Fprintf(c.App.Writer, "physgdb: adapter at %v\n", ip)
 	err = a.Serve(c.Context)
 	writeAdapterStats(c.App.ErrWriter, a.Stats())

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 
 	"github.com/urfave/cli/v2"
@@ -30,7 +29,7 @@ Examples:
   physgdb read file:/tmp/ram --phys 0x2a5c000 4096 -o top-level-table`,
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "phys", Usage: "ADDRESS is physical"},
-			&cli.StringFlag{Name: "o", Usage: "write the bytes to `FILE`"},
+			&cli.StringFlag{Name: "o", Usage: "write the bytes to `FILE`, for its owner alone"},
 		}, machineFlags()...),
 		Action: read,
 	}
@@ -58,15 +57,7 @@ func read(c *cli.Context) error {
 		return usagef("read: %d bytes from %#x on reach beyond the last address", length, at.addr)
 	}
 	if path := c.String("o"); path != "" {
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		if err := copyMemory(c.Context, f, at, length); err != nil {
-			f.Close()
-			return err
-		}
-		return f.Close()
+		return host.WritePrivate(path, func(w io.Writer) error { return copyMemory(c.Context, w, at, length) })
 	}
 	return dump(c.Context, c.App.Writer, at, length)
 }

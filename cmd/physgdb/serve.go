@@ -102,9 +102,7 @@ func serveAt(c *cli.Context, o *host.Options, at entry.Address) error {
 		return err
 	}
 	defer listener.Close()
-	if entry.BeyondThisMachine(listener) {
-		fmt.Fprintf(c.App.ErrWriter, "physgdb: WARNING: WHOEVER REACHES %v READS EVERY SECRET OF THE HOST\n", listener.Addr())
-	}
+	entry.WarnExposed(c.App.ErrWriter, listener.Addr())
 	if _, err := fmt.Fprintf(c.App.Writer, "physgdb: listening on %v\n", listener.Addr()); err != nil {
 		return err
 	}

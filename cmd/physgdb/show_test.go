@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -182,6 +183,39 @@ func TestReadUpToAHole(t *testing.T) {
 	path := filepath.Join(h.dir, "bytes")
 	physgdb(t, h.words("read RAM --cr3 CR3 0x400fe8 0x2000 -o "+path)...).want(t, exitFailed, "24 of 8192 bytes")
 	h.holds(t, path, "the last 24 bytes there.")
+}
+
+// TestFilesOfMemoryArePrivate has a umask that lets all read, and files that all can read where memory goes.
+func TestFilesOfMemoryArePrivate(t *testing.T) {
+	before := syscall.Umask(0)
+	defer syscall.Umask(before)
+	h := newHost(t)
+	for _, name := range []string{"new", "old"} {
+		path := filepath.Join(h.dir, name)
+		if name == "old" {
+			must(t, os.WriteFile(path, []byte("of another"), 0o666))
+		}
+		physgdb(t, h.words("read RAM --cr3 CR3 --vmlinux VMLINUX linux_banner 25 -o "+path)...).want(t, exitDone, "")
+		info, err := os.Stat(path)
+		must(t, err)
+		if info.Mode() != 0o600 || info.Size() != 25 {
+			t.Errorf("%s: mode %v, %d bytes", name, info.Mode(), info.Size())
+		}
+	}
+	physgdb(t, h.words("read RAM --cr3 CR3 --vmlinux VMLINUX linux_banner 25 -o "+h.dir+"/none/x")...).want(t, exitFailed,
+		"write "+h.dir+"/none/x: no such file or directory")
+}
+
+func TestAdapterBeyondLoopbackWarns(t *testing.T) {
+	h := newHost(t)
+	for listen, warns := range map[string]bool{"127.0.0.9": false, "0.0.0.0": true} {
+		p := start(t, h.words("adapter RAM --port 41234 --listen "+listen)...)
+		await(t, &p.out, "physgdb: adapter at "+listen)
+		r := p.stop(t)
+		if strings.Contains(r.errors, "WARNING: WHOEVER REACHES "+listen+":41234 READS") != warns {
+			t.Errorf("%s: stderr %q, want a warning: %v", listen, r.errors, warns)
+		}
+	}
 }
 
 func (h *deadHost) holds(t *testing.T, path, want string) {

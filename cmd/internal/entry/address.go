@@ -4,6 +4,7 @@ package entry
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -128,8 +129,18 @@ func cause(err error) error {
 	return err
 }
 
-// BeyondThisMachine reports whether programs on other machines may reach a listener.
-func BeyondThisMachine(l net.Listener) bool {
-	tcp, ok := l.Addr().(*net.TCPAddr)
-	return ok && !tcp.IP.IsLoopback()
+// WarnExposed warns on w if programs on other machines may reach an address on which memory is served.
+func WarnExposed(w io.Writer, addr net.Addr) {
+	var ip net.IP
+	switch addr := addr.(type) {
+	case *net.TCPAddr:
+		ip = addr.IP
+	case *net.UDPAddr:
+		ip = addr.IP
+	default: // a Unix socket
+		return
+	}
+	if !ip.IsLoopback() {
+		fmt.Fprintf(w, "physgdb: WARNING: WHOEVER REACHES %v READS EVERY SECRET OF THE HOST\n", addr)
+	}
 }

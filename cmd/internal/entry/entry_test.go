@@ -60,7 +60,7 @@ func TestAddressesThatAreNone(t *testing.T) {
 	}
 }
 
-func TestBeyondThisMachine(t *testing.T) {
+func TestWarnExposed(t *testing.T) {
 	for text, want := range map[string]bool{
 		"0": false, "localhost:0": false, "[::1]:0": false, "unix:" + filepath.Join(t.TempDir(), "s"): false,
 		"0.0.0.0:0": true, "[::]:0": true,
@@ -74,8 +74,17 @@ func TestBeyondThisMachine(t *testing.T) {
 		}
 		must(t, err)
 		defer l.Close()
-		if got := BeyondThisMachine(l); got != want {
-			t.Errorf("%s: %v, want %v", text, got, want)
+		var said strings.Builder
+		WarnExposed(&said, l.Addr())
+		if got := strings.Contains(said.String(), "WARNING: WHOEVER REACHES "+l.Addr().String()); got != want {
+			t.Errorf("%s: %q, want a warning: %v", text, said.String(), want)
+		}
+	}
+	for ip, want := range map[string]bool{"127.0.0.2": false, "0.0.0.0": true, "192.0.2.1": true} {
+		var said strings.Builder
+		WarnExposed(&said, &net.UDPAddr{IP: net.ParseIP(ip), Port: 1})
+		if got := said.Len() > 0; got != want {
+			t.Errorf("%s: %q, want a warning: %v", ip, said.String(), want)
 		}
 	}
 }
