@@ -32,9 +32,9 @@ func NewBTF(raw []byte) (b *BTF, err error) {
 
 // ReadRawBTF returns the section .BTF of an ELF file as it is. The error is ErrNoType if it has none.
 func ReadRawBTF(path string) ([]byte, error) {
-	f, err := elf.Open(path)
+	f, err := openAnyELF(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	defer f.Close()
 	section := f.Section(".BTF")

@@ -5,8 +5,6 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 )
 
 // Why a file with the right build-id will not do.
@@ -33,14 +31,7 @@ func checkVmlinux(path string, buildID []byte) error {
 }
 
 // openBuild opens an ELF file that has to have a certain build-id.
-func openBuild(path string, buildID []byte) (*elf.File, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() { // to open a pipe would wait for someone to write to it
-		return nil, fmt.Errorf("%s: %w: not a regular file", path, fs.ErrInvalid)
-	}
+func openBuild(path string, buildID []byte) (*elfFile, error) {
 	f, err := openELF(path)
 	if err != nil {
 		return nil, err

@@ -6,24 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// openELF opens a file built for x86-64. Section headers are all it reads.
-func openELF(path string) (*elf.File, error) {
-	f, err := elf.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if f.Machine != elf.EM_X86_64 {
-		f.Close()
-		return nil, fmt.Errorf("%s: built for %v, want x86-64", path, f.Machine)
-	}
-	return f, nil
-}
 
 // dwarfSections are the sections .debug_* of a file by the rest of their names. Nobody changes their bytes.
 type dwarfSections map[string][]byte
@@ -50,7 +36,7 @@ func openDebugFile(path string) (*debugFile, error) {
 }
 
 func mapFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +45,8 @@ func mapFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() == 0 {
-		return nil, fmt.Errorf("%s: %w: not a regular file with something in it", path, fs.ErrInvalid)
+	if info.Size() == 0 {
+		return nil, fmt.Errorf("%s: %w: empty", path, fs.ErrInvalid)
 	}
 	mapped, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {

@@ -30,7 +30,7 @@ func ReadELF(path string) (*Table, error) {
 
 // readSymtab reads the symbol table (ELF-64 Object File Format, figure 6); nil if there is none. A kernel has more than a
 // hundred thousand symbols, which debug/elf would take five times as long for.
-func readSymtab(f *elf.File) ([]Symbol, error) {
+func readSymtab(f *elfFile) ([]Symbol, error) {
 	section := f.SectionByType(elf.SHT_SYMTAB)
 	if section == nil {
 		return nil, nil
@@ -72,42 +72,19 @@ func readSymtab(f *elf.File) ([]Symbol, error) {
 	return syms, nil
 }
 
-func elfBuildID(f *elf.File) ([]byte, error) {
-	_, notes, err := buildNotes(f)
-	return BuildID(notes), err
-}
-
-// ReadNotes returns the ELF notes of a file, among which is its build-id, and their link address. It reads nothing else of
-// the file.
-func ReadNotes(path string) (addr uint64, notes []byte, err error) {
-	f, err := openELF(path)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer f.Close()
-	addr, notes, err = buildNotes(f)
-	switch {
-	case err != nil:
-		return 0, nil, fmt.Errorf("%s: %w", path, err)
-	case notes == nil:
-		return 0, nil, fmt.Errorf("%s: has no build-id", path)
-	}
-	return addr, notes, nil
-}
-
-// buildNotes returns the section of notes that has the build-id; nil if there is none.
-func buildNotes(f *elf.File) (addr uint64, notes []byte, err error) {
+// elfBuildID returns a file's build-id, or nil if it has none.
+func elfBuildID(f *elfFile) ([]byte, error) {
 	for _, s := range f.Sections {
 		if s.Type != elf.SHT_NOTE {
 			continue
 		}
 		notes, err := s.Data()
 		if err != nil {
-			return 0, nil, fmt.Errorf("section %s: %w", s.Name, err)
+			return nil, fmt.Errorf("section %s: %w", s.Name, err)
 		}
-		if BuildID(notes) != nil {
-			return s.Addr, notes, nil
+		if id := BuildID(notes); id != nil {
+			return id, nil
 		}
 	}
-	return 0, nil, nil
+	return nil, nil
 }

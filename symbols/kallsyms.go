@@ -19,6 +19,9 @@ type Kallsyms struct {
 	Own []Symbol
 	// Lost is how many symbols are missing because a part of the table is damaged.
 	Lost int
+	// First and End are the virtual addresses of the table's first byte and of the first byte after it. BaseAt is that of the
+	// address in it which the others are relative to (kallsyms_relative_base), 8 bytes; 0 if there is none.
+	First, End, BaseAt uint64
 }
 
 // ErrKallsymsFormat is returned for a table whose layout is none of those that are known.
@@ -51,6 +54,12 @@ func FindKallsyms(base uint64, image []byte, text uint64) (*Kallsyms, error) {
 		k.Own = append(k.Own, Symbol{Name: name, Addr: base + uint64(at)})
 	}
 	slices.SortFunc(k.Own, func(a, b Symbol) int { return cmp.Compare(a.Addr, b.Addr) })
+	k.First = k.Own[0].Addr
+	k.End = base + uint64(max(tokens.end, table.at+table.size*t.count))
+	if table.baseAt != 0 {
+		k.BaseAt = base + uint64(table.baseAt)
+		k.First, k.End = min(k.First, k.BaseAt), max(k.End, k.BaseAt+baseSize)
+	}
 	return k, nil
 }
 

@@ -7,9 +7,14 @@ type addressTable struct {
 	name string
 	at   int // in the image
 	size int // of an entry, in bytes
+	// baseAt is where in the image the address is that the entries are relative to; 0 if there is none.
+	baseAt int
 	// addr returns the address that an entry stands for. slot is the entry's own address.
 	addr func(entry, slot uint64) uint64
 }
+
+// baseSize is the size of kallsyms_relative_base, in bytes.
+const baseSize = 8
 
 // addressTables returns all places and forms that are possible behind and before the names, those of the oldest kernels first.
 //
@@ -17,14 +22,14 @@ type addressTable struct {
 // 7.0 there is no base. Kernels without CONFIG_KALLSYMS_BASE_RELATIVE, up to 6.10, have whole addresses before the number
 // of symbols (scripts/kallsyms.c).
 func (t *nameTable) addressTables() []addressTable {
-	const baseSize, size = 8, 4
+	const size = 4
 	var tables []addressTable
 	for _, align := range labelAligns {
 		behind := alignUp(t.tokens.end, align)
 		for _, baseAlign := range labelAligns {
 			tables = append(tables, t.fromBase(behind, alignUp(behind+size*t.count, baseAlign))...)
 		}
-		tables = append(tables, addressTable{"kallsyms_offsets", behind, size, func(entry, slot uint64) uint64 {
+		tables = append(tables, addressTable{"kallsyms_offsets", behind, size, 0, func(entry, slot uint64) uint64 {
 			return slot + uint64(int64(int32(entry)))
 		}})
 	}
@@ -33,7 +38,7 @@ func (t *nameTable) addressTables() []addressTable {
 		tables = append(tables, t.fromBase(base-size*t.count, base)...)
 		tables = append(tables, t.fromBase(base-size*t.count-4, base)...)
 	}
-	return append(tables, addressTable{"kallsyms_addresses", t.countAt - 8*t.count, 8, func(entry, _ uint64) uint64 {
+	return append(tables, addressTable{"kallsyms_addresses", t.countAt - 8*t.count, 8, 0, func(entry, _ uint64) uint64 {
 		return entry
 	}})
 }
@@ -44,18 +49,18 @@ func (t *nameTable) addressTables() []addressTable {
 // zero, which tells padding from the last offset.
 func (t *nameTable) fromBase(at, baseAt int) []addressTable {
 	end := at + 4*t.count
-	if at < 0 || baseAt+8 > len(t.image) || !isZero(t.image[end:baseAt]) {
+	if at < 0 || baseAt+baseSize > len(t.image) || !isZero(t.image[end:baseAt]) {
 		return nil
 	}
 	base := binary.LittleEndian.Uint64(t.image[baseAt:])
 	return []addressTable{
-		{"kallsyms_offsets", at, 4, func(entry, _ uint64) uint64 {
+		{"kallsyms_offsets", at, 4, baseAt, func(entry, _ uint64) uint64 {
 			if offset := int32(entry); offset < 0 {
 				return base - 1 - uint64(int64(offset))
 			}
 			return entry
 		}},
-		{"kallsyms_offsets", at, 4, func(entry, _ uint64) uint64 { return base + entry }},
+		{"kallsyms_offsets", at, 4, baseAt, func(entry, _ uint64) uint64 { return base + entry }},
 	}
 }
 

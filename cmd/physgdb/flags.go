@@ -25,6 +25,10 @@ var (
 		"host's own memory; auto, a vmlinux of the kernel's build-id where one is found, else ram; none; or a vmlinux FILE"}
 	debugDirFlag = &cli.StringSliceFlag{Name: "debug-dir", Usage: "`DIR` with vmlinuxes, beside the usual places; may be given " +
 		"more than once"}
+	trustFlag = &cli.BoolFlag{Name: "trust-build-id", Usage: "use what was kept of a kernel of this build-id without comparing it " +
+		"with memory: faster, but only for a machine that nobody has tampered with"}
+	cacheLimitFlag = &cli.StringFlag{Name: "cache-limit", Value: "2GiB", EnvVars: []string{"PHYSGDB_CACHE_LIMIT"},
+		Usage: "how much may be kept for the next run: a `SIZE`; see physgdb cache"}
 	modulesFlag = &cli.StringSliceFlag{Name: "modules", Usage: "`DIR` with the files of loaded modules, beside the usual " +
 		"places; may be given more than once"}
 	ramFlag = &cli.StringFlag{Name: "ram", Usage: "where the host has RAM: a `FILE` with its /proc/iomem, or with " +
@@ -41,8 +45,12 @@ var (
 func logFlags() []cli.Flag    { return []cli.Flag{logLevelFlag, logJSONFlag} }
 func memoryFlags() []cli.Flag { return append([]cli.Flag{ramFlag, timeoutFlag}, logFlags()...) }
 func machineFlags() []cli.Flag {
-	return append([]cli.Flag{cr3Flag, notifyFlag, vmcoreinfoFlag, vmlinuxFlag, symbolsFlag, debugDirFlag, modulesFlag}, memoryFlags()...)
+	flags := []cli.Flag{cr3Flag, notifyFlag, vmcoreinfoFlag, vmlinuxFlag, symbolsFlag, debugDirFlag, modulesFlag}
+	return append(append(flags, cacheFlags()...), memoryFlags()...)
 }
+
+// cacheFlags are what a command takes that uses what was kept of a kernel.
+func cacheFlags() []cli.Flag { return []cli.Flag{trustFlag, cacheLimitFlag} }
 
 // logger makes the log that the user asked for.
 func logger(c *cli.Context) (hclog.Logger, error) {
@@ -76,6 +84,12 @@ func hostOptions(c *cli.Context, source string) (*host.Options, error) {
 	if err != nil {
 		return nil, err
 	}
+	var limit int64
+	if text := c.String(cacheLimitFlag.Name); text != "" { // not every command has the option
+		if limit, err = host.ParseSize(text); err != nil {
+			return nil, usagef("--%s: %w", cacheLimitFlag.Name, err)
+		}
+	}
 	return &host.Options{
 		Source:     source,
 		CR3:        c.String(cr3Flag.Name),
@@ -83,6 +97,7 @@ func hostOptions(c *cli.Context, source string) (*host.Options, error) {
 		Vmlinux:    vmlinux,
 		Symbols:    from,
 		DebugDirs:  c.StringSlice(debugDirFlag.Name),
+		CacheLimit: limit, TrustBuildID: c.Bool(trustFlag.Name),
 		RAM:        c.String(ramFlag.Name),
 		VMCoreInfo: c.String(vmcoreinfoFlag.Name),
 		Threads:    c.String(threadsFlag.Name),

@@ -124,7 +124,8 @@ func subcommands() []*cli.Command {
 	for _, q := range host.Commands() {
 		list = append(list, explainCommand(q))
 	}
-	return append(list, symbolsCommand(), mapsCommand(), vtopCommand(), readCommand(), notifyCommand(), adapterCommand())
+	return append(list, symbolsCommand(), mapsCommand(), vtopCommand(), readCommand(), notifyCommand(), adapterCommand(),
+		cacheCommand())
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {

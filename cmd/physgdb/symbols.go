@@ -31,7 +31,7 @@ Examples:
   physgdb symbols file:/tmp/ram --modules-to modules
   (lldb) target modules add modules/nfs.ko
   (lldb) target modules load --file nfs.ko --slide 0`,
-		Flags:  append(flags, memoryFlags()...),
+		Flags:  append(append(flags, cacheFlags()...), memoryFlags()...),
 		Action: saveSymbols,
 	}
 }

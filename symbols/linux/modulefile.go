@@ -43,7 +43,7 @@ const (
 
 // OpenModuleFile opens the file of a module, or that of its debug information. It must be closed.
 func OpenModuleFile(path string) (*ModuleFile, error) {
-	file, err := os.Open(path)
+	file, err := symbols.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}

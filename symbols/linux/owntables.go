@@ -24,6 +24,8 @@ type OwnTables struct {
 	k       *Kernel // by these names
 	image   *image
 	symbols []symbols.Symbol
+	reading *digester // nil if what is read does not tell all that was looked at
+	sources *Sources
 }
 
 // NoNamesError is returned for a kernel whose memory holds no table of names that can be read.
@@ -92,7 +94,7 @@ func (k *Kernel) tablesIn(
 		}
 		return nil, &NoNamesError{err, symbols.ScanBuildIDs(img.data)}
 	}
-	t := &OwnTables{image: img, symbols: found.All()}
+	t := &OwnTables{image: img, symbols: found.All(), reading: k.digestKallsyms(img, found)}
 	if found.Lost > 0 {
 		t.Damage = append(t.Damage, fmt.Errorf("kallsyms: %d of %d symbols are lost: memory is damaged", found.Lost,
 			found.Lost+len(found.Symbols)))
@@ -108,7 +110,7 @@ func (k *Kernel) tablesIn(
 		}
 	}
 	names := symbols.NewTable(t.symbols, nil)
-	t.k = &Kernel{Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: names, m: k.m}
+	t.k = k.named(names)
 	t.BuildID = symbols.BuildID(t.notes(ctx).Data)
 	names.BuildID = t.BuildID
 	return t, nil
@@ -119,6 +121,7 @@ func (k *Kernel) tablesIn(
 // kernel.
 func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, progress func(done, total uint64)) error {
 	const mostPerCPU = 16 << 20 // bytes of per-CPU data, whose symbols were offsets until 6.14
+	t.reading = nil
 	var err error
 	if t.image, err = k.wholeReadOnlyData(ctx, t.image, progress); err != nil {
 		return err
@@ -254,13 +257,35 @@ func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, er
 	if p.BTF, err = t.types(ctx); err != nil {
 		missing = append(missing, fmt.Errorf("no types: %w", err))
 	}
+	t.noteReading(p.Notes, p.BTF)
 	if p.FramePointers, err = t.k.keepsFramePointers(ctx); err == nil && !p.FramePointers {
 		p.ORC, err = t.frames(ctx)
 	}
 	if err != nil {
 		missing = append(missing, fmt.Errorf("unwind tables: %w", err))
 	}
+	if t.reading != nil {
+		t.sources = t.reading.finish()
+		t.sources.Notes, t.sources.FramePointers = Notes(p.Notes), p.FramePointers
+	}
 	return p, missing, ctx.Err()
+}
+
+// digestKallsyms begins the digest of what is read with the table of names.
+func (k *Kernel) digestKallsyms(img *image, found *symbols.Kallsyms) *digester {
+	baseAt := found.BaseAt
+	if baseAt != 0 {
+		baseAt -= k.Slide
+	}
+	d := newDigester(k.Slide, baseAt)
+	d.add(elfsynth.Blob{Addr: found.First - k.Slide, Data: img.data[found.First-img.base : found.End-img.base]})
+	return d
+}
+
+func (t *OwnTables) noteReading(parts ...elfsynth.Blob) {
+	if t.reading != nil {
+		t.reading.add(parts...)
+	}
 }
 
 // between returns what lies between two symbols.
@@ -306,8 +331,12 @@ func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
 
 // frames returns the kernel's ORC tables. Those of which a part is gone come with an error.
 func (t *OwnTables) frames(ctx context.Context) (*elfsynth.ORC, error) {
-	orc, err := t.k.orcTables(ctx)
+	orc, err := t.k.readORCTables(ctx)
 	if err != nil {
+		return nil, err
+	}
+	t.noteReading(orc.IPs, orc.Entries, orc.Header)
+	if orc, err = t.k.finishORC(orc); err != nil {
 		return nil, err
 	}
 	return orc, zeroPages(orc.Entries.Data)

@@ -279,8 +279,17 @@ func (k *Kernel) readORC(ctx context.Context) (symbols.Unwinder, error) {
 	return symbols.NewORC(t.IPs.Addr, t.IPs.Data, t.Entries.Data, t.Format)
 }
 
-// orcTables reads the kernel's ORC tables out of memory (arch/x86/kernel/unwind_orc.c). Addresses are link addresses.
+// orcTables reads the kernel's ORC tables out of memory, and prepares them for use. Addresses are link addresses.
 func (k *Kernel) orcTables(ctx context.Context) (*elfsynth.ORC, error) {
+	t, err := k.readORCTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return k.finishORC(t)
+}
+
+// readORCTables reads the kernel's ORC tables as they are in memory (arch/x86/kernel/unwind_orc.c).
+func (k *Kernel) readORCTables(ctx context.Context) (*elfsynth.ORC, error) {
 	const most = 64 << 20 // bytes of one table; kernels have some 3 MB
 	t := &elfsynth.ORC{}
 	for _, part := range []struct {
@@ -300,7 +309,7 @@ func (k *Kernel) orcTables(ctx context.Context) (*elfsynth.ORC, error) {
 			return nil, err
 		}
 	}
-	return k.finishORC(t)
+	return t, nil
 }
 
 // finishORC finds out in which format ORC tables are, and prepares them for use.

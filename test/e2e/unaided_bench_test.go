@@ -17,7 +17,7 @@ import (
 
 // BenchmarkSymbols makes the file that stands in for a vmlinux, from the start of the command to its end: out of a mapped file,
 // and through the software adapter with a delay. bridge-bytes are what was read of the machine. "kept" is a command that needs
-// symbols when the file is there already.
+// symbols when the file is there already and is compared with memory, "trusted" the same without comparing.
 func BenchmarkSymbols(b *testing.B) {
 	for _, h := range []*host{hosts[0], hosts[3]} {
 		h.ready(b)
@@ -25,18 +25,21 @@ func BenchmarkSymbols(b *testing.B) {
 			b.Run("what=file", func(b *testing.B) { makeSymbols(b, h.guest.Source()) })
 			b.Run("what=nettlp-15us", func(b *testing.B) { makeSymbols(b, adapter(b, h, "--delay", "15us")) })
 			b.Run("what=kept", func(b *testing.B) { useKept(b, h.guest.Source()) })
+			b.Run("what=trusted", func(b *testing.B) { useKept(b, h.guest.Source(), "--trust-build-id") })
 			b.Run("what=nettlp-15us-kept", func(b *testing.B) { useKept(b, adapter(b, h, "--delay", "15us")) })
+			b.Run("what=nettlp-15us-trusted", func(b *testing.B) { useKept(b, adapter(b, h, "--delay", "15us"), "--trust-build-id") })
 		})
 	}
 }
 
 var bridgeCosts = regexp.MustCompile(`bridge: (\d+) reads in \d+ batches, ([0-9.]+) (\S+?)(;|\n)`)
 
-func useKept(b *testing.B, source string) {
-	run(b, "vtop", source, "linux_banner", "--symbols", "ram")
+func useKept(b *testing.B, source string, args ...string) {
+	args = append([]string{"vtop", source, "linux_banner", "--symbols", "ram"}, args...)
+	run(b, args...)
 	b.ResetTimer()
 	for range b.N {
-		run(b, "vtop", source, "linux_banner", "--symbols", "ram")
+		run(b, args...)
 	}
 }
 

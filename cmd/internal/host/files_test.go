@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"physgdb/cmd/internal/kept"
 	"physgdb/gdbstub"
 	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
@@ -155,7 +156,7 @@ func TestFileOnDiskIsNotMixed(t *testing.T) {
 	if _, err := f.ReadAt(p, 4); err != nil || string(p) != "con" {
 		t.Errorf("%q, %v", p, err)
 	}
-	must(t, writeWhole(path, strings.NewReader("new content")))
+	must(t, kept.WriteFile(path, strings.NewReader("new content")))
 	if _, err := f.ReadAt(p, 4); err == nil || !strings.Contains(err.Error(), "changed since") {
 		t.Errorf("a replaced file is read: %v", err)
 	}

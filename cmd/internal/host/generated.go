@@ -5,6 +5,7 @@ import (
 	"context"
 	"path/filepath"
 
+	"physgdb/cmd/internal/kept"
 	"physgdb/gdbstub"
 	"physgdb/symbols/elfsynth"
 )
@@ -56,5 +57,5 @@ func (m *Machine) saveGenerated(ctx context.Context, dir string) (string, error)
 	}
 	content, _ := elfsynth.Build(program)
 	path := filepath.Join(dir, generatedFile)
-	return path, writeWhole(path, bytes.NewReader(content))
+	return path, kept.WriteFile(path, bytes.NewReader(content))
 }

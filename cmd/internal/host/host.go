@@ -34,6 +34,10 @@ type Options struct {
 	// Symbols say where names and types come from if not from Vmlinux: SymbolsAuto, SymbolsRAM or SymbolsNone; empty for
 	// SymbolsAuto.
 	Symbols string
+	// TrustBuildID uses what was kept of a kernel of the same build-id without comparing it with memory.
+	TrustBuildID bool
+	// CacheLimit bounds what is kept for the next time, in bytes; 0 for [kept.DefaultLimit].
+	CacheLimit int64
 	// DebugDirs are directories with vmlinuxes of several kernels, beside the usual places.
 	DebugDirs []string
 	RAM       string // path of a RAM map, or empty

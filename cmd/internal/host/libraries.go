@@ -3,13 +3,13 @@ package host
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"physgdb/cmd/internal/kept"
 	"physgdb/gdbstub"
 	"physgdb/internal/plain"
 	"physgdb/symbols"
@@ -30,12 +30,13 @@ func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 		return nil, ctx.Err()
 	}
 	var all []gdbstub.Library
+	files := moduleFiles(modules.All)
 	for _, md := range modules.All {
 		l, err := s.m.library(ctx, md)
 		open := func(context.Context) (gdbstub.File, error) { return openOnDisk(l.Name) }
 		if err != nil && ctx.Err() == nil {
 			s.m.log.Info("the file of a module is made of memory; see: monitor modules", "module", md.Name, "why", err)
-			l, open = madeLibrary(md), func(ctx context.Context) (gdbstub.File, error) { return s.m.openModule(ctx, md) }
+			l, open = madeLibrary(md, files[md]), func(ctx context.Context) (gdbstub.File, error) { return s.m.openModule(ctx, md) }
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -71,13 +72,28 @@ const madeDir = "/from-memory/"
 // moduleFile returns the name of the file of a module.
 func moduleFile(module string) string { return plain.Name(module) + ".ko" }
 
-// madeLibrary says where a module is whose file is made of memory. Its addresses are those that it runs at.
-func madeLibrary(md *linux.Module) gdbstub.Library {
+// moduleFiles returns the names of the files of modules. Damaged memory may have several modules of one name: all but the first have
+// their address in that of their file.
+func moduleFiles(modules []*linux.Module) map[*linux.Module]string {
+	names := map[*linux.Module]string{}
+	taken := map[string]bool{}
+	for _, md := range modules {
+		name := moduleFile(md.Name)
+		if taken[name] {
+			name = moduleFile(fmt.Sprintf("%#x-%s", md.Addr, md.Name))
+		}
+		names[md], taken[name] = name, true
+	}
+	return names
+}
+
+// madeLibrary says where a module is whose file, of that name, is made of memory. Its addresses are those that it runs at.
+func madeLibrary(md *linux.Module, file string) gdbstub.Library {
 	lowest := md.Base()
 	for _, r := range md.Regions {
 		lowest = min(lowest, r.Base)
 	}
-	return gdbstub.Library{Name: madeDir + moduleFile(md.Name), Segments: []uint64{lowest}}
+	return gdbstub.Library{Name: madeDir + file, Segments: []uint64{lowest}}
 }
 
 // openModule opens the file that is made of what the kernel keeps about a module. It is made once.
@@ -143,13 +159,14 @@ func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error)
 		return nil, err
 	}
 	var paths []string
+	names := moduleFiles(list.All)
 	for _, md := range list.All {
 		file, err := m.makeModule(ctx, md)
 		if err != nil {
 			return paths, err
 		}
-		path := filepath.Join(dir, moduleFile(md.Name))
-		if err := writeWhole(path, io.NewSectionReader(file, 0, file.Size())); err != nil {
+		path := filepath.Join(dir, names[md])
+		if err := kept.WriteFile(path, io.NewSectionReader(file, 0, file.Size())); err != nil {
 			return paths, err
 		}
 		paths = append(paths, path)
@@ -170,49 +187,31 @@ func loadable(path, name string, file *linux.ModuleFile) (string, error) {
 	if !file.Moved {
 		return path, nil
 	}
-	cache, err := os.UserCacheDir()
+	copied, err := loadableCopy(name, file)
 	if err != nil {
-		return "", fmt.Errorf("%s needs a copy for gdb: %w", path, err)
-	}
-	dir := filepath.Join(cache, "physgdb", "modules", fmt.Sprintf("%x", file.BuildID))
-	copied := filepath.Join(dir, moduleFile(name))
-	if info, err := os.Stat(copied); err == nil && info.Size() == file.Size() {
-		return copied, nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("%s needs a copy for gdb: %w", path, err)
-	}
-	if err := writeWhole(copied, io.NewSectionReader(file, 0, file.Size())); err != nil {
 		return "", fmt.Errorf("%s needs a copy for gdb: %w", path, err)
 	}
 	return copied, nil
 }
 
-// writeWhole writes a file so that nobody ever sees a part of it. What is there and is no file, such as /dev/null or a pipe,
-// is written to, and not replaced.
-func writeWhole(path string, content io.Reader) error {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return writeInto(path, content)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+func loadableCopy(name string, file *linux.ModuleFile) (string, error) {
+	store, err := kept.Open(0)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, reason(err))
+		return "", err
 	}
-	defer os.Remove(f.Name()) // fails where all went well
-	_, err = io.Copy(f, content)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+	key, base := fmt.Sprintf("%x", file.BuildID), moduleFile(name)
+	e, err := store.Get(kept.Modules, key, base)
+	if err != nil || e.Size != file.Size() {
+		if e, err = store.Put(kept.Modules, key, base, io.NewSectionReader(file, 0, file.Size()), nil); err != nil {
+			return "", err
+		}
 	}
-	return os.Rename(f.Name(), path)
-}
-
-func writeInto(path string, content io.Reader) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	release, err := e.Use()
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, reason(err))
+		return "", err
 	}
-	_, err = io.Copy(f, content)
-	return errors.Join(err, f.Close())
+	release()
+	return e.Path, nil
 }
 
 // release returns the kernel's release, as uname -r says it, or "".

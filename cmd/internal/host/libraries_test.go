@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/cmd/internal/kept"
 	"physgdb/symbols/linux"
 )
 
@@ -15,11 +16,25 @@ func TestACopyForGDBStaysInTheCache(t *testing.T) {
 	for _, name := range []string{"nfs", "../../../../nfs", "/etc/nfs", ".."} {
 		path, err := loadable("/x/nfs.ko", name, &linux.ModuleFile{Moved: true, BuildID: []byte{0xca, 0xfe}})
 		must(t, err)
-		if dir := filepath.Join(cache, "physgdb", "modules", "cafe"); filepath.Dir(path) != dir || !strings.HasSuffix(path, ".ko") {
+		if dir := filepath.Join(cache, "physgdb", string(kept.Modules), "cafe"); filepath.Dir(path) != dir || !strings.HasSuffix(path, ".ko") {
 			t.Errorf("the copy of a module named %q is %s", name, path)
 		}
 		if _, err := os.Stat(path); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestModulesOfOneNameHaveFilesOfTheirOwn(t *testing.T) {
+	modules := []*linux.Module{{Name: "nfs", Addr: 0x1000}, {Name: "nfs", Addr: 0x2000}, {Name: "n fs", Addr: 0x3000}, {Name: "xfs"}}
+	taken := map[string]bool{}
+	for _, name := range moduleFiles(modules) {
+		if taken[name] {
+			t.Errorf("%s is the file of two modules", name)
+		}
+		taken[name] = true
+	}
+	if !taken["nfs.ko"] || !taken["0x2000-nfs.ko"] || !taken["xfs.ko"] {
+		t.Errorf("the files are %v", taken)
 	}
 }

@@ -2,82 +2,86 @@ package host
 
 import (
 	"bytes"
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
+	"physgdb/cmd/internal/kept"
 	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
 )
 
-// keptKernels is where files are kept that were made of kernels' memories, below the user's cache: a directory for each
-// build-id. The number changes with what is in the files.
-const keptKernels = "physgdb/kernels-5"
-
-// keptName is the name of the file in its directory.
+// keptName is the name of a file that was made of a kernel's memory.
 const keptName = "vmlinux"
 
-func keptDir() (string, error) {
-	cache, err := os.UserCacheDir()
+// mostKept bounds how many kept files are compared with a kernel's notes: the last used, at one small read each. mostSame bounds
+// those of one build-id whose sources are compared, each at some 12 MiB of memory. Their sources differ: all but one at the most
+// were made of memory that somebody changed.
+const mostKept, mostSame = 64, 2
+
+// keptVmlinux returns the file that was made of this kernel before, or nil. Memory has to hold all that the file was made of, unless
+// the user trusts build-ids.
+func (m *Machine) keptVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, error) {
+	store, err := kept.Open(o.CacheLimit)
 	if err != nil {
-		return "", err
+		return nil, nil // no cache, nothing kept
 	}
-	return filepath.Join(cache, keptKernels), nil
-}
-
-// mostKept bounds how many kept files are compared with a kernel: the latest, at one small read each.
-const mostKept = 64
-
-// keptVmlinux returns the file that was made of this kernel before, or nil.
-func (m *Machine) keptVmlinux(ctx context.Context) (*vmlinuxFile, error) {
-	paths := keptPaths()
-	var notes []linux.Notes
-	for _, path := range paths {
-		addr, data, _ := symbols.ReadNotes(path) // of a broken file nothing, which fits no kernel
-		notes = append(notes, linux.Notes{Addr: addr, Data: data})
+	entries := store.Entries(kept.Kernels)
+	entries = entries[:min(len(entries), mostKept)]
+	sources := make([]linux.Sources, len(entries))
+	notes := make([]linux.Notes, len(entries))
+	for i, e := range entries {
+		_ = json.Unmarshal(e.About, &sources[i]) // what cannot be read has no notes, and is no kernel's
+		notes[i] = sources[i].Notes
 	}
 	if len(notes) == 0 {
 		return nil, nil
 	}
-	i, err := m.Kernel.HasNotes(ctx, notes)
-	if err != nil || i < 0 {
+	same, err := m.Kernel.HasNotes(ctx, notes)
+	if err != nil {
 		return nil, err
 	}
-	file, err := symbols.Open(paths[i])
+	for _, i := range same[:min(len(same), mostSame)] {
+		v, err := m.openKept(ctx, o, &entries[i], &sources[i])
+		if v != nil || err != nil {
+			return v, err
+		}
+	}
+	return nil, nil
+}
+
+// openKept opens a kept file if memory holds its sources; else it returns nil. The error is ctx's.
+func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sources *linux.Sources) (*vmlinuxFile, error) {
+	release, err := e.Use()
 	if err != nil {
 		m.log.Warn("a kept file cannot be used, and is made again", "why", err)
 		return nil, nil
 	}
-	return &vmlinuxFile{File: file, path: paths[i], made: true}, nil
-}
-
-// keptPaths lists the kept files, the latest first.
-func keptPaths() []string {
-	dir, err := keptDir()
-	if err != nil {
-		return nil
+	v := &vmlinuxFile{path: e.Path, made: true, release: release}
+	if v.File, err = symbols.Open(e.Path); err != nil {
+		m.log.Warn("a kept file cannot be used, and is made again", "why", err)
+		return nil, v.close()
 	}
-	builds, _ := os.ReadDir(dir) // there is none until something is kept
-	var paths []string
-	made := map[string]int64{}
-	for _, build := range builds {
-		path := filepath.Join(dir, build.Name(), keptName)
-		if info, err := os.Stat(path); err == nil {
-			paths = append(paths, path)
-			made[path] = info.ModTime().UnixNano()
-		}
+	if o.TrustBuildID {
+		v.trusted = true
+		return v, nil
 	}
-	slices.SortFunc(paths, func(a, b string) int { return cmp.Compare(made[b], made[a]) })
-	return paths[:min(len(paths), mostKept)]
+	progress := newProgress(o.Notes, "comparing the kernel's own symbols with those that are kept")
+	defer progress.end()
+	same, err := m.Kernel.HasSources(ctx, sources, v.Table, progress.show)
+	if same || err != nil {
+		return v, err
+	}
+	m.log.Warn("a kept file of this build-id was made of other memory, and is not used", "file", e.Path)
+	return nil, v.close()
 }
 
 // makeVmlinux makes a file of the kernel's own tables, and keeps it unless something is missing, or it cannot be kept.
-func (m *Machine) makeVmlinux(ctx context.Context, tables *linux.OwnTables) (*vmlinuxFile, error) {
+func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.OwnTables) (*vmlinuxFile, error) {
 	program, missing, err := tables.Program(ctx)
 	if err != nil {
 		return nil, err
@@ -87,8 +91,8 @@ func (m *Machine) makeVmlinux(ctx context.Context, tables *linux.OwnTables) (*vm
 	for _, why := range v.missing {
 		m.log.Warn("the kernel's memory does not tell all", "missing", why)
 	}
-	if len(v.missing) == 0 && len(tables.BuildID) > 0 {
-		if v.path, err = keep(tables.BuildID, content); err != nil {
+	if sources := tables.Sources(); len(v.missing) == 0 && len(tables.BuildID) > 0 && sources != nil {
+		if err := v.keep(o, content, tables.BuildID, sources); err != nil {
 			m.log.Info("what was made of the kernel's memory is not kept for the next time", "why", err)
 		}
 	}
@@ -107,19 +111,22 @@ func (m *Machine) makeVmlinux(ctx context.Context, tables *linux.OwnTables) (*vm
 	return v, nil
 }
 
-// keep writes a file where keptVmlinux looks for it, and returns its path.
-func keep(buildID, content []byte) (string, error) {
-	dir, err := keptDir()
+// keep stores the content where keptVmlinux looks for it. The name of its directory has the build-id, for people, and the digest
+// of the sources: files of other memory have other names.
+func (v *vmlinuxFile) keep(o *Options, content, buildID []byte, sources *linux.Sources) error {
+	const idSize, digestSize = 20, 8 // bytes: a SHA-1, and enough to differ
+	store, err := kept.Open(o.CacheLimit)
 	if err != nil {
-		return "", err
+		return err
 	}
-	dir = filepath.Join(dir, fmt.Sprintf("%x", buildID))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
+	key := fmt.Sprintf("%x-%x", buildID[:min(len(buildID), idSize)], sources.Digest[:digestSize])
+	e, err := store.Put(kept.Kernels, key, keptName, bytes.NewReader(content), sources)
+	if err != nil {
+		return err
 	}
-	path := filepath.Join(dir, keptName)
-	if err := writeWhole(path, bytes.NewReader(content)); err != nil {
-		return "", fmt.Errorf("keep %s: %w", path, err)
+	if v.release, err = e.Use(); err != nil {
+		return err
 	}
-	return path, nil
+	v.path = e.Path
+	return nil
 }

@@ -24,7 +24,7 @@ func TestNamesFromMemoryAreFit(t *testing.T) {
 	}
 	main, err := connect(t, m).ExecutableFile(ctx)
 	must(t, err)
-	library := madeLibrary(&linux.Module{Name: evil}).Name
+	library := madeLibrary(&linux.Module{Name: evil}, moduleFile(evil)).Name
 	for _, name := range []string{
 		m.vmlinuxName(ctx), strings.TrimPrefix(main, "/"), moduleFile(evil), strings.TrimPrefix(library, madeDir),
 	} {

@@ -72,6 +72,8 @@ func (m *Machine) writeVmlinux(row func(name, format string, args ...any)) {
 	v := m.vmlinux
 	switch {
 	case v == nil:
+	case v.trusted:
+		row("symbols", "%d, kept of a machine of this build-id, and not compared with this one (--trust-build-id)", v.Len())
 	case v.made:
 		row("symbols", "%d, out of the machine's own memory", v.Len())
 	case v.found:

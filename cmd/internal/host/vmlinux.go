@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"physgdb/bridge"
+	"physgdb/cmd/internal/kept"
 	"physgdb/internal/plain"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
@@ -28,8 +29,10 @@ type vmlinuxFile struct {
 	path    string
 	found   bool // by its build-id
 	made    bool
+	trusted bool    // it was not compared with memory, but for the build-id
 	missing []error // what could not be had of the memory it was made of
 	scratch string  // directory to remove in the end, or empty
+	release func()  // lets the cache remove the file; nil for another file
 }
 
 // VmlinuxPath returns where the file is that explains the kernel, or "" if there is none. It may be gone after Close.
@@ -83,12 +86,12 @@ func (m *Machine) explain(ctx context.Context, o *Options) error {
 func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, error) {
 	var tables *linux.OwnTables
 	var names *symbols.Table
-	kept, err := m.keptVmlinux(ctx)
+	old, err := m.keptVmlinux(ctx, o)
 	switch {
 	case err != nil:
 		return nil, err
-	case kept != nil:
-		names = kept.Table
+	case old != nil:
+		names = old.Table
 	default:
 		progress := newProgress(o.Notes, "reading the kernel's own symbols")
 		tables, err = m.Kernel.OwnTables(ctx, m.vmcoreInfo(ctx, o), progress.show)
@@ -100,13 +103,13 @@ func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFi
 	}
 	if o.Symbols != SymbolsRAM {
 		if found := m.foundVmlinux(ctx, o, names.BuildID, m.releaseBy(ctx, names)); found != nil {
-			return found, nil
+			return found, old.close()
 		}
 	}
-	if kept != nil {
-		return kept, nil
+	if old != nil {
+		return old, nil
 	}
-	return m.makeVmlinux(ctx, tables)
+	return m.makeVmlinux(ctx, o, tables)
 }
 
 // vmcoreInfo returns what the kernel's VMCOREINFO tells, if somebody has told where that is; else nil.
@@ -217,7 +220,7 @@ func (m *Machine) SaveVmlinux(ctx context.Context, path string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	if err := writeWhole(path, bytes.NewReader(made)); err != nil {
+	if err := kept.WriteFile(path, bytes.NewReader(made)); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%s: %d symbols, %s", path, m.vmlinux.Len(), sizeText(uint64(len(made)))), errors.Join(m.vmlinux.missing...)
@@ -234,7 +237,13 @@ func (m *Machine) vmlinuxName(ctx context.Context) string {
 
 // close removes what was only for this run.
 func (v *vmlinuxFile) close() error {
-	if v == nil || v.scratch == "" {
+	if v == nil {
+		return nil
+	}
+	if v.release != nil {
+		v.release()
+	}
+	if v.scratch == "" {
 		return nil
 	}
 	return os.RemoveAll(v.scratch)

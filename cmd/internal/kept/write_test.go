@@ -1,4 +1,4 @@
-package host
+package kept
 
 import (
 	"io/fs"
@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestWriteWholeReplacesFilesAlone(t *testing.T) {
+func TestWriteFileReplacesRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	file, pipe := filepath.Join(dir, "file"), filepath.Join(dir, "pipe")
-	must(t, writeWhole(file, strings.NewReader("first, and longer")))
-	must(t, writeWhole(file, strings.NewReader("second")))
+	must(t, WriteFile(file, strings.NewReader("first, and longer")))
+	must(t, WriteFile(file, strings.NewReader("second")))
 	got, err := os.ReadFile(file)
 	if string(got) != "second" || err != nil {
 		t.Errorf("the file holds %q, %v", got, err)
@@ -24,7 +24,7 @@ func TestWriteWholeReplacesFilesAlone(t *testing.T) {
 	reader, err := os.OpenFile(pipe, os.O_RDWR, 0) // open at both ends, so that nobody waits
 	must(t, err)
 	defer reader.Close()
-	must(t, writeWhole(pipe, strings.NewReader("through")))
+	must(t, WriteFile(pipe, strings.NewReader("through")))
 	if info, err := os.Lstat(pipe); err != nil || info.Mode().Type() != fs.ModeNamedPipe {
 		t.Fatalf("the pipe was replaced: %v, %v", info, err)
 	}
@@ -33,9 +33,9 @@ func TestWriteWholeReplacesFilesAlone(t *testing.T) {
 		t.Errorf("through the pipe came %q, %v", said[:n], err)
 	}
 
-	wantError(t, writeWhole(dir, strings.NewReader("x")), "write "+dir+": is a directory")
+	wantError(t, WriteFile(dir, strings.NewReader("x")), "write "+dir+": is a directory")
 	none := filepath.Join(dir, "none", "x")
-	wantError(t, writeWhole(none, strings.NewReader("x")), "write "+none+": no such file or directory")
+	wantError(t, WriteFile(none, strings.NewReader("x")), "write "+none+": no such file or directory")
 	if left, err := filepath.Glob(filepath.Join(dir, ".new-*")); len(left) > 0 || err != nil {
 		t.Errorf("left: %q, %v", left, err)
 	}

@@ -1,0 +1,122 @@
+package linux
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+
+	"physgdb/mmu"
+	"physgdb/symbols"
+	"physgdb/symbols/elfsynth"
+)
+
+// Sources tell which parts of a kernel's memory its own tables were read from, and a digest of what these held. A file that was
+// made of these tables is right for another machine only if the same parts of its memory hold the same.
+type Sources struct {
+	// Notes are the kernel's ELF notes, which tell kernels apart before all the rest is read.
+	Notes Notes `json:"notes"`
+	// Parts are all that was read, the notes included.
+	Parts []SourcePart `json:"parts"`
+	// BaseAt is the link address of the word that KASLR changes (kallsyms_relative_base), 8 bytes; 0 if there is none. The slide is
+	// taken off it.
+	BaseAt uint64 `json:"base_at,omitempty"`
+	// FramePointers is whether the kernel's functions keep frame pointers, by what their code looks like.
+	FramePointers bool `json:"frame_pointers,omitempty"`
+	// Digest is the SHA-256 of the parts, each with its place.
+	Digest []byte `json:"sha256"`
+}
+
+// SourcePart is a stretch of a kernel's image.
+type SourcePart struct {
+	Addr uint64 `json:"addr"` // link address
+	Size uint64 `json:"size"` // bytes
+}
+
+// digester computes the digest of sources.
+type digester struct {
+	sources Sources
+	slide   uint64
+	sum     hash.Hash
+}
+
+// newDigester returns a digester of a kernel that was moved by slide. baseAt is as in [Sources].
+func newDigester(slide, baseAt uint64) *digester {
+	return &digester{sources: Sources{BaseAt: baseAt}, slide: slide, sum: sha256.New()}
+}
+
+// add adds parts of the kernel's memory. The addresses are link addresses.
+func (d *digester) add(parts ...elfsynth.Blob) {
+	for _, b := range parts {
+		if len(b.Data) == 0 {
+			continue
+		}
+		size := uint64(len(b.Data))
+		d.sources.Parts = append(d.sources.Parts, SourcePart{b.Addr, size})
+		var place [16]byte
+		binary.LittleEndian.PutUint64(place[:], b.Addr)
+		binary.LittleEndian.PutUint64(place[8:], size)
+		d.sum.Write(place[:])
+		at := d.sources.BaseAt - b.Addr
+		if d.sources.BaseAt < b.Addr || at+8 > size {
+			d.sum.Write(b.Data)
+			continue
+		}
+		var base [8]byte
+		binary.LittleEndian.PutUint64(base[:], binary.LittleEndian.Uint64(b.Data[at:])-d.slide)
+		d.sum.Write(b.Data[:at])
+		d.sum.Write(base[:])
+		d.sum.Write(b.Data[at+8:])
+	}
+}
+
+func (d *digester) finish() *Sources {
+	d.sources.Digest = d.sum.Sum(nil)
+	return &d.sources
+}
+
+// Sources returns what was read for the program that [OwnTables.Program] returned. It is nil if some of it was found by looking
+// through all of the kernel's data: then it cannot be told what another machine has to have.
+func (t *OwnTables) Sources() *Sources { return t.sources }
+
+// HasSources reports whether this machine's memory holds the sources. names are those of the file that was made of them. What
+// cannot be read is not the same. The error is ctx's. progress, if not nil, hears how many of how many bytes have been read.
+func (k *Kernel) HasSources(
+	ctx context.Context, s *Sources, names *symbols.Table, progress func(done, total uint64),
+) (bool, error) {
+	var total, done uint64
+	for _, p := range s.Parts {
+		if p.Size == 0 || p.Size > mostReadOnlyData || p.Addr < imageBase || p.Addr+p.Size > imageBase+imageSpan {
+			return false, nil
+		}
+		total += p.Size
+	}
+	if total > 2*mostReadOnlyData {
+		return false, nil
+	}
+	d := newDigester(k.Slide, s.BaseAt)
+	for _, p := range s.Parts {
+		r := mmu.Range{First: p.Addr + k.Slide, Last: p.Addr + k.Slide + p.Size - 1}
+		img, err := k.readImage(ctx, r, func(read, _ uint64) {
+			if progress != nil {
+				progress(done+read, total)
+			}
+		})
+		if err != nil || len(img.holes) > 0 {
+			return false, ctx.Err()
+		}
+		d.add(elfsynth.Blob{Addr: p.Addr, Data: img.data})
+		done += p.Size
+	}
+	if !bytes.Equal(d.finish().Digest, s.Digest) {
+		return false, nil
+	}
+	keep, err := k.named(names).keepsFramePointers(ctx)
+	return err == nil && keep == s.FramePointers, ctx.Err()
+}
+
+// named returns the same kernel read by other names.
+func (k *Kernel) named(names *symbols.Table) *Kernel {
+	return &Kernel{Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: names, m: k.m}
+}

@@ -1,0 +1,62 @@
+package symbols
+
+import (
+	"debug/elf"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenRegular opens a file for reading. It refuses what is not a regular file: to open a FIFO would block, and a device has no end.
+func OpenRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w: not a regular file", path, fs.ErrInvalid)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// elfFile is an ELF file on disk.
+type elfFile struct {
+	*elf.File
+	disk *os.File
+}
+
+// Close closes the file.
+func (f *elfFile) Close() error { return f.disk.Close() }
+
+func openAnyELF(path string) (*elfFile, error) {
+	disk, err := OpenRegular(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	f, err := elf.NewFile(disk)
+	if err != nil {
+		disk.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &elfFile{f, disk}, nil
+}
+
+// openELF opens a file built for x86-64. Section headers are all it reads.
+func openELF(path string) (*elfFile, error) {
+	f, err := openAnyELF(path)
+	if err != nil {
+		return nil, err
+	}
+	if f.Machine != elf.EM_X86_64 {
+		f.Close()
+		return nil, fmt.Errorf("%s: built for %v, want x86-64", path, f.Machine)
+	}
+	return f, nil
+}
