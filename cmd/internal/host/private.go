@@ -1,6 +1,10 @@
 package host
 
-import "io"
+import (
+	"io"
+
+	"physgdb/cmd/internal/kept"
+)
 
 // WritePrivate writes a file with memory of the target machine, which only its owner can read (mode 0600), whatever the umask
 // and whatever was there. fill writes the content; what it has written when it returns an error stays.
@@ -12,7 +16,7 @@ func WritePrivate(path string, fill func(io.Writer) error) error {
 		w.Close()
 		filled <- err
 	}()
-	err := writeWhole(path, content)
+	err := kept.WriteFile(path, content)
 	content.Close()
 	if incomplete := <-filled; err == nil {
 		err = incomplete
