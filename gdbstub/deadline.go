@@ -19,6 +19,7 @@ type deadlineConn struct {
 
 	armed progress      // for which the read deadline was last set
 	limit time.Duration // that was set then; 0 before the first
+	known bool          // the client is no stranger
 }
 
 // progress is how far a client has come.
@@ -30,7 +31,12 @@ type progress struct {
 // Read reads what the client says next, and says what the client failed to do if that does not come in time.
 func (c *deadlineConn) Read(p []byte) (int, error) {
 	c.limitRead()
-	n, err := c.Conn.Read(p)
+	read := c.Conn.Read
+	if !c.known {
+		read = func(p []byte) (int, error) { return readFirst(c.Conn, p) }
+	}
+	n, err := read(p)
+	c.known = c.known || n > 0
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("%s for %v: %w", c.armed.missing(), c.limit, os.ErrDeadlineExceeded)
 	}

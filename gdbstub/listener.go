@@ -22,7 +22,7 @@ func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
 	unblock := context.AfterFunc(ctx, func() { ln.Close() })
 	defer unblock()
 
-	d := door{server: s, inside: newSlots(s.opt.MaxClients), waiting: newSlots(s.opt.MaxClients)}
+	d := &door{server: s, inside: newSlots(s.opt.MaxClients), waiting: newSlots(s.opt.MaxClients)}
 	var flood floodLog
 	for {
 		conn, err := ln.Accept()
@@ -48,15 +48,21 @@ func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
 type door struct {
 	server          *Server
 	inside, waiting slots
+	seats           seats // of those inside whose sessions go on
 }
 
-// enter serves a client or refuses it. It gives a session that is just ending the time to make room, since a user
-// who detaches and connects again is quicker than that.
-func (d door) enter(ctx context.Context, conn net.Conn) {
-	if d.inside.take(d.server.opt.Deadline / 4) {
+// enter serves a client, for which the one that has been idle longest is closed if there is no room, or refuses it if all are
+// busy.
+func (d *door) enter(ctx context.Context, conn net.Conn) {
+	if d.makeRoom(conn) {
 		d.waiting.release()
+		ctx, leave := context.WithCancel(ctx)
+		defer leave()
+		place := newSeat(leave)
+		d.seats.add(place)
+		defer d.seats.remove(place)
 		running := new(sync.WaitGroup)
-		d.server.serveAndLog(ctx, conn, running)
+		d.server.serveAndLog(ctx, conn, place, running)
 		go func() { // ends with the last call, like the worker that makes it
 			running.Wait()
 			d.inside.release()
@@ -67,11 +73,25 @@ func (d door) enter(ctx context.Context, conn net.Conn) {
 	d.server.refuseSurplus(ctx, conn)
 }
 
+// makeRoom takes a place for a client. It gives a session that is just ending the time to leave first, since a user who
+// detaches and connects again is quicker than that.
+func (d *door) makeRoom(conn net.Conn) bool {
+	patience := d.server.opt.Deadline / 4
+	if d.inside.take(patience / 4) {
+		return true
+	}
+	if idle, closed := d.seats.closeIdlest(); closed {
+		d.server.opt.Logger.Warn("the client that was idle longest is closed for another", "idle", idle.Round(time.Millisecond),
+			"other", peer(conn), "max", d.server.opt.MaxClients)
+	}
+	return d.inside.take(patience)
+}
+
 // serveAndLog is one session with its two lines of log.
-func (s *Server) serveAndLog(ctx context.Context, conn net.Conn, running *sync.WaitGroup) {
+func (s *Server) serveAndLog(ctx context.Context, conn net.Conn, place *seat, running *sync.WaitGroup) {
 	log := s.opt.Logger.With("client", peer(conn))
 	log.Info("client connected")
-	if err := s.serve(ctx, conn, running); err != nil {
+	if err := s.serve(ctx, conn, place, running); err != nil {
 		log.Warn("session failed", "error", err)
 		return
 	}
@@ -83,7 +103,7 @@ func (s *Server) refuseSurplus(ctx context.Context, conn net.Conn) {
 	unblock := context.AfterFunc(ctx, func() { conn.Close() })
 	defer unblock()
 	s.opt.Logger.Warn("client refused: too many", "client", peer(conn), "max", s.opt.MaxClients)
-	refuse(conn, s.opt.Deadline, fmt.Sprintf("%d clients are connected, and more are not served", s.opt.MaxClients))
+	refuse(conn, s.opt.Deadline, fmt.Sprintf("%d clients are connected and busy, and more are not served", s.opt.MaxClients))
 }
 
 // floodLog writes at most one line a second of clients that were dropped unheard.

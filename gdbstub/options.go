@@ -29,8 +29,10 @@ type Options struct {
 	// debugger that is left open overnight is still connected. A peer that is gone is noticed sooner, by TCP.
 	IdleTimeout time.Duration
 
-	// MaxClients is how many connections ServeListener serves at once; default 128. Others get a refusal they show. A
-	// Target with a call that never returns counts on after its client has gone.
+	// MaxClients is how many connections ServeListener serves at once; default 128. For one more, that which has been
+	// idle longest is closed: since it connected, or since its last request was answered. If requests of all are being
+	// answered, the newcomer gets a refusal it shows. A Target with a call that never returns counts on after its client
+	// has gone.
 	//
 	// A client costs at most 1 MiB for its packets, beside what its Target has, the lists that it is just reading and
 	// the output of one monitor command.

@@ -30,11 +30,11 @@ func NewServer(open Opener, o *Options) *Server {
 //
 // If no Target can be opened the client is told why, and Serve returns that error.
 func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
-	return s.serve(ctx, conn, new(sync.WaitGroup))
+	return s.serve(ctx, conn, newSeat(nil), new(sync.WaitGroup))
 }
 
 // serve is Serve, and lets the caller wait for calls that the Target was left with.
-func (s *Server) serve(ctx context.Context, conn net.Conn, running *sync.WaitGroup) error {
+func (s *Server) serve(ctx context.Context, conn net.Conn, place *seat, running *sync.WaitGroup) error {
 	ended := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -48,7 +48,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, running *sync.WaitGro
 		refuse(conn, s.opt.Deadline, err.Error())
 		return err
 	}
-	session := newSession(s.opt, conn, w, can, log)
+	session := newSession(s.opt, conn, place, w, can, log)
 	err = session.run(ctx)
 	cancel() // of a call that is still running
 	w.release()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"physgdb/gdbstub"
+	"physgdb/gdbstub/rsp"
 )
 
 func TestClientsHaveTargetsOfTheirOwn(t *testing.T) {
@@ -68,12 +69,65 @@ func expectRefusal(t *testing.T, addr, why string) {
 	c.expect("qC", "")
 }
 
-func TestTooManyClientsAreTold(t *testing.T) {
-	addr := serve(t, open(newAble()), &gdbstub.Options{MaxClients: 1, Deadline: time.Second})
+// TestTooManyBusyClientsAreTold: a client that waits for an answer is not idle, and keeps its place.
+func TestTooManyBusyClientsAreTold(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	addr := serve(t, open(&stubborn{able: newAble(), hang: hang}), &gdbstub.Options{MaxClients: 1, Deadline: 2 * time.Second})
 	first := dial(t, addr)
 	first.expect("qAttached", "1")
-	expectRefusal(t, addr, "1 clients are connected")
-	first.expect("qAttached", "1")
+	first.send("m0,1")
+	expectRefusal(t, addr, "1 clients are connected and busy")
+	if got := first.receive(); got != "E14" {
+		t.Errorf("the first client got %q", got)
+	}
+}
+
+func TestTheIdlestClientMakesRoom(t *testing.T) {
+	addr := serve(t, open(newAble()), &gdbstub.Options{MaxClients: 3, Deadline: time.Second})
+	all := []*client{dial(t, addr), dial(t, addr), dial(t, addr)}
+	for _, i := range []int{0, 1, 2, 0} {
+		all[i].expect("qAttached", "1")
+		time.Sleep(5 * time.Millisecond)
+	}
+	dial(t, addr).expect("qAttached", "1")
+	all[1].expectEnd()
+	all[0].expect("qAttached", "1")
+	dial(t, addr).expect("qAttached", "1")
+	all[2].expectEnd()
+	all[0].expect("qAttached", "1")
+}
+
+// TestIdleClientsLockNobodyOut has more idle clients than places, of every kind of idleness: they have said nothing, begun a
+// packet, asked something, or let a machine run.
+func TestIdleClientsLockNobodyOut(t *testing.T) {
+	addr := serve(t, open(newAble()), &gdbstub.Options{MaxClients: 8, Deadline: 400 * time.Millisecond})
+	for i := range 32 {
+		c := dial(t, addr)
+		c.raw([]string{"", "$qAtt", "+$qAttached#8f", "+$vCont;c#a8"}[i%4])
+		time.Sleep(10 * time.Millisecond)
+	}
+	for range 5 {
+		start := time.Now()
+		var got string
+		for got == "" { // a flood is dropped unheard
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(gdbPatience))
+			wire := rsp.NewConn(conn, 0)
+			if wire.Write([]byte("qAttached")) == nil {
+				if _, payload, err := wire.Read(); err == nil {
+					got = string(payload)
+				}
+			}
+			defer conn.Close()
+		}
+		if took := time.Since(start); got != "1" || took > 3*time.Second {
+			t.Errorf("answered %q after %v", got, took)
+		}
+	}
 }
 
 // tongueTied cannot say what it is.

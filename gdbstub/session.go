@@ -13,10 +13,11 @@ import (
 
 // session is the conversation with one client. The goroutine in run owns it.
 type session struct {
-	opt  Options
-	conn net.Conn
-	wire *rsp.Conn
-	log  packetLog
+	opt   Options
+	conn  net.Conn
+	place *seat
+	wire  *rsp.Conn
+	log   packetLog
 
 	client   client
 	extended bool // target extended-remote: the connection outlives the processes
@@ -56,10 +57,11 @@ type client struct {
 	errorStrings  bool // understands E01;text in reply to everything, with text in hex
 }
 
-func newSession(opt Options, conn net.Conn, w *worker, can abilities, log hclog.Logger) *session {
+func newSession(opt Options, conn net.Conn, place *seat, w *worker, can abilities, log hclog.Logger) *session {
 	s := &session{
 		opt:   opt,
 		conn:  conn,
+		place: place,
 		log:   packetLog{log},
 		files: files{},
 	}
@@ -87,7 +89,11 @@ func (s *session) run(ctx context.Context) error {
 			return fmt.Errorf("read request: %w", err)
 		}
 		startNoAck := kind == rsp.Packet && isStartNoAck(packet)
+		if !s.place.work() {
+			return net.ErrClosed
+		}
 		answer := s.answer(ctx, kind, packet)
+		s.place.rest()
 		if ctx.Err() != nil {
 			return net.ErrClosed
 		}

@@ -1,0 +1,59 @@
+package gdbstub
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+)
+
+// strangerError is the error of a connection that begins as one of another protocol: a web page can make a browser connect to any
+// port of this machine, and put packets into the body of its request.
+type strangerError struct{ what string }
+
+// Error names what was recognised.
+func (e strangerError) Error() string {
+	return "the client speaks " + e.what + ", not the protocol of debuggers"
+}
+
+// Lengths of the HTTP methods that are recognised, in bytes: those of registered ones (IANA HTTP Method Registry).
+const (
+	minMethod = 3
+	maxMethod = 17
+)
+
+// readFirst reads from conn until its first bytes show that the client is no stranger, or must be one. It holds back what
+// could be the start of an HTTP method.
+func readFirst(conn net.Conn, p []byte) (int, error) {
+	for n := 0; ; {
+		more, err := conn.Read(p[n:])
+		n += more
+		what, decided := recognise(p[:n])
+		switch {
+		case what != "":
+			return 0, strangerError{what}
+		case decided || n == len(p):
+			return n, err
+		case err != nil:
+			return 0, err
+		}
+	}
+}
+
+// recognise names the protocol that a connection begins with, or returns "" for one that may be a debugger's, which begin with
+// + - $ or an interrupt. decided is false if more bytes are needed.
+func recognise(first []byte) (what string, decided bool) {
+	const tlsHandshake = 0x16 // RFC 8446, section 5.1
+	if len(first) > 0 && first[0] == tlsHandshake {
+		return "TLS", true
+	}
+	length := bytes.IndexFunc(first, func(r rune) bool { return !(r >= 'A' && r <= 'Z' || r == '-') })
+	switch {
+	case len(first) > 0 && first[0] == '-': // asks for a packet again
+		return "", true
+	case length < 0:
+		return "", len(first) > maxMethod
+	case length >= minMethod && length <= maxMethod && first[length] == ' ':
+		return fmt.Sprintf("HTTP (%s)", first[:length]), true
+	}
+	return "", true
+}
