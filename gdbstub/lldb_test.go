@@ -25,7 +25,7 @@ func (c *client) asLLDB(extensions ...string) *client {
 
 func TestLldbPackets(t *testing.T) {
 	all := []string{"QThreadSuffixSupported", "QListThreadsInStopReply", "QEnableErrorStrings"}
-	odd := hexed(`a<b>&"c?`) // the name of thread 1f, without what people cannot read
+	odd := hexed(`a<b>&"c\x01`) // the name of thread 1f, escaped
 	said := "O" + hexed("This kernel has panicked: it cannot run.\n")
 	ids := "threads:1,2,1f;"
 	for name, exchanges := range map[string][]exchange{
@@ -51,7 +51,7 @@ func TestLldbPackets(t *testing.T) {
 			{"jThreadsInfo", []string{strings.ReplaceAll(`[{"tid":1,"name":"swapper/0","reason":"none","registers":{"0":"8877665544332211",`+
 				`"16":"0000009dffffffff","17":"46020000","44":"0010000000000000","7":"0000000000c9ffff"}},`+
 				`{"tid":2,"name":"bash","reason":"none","registers":{"16":"1000009dffffffff","7":"1000000000c9ffff"}},`+
-				`{"tid":31,"name":"a\u003cb\u003e\u0026\"c?","reason":"none"}]`, "}", "}]")}},
+				`{"tid":31,"name":"a\u003cb\u003e\u0026\"c\\x01","reason":"none"}]`, "}", "}]")}},
 		},
 		"a register packet names its thread": {
 			{"p10;thread:0001;", []string{"0000009dffffffff"}}, {"p10;thread:0002;", []string{"1000009dffffffff"}},

@@ -45,7 +45,7 @@ func TestOSData(t *testing.T) {
 			`<item><column name="pid">1</column><column name="user">root</column><column name="command">init</column>` +
 				`<column name="cores">0</column></item>`,
 			`<item><column name="pid">77</column><column name="user">0</column>` +
-				`<column name="command">&lt;b&gt;&amp;&#34;?[2J??</column><column name="cores">1</column></item>`,
+				`<column name="command">&lt;b&gt;&amp;&#34;\x1b[2J\xff</column><column name="cores">1</column></item>`,
 			`<item><column name="pid">78</column><column name="user">1000</column><column name="command"></column>` +
 				`<column name="cores"></column></item>`,
 		},
@@ -68,7 +68,7 @@ func TestGdbShowsTheTables(t *testing.T) {
 	out := gdb(t, "target remote "+addr, "info os", "info os processes", "info os modules", "info os a:b", "p $cr3")
 	for _, want := range []string{
 		`Type +Description +\n`, `\nprocesses +Listing of all processes +\n`, `\nmodules +Listing of all loaded kernel modules`,
-		`\npid +user +command +cores +\n1 +root +init +0 +\n77 +0 +<b>&"\?\[2J\?\? +1 +\n78 +1000 +\n`,
+		`\npid +user +command +cores +\n1 +root +init +0 +\n77 +0 +<b>&"\\x1b\[2J\\xff +1 +\n78 +1000 +\n`,
 		`Can not fetch data now.`, `\$1 = 4096`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out) {
