@@ -139,7 +139,7 @@ func (f *generatedFinder) chain(ctx context.Context, what string, l *layout, at 
 type bpfKsym struct {
 	Start member `c:"start"`
 	End   member `c:"end"`
-	Name  member `c:"name"`
+	Name  member `c:"name" max:"512"` // KSYM_NAME_LEN, include/linux/kallsyms.h
 	Node  member `c:"lnode.next"`
 }
 

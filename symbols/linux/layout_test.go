@@ -13,8 +13,8 @@ func TestLayoutFindsMembersByTheNamesThatKernelsGaveThem(t *testing.T) {
 	var m struct {
 		State   member `c:"__state|state"`
 		Missing member `c:"?gone"`
-		Comm    member `c:"comm"`
-		List    member `c:"list"`
+		Comm    member `c:"comm" max:"16"`
+		List    member `c:"list" max:"24"`
 		note    string
 	}
 	l, err := newLayout(types, "thing", &m)
@@ -58,6 +58,24 @@ func TestLayoutNeedsWhatIsNotOptional(t *testing.T) {
 	isErr(t, err, symbols.ErrNoMember)
 	_, err = newLayout(types, "other", &m)
 	isErr(t, err, symbols.ErrNoType)
+}
+
+func TestLayoutReadsNoMoreOfAMemberThanItCanHave(t *testing.T) {
+	const huge = 60_000
+	types := fakeTypes{"thing": {Size: 4 * huge}, "thing.nr": {Size: huge, Elem: 1}, "thing.comm": {Offset: huge, Size: huge, Elem: 1},
+		"thing.slots": {Offset: 2 * huge, Size: huge, Elem: 8}}
+	var m struct {
+		NR    member `c:"nr"`
+		Comm  member `c:"comm" max:"16"`
+		Slots member `c:"slots" max:"512"`
+	}
+	l, err := newLayout(types, "thing", &m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.packed != maxMember+16+512 || m.Slots.count() != 64 {
+		t.Errorf("%d bytes, %d slots", l.packed, m.Slots.count())
+	}
 }
 
 func TestLayoutRefusesMonsters(t *testing.T) {

@@ -82,8 +82,8 @@ type logInfoFields struct {
 	TextLen   member `c:"text_len"`
 	Facility  member `c:"facility"`
 	Caller    member `c:"caller_id"`
-	Subsystem member `c:"?dev_info.subsystem"`
-	Device    member `c:"?dev_info.device"`
+	Subsystem member `c:"?dev_info.subsystem" max:"16"` // PRINTK_INFO_SUBSYSTEM_LEN, include/linux/dev_printk.h
+	Device    member `c:"?dev_info.device" max:"48"`    // PRINTK_INFO_DEVICE_LEN
 }
 
 // logRing finds the rings. prb leads to those in use: the kernel moves to larger ones when it boots with log_buf_len=.

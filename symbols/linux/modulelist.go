@@ -20,8 +20,8 @@ type moduleFields struct {
 	State      member `c:"state"`
 	Next       member `c:"list.next"`
 	Prev       member `c:"list.prev"`
-	Name       member `c:"name"`
-	Mem        member `c:"?mem"` // from 6.4 on
+	Name       member `c:"name" max:"64"`   // MODULE_NAME_LEN, include/linux/module.h, is 64 less an unsigned long
+	Mem        member `c:"?mem" max:"2048"` // from 6.4 on; seven of some 80 bytes
 	CoreBase   member `c:"?core_layout.base"`
 	CoreSize   member `c:"?core_layout.size"`
 	CoreText   member `c:"?core_layout.text_size"`
@@ -33,7 +33,7 @@ type moduleFields struct {
 	Exit       member `c:"?exit"`
 	Refs       member `c:"?refcnt"`
 	Users      member `c:"?source_list.next"`
-	BuildID    member `c:"?build_id"`
+	BuildID    member `c:"?build_id" max:"20"` // BUILD_ID_SIZE_MAX, include/linux/buildid.h
 	PerCPU     member `c:"?percpu"`
 	Kallsyms   member `c:"?kallsyms"`
 	SectAttrs  member `c:"?sect_attrs"`

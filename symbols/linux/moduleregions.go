@@ -42,7 +42,7 @@ func (f *moduleFinder) memTypes() error {
 		{constant: "MOD_INIT_RODATA", ModuleRegion: ModuleRegion{Name: "init_rodata", Init: true}},
 	} {
 		index, err := f.memory.Enum("mod_mem_type", t.constant)
-		if errors.Is(err, symbols.ErrNoMember) || err == nil && uint64(index) >= f.f.Mem.Count() {
+		if errors.Is(err, symbols.ErrNoMember) || err == nil && uint64(index) >= f.f.Mem.count() {
 			continue
 		}
 		if err != nil {

@@ -41,7 +41,7 @@ type taskLayout struct {
 	PID       member `c:"pid"`
 	TGID      member `c:"tgid"`
 	Parent    member `c:"real_parent"`
-	Comm      member `c:"comm"`
+	Comm      member `c:"comm" max:"16"` // TASK_COMM_LEN, include/linux/sched.h
 	State     member `c:"__state|state"` // renamed in Linux 5.14
 	ExitState member `c:"exit_state"`
 	Flags     member `c:"flags"`
@@ -158,10 +158,14 @@ type taskFinder struct {
 	byAddr  map[uint64]*Task  // by task_struct
 	parents map[uint64]uint64 // task_struct of each task's parent
 	damage  damage
+	cut     bool // there are more tasks than are listed
 }
 
-// maxPID is above every pid (PID_MAX_LIMIT, include/linux/threads.h), and so the most tasks that there can be.
+// maxPID is above every pid (PID_MAX_LIMIT, include/linux/threads.h).
 const maxPID = 4 << 20
+
+// maxTasks bounds how many tasks are listed. It takes 4 GB of stacks and tasks to have as many. The others are told as damage.
+const maxTasks = 1 << 17
 
 // byPID goes through the tree of struct pid of the first pid namespace.
 func (f *taskFinder) byPID(ctx context.Context) error {
@@ -169,15 +173,11 @@ func (f *taskFinder) byPID(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var tasks []uint64
-	for _, p := range pids {
-		tasks = append(tasks, p.task)
+	tasks := make([]uint64, len(pids))
+	for i, p := range pids {
+		tasks[i] = p.task
 	}
-	records, err := f.l.task.read(ctx, f.k.Space, tasks)
-	if err != nil {
-		return err
-	}
-	for i, r := range records {
+	return f.l.task.readEach(ctx, f.k.Space, tasks, func(i int, r record) error {
 		switch pid := f.l.PID.int(r); {
 		case r.err != nil:
 			f.damage.add("pid %d: %w", pids[i].nr, r.err)
@@ -186,8 +186,8 @@ func (f *taskFinder) byPID(ctx context.Context) error {
 		default:
 			f.add(tasks[i], r)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // numbered is a task and the pid under which the tree has it.
@@ -218,12 +218,8 @@ func (f *taskFinder) pids(ctx context.Context) ([]numbered, error) {
 	for i := range found {
 		addrs[i] = found[i].value
 	}
-	records, err := l.pid.read(ctx, f.k.Space, addrs)
-	if err != nil {
-		return nil, err
-	}
 	var pids []numbered
-	for i, r := range records {
+	err = l.pid.readEach(ctx, f.k.Space, addrs, func(i int, r record) error {
 		nr, link := l.NR.int(r), l.Tasks.uint(r)
 		switch {
 		case r.err != nil:
@@ -233,8 +229,9 @@ func (f *taskFinder) pids(ctx context.Context) ([]numbered, error) {
 		case link != 0: // else the number is still in use as that of a process group or session
 			pids = append(pids, numbered{nr, link - f.l.PIDLinks.Offset})
 		}
-	}
-	return pids, nil
+		return nil
+	})
+	return pids, err
 }
 
 // pidTree reads the tree of the first pid namespace.
@@ -260,7 +257,7 @@ func (f *taskFinder) pidTree(ctx context.Context) ([]xaEntry, error) {
 		f.damage.add("tree of pids: %w", err)
 		return nil, ctx.Err()
 	}
-	found, err := x.entries(ctx, f.k, root, &f.damage)
+	found, err := x.entries(ctx, f.k, root, maxTasks, &f.damage)
 	return slices.DeleteFunc(found, func(e xaEntry) bool { return e.index == 0 || e.index >= maxPID }), err
 }
 
@@ -269,10 +266,22 @@ func (f *taskFinder) add(addr uint64, r record) {
 	if f.byAddr[addr] != nil {
 		return
 	}
+	if len(f.all) == maxTasks && f.l.PID.int(r) != 0 {
+		f.tooMany()
+		return
+	}
 	t := f.l.of(addr, r)
 	f.parents[addr] = f.l.Parent.uint(r)
 	f.byAddr[addr] = t
 	f.all = append(f.all, t)
+}
+
+// tooMany notes, once, that not all tasks are listed.
+func (f *taskFinder) tooMany() {
+	if !f.cut {
+		f.cut = true
+		f.damage.add("there are more than %d tasks, of which the first are listed: damaged, or too many", maxTasks)
+	}
 }
 
 // idle adds the idle tasks, and tells which CPU each belongs to.

@@ -18,7 +18,7 @@ func (f *taskFinder) byList(ctx context.Context) error {
 		return err
 	}
 	for _, link := range []uint64{lists.next, lists.prev} {
-		err := f.k.walkList(ctx, head, link, maxPID, &f.damage, func(node uint64) (bool, error) {
+		err := f.k.walkList(ctx, head, link, maxTasks, &f.damage, func(node uint64) (bool, error) {
 			return f.process(ctx, node-f.l.Tasks.Offset, lists)
 		})
 		if err != nil {
@@ -54,6 +54,9 @@ func (f *taskFinder) lists(ctx context.Context) (l lists, err error) {
 
 // process adds the threads of a process, given one of them. It reports whether that is a task at all.
 func (f *taskFinder) process(ctx context.Context, leader uint64, l lists) (bool, error) {
+	if f.cut {
+		return false, nil
+	}
 	r, err := f.l.task.readOne(ctx, f.k.Space, leader)
 	if err != nil {
 		f.damage.add("list of processes: %w", err)
@@ -67,7 +70,10 @@ func (f *taskFinder) process(ctx context.Context, leader uint64, l lists) (bool,
 		f.add(leader, r)
 	}
 	head := f.l.Signal.uint(r) + l.threads
-	err = f.k.walkList(ctx, head, l.next, maxPID, &f.damage, func(node uint64) (bool, error) {
+	err = f.k.walkList(ctx, head, l.next, maxTasks, &f.damage, func(node uint64) (bool, error) {
+		if f.cut {
+			return false, nil
+		}
 		addr := node - f.l.Node.Offset
 		if f.byAddr[addr] != nil || f.l.PID.int(r) == 0 {
 			return true, nil

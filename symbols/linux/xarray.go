@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"physgdb/symbols"
@@ -12,7 +13,7 @@ import (
 type xarray struct {
 	node  *layout
 	Shift member `c:"shift"`
-	Slots member `c:"slots"`
+	Slots member `c:"slots" max:"512"` // XA_CHUNK_SIZE pointers, include/linux/xarray.h
 }
 
 // How an XArray marks its entries (include/linux/xarray.h).
@@ -21,7 +22,6 @@ const (
 	xaInternal = 2    // a node, or something else of the tree's own
 	xaValue    = 1    // a number instead of a pointer; in bit 0
 	xaLeast    = 4096 // internal entries up to this are no nodes
-	xaMost     = 1 << 24
 )
 
 // xaEntry is a pointer in an XArray and the number that it stands for.
@@ -38,9 +38,9 @@ type xaNode struct {
 // xaRoot stands for the shift of the first node, which only the node itself tells.
 const xaRoot = ^uint64(0)
 
-// entries returns the pointers of an array, by its xa_head, level by level: one batch of reads for each. Nodes that cannot
-// be read, or cannot be true, are left out and told to d.
-func (x *xarray) entries(ctx context.Context, k *Kernel, head uint64, d *damage) (found []xaEntry, err error) {
+// entries returns the pointers of an array, by its xa_head, level by level. Nodes that cannot be read, or cannot be true, are
+// left out and told to d. Of an array of more than most pointers, or nodes, the first are returned.
+func (x *xarray) entries(ctx context.Context, k *Kernel, head uint64, most int, d *damage) (found []xaEntry, err error) {
 	level := []xaNode{}
 	switch {
 	case head == 0:
@@ -51,31 +51,38 @@ func (x *xarray) entries(ctx context.Context, k *Kernel, head uint64, d *damage)
 	}
 	seen := map[uint64]bool{}
 	for len(level) > 0 {
-		var addrs []uint64
-		for _, n := range level {
-			addrs = append(addrs, n.addr)
-		}
-		records, err := x.node.read(ctx, k.Space, addrs)
-		if err != nil {
-			return found, err
+		addrs := make([]uint64, len(level))
+		for i, n := range level {
+			addrs[i] = n.addr
 		}
 		var next []xaNode
-		for i, n := range level {
-			if why := x.check(n, records[i], seen); why != nil {
+		err := x.node.readEach(ctx, k.Space, addrs, func(i int, r record) error {
+			n := level[i]
+			if why := x.check(n, r, seen); why != nil {
 				d.add("%w", why)
-				continue
+				return nil
 			}
 			seen[n.addr] = true
-			found, next = x.open(n, records[i], found, next)
-		}
-		if len(seen)+len(next) > xaMost/64 {
-			d.add("an XArray of more than %d nodes", xaMost/64)
-			return found, nil
+			found, next = x.open(n, r, found, next)
+			if len(found) > most || len(seen)+len(next) > most {
+				return errTooLong
+			}
+			return nil
+		})
+		switch {
+		case errors.Is(err, errTooLong):
+			d.add("an XArray of more than %d entries, of which the first are taken: damaged, or too many", most)
+			return found[:min(len(found), most)], nil
+		case err != nil:
+			return found, err
 		}
 		level = next
 	}
 	return found, nil
 }
+
+// errTooLong ends the reading of what has more parts than are looked at.
+var errTooLong = errors.New("too many")
 
 // check says why a node cannot be a true one.
 func (x *xarray) check(n xaNode, r record, seen map[uint64]bool) error {
@@ -94,7 +101,7 @@ func (x *xarray) check(n xaNode, r record, seen map[uint64]bool) error {
 
 // open takes the entries out of a node.
 func (x *xarray) open(n xaNode, r record, found []xaEntry, next []xaNode) ([]xaEntry, []xaNode) {
-	shift, slots := x.Shift.uint(r), x.Slots.Count()
+	shift, slots := x.Shift.uint(r), x.Slots.count()
 	step := uint64(0) // how far apart the shifts of two levels are
 	for 1<<step < slots {
 		step++

@@ -50,7 +50,7 @@ func TestXArray(t *testing.T) {
 				t.Fatal(err)
 			}
 			var d damage
-			got, err := x.entries(ctx, w.Kernel, head, &d)
+			got, err := x.entries(ctx, w.Kernel, head, maxTasks, &d)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func TestXArrayOfOneOrNone(t *testing.T) {
 	}
 	for head, want := range map[uint64][]xaEntry{0: nil, base + 0x40: {{0, base + 0x40}}} {
 		var d damage
-		got, err := x.entries(ctx, w.Kernel, head, &d)
+		got, err := x.entries(ctx, w.Kernel, head, maxTasks, &d)
 		if !slices.Equal(got, want) || len(d.list()) > 0 || err != nil {
 			t.Errorf("head %#x: %v, %v, %v", head, got, d.list(), err)
 		}
@@ -95,7 +95,7 @@ func TestXArrayCostsABatchALevel(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.fake.Counts().Batches
-	got, err := x.entries(ctx, w.Kernel, root|xaInternal, &damage{})
+	got, err := x.entries(ctx, w.Kernel, root|xaInternal, maxTasks, &damage{})
 	if batches := w.fake.Counts().Batches - before; len(got) != 64 || err != nil || batches != 2 {
 		t.Errorf("%d entries in %d batches, %v; want 64 in 2", len(got), batches, err)
 	}
