@@ -23,11 +23,45 @@ type BTF struct {
 // NewBTF takes the types from a raw BTF section.
 func NewBTF(raw []byte) (b *BTF, err error) {
 	defer recoverTo(&err, "BTF")
-	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(cutNames(raw)))
 	if err != nil {
 		return nil, fmt.Errorf("BTF: %w", err)
 	}
 	return &BTF{spec: spec, known: map[string]btf.Type{}}, nil
+}
+
+// maxBTFName bounds a name in BTF, in bytes with its NUL: KSYM_NAME_LEN, beyond which the kernel refuses its own types
+// (__btf_name_valid(), kernel/bpf/btf.c).
+const maxBTFName = 512
+
+// cutNames returns BTF whose names have at most maxBTFName bytes: raw itself, or a copy in which longer ones are cut. Any
+// number of types can share one, and all of it is looked at for each.
+func cutNames(raw []byte) []byte {
+	const stringsField = 16 // of struct btf_header
+	if _, err := BTFSize(raw); err != nil {
+		return raw
+	}
+	le := binary.LittleEndian
+	start := uint64(le.Uint32(raw[4:])) + uint64(le.Uint32(raw[stringsField:]))
+	names := raw[start:][:le.Uint32(raw[stringsField+4:])]
+	copied := false
+	for at := 0; at < len(names); {
+		n := bytes.IndexByte(names[at:min(at+maxBTFName, len(names))], 0)
+		if n >= 0 || at+maxBTFName >= len(names) {
+			at += max(n, 0) + 1
+			if n < 0 {
+				break
+			}
+			continue
+		}
+		if !copied {
+			raw, copied = bytes.Clone(raw), true
+			names = raw[start:][:len(names)]
+		}
+		at += maxBTFName
+		names[at-1] = 0
+	}
+	return raw
 }
 
 // ReadRawBTF returns the section .BTF of an ELF file as it is. The error is ErrNoType if it has none.

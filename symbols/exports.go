@@ -17,6 +17,12 @@ const (
 // minExports is how many neighbouring entries must be exported functions of kallsyms for them to be a table.
 const minExports = 8
 
+// Bounds of what is believed of a kernel's exports; kernels have some 20000.
+const (
+	maxExports     = 1 << 17
+	maxExportBytes = 256 << 20 // of names that are looked at, in all places together
+)
+
 // FindExports returns the symbols that a kernel exports to modules. It looks for the tables in a stretch of memory that begins
 // at the address base, and recognizes them by the functions in them, which kallsyms has, too. A kernel without
 // CONFIG_KALLSYMS_ALL has the names of its exported data nowhere else. All addresses are of one kind, link addresses or
@@ -28,7 +34,7 @@ func FindExports(base uint64, image []byte, functions []Symbol, valid func(addr 
 		t.functions[name] = append(t.functions[name], functions[i].Addr)
 	}
 	var all []Symbol
-	for at := 0; at+exportSize <= len(image); {
+	for at := 0; at+exportSize <= len(image) && len(all) < maxExports && t.looked < maxExportBytes; {
 		s, ok := t.entry(at)
 		if !ok || !t.isFunction(s) {
 			at += 4
@@ -47,6 +53,7 @@ type exportTables struct {
 	image     []byte
 	functions map[string][]uint64 // addresses by name
 	valid     func(addr uint64) bool
+	looked    int // bytes of names
 }
 
 // entry decodes the entry at an offset. It reports false if there cannot be one.
@@ -54,12 +61,13 @@ func (t *exportTables) entry(at int) (Symbol, bool) {
 	if at < 0 || at+exportSize > len(t.image) {
 		return Symbol{}, false
 	}
-	name, ok := t.nameAt(at + exportName + t.int32(at+exportName))
-	if !ok {
+	s := Symbol{Addr: t.base + uint64(at) + uint64(t.int32(at))}
+	if !t.valid(s.Addr) {
 		return Symbol{}, false
 	}
-	s := Symbol{Name: name, Addr: t.base + uint64(at) + uint64(t.int32(at))}
-	return s, t.valid(s.Addr)
+	var ok bool
+	s.Name, ok = t.nameAt(at + exportName + t.int32(at+exportName))
+	return s, ok
 }
 
 func (t *exportTables) int32(at int) int { return int(int32(binary.LittleEndian.Uint32(t.image[at:]))) }
@@ -71,7 +79,8 @@ func (t *exportTables) nameAt(at int) (string, bool) {
 	}
 	text := t.image[at:min(len(t.image), at+mostName+1)]
 	n := bytes.IndexByte(text, 0)
-	if n < 1 || !Printable(text[:n]) {
+	t.looked += max(n, 0)
+	if n < 1 || t.looked > maxExportBytes || !Printable(text[:n]) {
 		return "", false
 	}
 	return string(text[:n]), true

@@ -78,13 +78,16 @@ const (
 // 7.0, where each part begins at a multiple of 8 or not as the sizes of those before it have it.
 var labelAligns = [...]int{4, 8}
 
+// maxTokenTries bounds how many places that may be a token table are looked at. Few kernels have more than one.
+const maxTokenTries = 4096
+
 // findTokens finds the tokens by those of the digits, which stand for themselves: every kernel has names with digits. The
 // index behind the table proves it.
 func findTokens(image []byte) (*tokenTable, error) {
 	const digits = "0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00"
-	for from := 0; ; {
+	for from, tries := 0, 0; ; tries++ {
 		i := bytes.Index(image[from:], []byte(digits))
-		if i < 0 {
+		if i < 0 || tries == maxTokenTries {
 			return nil, errors.New("no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged)")
 		}
 		if t := tokensAround(image, from+i); t != nil {
@@ -158,7 +161,8 @@ const (
 	namesPerMarker = 256
 	minBlock       = 2 * namesPerMarker // bytes: a length and a token for each name
 	leastSymbols   = 1024
-	mostSymbols    = 1 << 22
+	mostSymbols    = 1 << 20
+	mostNames      = 64 << 20 // bytes of all names together; kernels have some 5 MB
 	checkedMarkers = 3
 	// maxNameTries bounds how many places are decoded to see whether names begin there. Few are, unless on purpose.
 	maxNameTries = 4096
@@ -280,7 +284,7 @@ func (t *nameTable) decode() *Kallsyms {
 			} else {
 				at = t.tokens.start // the rest of the block cannot be told
 			}
-			if len(text)-from > mostName || !Printable(text[from:]) {
+			if len(text)-from > mostName || len(text) > mostNames || !Printable(text[from:]) {
 				text = text[:from]
 			}
 			if len(text) > from {
@@ -300,8 +304,13 @@ func (t *nameTable) decode() *Kallsyms {
 	return k
 }
 
+// expand appends what the tokens of a name stand for, up to a little more than a name can have.
 func (t *nameTable) expand(to, name []byte) []byte {
+	from := len(to)
 	for _, c := range name {
+		if len(to)-from > mostName {
+			break
+		}
 		to = append(to, t.tokens.text[c]...)
 	}
 	return to

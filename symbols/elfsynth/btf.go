@@ -46,7 +46,7 @@ var (
 )
 
 // maxBTF bounds the bytes of BTF that are taken: a kernel has some 5 MB.
-const maxBTF = 256 << 20
+const maxBTF = 16 << 20
 
 // types are all types that a program knows: those of the kernel, and behind them those of a module if it is one.
 // Those from first on are the program's own. Type 0 is void.

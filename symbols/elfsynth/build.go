@@ -1,6 +1,8 @@
 package elfsynth
 
 import (
+	"cmp"
+	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -13,8 +15,15 @@ import (
 // information in DWARF. The first segment starts where the first section does, and segments lie as far apart as in
 // memory; per-CPU sections are in no segment, so that debuggers that move the program leave them where they are.
 //
-// missing says what could not go in, each in a sentence. What is left still works.
+// missing says what could not go in, each in a sentence. What is left still works. The file has at most some 128 MB: what
+// damaged tables would make larger is left out.
 func Build(p *Program) (elf []byte, missing []error) {
+	elf, missing, _ = BuildContext(context.Background(), p) // which does not end
+	return elf, missing
+}
+
+// BuildContext is Build that ends early, with an error, when ctx does.
+func BuildContext(ctx context.Context, p *Program) (elf []byte, missing []error, err error) {
 	f := newFile()
 	p = withBorderSection(p)
 	numbers := f.addMemory(p)
@@ -22,25 +31,39 @@ func Build(p *Program) (elf []byte, missing []error) {
 	if len(p.Symbols) == 0 {
 		missing = append(missing, errors.New("no symbols: nothing has a name"))
 	}
-	frames, borders, err := frameInfo(p)
+	frames, borders, err := frameInfo(ctx, p)
 	if err != nil {
 		missing = append(missing, err)
 	}
 	outside := func(s symbols.Symbol) bool { return sectionOf(p.Sections, s.Addr) == none }
 	names := newNames(slices.Concat(p.Symbols, slices.DeleteFunc(borders, outside)), p.Sections)
-	if err := f.addDebugInfo(p, names); err != nil {
+	if err := f.addDebugInfo(ctx, p, names); err != nil {
 		missing = append(missing, err)
 	}
 	f.addData(".debug_frame", 0, frames)
-	f.addSymtab(names, numbers)
-	return f.bytes(noEntry), missing
+	if err := f.addSymtab(names, numbers); err != nil {
+		missing = append(missing, err)
+	}
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	return f.bytes(noEntry), missing, nil
 }
 
+// Bounds of what is made of a program's tables, in bytes: ten times what a kernel has. Those of memory that is damaged, or was
+// made to be read, would take gigabytes.
+const (
+	maxDebugInfo  = 48 << 20 // of .debug_info and .debug_str together
+	maxIndexNames = 24 << 20 // of .gdb_index
+	maxFrames     = 32 << 20 // of .debug_frame
+	maxStrtab     = 32 << 20
+)
+
 // frameInfo tells how to unwind stacks, and by what symbols that goes.
-func frameInfo(p *Program) (section []byte, borders []symbols.Symbol, err error) {
+func frameInfo(ctx context.Context, p *Program) (section []byte, borders []symbols.Symbol, err error) {
 	switch {
 	case p.ORC != nil || len(p.Rules) > 0:
-		return debugFrame(p)
+		return debugFrame(ctx, p)
 	case p.FramePointers:
 		return framePointers(p)
 	}
@@ -94,7 +117,7 @@ func (f *file) addORC(o *ORC) {
 }
 
 // addDebugInfo adds the types as they are, and as DWARF.
-func (f *file) addDebugInfo(p *Program, n *names) error {
+func (f *file) addDebugInfo(ctx context.Context, p *Program, n *names) error {
 	if p.BTF.Data == nil {
 		return errors.New("no BTF: neither types nor prototypes are known")
 	}
@@ -104,13 +127,16 @@ func (f *file) addDebugInfo(p *Program, n *names) error {
 		return fmt.Errorf("no types: BTF: %w", err)
 	}
 	err = errors.Join(err, t.makeSound())
-	u := newDebugInfo(p.Name, t)
+	u := newDebugInfo(ctx, p.Name, t)
 	low, high := extent(p.Sections)
 	u.beginTypes(low, high)
 	u.addTypes(t.wanted())
 	u.addFuncs(n, p.Sections)
 	u.addVars(n)
 	u.addGlobals(p.Globals, n)
+	if u.full() {
+		return cmp.Or(ctx.Err(), fmt.Errorf("types: they would take more than %d MB: damaged", maxDebugInfo>>20))
+	}
 	u.endTypes()
 	u.writeVars()
 	f.addData(".debug_abbrev", 0, abbrevTable())

@@ -26,6 +26,9 @@ type typeName struct {
 
 type typeIndex map[typeName]uint32
 
+// maxGlobalName is more than the names have of the types that are asked for, in bytes.
+const maxGlobalName = 64
+
 // typesByName indexes what has a name, except functions. Of several of a name the first counts.
 func (u *debugInfo) typesByName() typeIndex {
 	ids := typeIndex{}
@@ -35,7 +38,11 @@ func (u *debugInfo) typesByName() typeIndex {
 			if u.entries[id] == 0 {
 				continue
 			}
-			key := typeName{u.kinds[id], string(u.types.name(u.record(id).name))}
+			name := u.types.name(u.record(id).name)
+			if len(name) > maxGlobalName {
+				continue
+			}
+			key := typeName{u.kinds[id], string(name)}
 			if _, seen := ids[key]; !seen {
 				ids[key] = id
 			}

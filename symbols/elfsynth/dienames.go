@@ -16,7 +16,7 @@ func (u *debugInfo) addFuncs(n *names, sections []Section) {
 		end = s.Addr
 		funcs = append(funcs, i)
 	}
-	for k := len(funcs) - 1; k >= 0; k-- {
+	for k := len(funcs) - 1; k >= 0 && !u.full(); k-- {
 		s := &n.symbols[funcs[k]]
 		u.addFunc(protos[funcs[k]], s.Addr, s.Size, !s.Local)
 	}
@@ -76,7 +76,7 @@ type variable struct {
 
 // addVars adds the variables of BTF: those of the per-CPU section.
 func (u *debugInfo) addVars(n *names) {
-	for id := u.first; id < u.count(); id++ {
+	for id := u.first; id < u.count() && !u.full(); id++ {
 		if u.kinds[id] != kindVar {
 			continue
 		}

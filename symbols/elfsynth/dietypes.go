@@ -2,7 +2,7 @@ package elfsynth
 
 // addTypes writes an entry for each type that is wanted.
 func (u *debugInfo) addTypes(want []want) {
-	for id := uint32(1); id < u.count(); id++ {
+	for id := uint32(1); id < u.count() && !u.full(); id++ {
 		switch {
 		case want != nil && want[id] == wantNone:
 		case want != nil && want[id] == wantName && u.composite(id):

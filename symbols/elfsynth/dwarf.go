@@ -1,6 +1,9 @@
 package elfsynth
 
-import "encoding/binary"
+import (
+	"context"
+	"encoding/binary"
+)
 
 // debugInfo is .debug_info in the making: one unit with types and functions, and one with variables. They are apart because
 // debuggers take all variables of the unit that a function is in for its locals, if they know nothing else of it.
@@ -14,6 +17,8 @@ type debugInfo struct {
 	name    uint32     // string: of the program
 	maker   uint32     // string: of us
 	unknown uint32     // string: the name of what cannot be told
+
+	ctx context.Context
 }
 
 const (
@@ -22,8 +27,13 @@ const (
 	unitHeaderSize = 4 + 2 + 4 + 1
 )
 
-func newDebugInfo(name string, t *types) *debugInfo {
-	u := &debugInfo{types: t, entries: make([]uint32, t.count()), strs: newDebugStrings(t)}
+// full reports whether there is no room for more, or no time: what was written is not of use then.
+func (u *debugInfo) full() bool {
+	return len(u.info)+len(u.strs.data) > maxDebugInfo || u.ctx.Err() != nil
+}
+
+func newDebugInfo(ctx context.Context, name string, t *types) *debugInfo {
+	u := &debugInfo{ctx: ctx, types: t, entries: make([]uint32, t.count()), strs: newDebugStrings(t)}
 	u.info = make([]byte, 0, 3*len(t.kernel.types)/2)
 	u.fixes = make([]uint32, 0, 4*t.count())
 	u.unknown = u.strs.add("unknown")

@@ -2,6 +2,7 @@ package elfsynth
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -16,7 +17,7 @@ import (
 // User space is not described, so that the call frame information of programs counts once their files are loaded. For gdb
 // to end a backtrace there without guessing, the entry point of the ELF file must be 0 at run time: it does not go on
 // from the function at the entry point, and takes 0 for the function of all code that has no symbol.
-func debugFrame(p *Program) (section []byte, syms []symbols.Symbol, err error) {
+func debugFrame(ctx context.Context, p *Program) (section []byte, syms []symbols.Symbol, err error) {
 	if p.ORC == nil && len(p.Rules) == 0 {
 		return nil, nil, nil
 	}
@@ -26,7 +27,7 @@ func debugFrame(p *Program) (section []byte, syms []symbols.Symbol, err error) {
 	}
 	if p.ORC != nil {
 		b.out = slices.Grow(b.out, len(p.ORC.Entries.Data)+fdeHeader*len(b.marks))
-		if err := b.orc(p.ORC); err != nil {
+		if err := b.orc(ctx, p.ORC); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -39,7 +40,7 @@ func debugFrame(p *Program) (section []byte, syms []symbols.Symbol, err error) {
 }
 
 // orc describes the code that ORC tables cover.
-func (b *frameBuilder) orc(o *ORC) error {
+func (b *frameBuilder) orc(ctx context.Context, o *ORC) error {
 	orc, err := symbols.NewORC(o.IPs.Addr, o.IPs.Data, o.Entries.Data, o.Format)
 	if err != nil {
 		return err
@@ -47,7 +48,12 @@ func (b *frameBuilder) orc(o *ORC) error {
 	var from uint64
 	var rule symbols.FrameRule
 	for ip, next := range orc.Rules() {
-		if from != 0 {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case len(b.out) > maxFrames:
+			return fmt.Errorf("call frame information: it would take more than %d MB: damaged", maxFrames>>20)
+		case from != 0:
 			b.stretch(from, ip, &rule)
 		}
 		from, rule = ip, next

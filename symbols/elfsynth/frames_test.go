@@ -112,7 +112,7 @@ func TestFramesAgreeWithTheCompilers(t *testing.T) {
 // TestReadelfTakesTheFrames has two other readers look for mistakes.
 func TestReadelfTakesTheFrames(t *testing.T) {
 	onKernels(t, func(t *testing.T, path string) {
-		section, _, err := debugFrame(programOf(t, path))
+		section, _, err := debugFrame(t.Context(), programOf(t, path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -331,7 +331,7 @@ type unwinder struct {
 
 func newUnwinder(t testing.TB, p *Program) *unwinder {
 	t.Helper()
-	section, syms, err := debugFrame(p)
+	section, syms, err := debugFrame(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -527,11 +527,11 @@ func TestDebugFrameRefuses(t *testing.T) {
 		"do not fit":    {ORC: broken},
 		"too far apart": {Sections: far, ORC: orcTable(0x9000, 0x1000, orcCall8)},
 	} {
-		if _, _, err := debugFrame(p); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := debugFrame(t.Context(), p); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	if section, syms, err := debugFrame(&Program{}); section != nil || syms != nil || err != nil {
+	if section, syms, err := debugFrame(t.Context(), &Program{}); section != nil || syms != nil || err != nil {
 		t.Errorf("without ORC: %d bytes, %v", len(section), err)
 	}
 }
@@ -545,7 +545,7 @@ func FuzzDebugFrame(f *testing.F) {
 		p := &Program{Sections: []Section{{Addr: text, Size: size, Exec: true}, {Addr: text + size, Size: size}}}
 		p.Symbols = []symbols.Symbol{{Name: "a", Addr: sym1}, {Name: "__pfx_b", Addr: sym2}}
 		p.ORC = &ORC{IPs: Blob{base, ips}, Entries: Blob{base, entries}, Format: symbols.ORCFormat(format)}
-		section, _, err := debugFrame(p)
+		section, _, err := debugFrame(t.Context(), p)
 		if err != nil {
 			return
 		}
@@ -572,7 +572,7 @@ func BenchmarkDebugFrame(b *testing.B) {
 		b.Run(filepath.Base(filepath.Dir(path)), func(b *testing.B) {
 			p := programOf(b, path)
 			for b.Loop() {
-				if _, _, err := debugFrame(p); err != nil {
+				if _, _, err := debugFrame(b.Context(), p); err != nil {
 					b.Fatal(err)
 				}
 			}

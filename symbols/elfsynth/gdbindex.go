@@ -12,9 +12,12 @@ import (
 // Section Format", version 8). It keeps gdb from its index cache, too: that goes by build-id, and the program's own file,
 // whose build-id this one has, has other debug information. gdb takes the one's index for the other's and aborts.
 //
-// info and strs are .debug_info, as this package writes it, and .debug_str; low to high is the code of the first unit.
+// It returns nil, for no index, where that would be larger than maxIndexNames. info and strs are .debug_info, as this package writes it, and .debug_str; low to high is the code of the first unit.
 func gdbIndex(info, strs []byte, low, high uint64) []byte {
 	units, names := indexed(info, strs)
+	if names == nil {
+		return nil
+	}
 	le := binary.LittleEndian
 	const headerSize = 6 * 4
 	body := []byte{}
@@ -56,9 +59,11 @@ const (
 	indexStatic   = 1 << 31
 )
 
-// indexed lists the units, and what each name stands for: one word for each of its meanings.
+// indexed lists the units, and what each name stands for: one word for each of its meanings. There are no names if they are too
+// many.
 func indexed(info, strs []byte) (units []indexedUnit, names map[string][]uint32) {
 	names = map[string][]uint32{}
+	size := 0 // bytes of all names
 	for at := 0; at < len(info); {
 		r := dieReader{info: info, at: at}
 		end := at + 4 + int(r.uint32())
@@ -73,7 +78,14 @@ func indexed(info, strs []byte) (units []indexedUnit, names map[string][]uint32)
 				if d.shape.tag == tagBase {
 					name = cmp.Or(baseNames[name], name)
 				}
-				names[name] = append(names[name], what|number)
+				meanings, known := names[name]
+				if !known {
+					size += len(name)
+				}
+				if size > maxIndexNames {
+					return units, nil
+				}
+				names[name] = append(meanings, what|number)
 			}
 			switch {
 			case d.shape == nil:

@@ -21,7 +21,7 @@ func TestReplacedReturns(t *testing.T) {
 		Rules:    []Rule{{text, returns, byRSP}, {returns, end, symbols.ByFramePointer()}},
 		Replaced: []uint64{returns},
 	}
-	section, syms, err := debugFrame(p)
+	section, syms, err := debugFrame(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package elfsynth
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 )
 
 // No debugger expects a type that contains itself, and none survives it. Neither does C have such types, but damaged
@@ -53,8 +54,9 @@ func (t *types) findTwins() map[uint32]*twins {
 	type key struct {
 		kind kind
 		size uint32
-		name string
+		name uint64 // hash
 	}
+	seed := maphash.MakeSeed()
 	first := map[key]uint32{}
 	found := map[uint32]*twins{}
 	for id := uint32(1); id < t.count(); id++ {
@@ -62,10 +64,11 @@ func (t *types) findTwins() map[uint32]*twins {
 			continue
 		}
 		r := t.record(id)
-		k := key{r.kind, r.value, string(t.name(r.name))}
-		if k.name == "" {
+		name := t.name(r.name)
+		if len(name) == 0 {
 			continue
 		}
+		k := key{r.kind, r.value, maphash.Bytes(seed, name)}
 		other, seen := first[k]
 		if !seen {
 			first[k] = id

@@ -3,23 +3,36 @@ package elfsynth
 import (
 	"debug/elf"
 	"encoding/binary"
+	"fmt"
 
 	"physgdb/symbols"
 )
 
-// addSymtab adds .symtab and .strtab. sections are the numbers that the program's have in the file.
-func (f *file) addSymtab(n *names, sections []int) {
+// addSymtab adds .symtab and .strtab, in which equal names are one. sections are the numbers that the program's have in the file.
+// The error says that there was no room for some names.
+func (f *file) addSymtab(n *names, sections []int) error {
 	const entry = 24
 	table := make([]byte, entry, entry*(len(n.symbols)+1))
 	strings := make([]byte, 1, 32*len(n.symbols)+1)
+	places := make(map[string]uint32, len(n.symbols)) // of names in strings
+	left := 0
 	add := func(local bool) {
 		for i := range n.symbols {
 			if s := n.symbols[i]; s.Local == local {
+				at, known := places[s.Name]
+				if !known && len(strings)+len(s.Name) >= maxStrtab {
+					left++
+					continue
+				}
 				if s.Func && n.alias(i) {
 					s.Size = 0 // gdb names an address after the symbol that has a size
 				}
-				table = appendSymbol(table, &s, uint32(len(strings)), symbolSection(n.sections[i], sections))
-				strings = append(append(strings, s.Name...), 0)
+				if !known {
+					at = uint32(len(strings))
+					places[s.Name] = at
+					strings = append(append(strings, s.Name...), 0)
+				}
+				table = appendSymbol(table, &s, at, symbolSection(n.sections[i], sections))
 			}
 		}
 	}
@@ -31,6 +44,10 @@ func (f *file) addSymtab(n *names, sections []int) {
 		Type: uint32(elf.SHT_SYMTAB), Link: uint32(len(f.sections) + 1), Info: uint32(locals), Addralign: 8, Entsize: entry,
 	}, table})
 	f.add(".strtab", section{elf.Section64{Type: uint32(elf.SHT_STRTAB)}, strings})
+	if left > 0 {
+		return fmt.Errorf("%d symbols: the names of all would take more than %d MB: damaged", left, maxStrtab>>20)
+	}
+	return nil
 }
 
 func symbolSection(i int, sections []int) uint16 {

@@ -55,9 +55,9 @@ func (g *Generated) At(addr uint64) *GeneratedCode {
 
 // Limits of what is believed of generated code.
 const (
-	maxGenerated     = 1 << 16 // entries of one list
+	maxGenerated     = 1 << 14 // entries of one list
 	maxGeneratedCode = 4 << 20 // bytes of one; a BPF program has at most a million instructions
-	maxTrampoline    = 1 << 16 // bytes; ftrace_regs_caller has some 300
+	maxTrampoline    = 1 << 12 // bytes; ftrace_regs_caller has some 300
 )
 
 // Generated finds the code that the kernel has made at run time. A kernel that makes none, or does not name the lists of it
@@ -329,6 +329,9 @@ func (g *Generated) Program(ctx context.Context, k *Kernel) (*elfsynth.Program, 
 		table = framePointers{}
 	}
 	for _, c := range g.All {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		p.Symbols = append(p.Symbols, c.Symbol)
 		p.Rules = append(p.Rules, c.rules(table, k.Slide)...)
 		first, end := c.Addr&^(mmu.PageSize-1), (c.Addr+c.Size+mmu.PageSize-1)&^(mmu.PageSize-1)

@@ -61,6 +61,7 @@ type Kernel struct {
 	typesOfModules lazy[*modulesTypes]
 	generated      lazy[*Generated]
 	byStack        lazy[[]*Task] // in the order of their stacks
+	moduleTables   quota
 }
 
 // Attach finds the kernel under a CR3. If there is a vmlinux, its build-id must equal that in memory: the error is then

@@ -12,8 +12,9 @@ import (
 
 // Limits of what is believed of a damaged machine.
 const (
-	mostModules      = 1 << 14
+	mostModules      = 1 << 13
 	mostModuleRegion = 1 << 31 // bytes; the range of addresses for modules is smaller
+	mostModuleUses   = 1 << 16 // of all modules by others
 )
 
 type moduleFields struct {

@@ -63,7 +63,7 @@ func (m *Module) frames(ctx context.Context) (*elfsynth.ORC, error) {
 
 // readTypes reads the module's own types.
 func (m *Module) readTypes(ctx context.Context) (elfsynth.Blob, error) {
-	const most = 32 << 20 // bytes; the largest modules have some 1 MB
+	const most = 8 << 20 // bytes; the largest modules have some 1 MB
 	at, err := m.k.moduleTypes(ctx, m.Addr)
 	switch {
 	case err != nil:

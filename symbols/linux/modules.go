@@ -167,6 +167,9 @@ func (m *Module) readUnwinder(ctx context.Context, format symbols.ORCFormat) (*s
 	if err != nil {
 		return nil, err
 	}
+	if err := m.k.moduleTables.take(len(ips)+len(entries), "ORC table of module "+m.Name); err != nil {
+		return nil, err
+	}
 	orc, err := symbols.NewORC(m.orc.ips, ips, entries, format)
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name, err)
@@ -177,9 +180,13 @@ func (m *Module) readUnwinder(ctx context.Context, format symbols.ORCFormat) (*s
 // readORC reads the module's table of stack frames as it is.
 func (m *Module) readORC(ctx context.Context) (ips, entries []byte, err error) {
 	const ipSize, entrySize = 4, 6 // bytes; struct orc_entry, arch/x86/include/asm/orc_types.h
+	const most = 1 << 20           // entries; a whole kernel has some 500000
 	n := m.orc.count
 	if n == 0 {
 		return nil, nil, fmt.Errorf("module %s: the kernel has no ORC table of it", m.Name)
+	}
+	if n > most {
+		return nil, nil, fmt.Errorf("ORC table of module %s: %d entries: damaged", m.Name, n)
 	}
 	if err := m.inside("ORC table", m.orc.ips, n, ipSize); err != nil {
 		return nil, nil, err

@@ -616,7 +616,10 @@ func FuzzModuleSymbols(f *testing.F) {
 	f.Add(append(make([]byte, 24), one...), []byte("\x00one\x00"), []byte{})
 	f.Fuzz(func(t *testing.T, symtab, strtab, types []byte) {
 		regions := []ModuleRegion{{Base: 0x1000, Size: 0x1000}, {Base: 0x1800, Size: 1 << 40}}
-		s := newModuleSymbols(regions, &moduleKallsyms{symtab: symtab, strtab: strtab, types: types})
+		s, err := newModuleSymbols(t.Context(), regions, &moduleKallsyms{symtab: symtab, strtab: strtab, types: types})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if len(s.All) > len(symtab)/24 || len(s.Damage) > mostDamage+1 {
 			t.Errorf("%d symbols, %d pieces of damage in %d bytes", len(s.All), len(s.Damage), len(symtab))
 		}

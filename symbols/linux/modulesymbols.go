@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"debug/elf"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"unsafe"
 
 	"physgdb/mmu"
 	"physgdb/symbols"
@@ -39,9 +41,9 @@ func (s *ModuleSymbols) At(addr uint64) (sym symbols.Symbol, off uint64, ok bool
 
 // Limits of what is believed of a damaged machine; the largest modules have some 60000 symbols.
 const (
-	mostModuleSymbols = 1 << 20
-	mostModuleNames   = 32 << 20 // bytes
-	mostSymbolName    = 1 << 12  // bytes; KSYM_NAME_LEN is 512
+	mostModuleSymbols = 1 << 18
+	mostModuleNames   = 16 << 20 // bytes
+	mostSymbolName    = 1 << 10  // bytes; KSYM_NAME_LEN is 512
 )
 
 // Symbols returns the names in the module, as its own memory has them (kernel/module/kallsyms.c).
@@ -51,7 +53,10 @@ func (m *Module) Symbols(ctx context.Context) (*ModuleSymbols, error) {
 		if err != nil {
 			return nil, fmt.Errorf("symbols of module %s: %w", m.Name, err)
 		}
-		return newModuleSymbols(m.Regions, raw), nil
+		if err := m.k.moduleTables.take(raw.size(), "symbols of module "+m.Name); err != nil {
+			return nil, err
+		}
+		return newModuleSymbols(ctx, m.Regions, raw)
 	})
 }
 
@@ -120,11 +125,22 @@ func (m *Module) readTables(ctx context.Context, ops []mmu.Op) (*moduleKallsyms,
 	return t, nil
 }
 
-// newModuleSymbols takes the names out of the tables.
-func newModuleSymbols(regions []ModuleRegion, t *moduleKallsyms) *ModuleSymbols {
+// size returns how much memory the symbols of the tables take, in bytes.
+func (t *moduleKallsyms) size() int {
+	const lists = 2 // that each symbol is in: ModuleSymbols.All and places
+	return len(t.symtab)/elf.Sym64Size*lists*int(unsafe.Sizeof(symbols.Symbol{})) + len(t.strtab)
+}
+
+// newModuleSymbols takes the names out of the tables. The error is ctx's.
+func newModuleSymbols(ctx context.Context, regions []ModuleRegion, t *moduleKallsyms) (*ModuleSymbols, error) {
+	const often = 1 << 12 // symbols
 	s := &ModuleSymbols{}
+	names := string(t.strtab)                               // of which each name is a part: equal ones take no memory of their own
 	for i := 1; (i+1)*elf.Sym64Size <= len(t.symtab); i++ { // the first is none
-		sym, err := t.symbol(i)
+		if i%often == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		sym, err := t.symbol(i, names)
 		if err != nil {
 			t.damage.add("symbol %d: %w", i, err)
 		} else if sym.Name != "" {
@@ -133,11 +149,12 @@ func newModuleSymbols(regions []ModuleRegion, t *moduleKallsyms) *ModuleSymbols 
 	}
 	s.Damage, s.answers = t.damage.list(), t.damage.answers
 	s.places = placesOf(s.All, regions)
-	return s
+	return s, ctx.Err()
 }
 
-// symbol decodes the i-th symbol (ELF-64 Object File Format, figure 6). One that is not defined in the module has no name.
-func (t *moduleKallsyms) symbol(i int) (symbols.Symbol, error) {
+// symbol decodes the i-th symbol (ELF-64 Object File Format, figure 6). One that is not defined in the module has no name. names
+// is strtab.
+func (t *moduleKallsyms) symbol(i int, names string) (symbols.Symbol, error) {
 	p := t.symtab[i*elf.Sym64Size:][:elf.Sym64Size]
 	name, info, section := binary.LittleEndian.Uint32(p), p[4], elf.SectionIndex(binary.LittleEndian.Uint16(p[6:]))
 	if section == elf.SHN_UNDEF {
@@ -147,7 +164,7 @@ func (t *moduleKallsyms) symbol(i int) (symbols.Symbol, error) {
 		return symbols.Symbol{}, fmt.Errorf("its name is missing")
 	}
 	text := t.strtab[name:min(uint64(len(t.strtab)), uint64(name)+mostSymbolName)]
-	end := slices.Index(text, 0)
+	end := bytes.IndexByte(text, 0)
 	if end < 0 || !symbols.Printable(text[:end]) {
 		return symbols.Symbol{}, fmt.Errorf("its name is damaged")
 	}
@@ -157,7 +174,7 @@ func (t *moduleKallsyms) symbol(i int) (symbols.Symbol, error) {
 		isFunc = strings.IndexByte("tTwW", t.types[i]) >= 0
 	}
 	return symbols.Symbol{
-		Name:  string(text[:end]),
+		Name:  names[name:][:end],
 		Addr:  binary.LittleEndian.Uint64(p[8:]),
 		Size:  binary.LittleEndian.Uint64(p[16:]),
 		Func:  isFunc,

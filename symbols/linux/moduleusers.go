@@ -35,9 +35,13 @@ func (f *moduleFinder) readUsers(ctx context.Context, all []*Module) error {
 		head := m.Addr + f.f.Users.Offset
 		walks = append(walks, usersWalk{m, head, f.users[m], head})
 	}
-	for {
+	for uses := 0; ; {
 		walks = unfinished(walks)
 		if len(walks) == 0 {
+			return nil
+		}
+		if uses += len(walks); uses > mostModuleUses {
+			f.damage.add("modules are used by others more than %d times: damaged", mostModuleUses)
 			return nil
 		}
 		addrs := make([]uint64, len(walks))

@@ -306,8 +306,7 @@ func (t *OwnTables) notes(ctx context.Context) elfsynth.Blob {
 // types returns the kernel's BTF. Kernels that know no names of data (without CONFIG_KALLSYMS_ALL) do not tell where it is,
 // but it looks like nothing else.
 func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
-	const most = 64 << 20 // bytes; kernels have some 5 MB
-	b, err := t.between(ctx, "__start_BTF", "__stop_BTF", most)
+	b, err := t.between(ctx, "__start_BTF", "__stop_BTF", maxBTF)
 	if err == nil {
 		return b, nil
 	}
@@ -319,6 +318,9 @@ func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
 		return elfsynth.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", err)
 	}
 	size, err := symbols.BTFSize(t.image.data[i:])
+	if err == nil && size > maxBTF {
+		err = fmt.Errorf("BTF: %d bytes: damaged", size)
+	}
 	if err != nil {
 		return elfsynth.Blob{}, err
 	}

@@ -8,6 +8,9 @@ import (
 	"physgdb/symbols"
 )
 
+// maxBTF bounds the kernel's types, in bytes; kernels have some 5 MB.
+const maxBTF = 16 << 20
+
 // Types returns the layout of the kernel's data: from its vmlinux or, where that tells none, from the kernel's own BTF in
 // memory.
 func (k *Kernel) Types(ctx context.Context) (symbols.Types, error) {
@@ -22,8 +25,7 @@ func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 			return t, nil
 		}
 	}
-	const most = 64 << 20 // bytes; kernels have some 5 MB
-	raw, _, err := k.readBetween(ctx, "__start_BTF", "__stop_BTF", most)
+	raw, _, err := k.readBetween(ctx, "__start_BTF", "__stop_BTF", maxBTF)
 	if err != nil {
 		return nil, fmt.Errorf("%w, and in memory: %w", errNoTypes, err)
 	}

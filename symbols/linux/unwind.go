@@ -290,7 +290,7 @@ func (k *Kernel) orcTables(ctx context.Context) (*elfsynth.ORC, error) {
 
 // readORCTables reads the kernel's ORC tables as they are in memory (arch/x86/kernel/unwind_orc.c).
 func (k *Kernel) readORCTables(ctx context.Context) (*elfsynth.ORC, error) {
-	const most = 64 << 20 // bytes of one table; kernels have some 3 MB
+	const most = 16 << 20 // bytes of one table; kernels have some 3 MB
 	t := &elfsynth.ORC{}
 	for _, part := range []struct {
 		name     string

@@ -1,0 +1,22 @@
+package linux
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// quota counts the bytes that are kept of tables of one kind, of all modules together. It is safe for concurrent use.
+type quota struct{ used atomic.Int64 }
+
+// maxModuleTables bounds what is kept of the tables of all modules together, in bytes. The symbols of 200 modules take some 20
+// MB.
+const maxModuleTables = 128 << 20
+
+// take counts n bytes of what is described. The error says that there would be too many, and then they are not counted.
+func (q *quota) take(n int, what string) error {
+	if q.used.Add(int64(n)) > maxModuleTables {
+		q.used.Add(int64(-n))
+		return fmt.Errorf("%s: with it the tables of all modules take more than %d MB: damaged", what, maxModuleTables>>20)
+	}
+	return nil
+}
