@@ -33,7 +33,11 @@ func usagef(format string, args ...any) error {
 	return &host.UsageError{Err: fmt.Errorf(format, args...)}
 }
 
+// memoryLimit is from where on the collector of garbage works harder, in bytes: tables of damaged or hostile memory may be large.
+const memoryLimit = 384 << 20
+
 func main() {
+	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	defer stop()
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // which would end this before it has tidied up

@@ -51,6 +51,10 @@ func (f *fileFinder) readPaths(ctx context.Context, files []openFile) error {
 		if len(dentries)+len(mounts) == 0 {
 			return nil
 		}
+		if len(f.dentries)+len(f.mounts)+len(dentries)+len(mounts) > mostPathParts {
+			f.damage.add("their paths have more than %d parts: damaged, or too many to look at", mostPathParts)
+			return nil
+		}
 		parents, err := f.readDentries(ctx, dentries)
 		if err != nil {
 			return err

@@ -40,6 +40,13 @@ const (
 	mostLogCountBits = mostLogTextBits - 5
 )
 
+// Bounds of what is kept of a log.
+const (
+	mostLogRecords = 1 << 18
+	mostLogBytes   = 64 << 20  // of all texts
+	mostLogText    = 1<<16 - 1 // bytes of one: printk_info.text_len has 16 bits
+)
+
 // logRing reads the log from its newest record backwards.
 type logRing struct {
 	k *Kernel
@@ -143,7 +150,7 @@ func (r *logRing) begin(f *logHeadFields, head record) error {
 	r.descs, r.infos, r.text = f.Descs.uint(head), f.Infos.uint(head), f.Text.uint(head)
 	r.next = f.Head.uint(head) & logIDMask
 	r.left = (r.next-f.Tail.uint(head))&logIDMask + 1
-	r.textLeft = 1 << textBits
+	r.textLeft = min(uint64(1)<<textBits, mostLogBytes)
 	if count := r.count(); r.left > count {
 		r.damage.add("the oldest and the newest record are %d apart, in a ring of %d", r.left, count)
 		r.left = count
@@ -166,6 +173,11 @@ type logText struct {
 
 // readOlder reads the next older records, as many as are wanted if they are all there: two batches.
 func (r *logRing) readOlder(ctx context.Context, want int) error {
+	if len(r.found) > mostLogRecords {
+		r.damage.add("there are more than %d records, of which the newest are shown: damaged, or too many", mostLogRecords)
+		r.left = 0
+		return nil
+	}
 	n := min(uint64(want), r.left)
 	first := (r.next - n + 1) & logIDMask // the ids first to r.next, oldest first in memory
 	descs, err := r.readSlots(ctx, first, n)
@@ -256,12 +268,12 @@ func (r *logRing) locate(desc, info record, id uint64) (logText, bool) {
 		return logText{}, false
 	}
 	at, room, ok := r.block(begin, next)
-	if !ok || size > room {
+	if !ok || size > min(room, mostLogText) {
 		r.damage.add("record %d: %d bytes of text from position %#x to %#x: damaged", seq, size, begin, next)
 		return logText{}, false
 	}
 	if size > r.textLeft {
-		r.damage.add("record %d: its text and those of later records are more than the log can hold: damaged", seq)
+		r.damage.add("record %d: its text and those of later records are more than the log can hold, or than is read: damaged", seq)
 		return logText{}, false
 	}
 	r.textLeft -= size

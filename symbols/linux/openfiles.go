@@ -19,8 +19,10 @@ type OpenFile struct {
 
 // Limits of what is believed of a damaged machine.
 const (
-	mostFDs       = 1 << 22 // places for descriptors of all processes, most of which are free
+	mostFDs       = 1 << 21 // places for descriptors of all processes, most of which are free
 	mostOpenFiles = 1 << 16
+	mostPathParts = 1 << 18  // dentries and mounts that are read, for all files
+	mostPathBytes = 16 << 20 // of the paths of all files
 )
 
 // fileLayouts are what is read on the way from a task to the names of its files.
@@ -125,7 +127,15 @@ func (k *Kernel) OpenFiles(ctx context.Context, tasks []*Task) (files [][]OpenFi
 		return nil, nil, fmt.Errorf("open files: %w", err)
 	}
 	files = make([][]OpenFile, len(tasks))
+	bytes := 0 // of all paths
 	for _, o := range open {
+		if ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
+		if bytes > mostPathBytes {
+			f.damage.add("the paths of all take more than %d MB, of which the first are shown: damaged", mostPathBytes>>20)
+			break
+		}
 		name, ok := placeless[o.dentry]
 		if !ok {
 			name = f.path(o)
@@ -134,6 +144,7 @@ func (k *Kernel) OpenFiles(ctx context.Context, tasks []*Task) (files [][]OpenFi
 			f.damage.add("pid %d: the name of its file %d: %w", tasks[o.task].PID, o.fd, name.err)
 			name.text = unknownFile
 		}
+		bytes += len(name.text)
 		files[o.task] = append(files[o.task], OpenFile{o.fd, name.text})
 	}
 	return files, f.damage.list(), nil
@@ -155,14 +166,14 @@ func (f *fileFinder) files(ctx context.Context, tasks []*Task) ([]openFile, erro
 		if a.Err != nil {
 			f.damage.add("pid %d: its open files: %w", tasks[i].PID, a.Err)
 		}
-		for fd := 0; 8*(fd+1) <= a.N; fd++ {
+		for fd := 0; 8*(fd+1) <= a.N && len(open) <= mostOpenFiles; fd++ {
 			if addr := binary.LittleEndian.Uint64(a.Buf[8*fd:]); addr != 0 {
 				open, at = append(open, openFile{task: i, fd: fd}), append(at, addr)
 			}
 		}
 	}
 	if len(open) > mostOpenFiles {
-		f.damage.add("there are %d, of which %d are shown", len(open), mostOpenFiles)
+		f.damage.add("there are more than %d, of which the first are shown", mostOpenFiles)
 		open, at = open[:mostOpenFiles], at[:mostOpenFiles]
 	}
 	records, err := f.l.file.file.read(ctx, f.k.Space, at)

@@ -172,7 +172,7 @@ func TestSpoolMakesEachFileOnce(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"one", "a longer one", "one"} {
-		f, err := s.open(want, make(want))
+		f, err := s.open(t.Context(), want, make(want))
 		must(t, err)
 		p, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
 		if err != nil || string(p) != want {
@@ -183,7 +183,7 @@ func TestSpoolMakesEachFileOnce(t *testing.T) {
 		t.Errorf("%d files were made of 2", made)
 	}
 	torn := errors.New("torn")
-	if _, err := s.open("torn", func() (gdbstub.File, error) { return nil, torn }); !errors.Is(err, torn) {
+	if _, err := s.open(t.Context(), "torn", func() (gdbstub.File, error) { return nil, torn }); !errors.Is(err, torn) {
 		t.Errorf("a file that cannot be made: %v", err)
 	}
 	must(t, s.close())

@@ -41,9 +41,9 @@ func (s *session) generatedLibrary(ctx context.Context) ([]gdbstub.Library, erro
 		return nil, err
 	}
 	name := madeDir + generatedFile
-	s.files[name] = func(context.Context) (gdbstub.File, error) {
-		content, _ := elfsynth.Build(program) // it has no types, which is all that can be missing
-		return bytes.NewReader(content), nil
+	s.files[name] = func(ctx context.Context) (gdbstub.File, error) {
+		content, _, err := elfsynth.BuildContext(ctx, program) // it has no types, which is all that can be missing
+		return bytes.NewReader(content), err
 	}
 	return []gdbstub.Library{{Name: name, Segments: []uint64{program.Sections[0].Addr}}}, nil
 }
@@ -55,7 +55,10 @@ func (m *Machine) saveGenerated(ctx context.Context, dir string) (string, error)
 	if program == nil || err != nil {
 		return "", err
 	}
-	content, _ := elfsynth.Build(program)
+	content, _, err := elfsynth.BuildContext(ctx, program)
+	if err != nil {
+		return "", err
+	}
 	path := filepath.Join(dir, generatedFile)
 	return path, kept.WriteFile(path, bytes.NewReader(content))
 }

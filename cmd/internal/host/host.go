@@ -197,6 +197,7 @@ type Machine struct {
 	vmlinux    *vmlinuxFile       // nil if there is none
 	noVmlinux  error              // why there is none
 	made       *spool             // files of modules, made of memory
+	ahead      background         // what a debugger asks for first
 	log        hclog.Logger
 	notes      io.Writer // where to say how far long work is; nil for silence
 }
@@ -355,5 +356,6 @@ func (m *Machine) explainedBy(ctx context.Context, found map[string]uint64) (*Ma
 
 // Close closes the bridge.
 func (m *Machine) Close() error {
+	m.ahead.stop()
 	return errors.Join(m.vmlinux.close(), m.made.close(), m.Memory.Close())
 }

@@ -100,7 +100,7 @@ func madeLibrary(md *linux.Module, file string) gdbstub.Library {
 func (m *Machine) openModule(ctx context.Context, md *linux.Module) (gdbstub.File, error) {
 	id, _ := md.BuildID(ctx) // not every module has one
 	name := fmt.Sprintf("%s %#x %#x %x", md.Name, md.Addr, md.Base(), id)
-	return m.made.open(name, func() (gdbstub.File, error) { return m.makeModule(ctx, md) })
+	return m.made.open(ctx, name, func() (gdbstub.File, error) { return m.makeModule(ctx, md) })
 }
 
 // makeModule makes a file of what the kernel keeps about a module.
@@ -113,7 +113,10 @@ func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (gdbstub.Fil
 	if err != nil {
 		return nil, err
 	}
-	content, left := elfsynth.Build(program)
+	content, left, err := elfsynth.BuildContext(ctx, program)
+	if err != nil {
+		return nil, err
+	}
 	for _, why := range append(missing, left...) {
 		m.log.Info("memory does not tell all of a module", "module", md.Name, "missing", why)
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,12 +18,26 @@ type spool struct {
 	disk *os.File // nil before the first file
 	size int64
 	kept map[string]*io.SectionReader // by name
+	turn chan struct{}                // holds one element while a file is made
 }
 
-func newSpool() *spool { return &spool{kept: map[string]*io.SectionReader{}} }
+// maxSpool bounds the spool, in bytes: the files of 200 modules have some 50 MB.
+const maxSpool = 1 << 30
 
-// open returns the file of a name. If there is none yet, it calls make and keeps what that returns.
-func (s *spool) open(name string, make func() (gdbstub.File, error)) (gdbstub.File, error) {
+func newSpool() *spool { return &spool{kept: map[string]*io.SectionReader{}, turn: make(chan struct{}, 1)} }
+
+// open returns the file of a name. If there is none yet, it calls make and keeps what that returns, unless the spool is full.
+// One file is made at a time, as that takes much memory. The error is make's or ctx's.
+func (s *spool) open(ctx context.Context, name string, make func() (gdbstub.File, error)) (gdbstub.File, error) {
+	if kept := s.find(name); kept != nil {
+		return kept, nil
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if kept := s.find(name); kept != nil {
 		return kept, nil
 	}
@@ -39,12 +54,12 @@ func (s *spool) find(name string) *io.SectionReader {
 	return s.kept[name]
 }
 
-// keep copies a file to the end of the spool, unless another session was faster.
+// keep copies a file to the end of the spool, unless that is full.
 func (s *spool) keep(name string, made gdbstub.File) (gdbstub.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if kept := s.kept[name]; kept != nil {
-		return kept, nil
+	if s.size+made.Size() > maxSpool {
+		return made, nil
 	}
 	if s.disk == nil {
 		var err error

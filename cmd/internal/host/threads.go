@@ -3,9 +3,11 @@ package host
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"physgdb/bridge/notify"
 	"physgdb/gdbstub"
@@ -59,8 +61,16 @@ func (m *Machine) threads(ctx context.Context) ([]thread, error) {
 	}
 	m.markDead(ctx, all)
 	slices.SortStableFunc(all, func(a, b thread) int { return cmp.Compare(a.rank(), b.rank()) })
+	if len(all) > maxThreads {
+		m.log.Warn("debuggers are shown the first threads only; ps lists more", "threads", len(all), "shown", maxThreads)
+		all = slices.Clip(slices.Clone(all[:maxThreads]))
+	}
 	return all, nil
 }
+
+// maxThreads bounds how many threads a debugger is shown. Each connection keeps its list, and gdb takes seconds to read one as
+// long.
+const maxThreads = 1 << 15
 
 // kernelThreads lists what the kernel knows: its tasks, or what its CPUs ran.
 func (m *Machine) kernelThreads(ctx context.Context) ([]thread, error) {
@@ -71,8 +81,12 @@ func (m *Machine) kernelThreads(ctx context.Context) ([]thread, error) {
 	if m.threadsAre == ThreadsCPUs {
 		return m.cpuThreads(ctx, cpus), nil
 	}
-	tasks, err := m.Kernel.Tasks(ctx)
-	if err != nil {
+	tasks, err := m.tasksInTime(ctx)
+	switch {
+	case errors.Is(err, errNotYet):
+		m.log.Warn("the list of tasks is not read yet; what the CPUs ran is shown until then")
+		return m.runningThreads(ctx, cpus)
+	case err != nil:
 		return nil, err
 	}
 	for _, damage := range tasks.Damage {
@@ -81,11 +95,95 @@ func (m *Machine) kernelThreads(ctx context.Context) ([]thread, error) {
 	return m.taskThreads(cpus, tasks), nil
 }
 
+// errNotYet says that what was asked for takes longer to read than there is time.
+var errNotYet = errors.New("not read yet")
+
+// tasksInTime returns the tasks. It takes half of the time that there is: the rest is for an answer without them, if they are
+// not all read then, which errNotYet says.
+func (m *Machine) tasksInTime(ctx context.Context) (*linux.TaskList, error) {
+	half := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		half, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	tasks, err := m.Kernel.Tasks(half)
+	if err != nil && half.Err() != nil && ctx.Err() == nil {
+		return nil, errNotYet
+	}
+	return tasks, err
+}
+
+// runningThreads makes a thread of every task that a CPU ran, with the number that it has in the list of all tasks.
+func (m *Machine) runningThreads(ctx context.Context, cpus []linux.CPU) ([]thread, error) {
+	list := &linux.TaskList{}
+	for i := range cpus {
+		task, err := m.Kernel.TaskAt(ctx, cpus[i].Current)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err == nil {
+			if task.Idle {
+				task.CPU = cpus[i].ID
+			}
+			list.All = append(list.All, task)
+		}
+	}
+	return m.taskThreads(cpus, list), nil
+}
+
+// aheadPatience is how long [Machine.LookAhead] takes at most: a debugger that connects then is shown what the CPUs ran.
+const aheadPatience = 10 * time.Second
+
 // LookAhead lists the threads, so that the first debugger has them at once: over a slow bridge that may take longer than
-// debuggers wait. What cannot be read now is said when they ask.
+// debuggers wait. A list that takes longer than aheadPatience is read on in the background, until Close. What cannot be read
+// now is said when they ask.
 func (m *Machine) LookAhead(ctx context.Context) error {
-	_, err := m.threads(ctx)
-	return err
+	if m.Kernel.Symbols != nil && m.threadsAre != ThreadsCPUs {
+		m.ahead.start(func(ctx context.Context) { _, _ = m.Kernel.Tasks(ctx) })
+		m.ahead.wait(ctx, aheadPatience)
+	}
+	soon, cancel := context.WithTimeout(ctx, aheadPatience)
+	defer cancel()
+	if _, err := m.threads(soon); err != nil && ctx.Err() != nil {
+		return err
+	}
+	return nil
+}
+
+// background is work that nobody waits for to the end. The zero value has none.
+type background struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when it has ended
+}
+
+// start begins the work, which ends when its ctx does.
+func (b *background) start(work func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel, b.done = cancel, make(chan struct{})
+	go func() {
+		defer close(b.done)
+		work(ctx)
+	}()
+}
+
+// wait returns when the work has ended, or ctx has, or the time is over.
+func (b *background) wait(ctx context.Context, patience time.Duration) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// stop ends the work, and returns when it has ended.
+func (b *background) stop() {
+	if b.cancel != nil {
+		b.cancel()
+		<-b.done
+	}
 }
 
 // distinct leaves out threads whose number is taken, as damaged lists may have two tasks with one pid.
