@@ -8,7 +8,8 @@ import (
 // noteBuildID is the type of the note that holds a build-id (NT_GNU_BUILD_ID, elf.h), under the name "GNU".
 const noteBuildID = 3
 
-// BuildID finds the GNU build-id among ELF notes, or returns nil. notes may be damaged or end anywhere.
+// BuildID finds the GNU build-id among ELF notes, or returns nil: one of fewer than 2 bytes or more than 64 is none. notes may be
+// damaged or end anywhere.
 func BuildID(notes []byte) []byte {
 	const header = 12 // namesz, descsz, type: 32 bits each
 	for len(notes) >= header {
@@ -20,7 +21,8 @@ func BuildID(notes []byte) []byte {
 		if desc+descLen > uint64(len(notes)) {
 			return nil
 		}
-		if kind == noteBuildID && bytes.Equal(notes[header:header+nameLen], []byte("GNU\x00")) {
+		usable := descLen >= shortestBuildID && descLen <= longestBuildID
+		if kind == noteBuildID && usable && bytes.Equal(notes[header:header+nameLen], []byte("GNU\x00")) {
 			return bytes.Clone(notes[desc : desc+descLen])
 		}
 		notes = notes[min(next, uint64(len(notes))):]

@@ -70,7 +70,7 @@ func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error
 	m.Kernel = k
 	m.doubtNotice(fo.VMCoreInfo)
 	if o.VMCoreInfo != "" && k.FoundBy != linux.ByCR3 && k.FoundBy != linux.ByVMCoreInfo {
-		m.log.Warn("what --vmcoreinfo says leads to no kernel: it is left aside", "address", o.VMCoreInfo, "kernel found by", k.FoundBy)
+		m.log.Warn("what --vmcoreinfo says leads to no kernel; ignoring it", "address", o.VMCoreInfo, "kernel found by", k.FoundBy)
 	}
 	return nil
 }

@@ -279,6 +279,10 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 			return err
 		}
 	}
+	if err := m.checkNotBlank(ctx, o); err != nil {
+		return err
+	}
+	m.doubtVMCoreInfo(ctx, o)
 	if err := m.settle(ctx, o); err != nil {
 		return err
 	}

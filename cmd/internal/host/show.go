@@ -48,6 +48,8 @@ func (m *Machine) writeInfo(ctx context.Context, w io.Writer, space *mmu.Space) 
 	default:
 		if len(k.Symbols.BuildID) > 0 {
 			row("build-id", "%x", k.Symbols.BuildID)
+		} else {
+			row("build-id", "not known: memory has none of a usual length where that of the kernel is")
 		}
 		m.writeVmlinux(row)
 	}

@@ -1,0 +1,31 @@
+// Package hostile makes memory images that an attacker could have left, and holds every command of physgdb against them.
+//
+// [Attacks] is the table of the attacks: each changes a copy of the memory of a real dead machine. [Machines] are images that hold
+// no kernel at all. What must hold for all: no crash, no hang, at most [MaxMemory], and an end within [MaxTime]; and what each
+// attack says beside.
+package hostile
+
+import "time"
+
+// What must hold on every hostile image.
+const (
+	// MaxMemory is what a process may take of memory of its own, in bytes. The image, mapped from its file, is not counted.
+	MaxMemory = 512 << 20
+	// MaxTime is how long a command may take that no debugger waits for.
+	MaxTime = 30 * time.Second
+	// MaxAnswer is how long a debugger waits for an answer at most: the deadline of a request and a little for the way.
+	MaxAnswer = 4*time.Second + 500*time.Millisecond
+)
+
+// Attack is one way to change a dead machine's memory.
+type Attack struct {
+	Name string
+	// Changes says what the attacker has written.
+	Changes string
+	// Make changes an image.
+	Make func(im *Image) error
+	// Commands are those that read what was changed, without SOURCE, beside those that every image is shown to.
+	Commands [][]string
+	// Says is what one of Commands has to print, on stdout or stderr; empty for nothing in particular.
+	Says string
+}

@@ -1,0 +1,182 @@
+package hostile
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+
+	"golang.org/x/sys/unix"
+
+	"physgdb/bridge"
+	"physgdb/mmu"
+	"physgdb/symbols"
+	"physgdb/symbols/linux"
+)
+
+// Image is a copy of a dead machine's memory that may be changed. Addresses are virtual ones of its kernel.
+type Image struct {
+	Path   string
+	RAM    []byte // the file, mapped
+	Kernel *linux.Kernel
+	Types  symbols.Types
+
+	memory bridge.Memory
+	direct uint64 // where the direct map of all RAM begins
+	free   int    // the end of the memory that Alloc has not given out
+}
+
+// Copy copies the raw memory of a dead machine to a path, and finds the kernel in it.
+func Copy(ctx context.Context, from, to string) (*Image, error) {
+	if out, err := exec.CommandContext(ctx, "cp", "--sparse=always", from, to).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("copy %s: %w: %s", from, err, out)
+	}
+	im := &Image{Path: to}
+	if err := im.open(ctx); err != nil {
+		return nil, errors.Join(err, im.Close())
+	}
+	return im, nil
+}
+
+func (im *Image) open(ctx context.Context) error {
+	f, err := os.OpenFile(im.Path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	im.free = int(info.Size())
+	if im.RAM, err = unix.Mmap(int(f.Fd()), 0, im.free, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return fmt.Errorf("map %s: %w", im.Path, err)
+	}
+	if im.memory, err = bridge.Open(ctx, im.Path, nil); err != nil {
+		return err
+	}
+	found, err := linux.Find(ctx, mmu.New(im.memory, nil), im.memory, nil)
+	if err != nil {
+		return err
+	}
+	tables, err := found.OwnTables(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	if im.Kernel, err = found.With(ctx, tables.Names(), nil); err != nil {
+		return err
+	}
+	if im.Types, err = im.Kernel.Types(ctx); err != nil {
+		return err
+	}
+	base, err := im.Addr("page_offset_base")
+	if err != nil {
+		return err
+	}
+	im.direct, err = im.Get64(base)
+	return err
+}
+
+// Close ends the use of the image, whose file stays.
+func (im *Image) Close() error {
+	var errs []error
+	if im.RAM != nil {
+		errs = append(errs, unix.Munmap(im.RAM))
+	}
+	if im.memory != nil {
+		errs = append(errs, im.memory.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Addr returns the address of a symbol.
+func (im *Image) Addr(name string) (uint64, error) {
+	addr, ok := im.Kernel.Addr(name)
+	if !ok {
+		return 0, fmt.Errorf("the kernel has no symbol %s", name)
+	}
+	return addr, nil
+}
+
+// Offsets returns the offsets of members of a struct, in the order of their paths.
+func (im *Image) Offsets(typ string, paths ...string) ([]uint64, error) {
+	offsets := make([]uint64, len(paths))
+	for i, path := range paths {
+		f, err := im.Types.Field(typ, path)
+		if err != nil {
+			return nil, err
+		}
+		offsets[i] = f.Offset
+	}
+	return offsets, nil
+}
+
+// At returns what is in RAM from an address on, up to the end of its page of physical memory, or, in the direct map, of RAM.
+func (im *Image) At(va uint64) ([]byte, error) {
+	if off := va - im.direct; off < uint64(len(im.RAM)) {
+		return im.RAM[off:], nil
+	}
+	mp, err := im.Kernel.Space.Translate(context.Background(), va)
+	if err != nil {
+		return nil, err
+	}
+	start := uint64(mp.Phys(va))
+	end := start + (mp.VA + mp.Size - va)
+	if end > uint64(len(im.RAM)) {
+		return nil, fmt.Errorf("%#x is at phys %#x, which is not in the image", va, start)
+	}
+	return im.RAM[start:end], nil
+}
+
+// Get64 reads a number.
+func (im *Image) Get64(va uint64) (uint64, error) {
+	p, err := im.At(va)
+	if err != nil {
+		return 0, err
+	}
+	return binary.LittleEndian.Uint64(p), nil
+}
+
+// Put64 writes numbers, one behind the other.
+func (im *Image) Put64(va uint64, values ...uint64) error {
+	for i, v := range values {
+		p, err := im.At(va + 8*uint64(i))
+		if err != nil {
+			return err
+		}
+		binary.LittleEndian.PutUint64(p, v)
+	}
+	return nil
+}
+
+// Put32 writes a number.
+func (im *Image) Put32(va uint64, v uint32) error {
+	p, err := im.At(va)
+	if err != nil {
+		return err
+	}
+	binary.LittleEndian.PutUint32(p, v)
+	return nil
+}
+
+// Alloc returns memory that the machine never used: the address of n bytes of zeros, which begin a page, and these.
+func (im *Image) Alloc(n int) (uint64, []byte, error) {
+	const lowest = 16 << 20 // physical address: below are firmware and devices
+	var zeros [mmu.PageSize]byte
+	n = (n + mmu.PageSize - 1) &^ (mmu.PageSize - 1)
+	end := im.free &^ (mmu.PageSize - 1)
+	for at := end; at >= lowest; {
+		if end-at >= n {
+			im.free = at
+			return im.direct + uint64(at), im.RAM[at : at+n], nil
+		}
+		at -= mmu.PageSize
+		if !bytes.Equal(im.RAM[at:at+mmu.PageSize], zeros[:]) {
+			end = at
+		}
+	}
+	return 0, nil, fmt.Errorf("the image has no %d bytes that were never used", n)
+}
