@@ -2,10 +2,11 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"physgdb/bridge"
 	"physgdb/symbols/linux"
@@ -14,8 +15,8 @@ import (
 // leastRAM is less memory than any machine has that ran an x86-64 kernel, in bytes.
 const leastRAM = 1 << 20
 
-// checkNotBlank refuses, after few reads, a source that cannot be the memory of a machine: one that is too small, or in which all
-// bytes are equal. What cannot be read, or has no RAM map, is not judged.
+// checkNotBlank refuses a source that cannot be the memory of a machine: one that is too small, or a file in which all bytes are
+// equal. It takes no reads; a source that cannot be seen in place, or has no RAM map, is not judged.
 func (m *Machine) checkNotBlank(ctx context.Context, o *Options) error {
 	ram := m.Memory.Info().RAM
 	if !ram.Known() {
@@ -24,9 +25,9 @@ func (m *Machine) checkNotBlank(ctx context.Context, o *Options) error {
 	if size := ram.Size(); size < leastRAM {
 		return fmt.Errorf("the source has %d bytes, and no machine has as little RAM: is %s whole?", size, o.Source)
 	}
-	value, blank, err := m.Memory.blank(ctx)
-	if !blank || err != nil {
-		return err
+	value, blank := m.Memory.blank(ctx)
+	if !blank {
+		return ctx.Err()
 	}
 	what := fmt.Sprintf("all %#02x", value)
 	switch value {
@@ -40,61 +41,39 @@ func (m *Machine) checkNotBlank(ctx context.Context, o *Options) error {
 
 // blank reports whether all bytes are equal, and to what. It looks at pages that lie evenly apart, and, if these are zero, at all of
 // them: most of a large machine's RAM may be zero, but no other byte fills a page of each part.
-func (m *Memory) blank(ctx context.Context) (value byte, blank bool, err error) {
+func (m *Memory) blank(ctx context.Context) (value byte, blank bool) {
+	const pages = 256
 	data := bridge.DataOf(m.guard)
 	if !data.Known() {
-		return 0, true, nil
+		return 0, true
 	}
-	value, blank, err = m.samples(ctx, data)
-	if !blank || value != 0 || err != nil {
-		return value, blank, err
+	if value, blank = m.uniform(ctx, data, max(bridge.PageSize, data.Size()/pages)); blank && value == 0 {
+		return m.uniform(ctx, data, bridge.PageSize)
 	}
-	return 0, m.allZero(ctx, data), ctx.Err()
+	return value, blank
 }
 
-// samples reports whether all of the pages that it looks at hold one byte alone, and which. The error is ctx's.
-func (m *Memory) samples(ctx context.Context, data bridge.RAMMap) (value byte, same bool, err error) {
-	const pages = 256
-	step := max(bridge.PageSize, data.Size()/pages&^(bridge.PageSize-1))
-	var ops []bridge.Op
-	left := uint64(0) // how far the next sample is into the next range, in bytes
+// uniform reports whether pages of data that lie a number of bytes apart hold one byte alone, and which.
+func (m *Memory) uniform(ctx context.Context, data bridge.RAMMap, apart uint64) (value byte, same bool) {
 	for _, r := range data {
-		size := uint64(r.End - r.Start)
-		for ; left < size; left += step {
-			n := min(bridge.PageSize, size-left)
-			ops = append(ops, bridge.Op{Addr: r.Start + bridge.PhysAddr(left), Buf: make([]byte, n)})
-		}
-		left -= size
-	}
-	if err := m.guard.ReadPhys(ctx, ops); err != nil || ctx.Err() != nil {
-		return 0, false, ctx.Err() // whoever looks for the kernel says what is wrong with the source
-	}
-	for i := range ops {
-		op := &ops[i]
-		if op.Err != nil || !uniform(op.Buf, ops[0].Buf[0]) {
-			return 0, false, nil
-		}
-	}
-	return ops[0].Buf[0], len(ops) > 0, nil
-}
-
-// allZero reports whether all data is zero. It looks at memory in place: where that cannot be, it reports false, as it would take as
-// long as a search.
-func (m *Memory) allZero(ctx context.Context, data bridge.RAMMap) bool {
-	const piece = 1 << 20
-	for _, r := range data {
-		for at := r.Start; at < r.End && ctx.Err() == nil; at += piece {
-			p, ok := m.View(at, int(min(piece, uint64(r.End-at))))
-			zero := false
+		for at := r.Start; at < r.End && ctx.Err() == nil; at += bridge.PhysAddr(apart) {
+			p, ok := m.View(at, int(min(bridge.PageSize, uint64(r.End-at))))
+			fits := false
 			if ok {
-				ok = bridge.InPlace(func() { zero = uniform(p, 0) }) == nil
+				ok = bridge.InPlace(func() {
+					if !same {
+						value = p[0]
+					}
+					fits = uniform(p, value)
+				}) == nil
 			}
-			if !ok || !zero {
-				return false
+			if !ok || !fits {
+				return 0, false
 			}
+			same = true
 		}
 	}
-	return true
+	return value, same && ctx.Err() == nil
 }
 
 // uniform reports whether all bytes have a value.
@@ -102,20 +81,29 @@ func uniform(p []byte, value byte) bool {
 	return len(p) == 0 || p[0] == value && bytes.Equal(p[1:], p[:len(p)-1])
 }
 
-// doubtVMCoreInfo says at once that there is no VMCOREINFO where the user says: the search without it may take long. Where RAM may be
-// split around the PCI hole, which is found out later, addresses above it are not judged.
-func (m *Machine) doubtVMCoreInfo(ctx context.Context, o *Options) {
+// doubtVMCoreInfo says that there is no VMCOREINFO where the user says, if the search without it takes longer than a moment: what
+// came of it is said in the end. Where RAM may be split around the PCI hole, which is found out later, addresses above it are not
+// judged. stop ends the waiting.
+func (m *Machine) doubtVMCoreInfo(ctx context.Context, o *Options) (stop func() bool) {
+	const moment = time.Second
 	at, err := bridge.ParseAddr(o.VMCoreInfo)
-	if o.VMCoreInfo == "" || err != nil {
-		return
+	size, unlaid := m.rawSize()
+	if o.VMCoreInfo == "" || err != nil || unlaid && size > slices.Min(splits) && uint64(at) >= slices.Min(splits) {
+		return func() bool { return false }
 	}
-	if size, unlaid := m.rawSize(); unlaid && size > slices.Min(splits) && uint64(at) >= slices.Min(splits) {
-		return
+	p, ok := m.Memory.View(at, 2*bridge.PageSize) // longer notes are none
+	if !ok {
+		p = make([]byte, 2*bridge.PageSize)
+		n, _ := bridge.Read(ctx, m.Memory.guard, at, p, true) // what is wrong with it is said in the end
+		p = p[:n]
 	}
-	p := make([]byte, 2*bridge.PageSize)
-	n, err := bridge.Read(ctx, m.Memory.guard, at, p, true)
-	if _, wrong := linux.ParseVMCoreInfo(p[:n]); wrong != nil && ctx.Err() == nil {
-		m.log.Warn("there is no VMCOREINFO where --vmcoreinfo says; the kernel is looked for without it", "address", o.VMCoreInfo, "error",
-			errors.Join(err, wrong))
+	var wrong error
+	gone := bridge.InPlace(func() { _, wrong = linux.ParseVMCoreInfo(p) })
+	if wrong = cmp.Or(gone, wrong); wrong == nil {
+		return func() bool { return false }
 	}
+	return time.AfterFunc(moment, func() {
+		m.log.Warn("there is no VMCOREINFO where --vmcoreinfo says; looking for the kernel without it", "address", o.VMCoreInfo,
+			"error", wrong)
+	}).Stop
 }

@@ -282,8 +282,10 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 	if err := m.checkNotBlank(ctx, o); err != nil {
 		return err
 	}
-	m.doubtVMCoreInfo(ctx, o)
-	if err := m.settle(ctx, o); err != nil {
+	stop := m.doubtVMCoreInfo(ctx, o)
+	err := m.settle(ctx, o)
+	stop()
+	if err != nil {
 		return err
 	}
 	m.learnRAM(ctx)
