@@ -24,7 +24,9 @@ type spool struct {
 // maxSpool bounds the spool, in bytes: the files of 200 modules have some 50 MB.
 const maxSpool = 1 << 30
 
-func newSpool() *spool { return &spool{kept: map[string]*io.SectionReader{}, turn: make(chan struct{}, 1)} }
+func newSpool() *spool {
+	return &spool{kept: map[string]*io.SectionReader{}, turn: make(chan struct{}, 1)}
+}
 
 // open returns the file of a name. If there is none yet, it calls make and keeps what that returns, unless the spool is full.
 // One file is made at a time, as that takes much memory. The error is make's or ctx's.
