@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -323,6 +324,13 @@ func TestAddSymbolFile(t *testing.T) {
 		" -s .modinfo 0x100401000101000 -s __versions 0x100401000202000 -s .data..percpu 0x2a000"
 	if err != nil || got != want {
 		t.Errorf("%s, %v\nwant %s", got, err, want)
+	}
+	odd := placedModule(ModuleSection{".text", 0xffffffffc0100000}, ModuleSection{"-o", 1}, ModuleSection{"$(x)", 2},
+		ModuleSection{".a\x1b", 3}, ModuleSection{".a'b", 4})
+	odd.Name = "$(reboot)/../x"
+	got, err = odd.AddSymbolFile(ctx)
+	if err != nil || !regexp.MustCompile(`^add-symbol-file [\w.~+-]+\.ko( -s [\w.]+ 0x[0-9a-f]+){3}$`).MatchString(got) {
+		t.Errorf("names that are no words of a command: %s, %v", got, err)
 	}
 	if got, err := placedModule().AddSymbolFile(ctx); err == nil {
 		t.Errorf("without sections: %s", got)

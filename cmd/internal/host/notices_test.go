@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
+
 	"physgdb/bridge/notify"
 	"physgdb/internal/plain"
 )
@@ -63,6 +65,22 @@ func TestNoticesOfAFile(t *testing.T) {
 				t.Errorf("hellos %s, want %s", got, want)
 			}
 		})
+	}
+}
+
+// TestBadLinesOfNoticesAreLogged has each of the first, and the number of the others.
+func TestBadLinesOfNoticesAreLogged(t *testing.T) {
+	r := newRig(t, 4)
+	var log strings.Builder
+	file := r.notices(t, append(slices.Repeat([]string{"garbage"}, 10), died)...)
+	r.attach(t, Options{Notify: file, Log: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})})
+	for _, want := range []string{"line=1 ", "line=3 ", "lines=7"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q in the log: %s", want, log.String())
+		}
+	}
+	if lines := strings.Count(log.String(), "notices"); lines < 4 || strings.Count(log.String(), "\n") > 4 {
+		t.Errorf("the log: %s", log.String())
 	}
 }
 
