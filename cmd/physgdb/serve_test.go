@@ -142,7 +142,7 @@ func TestANoticeIsFitForATerminal(t *testing.T) {
 	r := p.wait(t)
 	r.errors, _, _ = strings.Cut(r.errors, "bridge: ")
 	if r.status != exitFailed || strings.Contains(r.errors+r.out, "\x1b") || strings.Count(r.errors, "\n") != 2 ||
-		!strings.Contains(r.out, "panicked: [2J physgdb: all is well; task init") {
+		!strings.Contains(r.out, `panicked: \x1b[2J physgdb: all is well; task init`) {
 		t.Errorf("%d\n%s\n%s", r.status, r.out, r.errors)
 	}
 }

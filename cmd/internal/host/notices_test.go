@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"physgdb/bridge/notify"
-	"physgdb/internal/plain"
 )
 
 func TestNoticesOfAFile(t *testing.T) {
@@ -134,16 +133,6 @@ func TestTheRootThatIsChosen(t *testing.T) {
 		m := r.attach(t, Options{Notify: r.notices(t, greeted, la57), CR3: tc.cr3})
 		if got := connect(t, m).user(t); got != tc.user || m.Process != tc.process || m.Kernel.Root.Levels != 5 {
 			t.Errorf("%s: reads %q as %q, %d levels", tc.name, got, m.Process, m.Kernel.Root.Levels)
-		}
-	}
-}
-
-func TestOneLine(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain": "plain", "two\nlines\n": "two lines", "\x1b[2Jgone": "[2Jgone", "ünï": "ünï", "\xff": "\ufffd", "": "",
-	} {
-		if got := plain.Line(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
 }

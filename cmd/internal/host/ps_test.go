@@ -38,7 +38,7 @@ func TestPSLines(t *testing.T) {
        9       9       2 I    0 kernel  0xffff888003a42000  kworker/0:1
      143     143       1 D    0 user    0xffff888003a43000  nginx
 >    143     145       1 R    0 user    0xffff888003a45000  nginx
-     144     144       1 R    1 user    0xffff888003a44000  evil [2J
+     144     144       1 R    1 user    0xffff888003a44000  evil\x1b[2J
        0       0       0 R    0 idle    0xffffffff82a10000  swapper/0
 `
 	if diff := cmp.Diff(want[1:], text.String()); diff != "" {
