@@ -1,6 +1,6 @@
 # make demo   panics a real kernel and shows a gdb session on what is left of it
 # make test   runs every test, those on real kernels and real debuggers among them
-.PHONY: build demo test clients kernels kernels-custom modules lint fuzz damage abuse bench setup clean
+.PHONY: build demo test clients kernels kernels-custom modules lint fuzz damage abuse bench hostile setup clean
 
 build:
 	go build -o bin/ ./cmd/physgdb
@@ -46,6 +46,11 @@ lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+
+# The attacks of test/hostile on the memory of a real dead machine: IMAGE, a file with its raw RAM.
+IMAGE ?=
+hostile:
+	go test -count=1 -timeout 60m -v ./test/hostile $(if $(IMAGE),-image $(abspath $(IMAGE)))
 
 # Every fuzz target for FUZZTIME each.
 FUZZTIME ?= 60s

@@ -74,13 +74,13 @@ func (t *exportTables) int32(at int) int { return int(int32(binary.LittleEndian.
 
 // nameAt returns the string at an offset. It may be the end of another string, as the linker merges them.
 func (t *exportTables) nameAt(at int) (string, bool) {
-	if at < 0 || at >= len(t.image) {
+	if at < 0 || at >= len(t.image) || t.looked > maxExportBytes {
 		return "", false
 	}
 	text := t.image[at:min(len(t.image), at+mostName+1)]
 	n := bytes.IndexByte(text, 0)
 	t.looked += max(n, 0)
-	if n < 1 || t.looked > maxExportBytes || !Printable(text[:n]) {
+	if n < 1 || !Printable(text[:n]) {
 		return "", false
 	}
 	return string(text[:n]), true

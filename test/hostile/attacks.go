@@ -23,6 +23,8 @@ func Attacks() []Attack {
 			func(im *Image) error { return errors.Join(fakeTasks(im, 1_300_000), longArrays(im)) }, tasks, "more than"},
 		{"huge log", "a ring of 2^26 records and 2^31 bytes of text", hugeLog, [][]string{{"dmesg"}, {"dmesg", "--json"}}, ""},
 		{"many CPUs", "8,192 CPUs that are all possible", manyCPUs, [][]string{{"ps"}, {"bt", "cpus"}}, ""},
+		{"many BPF programs", "100,000 programs with names of 511 bytes in the list of BPF symbols", manyPrograms,
+			[][]string{{"symbols", "-o", "made", "--modules-to", "modules", "--log-level", "info"}}, "the list has no end"},
 		{"short build-id", "a note with a build-id of 1 byte", func(im *Image) error { return buildIDOf(im, 1) }, nil, ""},
 		{"long build-id", "a note with a build-id of 200 bytes", func(im *Image) error { return buildIDOf(im, 200) }, nil, ""},
 	}
@@ -237,4 +239,38 @@ func buildIDOf(im *Image, size uint32) error {
 		}
 	}
 	return errors.New("there is no build-id")
+}
+
+// manyPrograms puts programs of BPF into the kernel's list of their symbols. Each is 16 bytes of the kernel's own text.
+func manyPrograms(im *Image) error {
+	const count, step, codeSize = 100_000, 640, 16 // step and codeSize: bytes
+	head, err1 := im.Addr("bpf_kallsyms")
+	text, err2 := im.Addr("_text")
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	o, err := im.Offsets("bpf_ksym", "start", "end", "name", "lnode.next")
+	if err != nil {
+		return err
+	}
+	if size, err := im.Types.Size("bpf_ksym"); err != nil || size > step {
+		return fmt.Errorf("struct bpf_ksym has %d bytes: %w", size, err)
+	}
+	at, ram, err := im.Alloc(count * step)
+	if err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	for i := range count {
+		p := ram[i*step:]
+		le.PutUint64(p[o[0]:], text+1<<20+uint64(i)*codeSize)
+		le.PutUint64(p[o[1]:], text+1<<20+uint64(i+1)*codeSize)
+		copy(p[o[2]:], fmt.Sprintf("%0511d", i))
+		next := head
+		if i+1 < count {
+			next = at + uint64(i+1)*step + o[3]
+		}
+		le.PutUint64(p[o[3]:], next)
+	}
+	return im.Put64(head, at+o[3])
 }

@@ -1,7 +1,9 @@
 package host
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"physgdb/gdbstub"
 	"physgdb/symbols/linux"
@@ -61,5 +63,22 @@ func TestTaskText(t *testing.T) {
 		if got := taskText(tc.task, tc.running); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+func TestBackgroundEnds(t *testing.T) {
+	var none background
+	none.stop() // which has nothing to stop
+	var b background
+	ended := false
+	b.start(func(ctx context.Context) {
+		<-ctx.Done()
+		ended = true
+	})
+	begin := time.Now()
+	b.wait(t.Context(), 10*time.Millisecond)
+	b.stop()
+	if took := time.Since(begin); !ended || took > 5*time.Second {
+		t.Errorf("ended: %v, after %v", ended, took)
 	}
 }
