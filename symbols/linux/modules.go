@@ -167,8 +167,8 @@ func (m *Module) readUnwinder(ctx context.Context, format symbols.ORCFormat) (*s
 	if err != nil {
 		return nil, err
 	}
-	if err := m.k.moduleTables.take(len(ips)+len(entries), "ORC table of module "+m.Name); err != nil {
-		return nil, err
+	if err := m.k.moduleTables.take(len(ips) + len(entries)); err != nil {
+		return nil, fmt.Errorf("ORC table of module %s: %w", m.Name, err)
 	}
 	orc, err := symbols.NewORC(m.orc.ips, ips, entries, format)
 	if err != nil {

@@ -36,7 +36,10 @@ func (m *Module) Sections(ctx context.Context) ([]ModuleSection, error) {
 			return nil, nil
 		}
 		const each = 64 // bytes: a ModuleSection with its name
-		return s, m.k.moduleTables.take(each*len(s), "sections of module "+m.Name)
+		if err := m.k.moduleTables.take(each * len(s)); err != nil {
+			return nil, fmt.Errorf("sections of module %s: %w", m.Name, err)
+		}
+		return s, nil
 	})
 }
 

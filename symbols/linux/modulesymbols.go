@@ -53,10 +53,11 @@ func (m *Module) Symbols(ctx context.Context) (*ModuleSymbols, error) {
 		if err != nil {
 			return nil, fmt.Errorf("symbols of module %s: %w", m.Name, err)
 		}
-		if err := m.k.moduleTables.take(raw.size(), "symbols of module "+m.Name); err != nil {
-			return nil, err
+		s, err := newModuleSymbols(ctx, m.Regions, raw)
+		if err != nil {
+			m.k.moduleTables.giveBack(raw.counted)
 		}
-		return newModuleSymbols(ctx, m.Regions, raw)
+		return s, err
 	})
 }
 
@@ -66,6 +67,8 @@ type moduleKallsyms struct {
 	strtab []byte
 	types  []byte // a letter for each symbol, as in /proc/kallsyms; empty before 5.2
 	damage damage
+
+	counted int // bytes in the quota of the kernel
 }
 
 // readKallsyms reads the tables: one batch for where they are, and one for them.
@@ -102,11 +105,27 @@ func (m *Module) readKallsyms(ctx context.Context) (*moduleKallsyms, error) {
 			end = min(end, other)
 		}
 	}
+	size := keptSize(int(count), int(end-strtab))
+	if err := m.k.moduleTables.take(size); err != nil {
+		return nil, err
+	}
 	ops := []mmu.Op{{VA: symtab, Buf: make([]byte, count*elf.Sym64Size)}, {VA: strtab, Buf: make([]byte, end-strtab)}}
 	if types != 0 {
 		ops = append(ops, mmu.Op{VA: types, Buf: make([]byte, count)})
 	}
-	return m.readTables(ctx, ops)
+	t, err := m.readTables(ctx, ops)
+	if err != nil {
+		m.k.moduleTables.giveBack(size)
+		return nil, err
+	}
+	t.counted = size
+	return t, nil
+}
+
+// keptSize returns how much memory symbols take and all their names, in bytes.
+func keptSize(count, names int) int {
+	const lists = 2 // that each symbol is in: ModuleSymbols.All and places
+	return lists*count*int(unsafe.Sizeof(symbols.Symbol{})) + names
 }
 
 func (m *Module) readTables(ctx context.Context, ops []mmu.Op) (*moduleKallsyms, error) {
@@ -123,12 +142,6 @@ func (m *Module) readTables(ctx context.Context, ops []mmu.Op) (*moduleKallsyms,
 		}
 	}
 	return t, nil
-}
-
-// size returns how much memory the symbols of the tables take, in bytes.
-func (t *moduleKallsyms) size() int {
-	const lists = 2 // that each symbol is in: ModuleSymbols.All and places
-	return len(t.symtab)/elf.Sym64Size*lists*int(unsafe.Sizeof(symbols.Symbol{})) + len(t.strtab)
 }
 
 // newModuleSymbols takes the names out of the tables. The error is ctx's.

@@ -12,11 +12,14 @@ type quota struct{ used atomic.Int64 }
 // MB.
 const maxModuleTables = 128 << 20
 
-// take counts n bytes of what is described. The error says that there would be too many, and then they are not counted.
-func (q *quota) take(n int, what string) error {
+// take counts n bytes. The error says that there would be too many, and then they are not counted.
+func (q *quota) take(n int) error {
 	if q.used.Add(int64(n)) > maxModuleTables {
-		q.used.Add(int64(-n))
-		return fmt.Errorf("%s: with it the tables of all modules take more than %d MB: damaged", what, maxModuleTables>>20)
+		q.giveBack(n)
+		return fmt.Errorf("the tables of all modules take more than %d MB together: damaged", maxModuleTables>>20)
 	}
 	return nil
 }
+
+// giveBack takes n bytes off the count, as they are not kept.
+func (q *quota) giveBack(n int) { q.used.Add(int64(-n)) }
