@@ -68,8 +68,8 @@ func TestAttacks(t *testing.T) {
 // run runs a command on an image and checks what became of it.
 func run(t *testing.T, dir, physgdb string, command []string, image string) *Outcome {
 	t.Helper()
-	args := append([]string{physgdb}, command...)
-	o, err := Run(t.Context(), dir, append(args, image)...)
+	args := append([]string{physgdb, command[0], image}, command[1:]...)
+	o, err := Run(t.Context(), dir, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
