@@ -46,7 +46,7 @@ func mapFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() == 0 {
-		return nil, fmt.Errorf("%s: %w: empty", path, fs.ErrInvalid)
+		return nil, fmt.Errorf("%s: %w: not a regular file with something in it", path, fs.ErrInvalid)
 	}
 	mapped, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {

@@ -38,7 +38,7 @@ func (f *elfFile) Close() error { return f.disk.Close() }
 func openAnyELF(path string) (*elfFile, error) {
 	disk, err := OpenRegular(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	f, err := elf.NewFile(disk)
 	if err != nil {

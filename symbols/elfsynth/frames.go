@@ -189,11 +189,11 @@ func (b *frameBuilder) stretch(from, to uint64, rule *symbols.FrameRule) {
 			end = min(to, b.marks[1].addr)
 		}
 		switch {
-		case !m.code:
+		case !m.code, m.prefix: // compilers do not describe prefixes either
 			b.finish()
 		case m.replaced:
 			b.replacedReturn(from, end)
-		case from == m.addr && !m.prefix:
+		case from == m.addr:
 			b.begin(from, m.symbol)
 			b.rule(from, end, rule)
 		case !b.fde.open:
@@ -220,14 +220,15 @@ func (b *frameBuilder) rule(from, to uint64, rule *symbols.FrameRule) {
 	f := &b.fde
 	f.end = to
 	f.frames = f.frames || rule.Kind != symbols.NoFrame
-	last := f.last
+	// The code before may end with a call that does not return. lldb takes the rule that counts behind a call.
+	ended := f.last || rule.Kind == symbols.NoFrame
 	f.last = rule.Kind == symbols.LastFrame
 	now := f.state.next(rule)
 	if now == f.state && now.rip.how != isBorder {
 		return
 	}
-	if last {
-		from++ // lldb takes the rule that counts behind a call, and here is one: of a thread's function
+	if ended && from > f.begin {
+		from++
 	}
 	b.advance(from - f.loc)
 	b.change(&f.state, &now)

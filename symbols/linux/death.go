@@ -71,8 +71,8 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 	return nil
 }
 
-// panicPrefix is what panic() logs before its message (kernel/panic.c).
-const panicPrefix = "Kernel panic - not syncing: "
+// panicPrefix is what panic() logs before its message (kernel/panic.c). In 5.10 with PREEMPT_RT the message is a record of its own.
+const panicPrefix = "Kernel panic - not syncing:"
 
 // IsPanic reports whether a record is the one in which the kernel says that it gives up.
 func (r LogRecord) IsPanic() bool { return strings.HasPrefix(r.Text, panicPrefix) }
@@ -101,7 +101,10 @@ func (d *Death) findLastWords(records []LogRecord) {
 	if last < 0 {
 		return
 	}
-	d.Message = strings.TrimPrefix(records[last].Text, panicPrefix)
+	d.Message = strings.TrimSpace(strings.TrimPrefix(records[last].Text, panicPrefix))
+	if d.Message == "" && last+1 < len(records) && records[last+1].Caller == records[last].Caller {
+		d.Message = records[last+1].Text
+	}
 	if d.Oopses == 0 {
 		return
 	}

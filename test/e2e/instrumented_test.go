@@ -101,7 +101,7 @@ func (m *instrumentedMachine) look(t *testing.T, release string) {
 	if release == "5.10" {
 		stacks = slices.DeleteFunc(stacks, func(s witness.Stack) bool { return endsIn(s.Stack, before) })
 	}
-	if err := verify.Stacks(stacks, names, traces); err != nil {
+	if err := verify.Stacks(&g.Facts, stacks, names, traces); err != nil {
 		t.Error(err)
 	}
 	dead := m.wantFunctions(t, traces, slices.Contains(c.Instrument, "sleepable"))

@@ -54,7 +54,7 @@ type Frame struct {
 // Lines of a dying kernel (kernel/panic.c, lib/dump_stack.c, arch/x86/kernel/dumpstack.c, kernel/hung_task.c). Between
 // kernel versions UID: has come, and "Oops: " in front of the name of the exception.
 var (
-	panicLine = regexp.MustCompile(`^Kernel panic - not syncing: (.*)$`)
+	panicLine = regexp.MustCompile(`^Kernel panic - not syncing:(?: (.*))?$`)
 	taskLine  = regexp.MustCompile(`^CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.*?) ` +
 		`(?:Not tainted|Tainted: ([A-Z ]*[A-Z])) +\d`)
 	offsetLine  = regexp.MustCompile(`^Kernel Offset: 0x([0-9a-f]+) from`)
@@ -87,6 +87,9 @@ func ParseDeath(log []LogLine) Death {
 		return d
 	}
 	d.PanicMessage = message[1]
+	if d.PanicMessage == "" && end+1 < len(log) { // 5.10 with PREEMPT_RT has it on a line of its own
+		d.PanicMessage = log[end+1].Text
+	}
 	before, after := log[:end], log[end:]
 	d.readOops(from(before, oopsLine))
 	d.readTask(lastOr(before, after, taskLine))

@@ -79,8 +79,9 @@ func checkSlide(ctx context.Context, m *machine) error {
 		return err
 	}
 	facts := &m.guest.Facts
-	if facts.Slide == 0 {
-		return errors.New("the witness knows no slide")
+	const linked = 0xffffffff81000000 // where the text of Debian's kernels is linked (CONFIG_PHYSICAL_START)
+	if slide := facts.Kallsyms["_text"] - linked; slide != facts.Slide {
+		return fmt.Errorf("the guest's /proc/kallsyms has slide %#x, its log %#x", slide, facts.Slide)
 	}
 	for name, want := range map[string]string{
 		"slide":   fmt.Sprintf("%#x", facts.Slide),
@@ -119,7 +120,7 @@ func checkStacks(ctx context.Context, m *machine) error {
 	if m.traces, err = verify.JSONLines[verify.Trace](out); err != nil {
 		return err
 	}
-	return verify.Stacks(m.stacks, m.symbols, m.traces)
+	return verify.Stacks(&m.guest.Facts, m.stacks, m.symbols, m.traces)
 }
 
 func checkDmesg(ctx context.Context, m *machine) error {

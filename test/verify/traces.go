@@ -118,9 +118,9 @@ func PanicBacktrace(facts *guest.Facts, out string) error {
 	return errors.Join(errs...)
 }
 
-// Stacks compares the traces of `bt --json all` with /proc/PID/stack of every thread that slept. That file leaves out the
-// functions of the scheduler, which lie between __sched_text_start and __sched_text_end.
-func Stacks(stacks []witness.Stack, symbols Symbols, traces []Trace) error {
+// Stacks compares the traces of `bt --json all` with /proc/PID/stack of every thread that slept and did not panic. That file leaves
+// out the functions of the scheduler, which lie between __sched_text_start and __sched_text_end.
+func Stacks(facts *guest.Facts, stacks []witness.Stack, symbols Symbols, traces []Trace) error {
 	start, end := symbols.address("__sched_text_start"), symbols.address("__sched_text_end")
 	if start == 0 || end <= start {
 		return errors.New("the witness knows no __sched_text_start")
@@ -134,6 +134,9 @@ func Stacks(stacks []witness.Stack, symbols Symbols, traces []Trace) error {
 		tr := byTID[s.TID]
 		if tr == nil {
 			errs = append(errs, fmt.Errorf("%d %s has no trace", s.TID, s.Comm))
+			continue
+		}
+		if s.TID == facts.PanicPID { // as khungtaskd
 			continue
 		}
 		if diff := cmp.Diff(procStack(s.Stack), tr.likeProc(start, end)); diff != "" && !restless(s.Comm) {

@@ -64,6 +64,7 @@ ffffffffc0000030 t m_open	[m]
 
 func TestStacks(t *testing.T) {
 	symbols := kallsyms(t, "ffffffff82000000 T __sched_text_start\nffffffff82001000 T __sched_text_end\n")
+	facts := &guest.Facts{}
 	var stacks []witness.Stack
 	var traces []Trace
 	for tid := range 40 {
@@ -74,12 +75,14 @@ func TestStacks(t *testing.T) {
 			{PC: "0xffffffffc0000010", Function: "m_run", Offset: "0x1", Size: "0x2", Module: "m"},
 		}})
 	}
-	differs(t, Stacks(stacks, symbols, traces), "")
-	differs(t, Stacks(stacks, symbols, traces[1:]), "has no trace")
-	differs(t, Stacks(stacks[:3], symbols, traces), "knows only 3 stacks")
-	differs(t, Stacks(stacks, nil, traces), "no __sched_text_start")
+	differs(t, Stacks(facts, stacks, symbols, traces), "")
+	differs(t, Stacks(facts, stacks, symbols, traces[1:]), "has no trace")
+	differs(t, Stacks(facts, stacks[:3], symbols, traces), "knows only 3 stacks")
+	differs(t, Stacks(facts, stacks, nil, traces), "no __sched_text_start")
 	traces[7].Frames[1].Offset = "0x98"
-	differs(t, Stacks(stacks, symbols, traces), "stack of 7")
+	differs(t, Stacks(facts, stacks, symbols, traces), "stack of 7")
+	facts.PanicPID = 7
+	differs(t, Stacks(facts, stacks, symbols, traces), "")
 }
 
 func TestTasks(t *testing.T) {
