@@ -330,7 +330,14 @@ func TestORCAgreesWithTheCompiler(t *testing.T) {
 			}
 		}
 		t.Logf("of %d addresses in functions of C: %v", addresses, counts)
-		if counts["equal"] < addresses*98/100 || counts["pushed by inline assembly"] > addresses/1000 {
+		for class, most := range map[string]int{
+			"pushed by inline assembly": addresses / 1000, "released in Rust": addresses / 1000, "saved by mov": addresses / 100,
+		} {
+			if counts[class] > most {
+				t.Errorf("%s: %d", class, counts[class])
+			}
+		}
+		if counts["equal"] < addresses*98/100 {
 			t.Errorf("too many differences: %v", counts)
 		}
 	})
@@ -349,10 +356,14 @@ func difference(orc, cfi *FrameRule) string {
 		return "realigning its stack" // R10 was just set to RSP+8, both hold
 	case orc.Base == RSP && cfi.Base == RSP && orc.Offset > cfi.Offset && orc.Offset <= cfi.Offset+40:
 		return "pushed by inline assembly" // flags, and what iret pops
+	case orc.Base == RSP && cfi.Base == RSP && orc.Offset == cfi.Offset-8:
+		return "released in Rust" // the compiler leaves out the add $8,%rsp before its tail calls
 	case orc.Base != cfi.Base || orc.Deref != cfi.Deref || orc.Offset != cfi.Offset:
 		return ""
 	case orc.Base == RSP && savedRBP(orc) == (SavedReg{}) && savedRBP(cfi).Offset < int32(-orc.Offset):
 		return "popped already" // LLVM goes on to name the place, below the stack pointer, from which RBP was restored
+	case savedRBP(orc) != savedRBP(cfi) && (savedRBP(orc) == (SavedReg{}) || savedRBP(cfi) == (SavedReg{})):
+		return "saved by mov" // GCC 16 does that in places: between saving and changing it, RBP is in both
 	case savedRBP(orc) != savedRBP(cfi):
 		return ""
 	}
