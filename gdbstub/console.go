@@ -42,6 +42,9 @@ func (c *console) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// hasGrown reports whether grown has something to receive.
+func (c *console) hasGrown() bool { return len(c.grown) > 0 }
+
 // take returns what is still to be shown, and forgets it.
 func (c *console) take() []byte {
 	c.mu.Lock()

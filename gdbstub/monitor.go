@@ -69,6 +69,9 @@ func (r *monitorRun) follow(ctx context.Context) reply {
 			soft.Reset(softDeadline(deadline))
 			hard.Reset(deadline)
 		case <-soft.C:
+			if r.output.hasGrown() { // while this goroutine did not run
+				continue
+			}
 			r.stop(fmt.Errorf("nothing came for %v", softDeadline(deadline)))
 		case <-hard.C:
 			return r.finish(ctx, noAnswer{deadline})

@@ -38,7 +38,7 @@ func (t *talker) Monitor(ctx context.Context, w io.Writer, line string) error {
 func newTalker(t *testing.T) (*talker, *client) {
 	t.Parallel()
 	target := &talker{newAble(), make(chan struct{}), make(chan error, 1)}
-	c := dial(t, serve(t, open(target), &gdbstub.Options{Deadline: 200 * time.Millisecond}))
+	c := dial(t, serve(t, open(target), &gdbstub.Options{Deadline: time.Second}))
 	return target, c
 }
 

@@ -50,11 +50,11 @@ func wideProgram(functions int) *Program {
 
 func TestBuildBoundsDebugInformation(t *testing.T) {
 	p := wideProgram(2000)
-	data, missing := Build(p)
+	data, missing, _ := Build(t.Context(), p)
 	if len(data) > maxDebugInfo || !strings.Contains(errors.Join(missing...).Error(), "more than") {
 		t.Errorf("%d bytes, missing: %v", len(data), missing)
 	}
-	if data, missing = Build(wideProgram(20)); len(data) < 20*65535 || strings.Contains(errors.Join(missing...).Error(), "more than") {
+	if data, missing, _ = Build(t.Context(), wideProgram(20)); len(data) < 20*65535 || strings.Contains(errors.Join(missing...).Error(), "more than") {
 		t.Errorf("of what fits: %d bytes, missing: %v", len(data), missing)
 	}
 }
@@ -66,14 +66,14 @@ func TestBuildBoundsNames(t *testing.T) {
 	for i := range maxStrtab/size + 1000 {
 		p.Symbols = append(p.Symbols, symbols.Symbol{Name: fmt.Sprintf("%s%d", long, i), Addr: 0x1000 + uint64(i), Func: true})
 	}
-	data, missing := Build(p)
+	data, missing, _ := Build(t.Context(), p)
 	if len(data) > 2*maxStrtab || !strings.Contains(errors.Join(missing...).Error(), "the names of all would take more than") {
 		t.Errorf("%d bytes, missing: %v", len(data), missing)
 	}
 	for i := range p.Symbols {
 		p.Symbols[i].Name = long
 	}
-	if data, _ = Build(p); len(data) > 40*len(p.Symbols)+1<<20 {
+	if data, _, _ = Build(t.Context(), p); len(data) > 40*len(p.Symbols)+1<<20 {
 		t.Errorf("%d bytes for %d symbols of one name", len(data), len(p.Symbols))
 	}
 }
@@ -81,7 +81,7 @@ func TestBuildBoundsNames(t *testing.T) {
 func TestBuildEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if data, _, err := BuildContext(ctx, wideProgram(10)); data != nil || !errors.Is(err, context.Canceled) {
+	if data, _, err := Build(ctx, wideProgram(10)); data != nil || !errors.Is(err, context.Canceled) {
 		t.Errorf("%d bytes, %v", len(data), err)
 	}
 }

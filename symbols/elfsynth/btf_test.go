@@ -158,7 +158,7 @@ func TestDebuggersSurviveDamagedTypes(t *testing.T) {
 		p := small()
 		p.BTF.Data = raw
 		p.Globals = []Global{{"variable", "struct s"}, {"_edata", "s"}, {"beyond", "int *[][4]"}}
-		data, _ := Build(p)
+		data, _, _ := Build(t.Context(), p)
 		path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
@@ -207,7 +207,7 @@ func TestNamesThatAreTooLongAreNone(t *testing.T) {
 	strings := "\x00" + strings.Repeat("x", size) + "\x00"
 	for name, base := range map[string][]byte{"a kernel": nil, "a module": rawBTF("\x00s\x00", []uint32{1, info(kindInt, 0), 4, 32})} {
 		p := &Program{Name: "x", BTF: Blob{Data: rawBTF(strings, records...)}, BaseBTF: base}
-		data, _ := Build(p)
+		data, _, _ := Build(t.Context(), p)
 		if most := 4*size + 64*count; len(data) > most {
 			t.Errorf("%s: %d bytes, more than %d", name, len(data), most)
 		}
@@ -237,7 +237,7 @@ func TestNamesThatAreTooLongAreNone(t *testing.T) {
 func TestTypesThatAreNoneAreMissed(t *testing.T) {
 	p := small()
 	p.BTF.Data = damaged["nothing"]
-	_, missing := Build(p)
+	_, missing, _ := Build(t.Context(), p)
 	if text := errors.Join(missing...).Error(); !strings.Contains(text, "no types: BTF: it has none") {
 		t.Error(text)
 	}
@@ -247,7 +247,7 @@ func TestTypesThatAreNoneAreMissed(t *testing.T) {
 func checkSound(t *testing.T, base, raw []byte) {
 	t.Helper()
 	p := &Program{Name: "x", BTF: Blob{Data: raw}, BaseBTF: base, Sections: []Section{{Name: ".text", Addr: 4096, Size: 4096, Exec: true}}}
-	data, _ := Build(p)
+	data, _, _ := Build(t.Context(), p)
 	f, err := newELF(data)
 	if err != nil {
 		t.Fatal(err)

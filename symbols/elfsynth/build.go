@@ -16,14 +16,8 @@ import (
 // memory; per-CPU sections are in no segment, so that debuggers that move the program leave them where they are.
 //
 // missing says what could not go in, each in a sentence. What is left still works. The file has at most some 128 MB: what
-// damaged tables would make larger is left out.
-func Build(p *Program) (elf []byte, missing []error) {
-	elf, missing, _ = BuildContext(context.Background(), p) // which does not end
-	return elf, missing
-}
-
-// BuildContext is Build that ends early, with an error, when ctx does.
-func BuildContext(ctx context.Context, p *Program) (elf []byte, missing []error, err error) {
+// damaged tables would make larger is left out. err is ctx's, which is the only thing that ends it early.
+func Build(ctx context.Context, p *Program) (elf []byte, missing []error, err error) {
 	f := newFile()
 	p = withBorderSection(p)
 	numbers := f.addMemory(p)

@@ -35,7 +35,7 @@ func small() *Program {
 }
 
 func TestSymbolsHaveSizesAndSections(t *testing.T) {
-	data, _ := Build(small())
+	data, _, _ := Build(t.Context(), small())
 	f, err := newELF(data)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestSymbolsHaveSizesAndSections(t *testing.T) {
 // TestPerCPUSectionIsInNoSegment: gdb moves by qOffsets what lies in a segment.
 func TestPerCPUSectionIsInNoSegment(t *testing.T) {
 	p := small()
-	data, _ := Build(p)
+	data, _, _ := Build(t.Context(), p)
 	f, err := newELF(data)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			data, missing := Build(tt.p)
+			data, missing, _ := Build(t.Context(), tt.p)
 			if _, err := newELF(data); err != nil {
 				t.Error(err)
 			}
@@ -139,7 +139,7 @@ func TestFunctionsHaveAPrototypeOnlyIfItIsTheirs(t *testing.T) {
 		records = append(records, []uint32{uint32(strings.Index(names, "\x00"+name+"\x00") + 1), info(kindFunc, 1), 1})
 	}
 	p.BTF.Data = rawBTF(names, records...)
-	data, _ := Build(p)
+	data, _, _ := Build(t.Context(), p)
 	f, err := newELF(data)
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +213,7 @@ func FuzzTypeInTheWordsOfC(f *testing.F) {
 		p := small()
 		p.BTF.Data = rawBTF("\x00int\x00", []uint32{1, info(kindInt, 0), 4, 32})
 		p.Globals = []Global{{"variable", text}}
-		data, _ := Build(p)
+		data, _, _ := Build(t.Context(), p)
 		if binary.LittleEndian.Uint32(data) != binary.LittleEndian.Uint32([]byte("\x7fELF")) {
 			t.Error("no ELF file")
 		}

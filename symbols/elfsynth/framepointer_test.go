@@ -207,7 +207,7 @@ func framedStacks() map[string]struct {
 
 // TestDebuggersFollowFramePointers shows debuggers a dead kernel that keeps frame pointers, in a core file.
 func TestDebuggersFollowFramePointers(t *testing.T) {
-	content, _ := Build(framedKernel())
+	content, _, _ := Build(t.Context(), framedKernel())
 	for name, tc := range framedStacks() {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

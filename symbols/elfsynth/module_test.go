@@ -126,7 +126,7 @@ func TestModulesTellOfTheKernelWhatTheyNeed(t *testing.T) {
 // builtModule writes the file of a module that lacks nothing but ORC, whose addresses are not known before it is loaded.
 func builtModule(t testing.TB, p *Program) string {
 	t.Helper()
-	data, missing := Build(p)
+	data, missing, _ := Build(t.Context(), p)
 	if len(missing) != 1 || !strings.Contains(missing[0].Error(), "no ORC") {
 		t.Errorf("missing: %v", missing)
 	}

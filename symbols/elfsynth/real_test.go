@@ -128,7 +128,7 @@ func tool(t testing.TB, name string, args ...string) string {
 // built writes the file of a program and returns its path.
 func built(t testing.TB, p *Program) string {
 	t.Helper()
-	data, missing := Build(p)
+	data, missing, _ := Build(t.Context(), p)
 	for _, err := range missing {
 		t.Error(err)
 	}
@@ -150,7 +150,7 @@ func BenchmarkBuildOfAKernel(b *testing.B) {
 		b.Run(filepath.Base(filepath.Dir(path)), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if data, _ := Build(p); len(data) == 0 {
+				if data, _, _ := Build(b.Context(), p); len(data) == 0 {
 					b.Fatal("nothing")
 				}
 			}

@@ -42,7 +42,7 @@ func (s *session) generatedLibrary(ctx context.Context) ([]gdbstub.Library, erro
 	}
 	name := madeDir + generatedFile
 	s.files[name] = func(ctx context.Context) (gdbstub.File, error) {
-		content, _, err := elfsynth.BuildContext(ctx, program) // it has no types, which is all that can be missing
+		content, _, err := elfsynth.Build(ctx, program) // it has no types, which is all that can be missing
 		return bytes.NewReader(content), err
 	}
 	return []gdbstub.Library{{Name: name, Segments: []uint64{program.Sections[0].Addr}}}, nil
@@ -55,7 +55,7 @@ func (m *Machine) saveGenerated(ctx context.Context, dir string) (string, error)
 	if program == nil || err != nil {
 		return "", err
 	}
-	content, _, err := elfsynth.BuildContext(ctx, program)
+	content, _, err := elfsynth.Build(ctx, program)
 	if err != nil {
 		return "", err
 	}

@@ -113,7 +113,7 @@ func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (gdbstub.Fil
 	if err != nil {
 		return nil, err
 	}
-	content, left, err := elfsynth.BuildContext(ctx, program)
+	content, left, err := elfsynth.Build(ctx, program)
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,10 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 	if err != nil {
 		return nil, err
 	}
-	content, left := elfsynth.Build(program)
+	content, left, err := elfsynth.Build(ctx, program)
+	if err != nil {
+		return nil, err
+	}
 	v := &vmlinuxFile{made: true, missing: append(missing, left...)}
 	for _, why := range v.missing {
 		m.log.Warn("the kernel's memory does not tell all", "missing", why)
