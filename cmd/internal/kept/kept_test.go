@@ -135,6 +135,10 @@ func TestLimit(t *testing.T) {
 	must(t, err)
 	release, err := e.Use()
 	must(t, err)
+	if info, err := os.Stat(e.Path); err != nil || time.Since(info.ModTime()) > time.Hour {
+		t.Errorf("last used %v, %v", info.ModTime(), err)
+	}
+	age(t, e.Path, time.Minute)
 	put(t, s, "new", content)
 	if got := strings.Join(keys(s), " "); got != "new used" {
 		t.Errorf("left: %s", got)
