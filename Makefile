@@ -52,7 +52,7 @@ lint:
 
 # The attacks of test/hostile on the memory of a real dead machine: IMAGE, a file with its raw RAM.
 IMAGE ?=
-hostile:
+hostile: setup
 	go test -count=1 -timeout 60m -v ./test/hostile $(if $(IMAGE),-image $(abspath $(IMAGE)))
 
 # Every fuzz target for FUZZTIME each.

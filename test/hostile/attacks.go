@@ -1,276 +1,90 @@
 package hostile
 
-import (
-	"encoding/binary"
-	"errors"
-	"fmt"
-)
+import "errors"
 
-// Attacks is the table of the attacks.
+// Attacks is the table of the attacks on memory. Each is made on the memory of a real dead machine.
 func Attacks() []Attack {
-	modules := [][]string{{"modules"}, {"modules", "--json"}, {"symbols", "-o", "made", "--modules-to", "modules", "--log-level", "info"}}
-	tasks := [][]string{{"ps"}, {"ps", "--json"}, {"cr3"}}
+	var (
+		made    = []string{"symbols", "-o", "made", "--modules-to", "modules", "--log-level", "info"}
+		modules = [][]string{{"modules"}, {"modules", "--json"}, made}
+		tasks   = [][]string{{"ps"}, {"ps", "--json"}, {"cr3"}}
+		maps    = [][]string{{"maps", "1"}, {"maps", "kernel"}, {"vtop", "0x400000", "--cr3", "1"}}
+		log     = [][]string{{"dmesg"}, {"dmesg", "--json"}}
+		stacks  = [][]string{{"bt", "all"}, {"bt", "cpus", "--json"}}
+		names   = [][]string{made, {"ps"}, {"percpu", "runqueues", "all"}}
+	)
 	return []Attack{
-		{"symbols of one name", "a module with a million symbols that share a name of 4,000 bytes",
+		{"page tables", "tables in a circle", "the top-level table of process 1 maps itself in every entry of the lower half",
+			userTableInACircle, maps, ""},
+		{"page tables", "kernel's tables in a circle", "the kernel's top-level table maps itself in every empty entry",
+			kernelTableInACircle, maps, ""},
+		{"page tables", "tables outside RAM", "the top-level table of process 1 leads to tables outside RAM",
+			tablesOutsideRAM, maps, ""},
+		{"page tables", "roots outside RAM", "every process has its page tables outside RAM", rootsOutsideRAM,
+			[][]string{{"cr3"}, {"maps", "1"}}, ""},
+
+		{"VMCOREINFO", "false numbers", "every address and number of VMCOREINFO is ffff…", falseVMCoreInfo, names, ""},
+		{"VMCOREINFO", "no end", "the note of VMCOREINFO has 2 GiB, without a line feed", endlessVMCoreInfo, names, ""},
+
+		{"names", "number of symbols", "kallsyms has 4,294,967,295 symbols", func(im *Image) error { return put32(im, "kallsyms_num_syms", ^uint32(0)) },
+			names, ""},
+		{"names", "index of tokens", "each token of kallsyms is the whole token table", tokensOutside, names, ""},
+		{"names", "sizes of names", "each name of kallsyms is as long as the format can say", longKallsymsNames, names, ""},
+		{"names", "addresses of symbols", "all symbols have one address", oneAddress, names, ""},
+
+		{"types", "long arrays", "BTF by which char [16] has 60,000 elements, and so every comm", longArrays, tasks, ""},
+		{"types", "types that hold themselves", "each pointer, typedef, array, struct and const is one of itself", typesInACircle, names, ""},
+		{"types", "sections of BTF", "the sections of BTF have 4 GiB each", largeBTF, names, ""},
+		{"types", "names of types", "the names of BTF have no end", endlessBTFNames, names, ""},
+
+		{"stacks", "frames without end", "the unwind table has every function return to its own stack pointer", framesWithoutEnd, stacks, ""},
+		{"stacks", "unwind table", "all entries of the unwind table are for one address", unsortedORC, stacks, ""},
+		{"stacks", "deep stacks", "every stack is full of addresses of code and of pointers to itself", deepStacks, stacks, ""},
+		{"stacks", "saved stack pointers", "every stack pointer leads to no stack", wildStacks, stacks, ""},
+
+		{"modules", "symbols of one name", "a module with a million symbols that share a name of 4,000 bytes",
 			func(im *Image) error { return fakeModules(im, 1, 1<<20) }, modules, "damaged"},
-		{"symbols of many modules", "400 modules with 250,000 symbols each, in the same memory",
+		{"modules", "symbols of many modules", "400 modules with 250,000 symbols each, in the same memory",
 			func(im *Image) error { return fakeModules(im, 400, 250_000) }, modules, "tables of all modules"},
-		{"many tasks", "1.3 million tasks in the tree of pids, whose structs overlap",
+		{"modules", "list in a circle", "the second module leads back to the first", modulesInACircle, modules, "the list of modules"},
+		{"modules", "sizes of modules", "every module has 4 GiB", largeModules, modules, ""},
+		{"modules", "sections of modules", "every module has sections without end", endlessSections, modules, ""},
+		{"modules", "names of modules", "every module has one name, with .. and escapes in it", evilModuleNames, modules, ""},
+		{"modules", "modules of one name", "all modules have the name of the first", modulesOfOneName, modules, ""},
+
+		{"generated code", "many BPF programs", "100,000 programs with names of 511 bytes in the list of BPF symbols", manyPrograms,
+			[][]string{made}, "the list has no end"},
+		{"generated code", "BPF programs in a circle", "the list of BPF symbols leads to one node that leads to itself", programsInACircle,
+			[][]string{made}, ""},
+
+		{"tasks", "many tasks", "1.3 million tasks in the tree of pids, whose structs overlap",
 			func(im *Image) error { return fakeTasks(im, 1_300_000) }, tasks, "more than"},
-		{"long names", "BTF by which char [16] has 60,000 elements, and so every comm",
-			func(im *Image) error { return longArrays(im) }, tasks, ""},
-		{"long names of many tasks", "both at once",
+		{"tasks", "long names of many tasks", "1.3 million tasks, and BTF with long arrays",
 			func(im *Image) error { return errors.Join(fakeTasks(im, 1_300_000), longArrays(im)) }, tasks, "more than"},
-		{"huge log", "a ring of 2^26 records and 2^31 bytes of text", hugeLog, [][]string{{"dmesg"}, {"dmesg", "--json"}}, ""},
-		{"many CPUs", "8,192 CPUs that are all possible", manyCPUs, [][]string{{"ps"}, {"bt", "cpus"}}, ""},
-		{"many BPF programs", "100,000 programs with names of 511 bytes in the list of BPF symbols", manyPrograms,
-			[][]string{{"symbols", "-o", "made", "--modules-to", "modules", "--log-level", "info"}}, "the list has no end"},
-		{"short build-id", "a note with a build-id of 1 byte", func(im *Image) error { return buildIDOf(im, 1) }, nil, "build-id   not known"},
-		{"long build-id", "a note with a build-id of 200 bytes", func(im *Image) error { return buildIDOf(im, 200) }, nil, "build-id   not known"},
-	}
-}
+		{"tasks", "pids in a circle", "each slot of a node of the tree of pids leads to the node", pidsInACircle, tasks, ""},
+		{"tasks", "parents in a circle", "each task is its own parent", parentsInACircle, tasks, ""},
+		{"tasks", "CPUs", "8,192 CPUs that are all possible", manyCPUs, [][]string{{"ps"}, {"bt", "cpus"}}, ""},
+		{"tasks", "per-CPU data", "the data of every CPU are nowhere", wildPerCPU, [][]string{{"ps"}, {"bt", "cpus"}, {"percpu", "runqueues", "all"}}, ""},
 
-// fakeModules puts modules at the head of the kernel's list. All have the same tables, with so many symbols of one name.
-func fakeModules(im *Image, modules, symbols int) error {
-	const nameSize, symbolSize, maxModule = 4000, 24, 4096 // bytes
-	head, err := im.Addr("modules")
-	if err != nil {
-		return err
-	}
-	o, err := im.Offsets("module", "list", "name", "mem[0]", "mem[1]", "kallsyms", "source_list", "state")
-	if err != nil {
-		return err
-	}
-	list, name, text, data, kallsyms, users, state := o[0], o[1], o[2], o[3], o[4], o[5], o[6]
-	memory, err := im.Offsets("module_memory", "base", "size")
-	if err != nil {
-		return err
-	}
-	tables, err := im.Offsets("mod_kallsyms", "symtab", "num_symtab", "strtab", "typetab")
-	if err != nil {
-		return err
-	}
-	size := symbols*symbolSize + symbols + nameSize + 2
-	at, area, err := im.Alloc(size)
-	if err != nil {
-		return err
-	}
-	types, strings := symbols*symbolSize, symbols*symbolSize+symbols
-	for i := range symbols {
-		p := area[i*symbolSize:]
-		binary.LittleEndian.PutUint32(p, 1)
-		p[4] = 2 // STT_FUNC
-		binary.LittleEndian.PutUint16(p[6:], 1)
-		binary.LittleEndian.PutUint64(p[8:], at+uint64(i))
-		area[types+i] = 't'
-	}
-	for i := range nameSize {
-		area[strings+1+i] = 'n'
-	}
-	table, _, err := im.Alloc(4096)
-	if err != nil {
-		return err
-	}
-	structs, memoryOf, err := im.Alloc(modules * maxModule)
-	if err != nil {
-		return err
-	}
-	errs := []error{
-		im.Put64(table+tables[0], at), im.Put32(table+tables[1], uint32(symbols)),
-		im.Put64(table+tables[2], at+uint64(strings)), im.Put64(table+tables[3], at+uint64(types)),
-	}
-	first, err := im.Get64(head)
-	errs = append(errs, err)
-	for i := range modules {
-		md := structs + uint64(i*maxModule)
-		copy(memoryOf[i*maxModule+int(name):], fmt.Sprintf("fake%d", i))
-		next, prev := md+maxModule+list, md-maxModule+list
-		if i == modules-1 {
-			next = first
-			errs = append(errs, im.Put64(first+8, md+list))
-		}
-		if i == 0 {
-			prev = head
-			errs = append(errs, im.Put64(head, md+list))
-		}
-		errs = append(errs, im.Put32(md+state, 0), im.Put64(md+list, next, prev), im.Put64(md+kallsyms, table),
-			im.Put64(md+users, md+users, md+users),
-			im.Put64(md+text+memory[0], at), im.Put32(md+text+memory[1], uint32(size)),
-			im.Put64(md+data+memory[0], at), im.Put32(md+data+memory[1], uint32(size)))
-	}
-	return errors.Join(errs...)
-}
+		{"text", "names of tasks", "every task has a name of terminal escapes, C1 controls and bidi", evilComms,
+			append(stacks, tasks...), ""},
+		{"text", "release", "the kernel's release has terminal escapes and /../", evilRelease, [][]string{{"symbols", "--modules-to", "modules"}}, ""},
+		{"text", "banner", "the kernel's banner has terminal escapes", evilBanner, names, ""},
+		{"text", "log", "the log's text is made of terminal escapes, C1 controls, U+2028 and bidi", evilLog, log, ""},
 
-// fakeTasks replaces the tree of pids by one with so many tasks.
-func fakeTasks(im *Image, count int) error {
-	task, err := im.Offsets("task_struct", "pid", "tgid", "pid_links")
-	if err != nil {
-		return err
-	}
-	taskSize, err := im.Types.Size("task_struct")
-	if err != nil {
-		return err
-	}
-	pid, err := im.Offsets("pid", "numbers[0].nr", "tasks[0].first")
-	if err != nil {
-		return err
-	}
-	const taskStep, pidStep, pidSize = 8, 24, 256 // bytes
-	if task[1] != task[0]+4 {
-		return errors.New("pid and tgid are not neighbours")
-	}
-	if d := (pidStep + pid[0]%pidStep - pid[1]%pidStep) % pidStep; d < 8 || d+4 > pidStep {
-		return errors.New("structs pid cannot overlap so")
-	}
-	tasks, tasksRAM, err := im.Alloc(count*taskStep + int(taskSize))
-	if err != nil {
-		return err
-	}
-	pids, pidsRAM, err := im.Alloc(count*pidStep + pidSize)
-	if err != nil {
-		return err
-	}
-	entries := make([]uint64, count+1) // 0 is no pid
-	le := binary.LittleEndian
-	for i := range count {
-		nr := uint32(i + 1)
-		le.PutUint32(tasksRAM[i*taskStep+int(task[0]):], nr)
-		le.PutUint32(tasksRAM[i*taskStep+int(task[1]):], nr)
-		le.PutUint32(pidsRAM[i*pidStep+int(pid[0]):], nr)
-		le.PutUint64(pidsRAM[i*pidStep+int(pid[1]):], tasks+uint64(i*taskStep)+task[2])
-		entries[nr] = pids + uint64(i*pidStep)
-	}
-	head, err := xarrayOf(im, entries)
-	if err != nil {
-		return err
-	}
-	ns, err := im.Addr("init_pid_ns")
-	if err != nil {
-		return err
-	}
-	root, err := im.Offsets("pid_namespace", "idr.idr_rt.xa_head")
-	if err != nil {
-		return err
-	}
-	return im.Put64(ns+root[0], head)
-}
+		{"log", "huge log", "a ring of 2^26 records and 2^31 bytes of text", hugeLog, log, ""},
+		{"log", "records", "every record has the largest size, and its text is anywhere", wildRecords, log, ""},
 
-// xarrayOf makes an XArray of entries and returns its xa_head.
-func xarrayOf(im *Image, entries []uint64) (uint64, error) {
-	const slots, internal = 64, 2
-	o, err := im.Offsets("xa_node", "shift", "slots")
-	if err != nil {
-		return 0, err
-	}
-	size, err := im.Types.Size("xa_node")
-	if err != nil {
-		return 0, err
-	}
-	for shift := 0; ; shift += 6 {
-		nodes := (len(entries) + slots - 1) / slots
-		at, ram, err := im.Alloc(nodes * int(size))
-		if err != nil {
-			return 0, err
-		}
-		above := make([]uint64, nodes)
-		for i := range nodes {
-			node := ram[i*int(size):]
-			node[o[0]] = byte(shift)
-			for j, e := range entries[i*slots : min((i+1)*slots, len(entries))] {
-				binary.LittleEndian.PutUint64(node[int(o[1])+8*j:], e)
-			}
-			above[i] = at + uint64(i)*size | internal
-		}
-		if nodes == 1 {
-			return above[0], nil
-		}
-		entries = above
-	}
-}
+		{"files", "directories in a circle", "every directory of open files is its own parent, and has a name of 4 GiB", dentriesInACircle,
+			nil, ""},
+		{"files", "many open files", "each process has 2^31 open files", manyFiles, nil, ""},
 
-// hugeLog makes the log's rings seem as large as can be.
-func hugeLog(im *Image) error {
-	prb, err := im.Addr("prb")
-	if err != nil {
-		return err
-	}
-	ring, err := im.Get64(prb)
-	if err != nil {
-		return err
-	}
-	o, err := im.Offsets("printk_ringbuffer", "desc_ring.count_bits", "text_data_ring.size_bits", "desc_ring.head_id")
-	if err != nil {
-		return err
-	}
-	return errors.Join(im.Put32(ring+o[0], 26), im.Put32(ring+o[1], 31), im.Put64(ring+o[2], 1<<27))
-}
+		{"resources", "resources in a circle", "the first line of /proc/iomem is its own sibling and child", resourcesInACircle, nil, ""},
+		{"resources", "many resources", "a million lines in /proc/iomem", manyResources, nil, ""},
 
-// manyCPUs makes the kernel have had more CPUs than any has.
-func manyCPUs(im *Image) error {
-	const most = 8192
-	count, err1 := im.Addr("nr_cpu_ids")
-	mask, err2 := im.Addr("__cpu_possible_mask")
-	if err := errors.Join(err1, err2); err != nil {
-		return err
+		{"build-id", "short build-id", "a note with a build-id of 1 byte", func(im *Image) error { return buildIDOf(im, 1) }, nil,
+			"build-id   not known"},
+		{"build-id", "long build-id", "a note with a build-id of 200 bytes", func(im *Image) error { return buildIDOf(im, 200) }, nil,
+			"build-id   not known"},
 	}
-	errs := []error{im.Put32(count, most)}
-	for i := range uint64(most / 64) {
-		errs = append(errs, im.Put64(mask+8*i, ^uint64(0)))
-	}
-	return errors.Join(errs...)
-}
-
-// buildIDOf changes the size of the build-id in the kernel's notes.
-func buildIDOf(im *Image, size uint32) error {
-	start, err1 := im.Addr("__start_notes")
-	stop, err2 := im.Addr("__stop_notes")
-	if err := errors.Join(err1, err2); err != nil {
-		return err
-	}
-	notes, err := im.At(start)
-	if err != nil {
-		return err
-	}
-	le := binary.LittleEndian
-	for at := 0; at+16 <= int(stop-start); at += 4 {
-		if le.Uint32(notes[at:]) == 4 && le.Uint32(notes[at+8:]) == 3 && string(notes[at+12:at+16]) == "GNU\x00" {
-			le.PutUint32(notes[at+4:], size)
-			return nil
-		}
-	}
-	return errors.New("there is no build-id")
-}
-
-// manyPrograms puts programs of BPF into the kernel's list of their symbols. Each is 16 bytes of the kernel's own text.
-func manyPrograms(im *Image) error {
-	const count, step, codeSize = 100_000, 640, 16 // step and codeSize: bytes
-	head, err1 := im.Addr("bpf_kallsyms")
-	text, err2 := im.Addr("_text")
-	if err := errors.Join(err1, err2); err != nil {
-		return err
-	}
-	o, err := im.Offsets("bpf_ksym", "start", "end", "name", "lnode.next")
-	if err != nil {
-		return err
-	}
-	if size, err := im.Types.Size("bpf_ksym"); err != nil || size > step {
-		return fmt.Errorf("struct bpf_ksym has %d bytes: %w", size, err)
-	}
-	at, ram, err := im.Alloc(count * step)
-	if err != nil {
-		return err
-	}
-	le := binary.LittleEndian
-	for i := range count {
-		p := ram[i*step:]
-		le.PutUint64(p[o[0]:], text+1<<20+uint64(i)*codeSize)
-		le.PutUint64(p[o[1]:], text+1<<20+uint64(i+1)*codeSize)
-		copy(p[o[2]:], fmt.Sprintf("%0511d", i))
-		next := head
-		if i+1 < count {
-			next = at + uint64(i+1)*step + o[3]
-		}
-		le.PutUint64(p[o[3]:], next)
-	}
-	return im.Put64(head, at+o[3])
 }

@@ -1,7 +1,6 @@
 package hostile
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 )
@@ -23,20 +22,63 @@ func longArrays(im *Image) error {
 	return err
 }
 
-// eachType calls visit with the kind of each type of the kernel's BTF and with its bytes, which it may change. BTF that lies in one
-// large page is one piece of RAM.
-func eachType(im *Image, visit func(kind int, data []byte)) error {
-	start, err1 := im.Addr("__start_BTF")
-	stop, err2 := im.Addr("__stop_BTF")
-	if err := errors.Join(err1, err2); err != nil {
-		return err
+// typesInACircle makes each type that is made of one other a type of itself. All members of structs are of the type of the struct.
+func typesInACircle(im *Image) error {
+	number := uint32(0)
+	return eachType(im, func(kind int, data []byte) {
+		const (
+			typeAt, header, memberSize = 8, 12, 12 // bytes
+			pointer, array             = 2, 3
+		)
+		number++
+		le := binary.LittleEndian
+		switch kind {
+		case pointer, 8, 9, 10, 11, 18: // typedef, volatile, const, restrict, type tag
+			le.PutUint32(data[typeAt:], number)
+		case array:
+			le.PutUint32(data[header:], number)
+			le.PutUint32(data[header+8:], ^uint32(0)) // elements
+		case 4, 5: // struct, union
+			for i := header; i < len(data); i += memberSize {
+				le.PutUint32(data[i+4:], number)
+			}
+		}
+	})
+}
+
+// largeBTF makes the sections of the BTF seem as large as can be.
+func largeBTF(im *Image) error {
+	raw, err := between(im, "__start_BTF", "__stop_BTF")
+	if err == nil {
+		binary.LittleEndian.PutUint32(raw[12:], ^uint32(3)) // type_len
+		binary.LittleEndian.PutUint32(raw[20:], ^uint32(0)) // str_len
 	}
-	// The image of the kernel is one piece of RAM.
-	first, err := im.Kernel.Space.Translate(context.Background(), start)
+	return err
+}
+
+// endlessBTFNames removes the ends of all names in the BTF.
+func endlessBTFNames(im *Image) error {
+	raw, err := between(im, "__start_BTF", "__stop_BTF")
 	if err != nil {
 		return err
 	}
-	raw := im.RAM[first.Phys(start):][:stop-start]
+	le := binary.LittleEndian
+	names := raw[le.Uint32(raw[4:])+le.Uint32(raw[16:]):][:le.Uint32(raw[20:])]
+	for i := 1; i < len(names); i++ {
+		if names[i] == 0 {
+			names[i] = '_'
+		}
+	}
+	return nil
+}
+
+// eachType calls visit with the kind of each type of the kernel's BTF and with its bytes, which it may change. BTF that lies in one
+// large page is one piece of RAM.
+func eachType(im *Image, visit func(kind int, data []byte)) error {
+	raw, err := between(im, "__start_BTF", "__stop_BTF")
+	if err != nil {
+		return err
+	}
 	le := binary.LittleEndian
 	types := raw[le.Uint32(raw[4:])+le.Uint32(raw[8:]):][:le.Uint32(raw[12:])]
 	for len(types) >= 12 {

@@ -19,7 +19,9 @@ const (
 
 // Attack is one way to change a dead machine's memory.
 type Attack struct {
-	Name string
+	// Surface is what of the machine the attack uses.
+	Surface string
+	Name    string
 	// Changes says what the attacker has written.
 	Changes string
 	// Make changes an image.

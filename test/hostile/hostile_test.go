@@ -13,7 +13,8 @@ import (
 )
 
 var (
-	image = flag.String("image", "", "the raw memory of a real dead machine; without it only machines without a kernel are shown")
+	image = flag.String("image", "", "the raw memory of a real dead machine: a `file`")
+	boot  = flag.String("boot", "", "boot and panic kernels of these series, a `list` such as 6.1,6.12, for their memory")
 	only  = flag.String("attack", "", "run the attacks alone whose name has this in it")
 )
 
@@ -30,18 +31,40 @@ func build(t *testing.T) string {
 	return path
 }
 
-func TestAttacks(t *testing.T) {
-	if *image == "" {
-		t.Skip("no -image")
+// forEachImage runs a test on the memory of real dead machines: that of -image, or those that -boot names, or none.
+func forEachImage(t *testing.T, test func(t *testing.T, image string)) {
+	t.Helper()
+	if *image != "" {
+		test(t, *image)
+		return
 	}
+	releases := strings.FieldsFunc(*boot, func(r rune) bool { return r == ',' })
+	if len(releases) == 0 {
+		t.Skip("neither -image nor -boot")
+	}
+	for _, release := range releases {
+		path, err := dead(release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(release, func(t *testing.T) { test(t, path) })
+	}
+}
+
+func TestAttacks(t *testing.T) {
 	physgdb := build(t)
+	forEachImage(t, func(t *testing.T, image string) { attackAll(t, physgdb, image) })
+}
+
+// attackAll makes every attack on an image.
+func attackAll(t *testing.T, physgdb, image string) {
 	for _, a := range Attacks() {
 		if !strings.Contains(a.Name, *only) {
 			continue
 		}
 		t.Run(a.Name, func(t *testing.T) {
 			dir := t.TempDir()
-			im, err := Copy(t.Context(), *image, filepath.Join(dir, "ram"))
+			im, err := Copy(t.Context(), image, filepath.Join(dir, "ram"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,6 +169,7 @@ func TestOutcomeIsChecked(t *testing.T) {
 	for _, bad := range []*Outcome{
 		{Args: []string{"x"}, Status: -1}, {Args: []string{"x"}, Status: 2}, {Args: []string{"x"}, Status: 1, Stderr: "goroutine 1 ["},
 		{Args: []string{"x"}, Took: MaxTime + 1},
+		{Args: []string{"x"}, Stdout: "a name with \x1b[2J in it"}, {Args: []string{"x"}, Stdout: "bidi \u202e in it"},
 	} {
 		if bad.Check() == nil {
 			t.Errorf("%+v is taken for good", bad)

@@ -131,6 +131,19 @@ func (im *Image) At(va uint64) ([]byte, error) {
 	return im.RAM[start:end], nil
 }
 
+// image returns what is in RAM from an address in the kernel's image on. The image is one piece of RAM.
+func (im *Image) image(va uint64) ([]byte, error) {
+	mp, err := im.Kernel.Space.Translate(context.Background(), va)
+	if err != nil {
+		return nil, err
+	}
+	phys := uint64(mp.Phys(va))
+	if phys >= uint64(len(im.RAM)) {
+		return nil, fmt.Errorf("%#x is at phys %#x, which is not in the image", va, phys)
+	}
+	return im.RAM[phys:], nil
+}
+
 // Get64 reads a number.
 func (im *Image) Get64(va uint64) (uint64, error) {
 	p, err := im.At(va)
@@ -160,6 +173,58 @@ func (im *Image) Put32(va uint64, v uint32) error {
 	}
 	binary.LittleEndian.PutUint32(p, v)
 	return nil
+}
+
+// Write writes bytes, over as many pages as they take.
+func (im *Image) Write(va uint64, data []byte) error {
+	for len(data) > 0 {
+		p, err := im.At(va)
+		if err != nil {
+			return err
+		}
+		n := copy(p, data)
+		va, data = va+uint64(n), data[n:]
+	}
+	return nil
+}
+
+// Read reads bytes, over as many pages as they take.
+func (im *Image) Read(va uint64, n int) ([]byte, error) {
+	var data []byte
+	for len(data) < n {
+		p, err := im.At(va + uint64(len(data)))
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, p[:min(len(p), n-len(data))]...)
+	}
+	return data, nil
+}
+
+// Pointer follows members that are pointers, from the address of a struct on.
+func (im *Image) Pointer(at uint64, members ...[2]string) (uint64, error) {
+	for _, m := range members {
+		o, err := im.Offsets(m[0], m[1])
+		if err != nil {
+			return 0, err
+		}
+		if at, err = im.Get64(at + o[0]); err != nil {
+			return 0, fmt.Errorf("%s.%s: %w", m[0], m[1], err)
+		}
+	}
+	return at, nil
+}
+
+// PutMember writes a number, of 4 or 8 bytes, into a member of a struct at an address.
+func (im *Image) PutMember(at uint64, typ, path string, v uint64) error {
+	f, err := im.Types.Field(typ, path)
+	if err != nil {
+		return err
+	}
+	if f.Size == 4 {
+		return im.Put32(at+f.Offset, uint32(v))
+	}
+	return im.Put64(at+f.Offset, v)
 }
 
 // Alloc returns memory that the machine never used: the address of n bytes of zeros, which begin a page, and these.

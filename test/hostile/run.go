@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Outcome is what became of a command.
@@ -44,7 +46,7 @@ func Run(ctx context.Context, dir string, args ...string) (*Outcome, error) {
 	return o, nil
 }
 
-// Check says what is wrong with an outcome: a crash, too much memory, or too much time.
+// Check says what is wrong with an outcome: a crash, too much memory or time, or text that a terminal obeys.
 func (o *Outcome) Check() error {
 	words := strings.Join(o.Args[1:], " ")
 	switch {
@@ -57,7 +59,18 @@ func (o *Outcome) Check() error {
 	case o.Took > MaxTime:
 		return fmt.Errorf("%s: took %v, want at most %v", words, o.Took, MaxTime)
 	}
+	for _, text := range []string{o.Stdout, o.Stderr} {
+		if at := strings.IndexFunc(text[:max(0, len(text)-utf8.UTFMax)], isControl); at >= 0 { // the cap may have cut the last character
+			return fmt.Errorf("%s: prints what a terminal obeys: %+q", words, text[max(0, at-40):min(len(text), at+40)])
+		}
+	}
 	return nil
+}
+
+// isControl reports whether a terminal or an editor obeys a character instead of showing it: controls, what changes the direction of
+// text, line and paragraph separators, and bytes that are no character.
+func isControl(r rune) bool {
+	return r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) || r == utf8.RuneError
 }
 
 // capped keeps the first MiB of what is written to it.

@@ -89,6 +89,16 @@ func (s *Server) Debug(ctx context.Context) (slowest time.Duration, what string,
 			return c.slowest, c.what, err
 		}
 	}
+	for _, table := range []string{"", "processes", "threads", "files", "modules"} {
+		if _, err = c.transfer("osdata:read:" + table); err != nil {
+			return c.slowest, c.what, err
+		}
+	}
+	for _, name := range []string{"/proc/1/maps", "/proc/iomem", "/proc/modules", "/proc/version", "/proc/kallsyms"} {
+		if err = c.fetch(name); err != nil {
+			return c.slowest, c.what, err
+		}
+	}
 	for _, command := range []string{"info", "ps", "modules", "dmesg", "bt"} {
 		if _, err = c.ask("qRcmd," + fmt.Sprintf("%x", command)); err != nil {
 			return c.slowest, c.what, err
@@ -140,11 +150,14 @@ func (c *client) ask(request string) ([]byte, error) {
 	}
 }
 
-// transfer reads an object by qXfer.
+// transfer reads an object by qXfer: its name, or that and its annex as NAME:read:ANNEX.
 func (c *client) transfer(object string) ([]byte, error) {
 	var all []byte
+	if !strings.Contains(object, ":") {
+		object += ":read:"
+	}
 	for {
-		p, err := c.ask(fmt.Sprintf("qXfer:%s:read::%x,fff0", object, len(all)))
+		p, err := c.ask(fmt.Sprintf("qXfer:%s:%x,fff0", object, len(all)))
 		if err != nil || len(p) == 0 || p[0] != 'm' && p[0] != 'l' {
 			return all, err
 		}

@@ -182,7 +182,7 @@ func (s *Store) Put(kind Kind, key, name string, content io.ReadSeeker, about an
 	}
 	path := filepath.Join(dir, name)
 	// The description is last: without its own, a file does not count.
-	if err := cmp.Or(WriteFile(path, content), WriteFile(path+aboutSuffix, bytes.NewReader(text))); err != nil {
+	if err := cmp.Or(replaceFile(path, content), replaceFile(path+aboutSuffix, bytes.NewReader(text))); err != nil {
 		return nil, err
 	}
 	s.shrink(path)
@@ -271,6 +271,11 @@ func WriteFile(path string, content io.Reader) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return writeInto(path, content)
 	}
+	return replaceFile(path, content)
+}
+
+// replaceFile is WriteFile that replaces whatever is there: in the store, a FIFO would block who writes to it.
+func replaceFile(path string, content io.Reader) error {
 	f, err := os.CreateTemp(filepath.Dir(path), newPrefix) // mode 0600
 	if err != nil {
 		return writeError(path, err)

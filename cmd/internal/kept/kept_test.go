@@ -112,6 +112,15 @@ func TestDamagedFiles(t *testing.T) {
 					t.Error("it is used")
 				}
 			}
+			if name == "a directory" {
+				return // which cannot be replaced
+			}
+			again := put(t, s, "a", string(content))
+			if release, err := again.Use(); err != nil {
+				t.Errorf("stored again: %v", err)
+			} else {
+				release()
+			}
 		})
 	}
 }
