@@ -50,10 +50,23 @@ lint:
 	go vet ./...
 	go tool staticcheck ./...
 
-# The attacks of test/hostile on the memory of a real dead machine: IMAGE, a file with its raw RAM.
+# The attacks of docs/security.md on the memory of real dead machines: those that are booted, or IMAGE, a file with raw RAM.
 IMAGE ?=
+REAL = $(if $(IMAGE),-image $(abspath $(IMAGE)),-boot 6.1,6.12)
+.PHONY: hostile-fuzz soak
 hostile: setup
-	go test -count=1 -timeout 60m -v ./test/hostile $(if $(IMAGE),-image $(abspath $(IMAGE)))
+	go test -count=1 -timeout 120m -v ./test/hostile $(REAL) -table $(CURDIR)/docs/security.md
+
+# The kernel's tables changed in MUTATIONS ways, from the seed SEED on; gdb and lldb load what comes out.
+MUTATIONS ?= 1000
+SEED ?= 1
+hostile-fuzz: setup
+	go test -count=1 -timeout 240m -v -run 'TestMutations$$' ./test/hostile $(REAL) -mutations $(MUTATIONS) -seed $(SEED)
+
+# gdb, lldb and random clients at once on a server that is built with the race detector, for the time SOAK.
+SOAK ?= 10m
+soak: setup
+	go test -count=1 -timeout 60m -v -run TestSoak ./test/hostile $(if $(IMAGE),$(REAL),-boot 6.12) -soak $(SOAK)
 
 # Every fuzz target for FUZZTIME each.
 FUZZTIME ?= 60s

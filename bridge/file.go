@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"strconv"
@@ -11,6 +12,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"physgdb/internal/regular"
 )
 
 // segment is a stretch of physical memory and the bytes that back it.
@@ -80,7 +83,10 @@ func openFiles(paths []string, layout string) (*file, error) {
 
 // add maps one more file after those that are mapped.
 func (m *file) add(path string) error {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
+	if errors.Is(err, fs.ErrInvalid) {
+		return errors.New("not a regular file: want the raw RAM of a machine")
+	}
 	if err != nil {
 		return err
 	}
@@ -89,8 +95,6 @@ func (m *file) add(path string) error {
 	switch {
 	case err != nil:
 		return err
-	case !st.Mode().IsRegular():
-		return errors.New("not a regular file: want the raw RAM of a machine")
 	case st.Size() == 0:
 		return errors.New("the file is empty: want the raw RAM of a machine")
 	}

@@ -2,9 +2,10 @@ package bridge
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
+
+	"physgdb/internal/regular"
 )
 
 // Sparse is the optional ability to report where memory holds data: a file with holes.
@@ -52,7 +53,7 @@ const maxExtents = 1 << 14
 // cannot tell has no holes.
 func extents(path string, size uint64) []extent {
 	const least = 2 << 20
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return []extent{{0, size}}
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"physgdb/internal/regular"
 )
 
 // dwarfSections are the sections .debug_* of a file by the rest of their names. Nobody changes their bytes.
@@ -36,7 +38,7 @@ func openDebugFile(path string) (*debugFile, error) {
 }
 
 func mapFile(path string) ([]byte, error) {
-	f, err := OpenRegular(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"physgdb/internal/regular"
 )
 
 // How long a server may take if nobody says otherwise. To build a connection takes no time unless packets are lost on
@@ -54,7 +56,7 @@ func (d *DebugPlaces) download(ctx context.Context, s *debugSearch) (string, boo
 // (debuginfod-client-config(7), cache_miss_s).
 func (d *DebugPlaces) missAge() time.Duration {
 	const usual = 600
-	text, err := os.ReadFile(filepath.Join(d.Cache, "cache_miss_s"))
+	text, err := regular.ReadFile(filepath.Join(d.Cache, "cache_miss_s"))
 	seconds, bad := strconv.Atoi(string(bytes.TrimSpace(text)))
 	if err != nil || bad != nil {
 		seconds = usual

@@ -154,12 +154,12 @@ func TestVmlinuxIsRefusedInOneLine(t *testing.T) {
 		{"no ELF file", func(path string) { install(t, "debugplaces_test.go", path) },
 			"PATH: bad magic number '[112 97 99 107]' in record at byte 0x0"},
 		{"a directory", func(path string) { install(t, full, path, "vmlinux") },
-			"PATH: invalid argument: not a regular file"},
+			"open PATH: invalid argument: not a regular file"},
 		{"a pipe", func(path string) {
 			if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o755), unix.Mkfifo(path, 0o644)); err != nil {
 				t.Fatal(err)
 			}
-		}, "PATH: invalid argument: not a regular file"},
+		}, "open PATH: invalid argument: not a regular file"},
 		{"a link to nowhere", func(path string) {
 			if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o755), os.Symlink("nowhere", path)); err != nil {
 				t.Fatal(err)

@@ -19,10 +19,10 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	}
 	for _, path := range []string{fifo, zero, dir} {
 		for name, open := range map[string]func(string) error{
-			"OpenRegular": func(p string) error { _, err := OpenRegular(p); return err },
-			"Open":        func(p string) error { _, err := Open(p); return err },
-			"ReadRawBTF":  func(p string) error { _, err := ReadRawBTF(p); return err },
-			"mapFile":     func(p string) error { _, err := mapFile(p); return err },
+
+			"Open":       func(p string) error { _, err := Open(p); return err },
+			"ReadRawBTF": func(p string) error { _, err := ReadRawBTF(p); return err },
+			"mapFile":    func(p string) error { _, err := mapFile(p); return err },
 		} {
 			if err := open(path); !errors.Is(err, fs.ErrInvalid) {
 				t.Errorf("%s(%s): %v", name, filepath.Base(path), err)

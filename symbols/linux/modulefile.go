@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"physgdb/internal/regular"
 	"physgdb/symbols"
 )
 
@@ -43,7 +44,7 @@ const (
 
 // OpenModuleFile opens the file of a module, or that of its debug information. It must be closed.
 func OpenModuleFile(path string) (*ModuleFile, error) {
-	file, err := symbols.OpenRegular(path)
+	file, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}

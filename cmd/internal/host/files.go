@@ -12,7 +12,7 @@ import (
 
 	"physgdb/gdbstub"
 	"physgdb/internal/plain"
-	"physgdb/symbols"
+	"physgdb/internal/regular"
 	"physgdb/symbols/linux"
 )
 
@@ -140,7 +140,7 @@ type diskFile struct {
 }
 
 func openOnDisk(name string) (gdbstub.File, error) {
-	f, err := symbols.OpenRegular(name)
+	f, err := regular.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func (f *diskFile) Size() int64 { return f.info.Size() }
 
 // ReadAt reads from the file, unless it was replaced or written to since it was opened.
 func (f *diskFile) ReadAt(p []byte, offset int64) (int, error) {
-	file, err := symbols.OpenRegular(f.name)
+	file, err := regular.Open(f.name)
 	if err != nil {
 		return 0, err
 	}

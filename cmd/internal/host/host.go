@@ -18,6 +18,7 @@ import (
 	"physgdb/bridge"
 	"physgdb/bridge/nettlp"
 	"physgdb/bridge/notify"
+	"physgdb/internal/regular"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
 )
@@ -161,7 +162,7 @@ func reason(err error) error {
 }
 
 func readRAMMap(path string) (bridge.RAMMap, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("--ram %s: %w", path, reason(err))
 	}

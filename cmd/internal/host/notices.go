@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"physgdb/bridge/notify"
 	"physgdb/internal/plain"
+	"physgdb/internal/regular"
 )
 
 // ListenNotices opens the address of a URL such as udp://127.0.0.1:6666.
@@ -65,7 +65,7 @@ const maxBadLines = 3
 // skipped with a warning: anyone who reaches the port may have written them.
 func (m *Machine) recall(ctx context.Context, o *Options) error {
 	path := o.Notify
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return fmt.Errorf("--notify %s: %w (to wait for a notice, give --notify udp://ADDRESS:PORT)", path, reason(err))
 	}

@@ -11,6 +11,7 @@ import (
 	"physgdb/bridge"
 	"physgdb/cmd/internal/kept"
 	"physgdb/internal/plain"
+	"physgdb/internal/regular"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
 )
@@ -216,7 +217,7 @@ func (m *Machine) SaveVmlinux(ctx context.Context, path string) (string, error) 
 	if path == "" {
 		path = m.vmlinuxName(ctx) + ".synth"
 	}
-	made, err := os.ReadFile(m.vmlinux.path)
+	made, err := regular.ReadFile(m.vmlinux.path)
 	if err != nil {
 		return "", err
 	}

@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"physgdb/symbols"
+	"physgdb/internal/regular"
 )
 
 // DefaultLimit bounds the store, in bytes.
@@ -116,7 +116,7 @@ func readEntry(kind Kind, path string) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := symbols.OpenRegular(path + aboutSuffix)
+	f, err := regular.Open(path + aboutSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func readEntry(kind Kind, path string) (*Entry, error) {
 // Use checks that the file has the content that was stored, notes that it was used, and keeps it from being removed until
 // release is called or the process ends.
 func (e *Entry) Use() (release func(), err error) {
-	f, err := symbols.OpenRegular(e.Path)
+	f, err := regular.Open(e.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (s *Store) shrink(except string) {
 
 // remove removes a file of the store, unless it is in use.
 func (e *Entry) remove() error {
-	f, err := symbols.OpenRegular(e.Path)
+	f, err := regular.Open(e.Path)
 	if err != nil {
 		return err
 	}

@@ -3,28 +3,10 @@ package symbols
 import (
 	"debug/elf"
 	"fmt"
-	"io/fs"
 	"os"
 
-	"golang.org/x/sys/unix"
+	"physgdb/internal/regular"
 )
-
-// OpenRegular opens a file for reading. It refuses what is not a regular file: to open a FIFO would block, and a device has no end.
-func OpenRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: %w: not a regular file", path, fs.ErrInvalid)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
 
 // elfFile is an ELF file on disk.
 type elfFile struct {
@@ -36,7 +18,7 @@ type elfFile struct {
 func (f *elfFile) Close() error { return f.disk.Close() }
 
 func openAnyELF(path string) (*elfFile, error) {
-	disk, err := OpenRegular(path)
+	disk, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
