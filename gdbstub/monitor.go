@@ -74,6 +74,9 @@ func (r *monitorRun) follow(ctx context.Context) reply {
 			}
 			r.stop(fmt.Errorf("nothing came for %v", softDeadline(deadline)))
 		case <-hard.C:
+			if r.output.hasGrown() {
+				continue
+			}
 			return r.finish(ctx, noAnswer{deadline})
 		case o := <-r.result:
 			return r.finish(ctx, r.reason(o.err))

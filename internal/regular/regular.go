@@ -1,4 +1,4 @@
-// Package regular opens files that somebody else may have put in their place.
+// Package regular opens regular files and refuses everything else.
 package regular
 
 import (

@@ -133,8 +133,8 @@ func poisons() []poison {
 	}
 }
 
-// TestPoisonedCache has a cache that holds what was made of a machine of the same build-id whose memory somebody changed, or a kept file
-// that was damaged. The honest machine looks as it does with an empty cache.
+// TestPoisonedCache has a cache made of a machine of the same build-id whose memory was changed, or a damaged kept file. The output of the
+// honest machine must be the same as with an empty cache.
 func TestPoisonedCache(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {

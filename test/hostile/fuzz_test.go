@@ -191,7 +191,7 @@ func (m *mutator) run(ctx context.Context, dir, image string, command []string) 
 	return o.Check()
 }
 
-// debugger runs a debugger. Whatever it says is right; how it ends is checked.
+// debugger runs a debugger and checks how it ends. Its output is not checked.
 func (m *mutator) debugger(ctx context.Context, dir, name string, args ...string) error {
 	o, err := Run(ctx, dir, append([]string{name}, args...)...)
 	if err != nil {

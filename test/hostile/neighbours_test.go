@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestNoticesAreForged has files of notices that somebody else has written to, on real memory.
+// TestNoticesAreForged reads forged files of notices.
 func TestNoticesAreForged(t *testing.T) {
 	physgdb := build(t)
 	panicked := `{"physgdb":1,"event":"panic","seq":1,"cpu":0,"pid":1,"comm":"evil","msg":"%s","cr3":"%s"}` + "\n"
