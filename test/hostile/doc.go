@@ -1,8 +1,8 @@
-// Package hostile makes memory images that an attacker could have left, and holds every command of physgdb against them.
+// Package hostile makes memory images that an attacker could have left, and runs every command of physgdb on them.
 //
-// [Attacks] is the table of the attacks: each changes a copy of the memory of a real dead machine. [Machines] are images that hold
-// no kernel at all. What must hold for all: no crash, no hang, at most [MaxMemory], and an end within [MaxTime]; and what each
-// attack says beside.
+// [Attacks] is the table of the attacks: each changes a copy of the memory of a real dead machine. [Mutate] changes the kernel's tables at
+// random. [OtherAttacks] names the tests that make the other attacks. On every image there must be no crash and no hang, at most [MaxMemory],
+// an end within [MaxTime], and output that a terminal does not obey.
 package hostile
 
 import "time"
