@@ -76,12 +76,14 @@ func attackAll(t *testing.T, physgdb, image string) {
 				t.Fatal(err)
 			}
 			said := a.Says == ""
+			var stderr string
 			for _, command := range append(a.Commands[:len(a.Commands):len(a.Commands)], everywhere...) {
 				o := run(t, dir, physgdb, command, im.Path)
 				said = said || strings.Contains(o.Stdout+o.Stderr, a.Says)
+				stderr += o.Stderr
 			}
 			if !said {
-				t.Errorf("no command says %q", a.Says)
+				t.Errorf("no command says %q:\n%.1000s", a.Says, stderr)
 			}
 			debug(t, dir, physgdb, im.Path)
 		})
