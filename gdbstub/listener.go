@@ -91,7 +91,7 @@ func (d *door) makeRoom(conn net.Conn) bool {
 func (s *Server) serveAndLog(ctx context.Context, conn net.Conn, place *seat, running *sync.WaitGroup) {
 	log := s.opt.Logger.With("client", peer(conn))
 	log.Info("client connected")
-	if err := s.serve(ctx, conn, place, running); err != nil {
+	if err := s.serve(ctx, conn, place, running); err != nil && ctx.Err() == nil {
 		log.Warn("session failed", "error", err)
 		return
 	}
