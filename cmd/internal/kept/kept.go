@@ -112,15 +112,15 @@ func (s *Store) Get(kind Kind, key, name string) (*Entry, error) {
 }
 
 func readEntry(kind Kind, path string) (*Entry, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
 	f, err := regular.Open(path + aboutSuffix)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
 	text, err := io.ReadAll(io.LimitReader(f, mostDescription))
 	if err != nil {
 		return nil, err
@@ -152,13 +152,15 @@ func (e *Entry) Use() (release func(), err error) {
 		f.Close()
 		return nil, err
 	}
+	// The time is that of the description: debuggers take a file whose own time changes for another one.
 	now := time.Now()
-	_ = os.Chtimes(e.Path, now, now) // a store that cannot be written is used as it is
+	_ = os.Chtimes(e.Path+aboutSuffix, now, now) // a store that cannot be written is used as it is
 	return func() { f.Close() }, nil
 }
 
 // Put stores a file as DIR/KIND/key/name, with a description that is marshalled to JSON, and makes room for it. Both names
-// must be fit for files. An error leaves the store as it was.
+// must be fit for files. A file that is stored already with the same content stays: debuggers may be reading it. An error leaves
+// the store as it was.
 func (s *Store) Put(kind Kind, key, name string, content io.ReadSeeker, about any) (*Entry, error) {
 	dir := filepath.Join(s.Dir, string(kind), key)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -181,12 +183,36 @@ func (s *Store) Put(kind Kind, key, name string, content io.ReadSeeker, about an
 		return nil, err
 	}
 	path := filepath.Join(dir, name)
+	unlock, err := s.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if old, err := readEntry(kind, path); err == nil && old.Size == size && old.sum == sum.Sum32() {
+		if release, err := old.Use(); err == nil {
+			release()
+			return old, nil
+		}
+	}
 	// The description is last: without its own, a file does not count.
 	if err := cmp.Or(replaceFile(path, content), replaceFile(path+aboutSuffix, bytes.NewReader(text))); err != nil {
 		return nil, err
 	}
 	s.shrink(path)
 	return readEntry(kind, path)
+}
+
+// lock keeps other processes from storing files until unlock is called.
+func (s *Store) lock() (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(s.Dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
 }
 
 // shrink removes what was not used for the longest time until the store is within its limit. A file that is in use stays.

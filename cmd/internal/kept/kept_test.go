@@ -137,23 +137,23 @@ func TestLimit(t *testing.T) {
 	content := strings.Repeat("x", 100)
 	for i, key := range []string{"oldest", "used", "old"} {
 		s.Limit = 1000
-		age(t, put(t, s, key, content).Path, time.Duration(10-i)*time.Hour)
+		age(t, put(t, s, key, content).Path+aboutSuffix, time.Duration(10-i)*time.Hour)
 	}
 	s.Limit = 250
 	e, err := s.Get(Kernels, "used", "vmlinux")
 	must(t, err)
 	release, err := e.Use()
 	must(t, err)
-	if info, err := os.Stat(e.Path); err != nil || time.Since(info.ModTime()) > time.Hour {
-		t.Errorf("last used %v, %v", info.ModTime(), err)
+	if e, err = s.Get(Kernels, "used", "vmlinux"); err != nil || time.Since(e.Used) > time.Hour {
+		t.Errorf("last used %v, %v", e.Used, err)
 	}
-	age(t, e.Path, time.Minute)
+	age(t, e.Path+aboutSuffix, time.Minute)
 	put(t, s, "new", content)
 	if got := strings.Join(keys(s), " "); got != "new used" {
 		t.Errorf("left: %s", got)
 	}
 
-	age(t, e.Path, time.Hour)
+	age(t, e.Path+aboutSuffix, time.Hour)
 	put(t, s, "newer", content) // the one in use is the oldest, and stays
 	if got := strings.Join(keys(s), " "); got != "newer used" {
 		t.Errorf("left: %s", got)
@@ -209,5 +209,23 @@ func TestStaleFiles(t *testing.T) {
 		if _, err := os.Lstat(path); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestAFileInUseStaysTheSame: debuggers read a kept file bit by bit, and take it for another one if its inode or time changes.
+func TestAFileInUseStaysTheSame(t *testing.T) {
+	s := &Store{Dir: t.TempDir(), Limit: 1 << 20}
+	e := put(t, s, "a", "content")
+	age(t, e.Path, time.Hour)
+	before, err := os.Stat(e.Path)
+	must(t, err)
+	release, err := e.Use()
+	must(t, err)
+	defer release()
+	put(t, s, "a", "content") // by another process that has made the same
+	now, err := os.Stat(e.Path)
+	must(t, err)
+	if !os.SameFile(before, now) || !now.ModTime().Equal(before.ModTime()) {
+		t.Errorf("the file has changed: %v, was %v", now, before)
 	}
 }
