@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -112,6 +113,23 @@ func boot(t *testing.T, physgdb session.Physgdb, s spec) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.symbols, err = verify.ParseSymbols(text)
-	return m, err
+	if m.symbols, err = verify.ParseSymbols(text); err != nil {
+		return nil, err
+	}
+	return m, takeNoticedCPU(g)
+}
+
+// takeNoticedCPU takes the CPU that panicked from the notice of the panic, if there is one. It is sent after the log: on 5.10 with
+// PREEMPT_RT the task may go to another CPU while it prints.
+func takeNoticedCPU(g *guest.Guest) error {
+	notices := g.Notices("panic")
+	if len(notices) == 0 {
+		return nil
+	}
+	notice := struct{ CPU int }{g.Facts.PanicCPU}
+	if err := json.Unmarshal(notices[0], &notice); err != nil {
+		return fmt.Errorf("the guest's notice: %w", err)
+	}
+	g.Facts.PanicCPU = notice.CPU
+	return nil
 }
