@@ -125,7 +125,7 @@ func LLDBStacks(traces []Trace, out string) error {
 		left = slices.Delete(left, i, i+1)
 	}
 	for i := range left {
-		errs = append(errs, fmt.Errorf("%d %s is missing in lldb", left[i].TID, left[i].Comm))
+		errs = append(errs, fmt.Errorf("%d %s is missing in lldb; its frames are %+v", left[i].TID, left[i].Comm, left[i].Frames))
 	}
 	return errors.Join(errs...)
 }
