@@ -31,12 +31,9 @@ type progress struct {
 // Read reads what the client says next, and says what the client failed to do if that does not come in time.
 func (c *deadlineConn) Read(p []byte) (int, error) {
 	c.limitRead()
-	read := c.Conn.Read
-	if !c.known {
-		read = func(p []byte) (int, error) { return readFirst(c.Conn, p) }
-	}
-	n, err := read(p)
-	c.known = c.known || n > 0
+	first := newcomer{c.Conn, c.known}
+	n, err := first.Read(p)
+	c.known = first.known
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("%s for %v: %w", c.armed.missing(), c.limit, os.ErrDeadlineExceeded)
 	}

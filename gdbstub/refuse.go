@@ -15,7 +15,7 @@ func refuse(conn net.Conn, patience time.Duration, why string) {
 	defer conn.Close()
 	give := time.AfterFunc(patience, func() { conn.Close() }) // also ends a connection that knows no deadlines
 	defer give.Stop()
-	wire := rsp.NewConn(conn, packetSize)
+	wire := rsp.NewConn(&newcomer{Conn: conn}, packetSize)
 	for {
 		kind, packet, err := wire.Read()
 		if err != nil {

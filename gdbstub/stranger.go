@@ -21,6 +21,22 @@ const (
 	maxMethod = 17
 )
 
+// newcomer is the connection of a client whose first bytes are looked at.
+type newcomer struct {
+	net.Conn
+	known bool // it is no stranger
+}
+
+// Read reads what the client says next. The error is a strangerError if its first bytes are those of another protocol.
+func (c *newcomer) Read(p []byte) (int, error) {
+	if c.known {
+		return c.Conn.Read(p)
+	}
+	n, err := readFirst(c.Conn, p)
+	c.known = n > 0
+	return n, err
+}
+
 // readFirst reads from conn until its first bytes show that the client is no stranger, or must be one. It holds back what
 // could be the start of an HTTP method.
 func readFirst(conn net.Conn, p []byte) (int, error) {
