@@ -103,7 +103,7 @@ func (n *Notice) cut() {
 	}
 }
 
-// Text says in a printable line what the notice tells.
+// Text describes the notice in one printable line.
 func (n *Notice) Text() string {
 	who := "a host"
 	if n.Host != "" {

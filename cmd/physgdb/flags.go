@@ -26,7 +26,7 @@ var (
 	debugDirFlag = &cli.StringSliceFlag{Name: "debug-dir", Usage: "`DIR` with vmlinuxes, beside the usual places; may be given " +
 		"more than once"}
 	trustFlag = &cli.BoolFlag{Name: "trust-build-id", Usage: "use what was kept of a kernel of this build-id without comparing it " +
-		"with memory: faster, but only for a machine that nobody has tampered with"}
+		"with memory: faster, but only for a machine that was not tampered with"}
 	cacheLimitFlag = &cli.StringFlag{Name: "cache-limit", Value: "2GiB", EnvVars: []string{"PHYSGDB_CACHE_LIMIT"},
 		Usage: "how much may be kept for the next run: a `SIZE`; see physgdb cache"}
 	modulesFlag = &cli.StringSliceFlag{Name: "modules", Usage: "`DIR` with the files of loaded modules, beside the usual " +

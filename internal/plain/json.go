@@ -27,25 +27,16 @@ func WriteJSON(w io.Writer, value any) error {
 }
 
 // appendJSON appends JSON that is valid already to dst. What is not printable can only be part of a string there.
-func appendJSON(dst []byte, text string) []byte {
-	for len(text) > 0 {
-		n := clean(text)
-		dst, text = append(dst, text[:n]...), text[n:]
-		if text == "" {
-			break
-		}
-		r, size := utf8.DecodeRuneInString(text)
-		switch high, low := utf16.EncodeRune(r); {
-		case r == utf8.RuneError && size == 1:
-			dst = append(dst, `\ufffd`...)
-		case printable(r):
-			dst = append(dst, text[:size]...)
-		case r <= 0xffff:
-			dst = fmt.Appendf(dst, `\u%04x`, r)
-		default:
-			dst = fmt.Appendf(dst, `\u%04x\u%04x`, high, low)
-		}
-		text = text[size:]
+func appendJSON(dst []byte, text string) []byte { return appendEscaped(dst, text, escapeJSON) }
+
+// escapeJSON appends the escape of a character for JSON; see appendEscaped.
+func escapeJSON(dst []byte, r rune, _ byte, _ bool) []byte {
+	switch high, low := utf16.EncodeRune(r); {
+	case r == utf8.RuneError:
+		return append(dst, `\ufffd`...)
+	case r <= 0xffff:
+		return fmt.Appendf(dst, `\u%04x`, r)
+	default:
+		return fmt.Appendf(dst, `\u%04x\u%04x`, high, low)
 	}
-	return dst
 }

@@ -26,6 +26,20 @@ func Text(text string) string {
 	return string(appendText(make([]byte, 0, len(text)+16), text))
 }
 
+// appendText appends text to dst as Text returns it.
+func appendText(dst []byte, text string) []byte { return appendEscaped(dst, text, escapeText) }
+
+// escapeText appends the escape of a character for text; see appendEscaped.
+func escapeText(dst []byte, r rune, first byte, isByte bool) []byte {
+	switch {
+	case isByte:
+		return fmt.Appendf(dst, `\x%02x`, first)
+	case r <= 0xffff:
+		return fmt.Appendf(dst, `\u%04x`, r)
+	}
+	return fmt.Appendf(dst, `\U%08x`, r)
+}
+
 // clean returns how many bytes at the start of text are printable ASCII, newlines or tabs.
 func clean[T string | []byte](text T) int {
 	for i := range len(text) {
@@ -36,8 +50,9 @@ func clean[T string | []byte](text T) int {
 	return len(text)
 }
 
-// appendText appends text to dst as Text returns it.
-func appendText(dst []byte, text string) []byte {
+// appendEscaped appends text to dst, and in place of each character that is not printable what escape appends. isByte says that the
+// character is an ASCII control, or that its first byte is part of no character.
+func appendEscaped(dst []byte, text string, escape func(dst []byte, r rune, first byte, isByte bool) []byte) []byte {
 	for len(text) > 0 {
 		n := clean(text)
 		dst, text = append(dst, text[:n]...), text[n:]
@@ -45,15 +60,10 @@ func appendText(dst []byte, text string) []byte {
 			break
 		}
 		r, size := utf8.DecodeRuneInString(text)
-		switch {
-		case r == utf8.RuneError && size == 1, r < utf8.RuneSelf:
-			dst = fmt.Appendf(dst, `\x%02x`, text[0])
-		case printable(r):
+		if isByte := size == 1; !isByte && printable(r) {
 			dst = append(dst, text[:size]...)
-		case r <= 0xffff:
-			dst = fmt.Appendf(dst, `\u%04x`, r)
-		default:
-			dst = fmt.Appendf(dst, `\U%08x`, r)
+		} else {
+			dst = escape(dst, r, text[0], isByte)
 		}
 		text = text[size:]
 	}

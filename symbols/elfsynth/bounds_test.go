@@ -11,7 +11,7 @@ import (
 	"physgdb/symbols"
 )
 
-// headedBTF puts types and strings behind a header of BTF.
+// headedBTF returns BTF with a header, types and strings.
 func headedBTF(types, names []byte) []byte {
 	le := binary.LittleEndian
 	b := []byte{0x9f, 0xeb, 1, 0}

@@ -220,7 +220,7 @@ func (b *frameBuilder) rule(from, to uint64, rule *symbols.FrameRule) {
 	f := &b.fde
 	f.end = to
 	f.frames = f.frames || rule.Kind != symbols.NoFrame
-	// The code before may end with a call that does not return. lldb takes the rule that counts behind a call.
+	// The code before may end with a call that does not return. lldb uses the rule for the return address.
 	ended := f.last || rule.Kind == symbols.NoFrame
 	f.last = rule.Kind == symbols.LastFrame
 	now := f.state.next(rule)

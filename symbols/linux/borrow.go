@@ -28,9 +28,8 @@ func (k *Kernel) With(ctx context.Context, table *symbols.Table, debug Debug) (*
 	if err != nil {
 		return nil, err
 	}
-	known := &Kernel{
-		Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Text - text, Symbols: table, m: k.m, debug: debug,
-	}
+	known := k.named(table)
+	known.Slide, known.debug = k.Text-text, debug
 	if len(table.BuildID) > 0 {
 		if err := known.checkBuildID(ctx); err != nil {
 			return nil, err
@@ -47,10 +46,8 @@ func (k *Kernel) WithSymbols(ctx context.Context, found map[string]uint64) (*Ker
 	for name, addr := range found {
 		table = append(table, symbols.Symbol{Name: name, Addr: addr - k.Slide, Size: unknownSize})
 	}
-	known := &Kernel{
-		Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: symbols.NewTable(table, nil),
-		m: k.m, debug: k.debug, borrowed: true,
-	}
+	known := k.named(symbols.NewTable(table, nil))
+	known.debug, known.borrowed = k.debug, true
 	return known, known.leaveTrampoline(ctx)
 }
 

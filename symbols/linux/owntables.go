@@ -24,7 +24,7 @@ type OwnTables struct {
 	k       *Kernel // by these names
 	image   *image
 	symbols []symbols.Symbol
-	reading *digester // nil if what is read does not tell all that was looked at
+	reading *digester // nil if a part was found by a search: what was read is then not all that counts
 	sources *Sources
 }
 
@@ -257,7 +257,7 @@ func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, er
 	if p.BTF, err = t.types(ctx); err != nil {
 		missing = append(missing, fmt.Errorf("no types: %w", err))
 	}
-	t.noteReading(p.Notes, p.BTF)
+	t.reading.add(p.Notes, p.BTF)
 	if p.FramePointers, err = t.k.keepsFramePointers(ctx); err == nil && !p.FramePointers {
 		p.ORC, err = t.frames(ctx)
 	}
@@ -282,12 +282,6 @@ func (k *Kernel) digestKallsyms(img *image, found *symbols.Kallsyms) *digester {
 	return d
 }
 
-func (t *OwnTables) noteReading(parts ...elfsynth.Blob) {
-	if t.reading != nil {
-		t.reading.add(parts...)
-	}
-}
-
 // between returns what lies between two symbols.
 func (t *OwnTables) between(ctx context.Context, from, to string, most uint64) (elfsynth.Blob, error) {
 	data, at, err := t.k.readBetween(ctx, from, to, most)
@@ -306,7 +300,7 @@ func (t *OwnTables) notes(ctx context.Context) elfsynth.Blob {
 // types returns the kernel's BTF. Kernels that know no names of data (without CONFIG_KALLSYMS_ALL) do not tell where it is,
 // but it looks like nothing else.
 func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
-	b, err := t.between(ctx, "__start_BTF", "__stop_BTF", maxBTF)
+	b, err := t.between(ctx, "__start_BTF", "__stop_BTF", elfsynth.MaxBTF)
 	if err == nil {
 		return b, nil
 	}
@@ -318,7 +312,7 @@ func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
 		return elfsynth.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", err)
 	}
 	size, err := symbols.BTFSize(t.image.data[i:])
-	if err == nil && size > maxBTF {
+	if err == nil && size > elfsynth.MaxBTF {
 		err = fmt.Errorf("BTF: %d bytes: damaged", size)
 	}
 	if err != nil {
@@ -337,7 +331,7 @@ func (t *OwnTables) frames(ctx context.Context) (*elfsynth.ORC, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.noteReading(orc.IPs, orc.Entries, orc.Header)
+	t.reading.add(orc.IPs, orc.Entries, orc.Header)
 	if orc, err = t.k.finishORC(orc); err != nil {
 		return nil, err
 	}

@@ -370,8 +370,9 @@ func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbo
 	return k.guessFramePointer(ctx, regs, above[:min(len(above), farthest)])
 }
 
-// takeStackCallsRBP sets RBP, if it is not known, to that of symbols.StackCall, which is the word at RSP there, if that is one of
-// the callers and no function between has saved RBP, which one does that changes it. lldb unwinds StackCall by RBP.
+// takeStackCallsRBP sets RBP, if it is not known, to its value in symbols.StackCall, if that is one of the callers: there it is the
+// word at RSP. A function that changes RBP saves it first, so the value is still valid if no function in between has saved it. lldb
+// unwinds StackCall by RBP.
 func (k *Kernel) takeStackCallsRBP(ctx context.Context, regs *Registers) error {
 	fn, ok := k.symbol(symbols.StackCall)
 	if _, known := regs.Get(symbols.RBP); known || !ok {

@@ -12,10 +12,10 @@ import (
 	"physgdb/symbols/elfsynth"
 )
 
-// Sources tell which parts of a kernel's memory its own tables were read from, and a digest of what these held. A file that was
-// made of these tables is right for another machine only if the same parts of its memory hold the same.
+// Sources are the parts of a kernel's memory that its own tables were read from, with a digest of their content. A file that was
+// made of these tables is right for another machine only if the same parts of its memory have the same content.
 type Sources struct {
-	// Notes are the kernel's ELF notes, which tell kernels apart before all the rest is read.
+	// Notes are the kernel's ELF notes, which differ between kernels and are compared before the rest is read.
 	Notes Notes `json:"notes"`
 	// Parts are all that was read, the notes included.
 	Parts []SourcePart `json:"parts"`
@@ -46,8 +46,11 @@ func newDigester(slide, baseAt uint64) *digester {
 	return &digester{sources: Sources{BaseAt: baseAt}, slide: slide, sum: sha256.New()}
 }
 
-// add adds parts of the kernel's memory. The addresses are link addresses.
+// add adds parts of the kernel's memory. The addresses are link addresses. A nil digester does nothing.
 func (d *digester) add(parts ...elfsynth.Blob) {
+	if d == nil {
+		return
+	}
 	for _, b := range parts {
 		if len(b.Data) == 0 {
 			continue
@@ -76,12 +79,12 @@ func (d *digester) finish() *Sources {
 	return &d.sources
 }
 
-// Sources returns what was read for the program that [OwnTables.Program] returned. It is nil if some of it was found by looking
-// through all of the kernel's data: then it cannot be told what another machine has to have.
+// Sources returns what was read for the program that [OwnTables.Program] returned. It is nil if some of it was found by a
+// search through all of the kernel's data: the search can have another result on another machine.
 func (t *OwnTables) Sources() *Sources { return t.sources }
 
 // HasSources reports whether this machine's memory holds the sources. names are those of the file that was made of them. What
-// cannot be read is not the same. The error is ctx's. progress, if not nil, hears how many of how many bytes have been read.
+// cannot be read is not the same. The error is ctx's. progress, if not nil, is called with the bytes read so far and in total.
 func (k *Kernel) HasSources(
 	ctx context.Context, s *Sources, names *symbols.Table, progress func(done, total uint64),
 ) (bool, error) {
@@ -116,7 +119,7 @@ func (k *Kernel) HasSources(
 	return err == nil && keep == s.FramePointers, ctx.Err()
 }
 
-// named returns the same kernel read by other names.
+// named returns the same kernel with other symbols, and with nothing remembered.
 func (k *Kernel) named(names *symbols.Table) *Kernel {
 	return &Kernel{Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: names, m: k.m}
 }

@@ -164,7 +164,7 @@ type taskFinder struct {
 // maxPID is above every pid (PID_MAX_LIMIT, include/linux/threads.h).
 const maxPID = 4 << 20
 
-// maxTasks bounds how many tasks are listed. It takes 4 GB of stacks and tasks to have as many. The others are told as damage.
+// maxTasks bounds how many tasks are listed. It takes 4 GB of stacks and tasks to have as many. The others are reported as damage.
 const maxTasks = 1 << 17
 
 // byPID goes through the tree of struct pid of the first pid namespace.

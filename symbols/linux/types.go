@@ -6,10 +6,8 @@ import (
 	"fmt"
 
 	"physgdb/symbols"
+	"physgdb/symbols/elfsynth"
 )
-
-// maxBTF bounds the kernel's types, in bytes; kernels have some 5 MB.
-const maxBTF = 16 << 20
 
 // Types returns the layout of the kernel's data: from its vmlinux or, where that tells none, from the kernel's own BTF in
 // memory.
@@ -25,7 +23,7 @@ func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 			return t, nil
 		}
 	}
-	raw, _, err := k.readBetween(ctx, "__start_BTF", "__stop_BTF", maxBTF)
+	raw, _, err := k.readBetween(ctx, "__start_BTF", "__stop_BTF", elfsynth.MaxBTF)
 	if err != nil {
 		return nil, fmt.Errorf("%w, and in memory: %w", errNoTypes, err)
 	}

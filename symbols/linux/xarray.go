@@ -39,7 +39,7 @@ type xaNode struct {
 const xaRoot = ^uint64(0)
 
 // entries returns the pointers of an array, by its xa_head, level by level. Nodes that cannot be read, or cannot be true, are
-// left out and told to d. Of an array of more than most pointers, or nodes, the first are returned.
+// left out and added to d. Of an array of more than most pointers, or nodes, the first are returned.
 func (x *xarray) entries(ctx context.Context, k *Kernel, head uint64, most int, d *damage) (found []xaEntry, err error) {
 	level := []xaNode{}
 	switch {

@@ -26,7 +26,7 @@ type Attack struct {
 	Changes string
 	// Make changes an image.
 	Make func(im *Image) error
-	// Commands are those that read what was changed, without SOURCE, beside those that every image is shown to.
+	// Commands are those that read what was changed, without SOURCE, in addition to those that are run on every image.
 	Commands [][]string
 	// Says is what one of Commands has to print, on stdout or stderr; empty for nothing in particular.
 	Says string

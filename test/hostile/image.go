@@ -153,7 +153,7 @@ func (im *Image) Get64(va uint64) (uint64, error) {
 	return binary.LittleEndian.Uint64(p), nil
 }
 
-// Put64 writes numbers, one behind the other.
+// Put64 writes numbers in sequence.
 func (im *Image) Put64(va uint64, values ...uint64) error {
 	for i, v := range values {
 		p, err := im.At(va + 8*uint64(i))

@@ -64,7 +64,7 @@ func TestIdleAndStrangeClients(t *testing.T) {
 		}
 		slowest, what, err := s.Debug(t.Context())
 		if err != nil || slowest > MaxAnswer || s.Watch.Peak() > MaxMemory {
-			t.Errorf("beside %d idle clients: %v for %s, %d MB, %v", idle, slowest, what, s.Watch.Peak()>>20, err)
+			t.Errorf("with %d idle clients: %v for %s, %d MB, %v", idle, slowest, what, s.Watch.Peak()>>20, err)
 		}
 	})
 }

@@ -153,7 +153,7 @@ func (h *history) boot(n *notify.Notice) *boot {
 	return b
 }
 
-// taskName is what the sender of a notice is called by, as users write it behind hello:, or "" if it told neither name nor
+// taskName is the name of the sender of a notice, as users write it after hello:, or "" if the notice has neither name nor
 // pid.
 func taskName(n *notify.Notice) string {
 	switch {

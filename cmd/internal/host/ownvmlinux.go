@@ -20,7 +20,7 @@ const keptName = "vmlinux"
 
 // mostKept bounds how many kept files are compared with a kernel's notes: the last used, at one small read each. mostSame bounds
 // those of one build-id whose sources are compared, each at some 12 MiB of memory. Their sources differ: all but one at the most
-// were made of memory that somebody changed.
+// were made of memory that was changed.
 const mostKept, mostSame = 64, 2
 
 // keptVmlinux returns the file that was made of this kernel before, or nil. Memory has to hold all that the file was made of, unless

@@ -20,7 +20,7 @@ func TestNamesFromMemoryAreFit(t *testing.T) {
 	must(t, r.Kernel.WriteFile(r.path("ram")))
 	m := r.attachWithVmlinux(t)
 	if release := m.release(ctx); !strings.Contains(release, "\x1b") {
-		t.Fatalf("the release is %q: the test has no teeth", release)
+		t.Fatalf("the release is %q: the test needs an escape in it", release)
 	}
 	main, err := connect(t, m).ExecutableFile(ctx)
 	must(t, err)

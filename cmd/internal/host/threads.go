@@ -151,7 +151,7 @@ func (m *Machine) LookAhead(ctx context.Context) error {
 	return nil
 }
 
-// background is work that nobody waits for to the end. The zero value has none.
+// background is work that may go on after its caller has stopped waiting. The zero value has none.
 type background struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended

@@ -255,7 +255,7 @@ func (s *Store) removeStale() {
 		dirs, _ := filepath.Glob(filepath.Join(s.Dir, pattern)) // the pattern is well formed
 		for _, dir := range dirs {
 			if !slices.Contains(kinds, Kind(filepath.Base(dir))) {
-				_ = os.RemoveAll(dir) // what cannot be removed is in nobody's way
+				_ = os.RemoveAll(dir) // what cannot be removed does no harm
 			}
 		}
 	}
