@@ -195,6 +195,7 @@ type Machine struct {
 	threadsAre string
 	files      *linux.ModuleFiles // of the kernel's modules, on the disk of this machine
 	moduleDirs []string           // that the user named
+	cacheLimit int64              // bytes, as in Options
 	vmlinux    *vmlinuxFile       // nil if there is none
 	noVmlinux  error              // why there is none
 	made       *spool             // files of modules, made of memory
@@ -224,7 +225,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	}
 	m := &Machine{
 		Memory: mem, live: o.Live, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: given,
-		moduleDirs: o.Modules, made: newSpool(), log: o.logger(), notes: o.Notes,
+		moduleDirs: o.Modules, cacheLimit: o.CacheLimit, made: newSpool(), log: o.logger(), notes: o.Notes,
 	}
 	if err := m.attach(ctx, o); err != nil {
 		m.Memory.Close()

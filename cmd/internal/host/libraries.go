@@ -138,7 +138,7 @@ func (m *Machine) library(ctx context.Context, module *linux.Module) (gdbstub.Li
 	if err != nil {
 		return gdbstub.Library{}, err
 	}
-	if path, err = loadable(path, module.Name, file); err != nil {
+	if path, err = loadable(path, module.Name, file, m.cacheLimit); err != nil {
 		return gdbstub.Library{}, err
 	}
 	l := gdbstub.Library{Name: path}
@@ -184,21 +184,21 @@ func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error)
 	return paths, listDamage("modules", list.Damage)
 }
 
-// loadable returns the path of a module's file as debuggers can load it: its own, or that of a copy in the user's cache. The
+// loadable returns the path of a module's file as debuggers can load it: its own, or that of a copy in the user's cache, whose limit is as in [Options]. The
 // sections of newer files do not all begin at address 0, and gdb 13 to 18 then misplace the debug information of all of them.
-func loadable(path, name string, file *linux.ModuleFile) (string, error) {
+func loadable(path, name string, file *linux.ModuleFile, limit int64) (string, error) {
 	if !file.Moved {
 		return path, nil
 	}
-	copied, err := loadableCopy(name, file)
+	copied, err := loadableCopy(name, file, limit)
 	if err != nil {
 		return "", fmt.Errorf("%s needs a copy for gdb: %w", path, err)
 	}
 	return copied, nil
 }
 
-func loadableCopy(name string, file *linux.ModuleFile) (string, error) {
-	store, err := kept.Open(0)
+func loadableCopy(name string, file *linux.ModuleFile, limit int64) (string, error) {
+	store, err := kept.Open(limit)
 	if err != nil {
 		return "", err
 	}
