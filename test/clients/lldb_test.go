@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"physgdb/test/session"
 )
@@ -49,6 +50,9 @@ func (m *machine) lldbSection() string {
 // lldbProbe shows that the prompt works.
 const lldbProbe = "p/x jiffies"
 
+// lldbTargets shows the state of the process. lldb detaches asynchronously: the state may still be "stopped" when its prompt is back.
+const lldbTargets = "target list"
+
 // lldbRecipes are what a person types.
 func (m *machine) lldbRecipes() map[string]recipe {
 	connect := "gdb-remote " + m.address()
@@ -73,7 +77,7 @@ func (m *machine) lldbRecipes() map[string]recipe {
 		setVar:     only("p *(unsigned long *)&jiffies = 7", lldbProbe),
 		ctrlC:      only("continue", lldbProbe),
 		unmapped:   only(fmt.Sprintf("x/gx %#x", uint64(unmappedVA)), lldbProbe),
-		detach:     only("detach", "target list"), // the first says so later
+		detach:     only("detach", lldbTargets),
 		reattach:   only(connect, m.lldbSection(), "frame info"),
 		crowded:    only(connect, "thread list"),
 	}
@@ -92,6 +96,11 @@ func (d *lldbDriver) do(_ context.Context, action string) (outcome, error) {
 	var o outcome
 	for i, command := range d.commands(d.recipes[action]) {
 		step, err := d.lldb.Type(command)
+		for deadline := time.Now().Add(5 * time.Second); err == nil && command == lldbTargets &&
+			strings.Contains(step.Output, "state=stopped") && time.Now().Before(deadline); {
+			time.Sleep(50 * time.Millisecond)
+			step, err = d.lldb.Type(command)
+		}
 		d.said = append(d.said, step)
 		o.text += step.Output + "\n"
 		o.took += step.Took

@@ -25,7 +25,7 @@ func OtherAttacks() []Covered {
 		{"sources", "an image is empty, all zeros or all ones, and --vmcoreinfo leads nowhere",
 			[]string{"test/hostile.TestMachinesWithoutAKernel", "cmd/internal/host.TestAToldVMCoreInfoThatLeadsNowhereIsDoubted"}},
 		{"sources", "a file is a FIFO, a device, a directory, or has 8 TiB of holes",
-			[]string{"test/hostile.TestFilesThatAreNone", "internal/regular.TestOnlyRegularFilesAreOpened", "symbols.TestOnlyRegularFilesAreOpened", "test.TestFilesArePrivateAndListenersFew"}},
+			[]string{"test/hostile.TestFilesThatAreNone", "internal/regular.TestOnlyRegularFilesAreOpened", "symbols.TestOnlyRegularFilesAreRead", "test.TestFilesArePrivateAndListenersFew"}},
 		{"sources", "a file looks like a dump that it is not, is split, or is cut while it is read",
 			[]string{"bridge.TestFilesThatAreNotRAM", "bridge.FuzzFile", "bridge.TestAFileThatIsCutShort", "bridge.TestSplitFile"}},
 		{"sources", "a RAM map overlaps, wraps, or is no map", []string{"bridge.TestParseRAMMap", "bridge.FuzzParseRAMMap"}},
