@@ -1,6 +1,6 @@
-// Prose checks that comments, string literals and Markdown are plain technical English: it prints each word of a short list
-// of words that technical writing does without, and each line that is wider than 100 columns. It exits with status 1 if it
-// printed any.
+// Prose checks that comments, string literals and Markdown are plain technical English. It prints
+// each occurrence of a listed word, and each line of comments or Markdown that is wider than 100
+// columns, and exits with status 1 if there is any. With -wrap it wraps those lines.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 func main() {
 	share := flag.Bool("share", false, "print the share of comment lines with a listed word, for each kind of file")
 	words := flag.Bool("words", false, "check words only, not the width of lines")
+	wrap := flag.Bool("wrap", false, "wrap paragraphs that have wide lines")
 	flag.Parse()
 	dirs := flag.Args()
 	if len(dirs) == 0 {
@@ -25,6 +26,13 @@ func main() {
 	}
 	if *words {
 		report.wide = nil
+	}
+	if *wrap {
+		if err := report.wrapAll(); err != nil {
+			fmt.Fprintln(os.Stderr, "prose:", err)
+			os.Exit(2)
+		}
+		return
 	}
 	if *share {
 		report.printShare(os.Stdout)

@@ -41,3 +41,15 @@ func TestFindings(t *testing.T) {
 		t.Errorf("comments of a.go: %v, want 2 of 4", s)
 	}
 }
+
+// TestWrap wraps a paragraph, a list and a broken path, and leaves the rest.
+func TestWrap(t *testing.T) {
+	long := strings.Repeat("word ", 19)
+	text := "// " + long + "ten\n// and on.\n//\n//   - " + long + "in a list\n//\tcode " + long + long + "\n//\n// See (arch/x86/\n// kernel) " + long
+	want := "// " + long + "\n// ten and on.\n//\n//   - " + strings.Repeat("word ", 18) + "\n//     word in a list\n//\tcode " + long + long +
+		"\n//\n// See (arch/x86/kernel) " + strings.Repeat("word ", 15) + "\n// " + strings.Repeat("word ", 4)
+	got := strings.Join(wrap(strings.Split(text, "\n"), []int{0, 3, 7}, false), "\n")
+	if clean := func(s string) string { return strings.ReplaceAll(s+"\n", " \n", "\n") }; clean(got) != clean(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

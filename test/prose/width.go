@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// The widest line of a comment or of Markdown, with a tab as four columns.
+// The widest line of a comment or of Markdown.
 const maxColumns = 100
 
 // width adds the comment lines and lines of Markdown that are wider than maxColumns. Tables, links, code and the comment at the end
@@ -20,12 +20,16 @@ func (r *report) width(path string, src []byte, passages []passage) {
 		}
 		for i, text := range strings.Split(p.text, "\n") {
 			line := lines[p.line-1+i]
-			n := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    "))
-			if n > maxColumns && isProse(path, line, text) {
+			if n := columns(line); n > maxColumns && isProse(path, line, text) {
 				r.wide = append(r.wide, finding{path, p.line + i, fmt.Sprintf("%d columns", n)})
 			}
 		}
 	}
+}
+
+// columns returns the width of a line, with a tab as four columns.
+func columns(line string) int {
+	return utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    "))
 }
 
 // isProse reports whether a line is text that can be wrapped; text is the passage's part of it.
