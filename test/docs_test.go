@@ -23,7 +23,8 @@ func configuration(t *testing.T, text string) map[string]any {
 	return c
 }
 
-// TestVSCodeSampleIsWhatTheDocumentShows compares docs/vscode/launch.json with the configurations in docs/vscode.md.
+// TestVSCodeSampleIsWhatTheDocumentShows compares docs/vscode/launch.json with the configurations
+// in docs/vscode.md.
 func TestVSCodeSampleIsWhatTheDocumentShows(t *testing.T) {
 	sample, err := os.ReadFile("../docs/vscode/launch.json")
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// allowed says which of our packages a package, and what lies below it, may import. Tests may import more.
+// allowed says which of our packages a package, and what lies below it, may import. Tests may
+// import more.
 var allowed = map[string][]string{
 	"bridge":                {"internal/regular"},
 	"bridge/bridgetest":     {"bridge"},

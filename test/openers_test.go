@@ -12,14 +12,15 @@ import (
 	"testing"
 )
 
-// listeners are the files that may open what others can connect or send to. They say so, and refuse what is not safe.
+// listeners are the files that may open what others can connect or send to. They say so, and refuse
+// what is not safe.
 var listeners = []string{"cmd/internal/entry/address.go", "cmd/internal/entry/unix.go", "bridge/notify/listen.go"}
 
 // readers are the files that may open what is no regular file: the null device.
 var readers = []string{"cmd/internal/entry/stdio.go"}
 
-// TestFilesArePrivateAndListenersFew reads the source of the product: files and directories are created for their owner
-// alone, and listeners in one place.
+// TestFilesArePrivateAndListenersFew reads the source of the product: files and directories are
+// created for their owner alone, and listeners in one place.
 func TestFilesArePrivateAndListenersFew(t *testing.T) {
 	calls := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {

@@ -8,7 +8,8 @@ import (
 	"physgdb/test/session"
 )
 
-// cdtAdapter is Eclipse CDT's debug adapter for gdb, as VS Code's extension of the type gdbtarget starts it.
+// cdtAdapter is Eclipse CDT's debug adapter for gdb, as VS Code's extension of the type gdbtarget
+// starts it.
 type cdtAdapter struct{}
 
 func (cdtAdapter) name() string { return "cdt-gdb-adapter 1.7.0" }

@@ -16,7 +16,8 @@ type client interface {
 
 // driver is a debugger that runs.
 type driver interface {
-	// do does an action of the rows: on the machine, or, if there is none but its files, as much of it as makes sense.
+	// do does an action of the rows: on the machine, or, if there is none but its files, as much of
+	// it as makes sense.
 	do(ctx context.Context, action string) (outcome, error)
 	// stop ends the debugger and returns what was typed and answered.
 	stop(ctx context.Context) (transcript string, err error)
@@ -29,7 +30,8 @@ type outcome struct {
 	took  time.Duration
 }
 
-// machine is a dead machine behind a stub, or nothing but the files of one: what a client can do by itself.
+// machine is a dead machine behind a stub, or nothing but the files of one: what a client can do by
+// itself.
 type machine struct {
 	*witness
 	files
@@ -66,7 +68,8 @@ func (m *machine) address() string {
 	return m.tap.address
 }
 
-// at moves an address of the kernel to where the client has it: without the machine, to where it was linked.
+// at moves an address of the kernel to where the client has it: without the machine, to where it
+// was linked.
 func (m *machine) at(addr uint64) uint64 {
 	if m.tap == nil {
 		return addr - m.guest.Facts.Slide

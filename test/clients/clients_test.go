@@ -22,10 +22,12 @@ import (
 // clients are the columns.
 var clients = []client{gdbCLI{}, gdbMI{}, cdtAdapter{}, lldbCLI{}, lldbAdapter{}}
 
-// limit is how much longer an action may take with the machine than the client needs for it by itself.
+// limit is how much longer an action may take with the machine than the client needs for it by
+// itself.
 const limit = 2 * time.Second
 
-// patience is how long an action may take at all. gdb reads the types of a vmlinux in some ten seconds of a CPU.
+// patience is how long an action may take at all. gdb reads the types of a vmlinux in some ten
+// seconds of a CPU.
 const patience = 3 * time.Minute
 
 var (
@@ -98,7 +100,8 @@ func (r *rig) close() {
 	os.RemoveAll(r.dir)
 }
 
-// serve starts the adapter and the stub of a machine, with the options of a kit and no others, and returns the stub's address.
+// serve starts the adapter and the stub of a machine, with the options of a kit and no others, and
+// returns the stub's address.
 func (r *rig) serve(t testing.TB, g *guest.Guest, k kit) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -199,13 +202,16 @@ func addTo(file, table string) error {
 	return os.WriteFile(file, append(all, "\n"+table...), 0o644)
 }
 
-// timed tells whether actions are measured: for the table. A test that runs beside others only says what works.
+// timed tells whether actions are measured: for the table. A test that runs beside others only says
+// what works.
 func timed() bool { return *tableFile != "" }
 
-// rounds is how often a client is measured that seems to be slow: another may have had the CPU meanwhile.
+// rounds is how often a client is measured that seems to be slow: another may have had the CPU
+// meanwhile.
 const rounds = 3
 
-// measured fills a column. What a client takes by itself to list a crowd is told by a stub that answers at once.
+// measured fills a column. What a client takes by itself to list a crowd is told by a stub that
+// answers at once.
 func measured(t *testing.T, k kit, c client, dead, crowd *machine) column {
 	t.Helper()
 	cells := fairly(t, c, dead, rows, transcript(k, c), dead.alone)
@@ -215,8 +221,8 @@ func measured(t *testing.T, k kit, c client, dead, crowd *machine) column {
 	return column{k, c, cells}
 }
 
-// fairly does actions; if they are timed also without the machine, and again if a client seems to be slow. Of several rounds
-// the least excess counts, and any failure.
+// fairly does actions; if they are timed also without the machine, and again if a client seems to
+// be slow. Of several rounds the least excess counts, and any failure.
 func fairly(t *testing.T, c client, m *machine, actions []action, file string, alone func() *machine) map[string]cell {
 	t.Helper()
 	if !timed() {

@@ -146,7 +146,8 @@ func (d *dapDriver) interrupt(ctx context.Context, o *outcome) error {
 // runs are the requests after which the machine is to stop.
 var runs = []string{dapConfigure, dapContinue, dapNext}
 
-// send sends a request, in the thread and the frame that are looked at. What the editor shows is the outcome, a refusal as well.
+// send sends a request, in the thread and the frame that are looked at. What the editor shows is
+// the outcome, a refusal as well.
 func (d *dapDriver) send(ctx context.Context, o *outcome, r request) error {
 	runs := slices.Contains(runs, r.command)
 	if runs {
@@ -248,8 +249,8 @@ func shown(body json.RawMessage) string {
 // lldbThreadName is how lldb's adapter names a thread.
 var lldbThreadName = regexp.MustCompile(`^Thread #\d+ (.*)$`)
 
-// dapItems are the threads or functions in an answer. lldb's adapter numbers threads by TID; that of gdb as gdb does, and
-// tells more of a thread behind its name.
+// dapItems are the threads or functions in an answer. lldb's adapter numbers threads by TID; that
+// of gdb as gdb does, and tells more of a thread behind its name.
 func dapItems(body json.RawMessage) []string {
 	var lists struct {
 		StackFrames, Threads []struct {

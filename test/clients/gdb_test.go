@@ -39,7 +39,8 @@ func (gdbCLI) start(ctx context.Context, m *machine) (driver, error) {
 // probe shows that the prompt works.
 const probe = "p/x jiffies"
 
-// unmappedVA is mapped on no machine: it lies in a hole of the kernel's memory map (Documentation/arch/x86/x86_64/mm.rst).
+// unmappedVA is mapped on no machine: it lies in a hole of the kernel's memory map
+// (Documentation/arch/x86/x86_64/mm.rst).
 const unmappedVA = 0xffffffff00000000
 
 // gdbRecipes are what a person types.
@@ -70,8 +71,8 @@ func (m *machine) gdbRecipes() map[string]recipe {
 	}
 }
 
-// scopes has gdb find the functions, arguments and lines that a backtrace shows, by names, since it has no stack. A file made of
-// memory has none.
+// scopes has gdb find the functions, arguments and lines that a backtrace shows, by names, since it
+// has no stack. A file made of memory has none.
 func (m *machine) scopes() []string {
 	if m.made {
 		return nil

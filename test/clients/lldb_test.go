@@ -35,8 +35,8 @@ func (lldbCLI) start(ctx context.Context, m *machine) (driver, error) {
 	return &lldbDriver{machine: m, lldb: lldb, recipes: m.lldbRecipes()}, nil
 }
 
-// lldbModule is the command by which lldb learns of a module, and lldbSection the one that tells it where that is, which it
-// forgets when it detaches.
+// lldbModule is the command by which lldb learns of a module, and lldbSection the one that tells it
+// where that is, which it forgets when it detaches.
 func (m *machine) lldbModule() string { return "target modules add " + m.module }
 
 func (m *machine) lldbSection() string {
@@ -50,7 +50,8 @@ func (m *machine) lldbSection() string {
 // lldbProbe shows that the prompt works.
 const lldbProbe = "p/x jiffies"
 
-// lldbTargets shows the state of the process. lldb detaches asynchronously: the state may still be "stopped" when its prompt is back.
+// lldbTargets shows the state of the process. lldb detaches asynchronously: the state may still be
+// "stopped" when its prompt is back.
 const lldbTargets = "target list"
 
 // lldbRecipes are what a person types.

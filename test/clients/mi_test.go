@@ -9,8 +9,8 @@ import (
 	"physgdb/test/session"
 )
 
-// gdbMI is gdb's machine interface, with the commands that VS Code's cppdbg (MIEngine) sends for a launch.json of
-// "request": "launch" and miDebuggerServerAddress.
+// gdbMI is gdb's machine interface, with the commands that VS Code's cppdbg (MIEngine) sends for a
+// launch.json of "request": "launch" and miDebuggerServerAddress.
 type gdbMI struct{}
 
 func (gdbMI) name() string { return gdbVersion() + " MI" }
@@ -48,8 +48,8 @@ const (
 	miInterrupt = "-exec-interrupt"
 )
 
-// miRecipes are what MIEngine sends when a person does something; what is typed into its console goes through
-// -interpreter-exec.
+// miRecipes are what MIEngine sends when a person does something; what is typed into its console
+// goes through -interpreter-exec.
 func (m *machine) miRecipes() map[string]recipe {
 	console := func(command string) string { return fmt.Sprintf("-interpreter-exec console %q", command) }
 	evaluate := func(expression string) string { return fmt.Sprintf("-data-evaluate-expression %q", expression) }
@@ -109,7 +109,8 @@ func (d *miDriver) do(ctx context.Context, action string) (outcome, error) {
 	return o, nil
 }
 
-// send sends a command and waits for its end; for one that lets the machine run, until it has stopped.
+// send sends a command and waits for its end; for one that lets the machine run, until it has
+// stopped.
 func (d *miDriver) send(ctx context.Context, command string) (session.Step, error) {
 	do := d.gdb.Do
 	if strings.HasPrefix(command, "-exec-") && command != miInterrupt {

@@ -79,8 +79,8 @@ func (e *engine) never(step session.Step, text string) {
 	}
 }
 
-// refused is what MIEngine must see when the machine is let run: a pause by SIGINT, which it shows, and not a stop without
-// reason or frame, after which it would go on by itself.
+// refused is what MIEngine must see when the machine is let run: a pause by SIGINT, which it shows,
+// and not a stop without reason or frame, after which it would go on by itself.
 var refused = []string{"^running", "*running", "This machine is dead (panicked: ", `*stopped,reason="signal-received",signal-name="SIGINT"`,
 	`frame={addr="0x`}
 
@@ -93,7 +93,8 @@ func (e *engine) connect(address string) {
 	e.want(e.do("-target-select remote "+address), `*stopped,frame={addr="0x`, "^connected")
 }
 
-// reconnect connects again in the same gdb, which now tells the signal in the stop's T packet as a reason: a pause to MIEngine.
+// reconnect connects again in the same gdb, which now tells the signal in the stop's T packet as a
+// reason: a pause to MIEngine.
 func (e *engine) reconnect(address string) {
 	e.t.Helper()
 	e.want(e.do("-target-select remote "+address), `*stopped,reason="signal-received",signal-name="SIGTRAP"`, `frame={addr="0x`,
@@ -119,7 +120,8 @@ func (e *engine) works(r *rig) {
 	e.want(e.do(miProbe), fmt.Sprintf(`^done,value="%d"`, r.truth.jiffies))
 }
 
-// TestMIEngine goes through what VS Code's cppdbg does in a session, launched and attached, and what a person has it do.
+// TestMIEngine goes through what VS Code's cppdbg does in a session, launched and attached, and
+// what a person has it do.
 func TestMIEngine(t *testing.T) {
 	r := ready(t)
 	address := r.serve(t, r.dead, debugFiles)
@@ -144,7 +146,8 @@ func launched(t *testing.T, r *rig, address string) {
 	e.want(e.do("-break-delete 2"), "^done")
 	e.want(e.run(miContinue), refused...)
 	e.want(e.run("-exec-finish --thread 1 --frame "+vfsWrite), aborted...)
-	// In a module gdb takes a breakpoint that is refused for one of a library that is gone, and goes on without it.
+	// In a module gdb takes a breakpoint that is refused for one of a library that is gone, and
+	// goes on without it.
 	e.want(e.run("-exec-finish --thread 1 --frame 0"), refused...)
 
 	e.want(e.do(miInterrupt), "^done")

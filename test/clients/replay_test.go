@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// replay is a stub that answers at once what another has answered: what a client takes for a long conversation by itself. It
-// has the answers to a request in their order, by the thread that was selected and the request.
+// replay is a stub that answers at once what another has answered: what a client takes for a long
+// conversation by itself. It has the answers to a request in their order, by the thread that was
+// selected and the request.
 type replay map[string][][]byte
 
 // replayed are the answers that a tap has heard.
@@ -57,8 +58,8 @@ func (r replay) start(t testing.TB) string {
 	return listen(t, r.answer)
 }
 
-// answer goes on until the client is gone. A request that the other stub did not hear is one that it does not know; one that
-// it has heard less often gets the last answer again.
+// answer goes on until the client is gone. A request that the other stub did not hear is one that
+// it does not know; one that it has heard less often gets the last answer again.
 func (r replay) answer(conn net.Conn) {
 	defer conn.Close()
 	var asked asking

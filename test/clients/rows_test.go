@@ -78,8 +78,9 @@ var crowdRow = action{crowded, listsTasks}
 // showsTheDeath wants the client to show the function in which the machine died.
 func showsTheDeath(w *witness, o outcome) error { return o.says(`\b` + w.calls()[0] + `\b`) }
 
-// followsCallTrace wants the functions of the kernel's own trace in their order. A client shows inlined functions besides,
-// and what it made up from saved registers behind the entry; it names parts of functions after the whole.
+// followsCallTrace wants the functions of the kernel's own trace in their order. A client shows
+// inlined functions besides, and what it made up from saved registers behind the entry; it names
+// parts of functions after the whole.
 func followsCallTrace(w *witness, o outcome) error {
 	rest := o.items
 	for _, want := range w.calls() {
@@ -121,7 +122,8 @@ func listsTasks(w *witness, o outcome) error {
 	return nil
 }
 
-// showsCR3 wants the CR3 that the kernel printed as it died, whatever its PCID and half of a KPTI pair.
+// showsCR3 wants the CR3 that the kernel printed as it died, whatever its PCID and half of a KPTI
+// pair.
 func showsCR3(w *witness, o outcome) error {
 	const flags = 0x1fff
 	want := w.guest.Facts.OopsRegisters["cr3"] &^ flags

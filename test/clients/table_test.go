@@ -14,8 +14,9 @@ type cell struct {
 	waited      time.Duration // of what it took, for the stub
 }
 
-// excess is what the machine adds: how much longer it took than without, but no more than the client waited for answers. On
-// a busy computer gdb alone may need ten seconds for a thing now and thirty then.
+// excess is what the machine adds: how much longer it took than without, but no more than the
+// client waited for answers. On a busy computer gdb alone may need ten seconds for a thing now and
+// thirty then.
 func (c cell) excess() time.Duration { return min(c.took-c.alone, c.waited) }
 
 // column is a client with its cells, by action.

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// tap stands between clients and a stub, hears what they send one another, and knows how long clients have waited.
+// tap stands between clients and a stub, hears what they send one another, and knows how long
+// clients have waited.
 type tap struct {
 	address, stub string // HOST:PORT
 
@@ -102,8 +103,8 @@ func (t *tap) transcript() string {
 	return said.String()
 }
 
-// eachPacket calls f with each packet that is complete, "$" to "#" and two digits of checksum, without those, and returns
-// what is not. A lone 0x03 is Ctrl-C.
+// eachPacket calls f with each packet that is complete, "$" to "#" and two digits of checksum,
+// without those, and returns what is not. A lone 0x03 is Ctrl-C.
 func eachPacket(b []byte, f func(packet []byte)) []byte {
 	for len(b) > 0 {
 		end := bytes.IndexByte(b, '#')

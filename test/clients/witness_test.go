@@ -76,7 +76,8 @@ func (w *witness) qemuWord(ctx context.Context, va uint64) (uint64, error) {
 	return strconv.ParseUint(value, 0, 64)
 }
 
-// instruction is a line of QEMU's disassembly; a long instruction's bytes go on in a line without a mnemonic.
+// instruction is a line of QEMU's disassembly; a long instruction's bytes go on in a line without a
+// mnemonic.
 var instruction = regexp.MustCompile(`(?m)^0x([0-9a-f]+):  (?:[0-9a-f]{2} )+ +[a-z]`)
 
 // disassembled returns where QEMU sees instructions.

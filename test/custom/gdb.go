@@ -28,8 +28,8 @@ var typeQuestions = []string{
 	"print sizeof(struct cred)", "print &((struct cred*)0)->uid",
 }
 
-// session runs gdb without a file on the guest once, for all rows. The result has what the stub and gdb said as they
-// connected.
+// session runs gdb without a file on the guest once, for all rows. The result has what the stub and
+// gdb said as they connected.
 func (m *machine) session(ctx context.Context) ([]session.Step, *session.Result, error) {
 	if m.gdb != nil {
 		said := m.stub

@@ -1,10 +1,11 @@
-// Command custom builds the kernels of test/guest/custom, lets each panic in a module, and writes what
-// physgdb can do with its memory into a table.
+// Command custom builds the kernels of test/guest/custom, lets each panic in a module, and writes
+// what physgdb can do with its memory into a table.
 //
 //	go run ./test/custom -table docs/kernels-custom.md
 //
-// A cell passes only if what physgdb shows equals what the guest reported about itself, what its kernel printed, or what
-// its vmlinux and System.map contain. The program fails if a cell is wrong without a message that says so.
+// A cell passes only if what physgdb shows equals what the guest reported about itself, what its
+// kernel printed, or what its vmlinux and System.map contain. The program fails if a cell is wrong
+// without a message that says so.
 package main
 
 import (

@@ -41,7 +41,8 @@ var rows = []row{
 	{"gdb types", "sizes and offsets in gdb without a file equal those in the vmlinux's DWARF", checkGDBTypes},
 }
 
-// command runs physgdb on the guest's RAM alone. It returns the cell of a command that failed without any output.
+// command runs physgdb on the guest's RAM alone. It returns the cell of a command that failed
+// without any output.
 func (m *machine) command(ctx context.Context, args ...string) (*session.Result, *cell) {
 	r, err := m.physgdb.Run(ctx, args...)
 	switch {
@@ -64,7 +65,8 @@ func (m *machine) onRAM(ctx context.Context, command string, args ...string) (*s
 // stamp is what begins a line of physgdb's log.
 var stamp = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+ `)
 
-// judged returns passed if there is no difference. A difference that comes with a message is absent, one without is failed.
+// judged returns passed if there is no difference. A difference that comes with a message is
+// absent, one without is failed.
 func judged(r *session.Result, difference error, pass string) cell {
 	if difference == nil {
 		return cell{passed, pass}
@@ -137,8 +139,8 @@ func checkAllBacktraces(ctx context.Context, m *machine) cell {
 	return cell{passed, fmt.Sprintf("%d tasks", len(m.traces))}
 }
 
-// firstFunction has the functions in which a stack of the kernel's own begins (arch/x86/entry/entry_64.S,
-// arch/x86/kernel/head_64.S).
+// firstFunction has the functions in which a stack of the kernel's own begins
+// (arch/x86/entry/entry_64.S, arch/x86/kernel/head_64.S).
 var firstFunction = map[string]bool{
 	"ret_from_fork_asm": true, "ret_from_fork": true, "common_startup_64": true, "secondary_startup_64_no_verify": true,
 }

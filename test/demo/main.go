@@ -1,6 +1,7 @@
-// Command demo shows what physgdb is for: a real kernel panics in QEMU; its RAM can be reached through a NetTLP adapter
-// alone, and nobody has its vmlinux. gdb, started without any file, prints what the kernel and a user process held at that
-// moment. Beside it stands what the machine itself said while it lived. The exit status is 0 if both agree.
+// Command demo shows what physgdb is for: a real kernel panics in QEMU; its RAM can be reached
+// through a NetTLP adapter alone, and nobody has its vmlinux. gdb, started without any file, prints
+// what the kernel and a user process held at that moment. Beside it stands what the machine itself
+// said while it lived. The exit status is 0 if both agree.
 //
 //	go run ./test/demo -release 6.12 -la57 -pti
 package main
@@ -93,7 +94,8 @@ func (d *demo) run(ctx context.Context, c guest.Config) error {
 	return nil
 }
 
-// forgetEarlierRuns runs physgdb from dir, since what it keeps for the next time lies beside its binary, see package session.
+// forgetEarlierRuns runs physgdb from dir, since what it keeps for the next time lies beside its
+// binary, see package session.
 func (d *demo) forgetEarlierRuns(dir string) error {
 	bin, err := filepath.Abs(string(d.physgdb))
 	if err != nil {
@@ -106,7 +108,8 @@ func (d *demo) forgetEarlierRuns(dir string) error {
 	return os.Symlink(bin, string(d.physgdb))
 }
 
-// panicHost boots a host that runs the clock, and lets it panic. Its notices are kept by physgdb notify.
+// panicHost boots a host that runs the clock, and lets it panic. Its notices are kept by physgdb
+// notify.
 func (d *demo) panicHost(ctx context.Context, c guest.Config) (*guest.Guest, error) {
 	c.NoDebug = true
 	if _, err := guest.PrepareWithoutDebug(ctx, c.Release, c.Logger); err != nil {
@@ -195,7 +198,8 @@ func (d *demo) ask(ctx context.Context, command string) (string, error) {
 	return r.Stdout, nil
 }
 
-// kernelSession looks at the kernel, with a gdb that has no file, then at one of its modules, and at the clock beside it.
+// kernelSession looks at the kernel, with a gdb that has no file, then at one of its modules, and
+// at the clock beside it.
 func (d *demo) kernelSession(ctx context.Context, g *guest.Guest) error {
 	d.chapter("gdb on the dead kernel, without any file: the kernel itself brings names, types and how to unwind")
 	d.say("$ physgdb serve '%s' %s &", source, fromRAM)
@@ -283,7 +287,8 @@ func (d *demo) chapter(format string, args ...any) { fmt.Printf("\n=== "+format+
 
 func (d *demo) say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
-// transcript shows a gdb session, with a short name for the program and without a line for each file that gdb fetches.
+// transcript shows a gdb session, with a short name for the program and without a line for each
+// file that gdb fetches.
 func (d *demo) transcript(g *guest.Guest, steps []session.Step) {
 	text := strings.ReplaceAll(session.Transcript(steps), g.ClockELF(), filepath.Base(g.ClockELF()))
 	for line := range strings.Lines(text) {

@@ -9,8 +9,9 @@ import (
 	"physgdb/test/session"
 )
 
-// TestActions does what a user may do with a program that runs, and wants a clear sentence, nothing changed, and a prompt
-// that works. gdb itself takes up to a second for some of them, and more beside other tests.
+// TestActions does what a user may do with a program that runs, and wants a clear sentence, nothing
+// changed, and a prompt that works. gdb itself takes up to a second for some of them, and more
+// beside other tests.
 func TestActions(t *testing.T) {
 	const cannotRun = "This machine is dead (panicked: sysrq triggered crash; task init"
 	onTwo(t, func(t *testing.T, h *host) {
@@ -42,7 +43,8 @@ func TestActions(t *testing.T) {
 		for _, a := range actions {
 			commands = append(commands, a.command, check)
 		}
-		// gdb reads its types of the kernel when it first needs one, which takes it some ten seconds
+		// gdb reads its types of the kernel when it first needs one, which takes it some ten
+		// seconds
 		warm := []string{"p init_task.comm", "ptype vfs_read", "info line vfs_read", check}
 		steps := gdb(t, h.guest.Kernel.Vmlinux, address, append(warm, commands...)...)
 		steps = steps[len(steps)-len(commands)-1:]
@@ -67,8 +69,8 @@ func TestActions(t *testing.T) {
 	})
 }
 
-// TestUnreadableMemory asks for what cannot be read: gdb says so, and monitor vtop and physgdb vtop name the entry that
-// ended the walk.
+// TestUnreadableMemory asks for what cannot be read: gdb says so, and monitor vtop and physgdb vtop
+// name the entry that ended the walk.
 func TestUnreadableMemory(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		address := serve(t, adapter(t, h), "--notify", h.notices)

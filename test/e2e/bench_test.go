@@ -13,8 +13,8 @@ import (
 	"physgdb/test/session"
 )
 
-// BenchmarkServeStart is from the start of physgdb serve to its readiness, with the largest vmlinux. Wanted: 0.15 s and
-// 120 MB of memory.
+// BenchmarkServeStart is from the start of physgdb serve to its readiness, with the largest
+// vmlinux. Wanted: 0.15 s and 120 MB of memory.
 func BenchmarkServeStart(b *testing.B) {
 	h := hosts[0].ready(b)
 	var peak int64 // KiB
@@ -35,10 +35,10 @@ func BenchmarkServeStart(b *testing.B) {
 // dumpSize is how much memory gdb is to dump or to search, in bytes.
 const dumpSize = 64 << 20
 
-// BenchmarkDump is gdb's "dump binary memory" of the kernel's own mapping of RAM, and of its code, by physgdb and by others:
-// a stub that answers from memory at once, which is as fast as gdb can be without run lengths, QEMU's own stub on the same
-// guest, and a gdbserver whose program holds the same bytes. Wanted: 0.95 times the first from a file, 0.9 times over
-// NetTLP.
+// BenchmarkDump is gdb's "dump binary memory" of the kernel's own mapping of RAM, and of its code,
+// by physgdb and by others: a stub that answers from memory at once, which is as fast as gdb can be
+// without run lengths, QEMU's own stub on the same guest, and a gdbserver whose program holds the
+// same bytes. Wanted: 0.95 times the first from a file, 0.9 times over NetTLP.
 func BenchmarkDump(b *testing.B) {
 	h := hosts[0].ready(b)
 	for _, r := range []struct {
@@ -67,8 +67,8 @@ func BenchmarkDump(b *testing.B) {
 	}
 }
 
-// BenchmarkFind is gdb's "find" over 64 MiB of the kernel's, by physgdb, which searches by itself, and by QEMU's stub, from
-// which gdb reads all of it.
+// BenchmarkFind is gdb's "find" over 64 MiB of the kernel's, by physgdb, which searches by itself,
+// and by QEMU's stub, from which gdb reads all of it.
 func BenchmarkFind(b *testing.B) {
 	h := hosts[0].ready(b)
 	base := linearMapping(b, h, dumpSize)
@@ -101,7 +101,8 @@ func BenchmarkFind(b *testing.B) {
 	}
 }
 
-// lastStep returns how long the last command of gdb took, in seconds, and fails unless it says what it should.
+// lastStep returns how long the last command of gdb took, in seconds, and fails unless it says what
+// it should.
 func lastStep(b *testing.B, steps []session.Step, want string) float64 {
 	b.Helper()
 	last := steps[len(steps)-1]
@@ -111,7 +112,8 @@ func lastStep(b *testing.B, steps []session.Step, want string) float64 {
 	return last.Took.Seconds()
 }
 
-// same fails unless two files hold the same, but for the little that an idle machine may change between.
+// same fails unless two files hold the same, but for the little that an idle machine may change
+// between.
 func same(b *testing.B, name, other string) {
 	b.Helper()
 	p, err := os.ReadFile(name)

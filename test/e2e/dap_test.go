@@ -25,7 +25,8 @@ type editor struct {
 	tap *session.Tap
 }
 
-// edit starts an adapter for a stub. What was said is kept as an artifact of the test, and shown if the test fails.
+// edit starts an adapter for a stub. What was said is kept as an artifact of the test, and shown if
+// the test fails.
 func edit(t *testing.T, name, stub string, d *session.DAP) *editor {
 	t.Helper()
 	tap, err := session.StartTap(stub)
@@ -52,8 +53,8 @@ func edit(t *testing.T, name, stub string, d *session.DAP) *editor {
 // args are the arguments of a request.
 type args map[string]any
 
-// try sends a request, logs how long it took, and returns the error of a refusal. The debugger may take its time to read
-// vmlinux and its types. The stub may not.
+// try sends a request, logs how long it took, and returns the error of a refusal. The debugger may
+// take its time to read vmlinux and its types. The stub may not.
 func (e *editor) try(command string, arguments, body any) error {
 	e.t.Helper()
 	requestsBefore, waitedBefore := e.tap.Spent()
@@ -215,7 +216,8 @@ func TestGDBAdapter(t *testing.T) {
 	}
 }
 
-// configuration is the one for an extension that docs/vscode/launch.json has, with the paths and the address of a machine.
+// configuration is the one for an extension that docs/vscode/launch.json has, with the paths and
+// the address of a machine.
 func (e *editor) configuration(h *host, kind string) args {
 	e.t.Helper()
 	sample, err := os.ReadFile("../../docs/vscode/launch.json")
@@ -237,7 +239,8 @@ func (e *editor) configuration(h *host, kind string) args {
 	return launch.Configurations[i]
 }
 
-// attachGDB connects to the stub. Once that is done, the adapter lets the machine run, and hears that it cannot.
+// attachGDB connects to the stub. Once that is done, the adapter lets the machine run, and hears
+// that it cannot.
 func (e *editor) attachGDB(h *host) {
 	e.t.Helper()
 	e.do("initialize", args{"adapterID": "gdbtarget", "pathFormat": "path", "linesStartAt1": true}, nil)
@@ -292,8 +295,8 @@ func (e *editor) gdbLooks(h *host) frame {
 	return stack[0]
 }
 
-// hasThreads wants every thread that /proc had among the names of an editor's view, but for those of the kernel that do odd
-// jobs and come and go.
+// hasThreads wants every thread that /proc had among the names of an editor's view, but for those
+// of the kernel that do odd jobs and come and go.
 func (e *editor) hasThreads(h *host, names []string) {
 	e.t.Helper()
 	left := slices.Clone(names)
@@ -394,7 +397,8 @@ func (e *editor) memory(reference string, count int) string {
 	return string(data)
 }
 
-// gdbCannotRun asks for all that lets a program run: the editor hears at once that it stands, in the thread it was in.
+// gdbCannotRun asks for all that lets a program run: the editor hears at once that it stands, in
+// the thread it was in.
 func (e *editor) gdbCannotRun(at frame) {
 	e.t.Helper()
 	for _, run := range []struct {
@@ -418,7 +422,8 @@ func (e *editor) gdbCannotRun(at frame) {
 	}
 }
 
-// gdbCannotBreak sets breakpoints. gdb believes that it can, until it has to; then they are in the way until they are gone.
+// gdbCannotBreak sets breakpoints. gdb believes that it can, until it has to; then they are in the
+// way until they are gone.
 func (e *editor) gdbCannotBreak() {
 	e.t.Helper()
 	var set struct {

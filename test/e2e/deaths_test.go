@@ -16,8 +16,8 @@ import (
 	"physgdb/test/verify"
 )
 
-// deaths are machines that died in other ways than the [hosts], with other things on the other CPU, and of other sizes.
-// Each is made, looked at and thrown away.
+// deaths are machines that died in other ways than the [hosts], with other things on the other CPU,
+// and of other sizes. Each is made, looked at and thrown away.
 var deaths = []*host{
 	{name: "6.1-oops", config: guest.Config{Release: "6.1", Panic: "oops", LA57: true, PTI: true}},
 	{name: "6.1-bug", config: guest.Config{Release: "6.1", Panic: "bug"}},
@@ -33,7 +33,8 @@ var deaths = []*host{
 	{name: "6.12-user-6GB", config: guest.Config{Release: "6.12", Other: "user", MemoryMiB: 6144, LA57: true}},
 }
 
-// TestTheDeadExplainThemselves has nothing but the RAM of each machine, and the vmlinux of some: no CR3, no notice, no map.
+// TestTheDeadExplainThemselves has nothing but the RAM of each machine, and the vmlinux of some: no
+// CR3, no notice, no map.
 func TestTheDeadExplainThemselves(t *testing.T) {
 	each(t, slices.Concat(hosts, deaths), func(t *testing.T, h *host) {
 		if slices.Contains(deaths, h) {
@@ -165,8 +166,8 @@ func (h *host) registers(t testing.TB, cpu int) map[string]uint64 {
 	return regs
 }
 
-// translatesAsQEMU compares some translations under the root that physgdb found with QEMU's, which go by the CPU's own
-// CR3: the kernel's half is the same.
+// translatesAsQEMU compares some translations under the root that physgdb found with QEMU's, which
+// go by the CPU's own CR3: the kernel's half is the same.
 func (h *host) translatesAsQEMU(t *testing.T) {
 	t.Helper()
 	var args, want []string
@@ -207,7 +208,8 @@ func panicBacktrace(t *testing.T, h *host) {
 	}
 }
 
-// oopsRegisters compares the registers that gdb shows after an oops with those that the kernel printed.
+// oopsRegisters compares the registers that gdb shows after an oops with those that the kernel
+// printed.
 func oopsRegisters(t *testing.T, h *host) {
 	printed := h.guest.Facts.OopsRegisters
 	if printed == nil {
@@ -241,7 +243,8 @@ func (h *host) stub(t testing.TB, args ...string) string {
 	return serve(t, append([]string{h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux}, args...)...)
 }
 
-// otherCPU compares where the CPUs rest with QEMU's registers, and what they had been doing with what they were told to.
+// otherCPU compares where the CPUs rest with QEMU's registers, and what they had been doing with
+// what they were told to.
 func otherCPU(t *testing.T, h *host) {
 	traces := lines[verify.Trace](t, h.explain(t, "bt", "--json", "cpus").Stdout)
 	if len(traces) != h.guest.Facts.CPUs {
@@ -304,7 +307,8 @@ func (h *host) spun(t *testing.T, tr *verify.Trace) {
 	}
 }
 
-// everyBacktrace wants the backtrace of every task to end at its first function or at its user registers.
+// everyBacktrace wants the backtrace of every task to end at its first function or at its user
+// registers.
 func everyBacktrace(t *testing.T, h *host) {
 	traces := lines[verify.Trace](t, h.explain(t, "bt", "--json", "--no-lines", "all").Stdout)
 	clean := 0
@@ -395,8 +399,8 @@ func gdbSeesTasks(t *testing.T, h *host) {
 
 func moduleDir(path string) string { return path[:strings.LastIndex(path, "/")] }
 
-// gdbFollows compares gdb's backtrace with the kernel's own trace, as far as the CFI of vmlinux and of the modules
-// reaches: to the entry from user space, or to that of an interrupt.
+// gdbFollows compares gdb's backtrace with the kernel's own trace, as far as the CFI of vmlinux and
+// of the modules reaches: to the entry from user space, or to that of an interrupt.
 func (h *host) gdbFollows(t *testing.T, bt string) {
 	t.Helper()
 	want := h.callTrace()
@@ -415,8 +419,9 @@ func (h *host) gdbFollows(t *testing.T, bt string) {
 	}
 }
 
-// gdbTrace names the functions of a gdb backtrace: those of the kernel by its symbol table, those of modules as gdb does.
-// Inlined ones, which have no address of their own, are left out, and so is what gdb made up behind the entry.
+// gdbTrace names the functions of a gdb backtrace: those of the kernel by its symbol table, those
+// of modules as gdb does. Inlined ones, which have no address of their own, are left out, and so is
+// what gdb made up behind the entry.
 func (h *host) gdbTrace(t *testing.T, bt string) []string {
 	t.Helper()
 	var names []string
@@ -427,7 +432,8 @@ func (h *host) gdbTrace(t *testing.T, bt string) []string {
 		case addr == 0 && i == 0: // frame 0 stands at the start of a line
 			names = append(names, f[3])
 		case addr == 0:
-			// The function that it was inlined into has the address, and comes with the next lines: gdb gives it to the innermost.
+			// The function that it was inlined into has the address, and comes with the next lines:
+			// gdb gives it to the innermost.
 		case i > 0 && ok && addr < 0xffffffffc0000000:
 			names = append(names, s.Name)
 			if strings.HasPrefix(s.Name, "entry_") {
@@ -462,8 +468,8 @@ func (h *host) gdbReachesEntries(t *testing.T, traces string, tasks int) {
 	}
 }
 
-// moduleSymbols compares where gdb believes the variables and functions of physgdb.ko to be with where its file and
-// /sys/module put them.
+// moduleSymbols compares where gdb believes the variables and functions of physgdb.ko to be with
+// where its file and /sys/module put them.
 func moduleSymbols(t *testing.T, h *host) {
 	f, err := elf.Open(h.guest.Kernel.Module)
 	if err != nil {

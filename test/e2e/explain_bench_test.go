@@ -16,9 +16,9 @@ import (
 // crowd is a machine with two thousand tasks.
 var crowd = &host{name: "6.1-crowd", config: guest.Config{Release: "6.1", Threads: 2000}}
 
-// BenchmarkFirstBacktrace is from the start of physgdb serve, which knows nothing but the RAM and the vmlinux, to gdb's first
-// backtrace, over the software adapter with a delay of 15 µs. Without gdb it is the start of the stub, and how long gdb waited for
-// its answers. Wanted: 0.5 s.
+// BenchmarkFirstBacktrace is from the start of physgdb serve, which knows nothing but the RAM and
+// the vmlinux, to gdb's first backtrace, over the software adapter with a delay of 15 µs. Without
+// gdb it is the start of the stub, and how long gdb waited for its answers. Wanted: 0.5 s.
 func BenchmarkFirstBacktrace(b *testing.B) {
 	h := hosts[0].ready(b)
 	source := adapter(b, h, "--delay", "15us")
@@ -49,7 +49,8 @@ func BenchmarkFirstBacktrace(b *testing.B) {
 	b.Log(stats)
 }
 
-// BenchmarkBT is `physgdb bt` from its start to its end: the panic's backtrace with no debugger at all. Wanted: 0.3 s.
+// BenchmarkBT is `physgdb bt` from its start to its end: the panic's backtrace with no debugger at
+// all. Wanted: 0.3 s.
 func BenchmarkBT(b *testing.B) {
 	h := hosts[0].ready(b)
 	for name, source := range map[string]string{
@@ -63,8 +64,8 @@ func BenchmarkBT(b *testing.B) {
 	}
 }
 
-// BenchmarkInfoThreads is gdb's "info threads" of two thousand tasks, by physgdb and by a stub that answers at once what
-// physgdb had answered before. Wanted: 1.5 times the time of that.
+// BenchmarkInfoThreads is gdb's "info threads" of two thousand tasks, by physgdb and by a stub that
+// answers at once what physgdb had answered before. Wanted: 1.5 times the time of that.
 func BenchmarkInfoThreads(b *testing.B) {
 	h := crowd.ready(b)
 	tape := &recording{replies: map[string][]byte{}}
@@ -97,7 +98,8 @@ type recording struct {
 	replies map[string][]byte
 }
 
-// serve answers clients: by asking the stub at an address and remembering what it said, or, without an address, from memory.
+// serve answers clients: by asking the stub at an address and remembering what it said, or, without
+// an address, from memory.
 func (r *recording) serve(b *testing.B, stub string) string {
 	b.Helper()
 	return listen(b, func(conn net.Conn) { r.answer(conn, stub) })

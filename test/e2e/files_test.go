@@ -15,7 +15,8 @@ import (
 	"physgdb/test/session"
 )
 
-// TestFilesOfTheMachine has gdb fetch the machine's files, and compares them with what the machine showed of them itself.
+// TestFilesOfTheMachine has gdb fetch the machine's files, and compares them with what the machine
+// showed of them itself.
 func TestFilesOfTheMachine(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		dir := t.TempDir()
@@ -119,7 +120,8 @@ func TestPhysicalMode(t *testing.T) {
 	})
 }
 
-// TestRegions compares what lldb would be told of the kernel's half with QEMU's own walk of the tables.
+// TestRegions compares what lldb would be told of the kernel's half with QEMU's own walk of the
+// tables.
 func TestRegions(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		if h.config.LA57 {

@@ -12,8 +12,8 @@ import (
 	"physgdb/test/session"
 )
 
-// TestFind searches memory with gdb's find, with monitor find and with physgdb find, and compares what they find with
-// what QEMU saves of the same memory.
+// TestFind searches memory with gdb's find, with monitor find and with physgdb find, and compares
+// what they find with what QEMU saves of the same memory.
 func TestFind(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		const size, word = 1 << 20, "Linux version "
@@ -48,7 +48,8 @@ func TestFind(t *testing.T) {
 				t.Errorf("%s finds %#x, QEMU has %#x\n%s", who, got, at(start, places), out)
 			}
 		}
-		// one search for what is absent; one for each place and one more, as gdb goes on behind each
+		// one search for what is absent; one for each place and one more, as gdb goes on behind
+		// each
 		if n := strings.Count(s.Stderr(), `packet="qSearch:memory:`); n != 1+len(places)+1 {
 			t.Errorf("%d searches, want %d", n, 1+len(places)+1)
 		}
@@ -98,8 +99,8 @@ func addresses(text string) (all []uint64) {
 	return all
 }
 
-// TestCompareSections has gdb compare vmlinux with memory. What the kernel never writes to is equal; its code is not, as
-// it patches itself.
+// TestCompareSections has gdb compare vmlinux with memory. What the kernel never writes to is
+// equal; its code is not, as it patches itself.
 func TestCompareSections(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		for _, source := range []string{h.guest.Source(), adapter(t, h)} {

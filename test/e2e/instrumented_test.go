@@ -15,9 +15,9 @@ import (
 	"physgdb/test/verify"
 )
 
-// instrumented are machines on whose stacks there is code that the kernel made at run time, or return addresses that were
-// replaced. PHYSGDB_INSTRUMENTED lists kernels on which all are looked at, such as "6.1 newest"; without it, only the quick
-// ones are.
+// instrumented are machines on whose stacks there is code that the kernel made at run time, or
+// return addresses that were replaced. PHYSGDB_INSTRUMENTED lists kernels on which all are looked
+// at, such as "6.1 newest"; without it, only the quick ones are.
 var instrumented = []instrumentedMachine{
 	{
 		name: "bpf-kretprobe", quick: "6.12", config: guest.Config{Instrument: []string{"kretprobe", "fexit", "sleepable"}},
@@ -49,7 +49,8 @@ type instrumentedMachine struct {
 	replaced bool                // return addresses are replaced
 }
 
-// TestInstrumentedStacks compares what physgdb, gdb and lldb say of each machine with what the kernel said.
+// TestInstrumentedStacks compares what physgdb, gdb and lldb say of each machine with what the
+// kernel said.
 func TestInstrumentedStacks(t *testing.T) {
 	for _, m := range instrumented {
 		kernels := strings.Fields(os.Getenv("PHYSGDB_INSTRUMENTED"))
@@ -62,8 +63,8 @@ func TestInstrumentedStacks(t *testing.T) {
 	}
 }
 
-// configFor is the configuration for a kernel. On 5.10 no program that may sleep can be attached where a process opens a file
-// (btf_sleepable_lsm_hooks, kernel/bpf/verifier.c).
+// configFor is the configuration for a kernel. On 5.10 no program that may sleep can be attached
+// where a process opens a file (btf_sleepable_lsm_hooks, kernel/bpf/verifier.c).
 func (m *instrumentedMachine) configFor(release string) guest.Config {
 	c := m.config
 	c.Release, c.NoDebug, c.Full = release, true, true
@@ -123,8 +124,8 @@ func (m *instrumentedMachine) look(t *testing.T, release string) {
 		"addresses were replaced", len(want), len(stacks), len(traces), replaced)
 }
 
-// wantFunctions wants the functions in the traces that the machine is there for, and no trace that is lost. It returns that of
-// the panic.
+// wantFunctions wants the functions in the traces that the machine is there for, and no trace that
+// is lost. It returns that of the panic.
 func (m *instrumentedMachine) wantFunctions(t *testing.T, traces []verify.Trace, sleepers bool) *verify.Trace {
 	t.Helper()
 	asleep := map[string]*verify.Trace{}
@@ -170,10 +171,11 @@ func wantIn(t *testing.T, tr *verify.Trace, want []string) {
 	t.Errorf("%d %s: %q has no %q in it", tr.TID, tr.Comm, got, want)
 }
 
-// callTrace returns the kernel's Call Trace. The kernel prints a trampoline of ftrace as an address, which [guest.Facts] leaves
-// out. In place of a return address that a kretprobe replaced it prints the replacement, under the name of what is before
-// that: the two functions on the way to the panic that have kretprobes have one caller each. On 7.3, vfs_write does not
-// call the trampoline of BPF but jumps to it.
+// callTrace returns the kernel's Call Trace. The kernel prints a trampoline of ftrace as an
+// address, which [guest.Facts] leaves out. In place of a return address that a kretprobe replaced
+// it prints the replacement, under the name of what is before that: the two functions on the way to
+// the panic that have kretprobes have one caller each. On 7.3, vfs_write does not call the
+// trampoline of BPF but jumps to it.
 func callTrace(facts *guest.Facts, before []string) []string {
 	callers := map[string]string{"vfs_write": "ksys_write", "ksys_write": "do_syscall_64"}
 	want := verify.CallTrace(facts)
@@ -187,7 +189,8 @@ func callTrace(facts *guest.Facts, before []string) []string {
 	return want
 }
 
-// beforeTrampoline names what is in memory before the code that kretprobes put in place of return addresses.
+// beforeTrampoline names what is in memory before the code that kretprobes put in place of return
+// addresses.
 func beforeTrampoline(names verify.Symbols) []string {
 	var trampoline, at uint64
 	for _, s := range names {
@@ -209,7 +212,8 @@ func beforeTrampoline(names verify.Symbols) []string {
 	return before
 }
 
-// endsIn reports whether a /proc/PID/stack ends in one of these functions: 5.10 knows no true address behind a kretprobe.
+// endsIn reports whether a /proc/PID/stack ends in one of these functions: 5.10 knows no true
+// address behind a kretprobe.
 func endsIn(stack string, functions []string) bool {
 	lines := strings.Split(strings.TrimSpace(stack), "\n")
 	_, place, _ := strings.Cut(lines[len(lines)-1], "] ")
@@ -217,8 +221,8 @@ func endsIn(stack string, functions []string) bool {
 	return slices.Contains(functions, name)
 }
 
-// gdb compares every stack in a gdb that was given no file with physgdb's own. It returns how many frames in them stand for
-// replaced return addresses.
+// gdb compares every stack in a gdb that was given no file with physgdb's own. It returns how many
+// frames in them stand for replaced return addresses.
 func (m *instrumentedMachine) gdb(t *testing.T, source []string, traces []verify.Trace, dead *verify.Trace) int {
 	const all, border = "thread apply all bt", " in [replaced-return] ()"
 	steps := gdb(t, "", serve(t, source...), "set print frame-arguments none", "bt", all)

@@ -15,7 +15,8 @@ import (
 	"physgdb/test/session"
 )
 
-// TestPanicBacktrace compares gdb's backtrace of the panicking CPU with the Call Trace that the kernel printed.
+// TestPanicBacktrace compares gdb's backtrace of the panicking CPU with the Call Trace that the
+// kernel printed.
 func TestPanicBacktrace(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		address := serve(t, adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux, "--threads", "cpus")
@@ -37,7 +38,8 @@ func TestPanicBacktrace(t *testing.T) {
 	})
 }
 
-// TestKernelIsRelocated compares what gdb says of the kernel's symbols with the guest's own /proc/kallsyms.
+// TestKernelIsRelocated compares what gdb says of the kernel's symbols with the guest's own
+// /proc/kallsyms.
 func TestKernelIsRelocated(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		kallsyms := h.guest.Facts.Kallsyms
@@ -70,8 +72,8 @@ func TestKernelIsRelocated(t *testing.T) {
 	})
 }
 
-// sampleSymbols picks functions that vmlinux has, too, and that gdb shows by their names: two underscores it takes for
-// another language's dot.
+// sampleSymbols picks functions that vmlinux has, too, and that gdb shows by their names: two
+// underscores it takes for another language's dot.
 func sampleSymbols(h *host, n int) []string {
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(h.guest.Facts.Kallsyms)), func(name string) bool {
 		s, ok := h.vmlinux.Lookup(name)
@@ -171,7 +173,8 @@ func TestClock(t *testing.T) {
 	})
 }
 
-// TestWrongVmlinux wants a clear refusal, and no values, where the vmlinux is that of another kernel.
+// TestWrongVmlinux wants a clear refusal, and no values, where the vmlinux is that of another
+// kernel.
 func TestWrongVmlinux(t *testing.T) {
 	dead, other := hosts[0].ready(t), hosts[3].ready(t)
 	r, err := physgdb.Run(limited(t, time30s), "info", dead.guest.Source(), "--notify", dead.notices,
@@ -212,7 +215,8 @@ func TestInfo(t *testing.T) {
 	})
 }
 
-// TestGDBLendsItsSymbols gives the vmlinux to gdb alone: once connected, every task is there all the same.
+// TestGDBLendsItsSymbols gives the vmlinux to gdb alone: once connected, every task is there all
+// the same.
 func TestGDBLendsItsSymbols(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		address := serve(t, adapter(t, h), "--symbols", "none")

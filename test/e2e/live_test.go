@@ -10,7 +10,8 @@ import (
 	"physgdb/test/session"
 )
 
-// TestLive looks at a machine that runs: continue and Ctrl-C show it as it is then, steps are refused.
+// TestLive looks at a machine that runs: continue and Ctrl-C show it as it is then, steps are
+// refused.
 func TestLive(t *testing.T) {
 	g, err := guest.Boot(limited(t, 5*time.Minute), guest.Config{Release: "6.1", Panic: "none", Dir: t.TempDir()})
 	if err != nil {

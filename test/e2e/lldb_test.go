@@ -19,9 +19,10 @@ import (
 	"physgdb/test/session"
 )
 
-// plainVmlinux is the file for lldb 14 on a machine: its vmlinux, but without debug information if the way to panic leads
-// through the cold part of a function. Such a function lldb 14 to 19 take for all that lies between its parts, and go
-// through those megabytes for minutes, instruction by instruction.
+// plainVmlinux is the file for lldb 14 on a machine: its vmlinux, but without debug information if
+// the way to panic leads through the cold part of a function. Such a function lldb 14 to 19 take
+// for all that lies between its parts, and go through those megabytes for minutes, instruction by
+// instruction.
 func (h *host) plainVmlinux(t *testing.T) string {
 	t.Helper()
 	isCold := func(name string) bool { return strings.HasSuffix(name, ".cold") }
@@ -175,7 +176,8 @@ func (h *host) lldbLists(l *lldb) {
 	}
 	l.t.Logf("%d threads; their backtraces end in %v", len(names), ends)
 	for end, n := range ends {
-		// Beyond an interrupt lldb does not go: assembler in sysvec_reboot changes the stack, of which the DWARF says nothing.
+		// Beyond an interrupt lldb does not go: assembler in sysvec_reboot changes the stack, of
+		// which the DWARF says nothing.
 		if stopped := strings.Contains(end, "reboot") && n < h.guest.Facts.CPUs; end != entry && !stopped {
 			l.t.Errorf("%d backtraces end in %s", n, end)
 		}
@@ -207,8 +209,8 @@ func (h *host) endOf(bt string) string {
 	return last
 }
 
-// TestLLDBActions does what a user may do with a program that runs, and wants a clear sentence soon, nothing changed, and
-// a prompt that works.
+// TestLLDBActions does what a user may do with a program that runs, and wants a clear sentence
+// soon, nothing changed, and a prompt that works.
 func TestLLDBActions(t *testing.T) {
 	const cannotRun = "This machine is dead (panicked: sysrq triggered crash; task init"
 	onTwo(t, func(t *testing.T, h *host) {
@@ -248,7 +250,8 @@ func TestLLDBActions(t *testing.T) {
 	})
 }
 
-// TestLLDBWithTypes evaluates expressions of the kernel's own types, where lldb 14 can hold its vmlinux.
+// TestLLDBWithTypes evaluates expressions of the kernel's own types, where lldb 14 can hold its
+// vmlinux.
 func TestLLDBWithTypes(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		if h.plainVmlinux(t) != h.guest.Kernel.Vmlinux {

@@ -1,5 +1,6 @@
-// Package e2e runs real debuggers on real dead kernels, through the physgdb command, and compares what they show with
-// what the machine said of itself while it lived, and with what QEMU says of it.
+// Package e2e runs real debuggers on real dead kernels, through the physgdb command, and compares
+// what they show with what the machine said of itself while it lived, and with what QEMU says of
+// it.
 package e2e
 
 import (
@@ -19,7 +20,8 @@ import (
 	"physgdb/test/session"
 )
 
-// hosts are the machines that tests run on: both kernels, both depths of paging, with KPTI and without.
+// hosts are the machines that tests run on: both kernels, both depths of paging, with KPTI and
+// without.
 var hosts = []*host{
 	{name: "6.1-4level-kpti", config: guest.Config{Release: "6.1", PTI: true}},
 	{name: "6.1-5level", config: guest.Config{Release: "6.1", LA57: true}},
@@ -194,7 +196,8 @@ func gdb(t testing.TB, file, address string, commands ...string) []session.Step 
 	return steps
 }
 
-// adapter starts the software adapter over a machine's RAM at an address of its own, and returns the URL for clients.
+// adapter starts the software adapter over a machine's RAM at an address of its own, and returns
+// the URL for clients.
 func adapter(t testing.TB, h *host, args ...string) string {
 	t.Helper()
 	server, client := session.Link()

@@ -93,7 +93,8 @@ func parseMaps(t *testing.T, text string) (vmas []vma) {
 	return vmas
 }
 
-// TestUserMappings compares the clock's user space with the kernel's own lists: its VMAs, and its resident pages.
+// TestUserMappings compares the clock's user space with the kernel's own lists: its VMAs, and its
+// resident pages.
 func TestUserMappings(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		source := adapter(t, h)
@@ -171,7 +172,8 @@ func TestKernelTranslations(t *testing.T) {
 	})
 }
 
-// TestEveryMapping enumerates a whole address space through the adapter, and wants that done in 3 s.
+// TestEveryMapping enumerates a whole address space through the adapter, and wants that done in 3
+// s.
 func TestEveryMapping(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		_, notes, took := mappings(t, adapter(t, h), "--notify", h.notices)

@@ -60,7 +60,8 @@ func noteOf(t *testing.T, vmcoreinfo string) string {
 	return fmt.Sprintf("--vmcoreinfo %#x", uint64(at))
 }
 
-// TestKdumpedGuest looks at the memory of two kernels: one has panicked, the other captures its dump.
+// TestKdumpedGuest looks at the memory of two kernels: one has panicked, the other captures its
+// dump.
 func TestKdumpedGuest(t *testing.T) {
 	for _, c := range []guest.Config{{Release: "6.12", LA57: true, PTI: true}, {Release: "6.1"}, {Release: "newest"}, {Release: "5.10"}} {
 		t.Run(c.Release, func(t *testing.T) {
@@ -104,7 +105,8 @@ func TestKdumpedGuest(t *testing.T) {
 	}
 }
 
-// TestKexecedGuest looks at a machine that was rebooted by kexec: the kernel that runs is the one that is meant.
+// TestKexecedGuest looks at a machine that was rebooted by kexec: the kernel that runs is the one
+// that is meant.
 func TestKexecedGuest(t *testing.T) {
 	if !*slow {
 		t.Skip("it boots twice: -slow")
@@ -116,7 +118,8 @@ func TestKexecedGuest(t *testing.T) {
 	}
 }
 
-// isFound runs info on a machine whose source does not say where RAM lies, and returns how long that took.
+// isFound runs info on a machine whose source does not say where RAM lies, and returns how long
+// that took.
 func isFound(t *testing.T, g *guest.Guest, source string) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -168,7 +171,8 @@ func TestNUMAGuest(t *testing.T) {
 	}
 }
 
-// TestLargeGuest has a kernel that lies, now and then, far above 4 GiB, in a file that is nearly all holes.
+// TestLargeGuest has a kernel that lies, now and then, far above 4 GiB, in a file that is nearly
+// all holes.
 func TestLargeGuest(t *testing.T) {
 	if !*slow {
 		t.Skip("it takes some minutes: -slow")

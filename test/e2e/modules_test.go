@@ -19,8 +19,9 @@ const dummies = 120
 // manyModules is a machine that died in a chain of calls through many modules.
 var manyModules = &host{name: "6.12-modules", config: guest.Config{Release: "6.12", Modules: dummies, Panic: "chain"}}
 
-// TestManyModules wants gdb to load the symbols of every module of a machine that has many, and to name the functions of a
-// stack that leads through all of them. Files are made of memory for all modules: this machine has none on disk.
+// TestManyModules wants gdb to load the symbols of every module of a machine that has many, and to
+// name the functions of a stack that leads through all of them. Files are made of memory for all
+// modules: this machine has none on disk.
 func TestManyModules(t *testing.T) {
 	h := manyModules.ready(t)
 	defer h.close()

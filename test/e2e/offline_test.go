@@ -9,7 +9,8 @@ import (
 	"physgdb/test/verify"
 )
 
-// TestCPUThatNeverCameUp has a machine that could have one CPU more than it ran on, as most have that know of empty sockets.
+// TestCPUThatNeverCameUp has a machine that could have one CPU more than it ran on, as most have
+// that know of empty sockets.
 func TestCPUThatNeverCameUp(t *testing.T) {
 	h := &host{
 		name: "6.1-maxcpus", dir: filepath.Join(t.TempDir(), "guest"),

@@ -16,8 +16,8 @@ import (
 	"physgdb/symbols"
 )
 
-// peer is something for gdb to talk to that shows it the bytes of the file content: physgdb and QEMU have them at addr, and
-// others say where.
+// peer is something for gdb to talk to that shows it the bytes of the file content: physgdb and
+// QEMU have them at addr, and others say where.
 type peer struct {
 	name  string
 	serve func(b *testing.B, h *host, content string, addr uint64) (address string, base uint64)
@@ -38,7 +38,8 @@ var peers = []peer{
 	{"what=gdbserver", gdbserver},
 }
 
-// qemuStub is QEMU's own stub. When gdb leaves, QEMU lets the machine run on, and it has to be stopped again.
+// qemuStub is QEMU's own stub. When gdb leaves, QEMU lets the machine run on, and it has to be
+// stopped again.
 func qemuStub(b *testing.B, h *host, _ string, addr uint64) (string, uint64) {
 	b.Helper()
 	address := freeAddress(b)
@@ -55,7 +56,8 @@ func qemuStub(b *testing.B, h *host, _ string, addr uint64) (string, uint64) {
 	return address, addr
 }
 
-// gdbserver is the program of that name, on a process that holds the bytes in its data and has not begun to run.
+// gdbserver is the program of that name, on a process that holds the bytes in its data and has not
+// begun to run.
 func gdbserver(b *testing.B, _ *host, content string, _ uint64) (string, uint64) {
 	b.Helper()
 	dir := b.TempDir()
@@ -79,7 +81,8 @@ func gdbserver(b *testing.B, _ *host, content string, _ uint64) (string, uint64)
 	return listen(b, func(conn net.Conn) { serveProgram(b, conn, program) }), s.Addr
 }
 
-// serveProgram lets gdbserver speak on a connection, without anything between, until the client is gone.
+// serveProgram lets gdbserver speak on a connection, without anything between, until the client is
+// gone.
 func serveProgram(b *testing.B, conn net.Conn, program string) {
 	socket, err := conn.(*net.TCPConn).File()
 	if err != nil {
@@ -105,7 +108,8 @@ func freeAddress(b *testing.B) string {
 	return listener.Addr().String()
 }
 
-// trivialStub is the least that gdb takes for a stub: memory is the bytes from address 0 on, made hexadecimal beforehand.
+// trivialStub is the least that gdb takes for a stub: memory is the bytes from address 0 on, made
+// hexadecimal beforehand.
 func trivialStub(b *testing.B, _ *host, content string, _ uint64) (string, uint64) {
 	b.Helper()
 	data, err := os.ReadFile(content)

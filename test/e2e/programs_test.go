@@ -14,8 +14,8 @@ import (
 	"physgdb/test/session"
 )
 
-// TestPrograms attaches gdb to a process of the machine, beside the kernel, and compares what it shows with what the process
-// said of itself.
+// TestPrograms attaches gdb to a process of the machine, beside the kernel, and compares what it
+// shows with what the process said of itself.
 func TestPrograms(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		pid, threads := h.process(t, "clock")
@@ -66,8 +66,8 @@ func TestPrograms(t *testing.T) {
 	})
 }
 
-// TestMapsAndCoreOfAProgram wants the mappings of a process to lie within those that /proc had, and its memory and registers
-// to be found again in a core dump of it.
+// TestMapsAndCoreOfAProgram wants the mappings of a process to lie within those that /proc had, and
+// its memory and registers to be found again in a core dump of it.
 func TestMapsAndCoreOfAProgram(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		pid, threads := h.process(t, "clock")
@@ -98,8 +98,8 @@ func TestMapsAndCoreOfAProgram(t *testing.T) {
 	})
 }
 
-// TestProgramOf32Bits attaches gdb to a 32-bit process, beside the kernel, and compares what it shows with what the source of
-// the program says, and so does a core dump of it.
+// TestProgramOf32Bits attaches gdb to a 32-bit process, beside the kernel, and compares what it
+// shows with what the source of the program says, and so does a core dump of it.
 func TestProgramOf32Bits(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		pid, _ := h.process(t, "compat")
@@ -166,7 +166,8 @@ func (h *host) entry(t *testing.T) string {
 	return fmt.Sprintf("%#x", f.Entry)
 }
 
-// checkMappings compares what gdb lists with what /proc had. Of a mapping that has not every page in memory it lists parts.
+// checkMappings compares what gdb lists with what /proc had. Of a mapping that has not every page
+// in memory it lists parts.
 func (h *host) checkMappings(t *testing.T, listed string) {
 	t.Helper()
 	type mapping struct {

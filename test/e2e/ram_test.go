@@ -16,8 +16,8 @@ import (
 	"physgdb/test/session"
 )
 
-// TestOnlyRAMIsTouched reads all over what is mapped, devices among it, as a debugger would, and looks at the adapter for
-// requests that touch anything but RAM.
+// TestOnlyRAMIsTouched reads all over what is mapped, devices among it, as a debugger would, and
+// looks at the adapter for requests that touch anything but RAM.
 func TestOnlyRAMIsTouched(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		iomem := filepath.Join(t.TempDir(), "iomem")
@@ -80,8 +80,9 @@ func startAdapter(t *testing.T, h *host, ram bridge.RAMMap) (*nettlp.Adapter, st
 	return a, fmt.Sprintf("nettlp://%v?local=%v&requester=01:00", server, client)
 }
 
-// readAllOver reads some bytes at the start and across the end of every mapping of the address space, and all through
-// the large ones, by a stub. It returns how many places could be read and how many could not.
+// readAllOver reads some bytes at the start and across the end of every mapping of the address
+// space, and all through the large ones, by a stub. It returns how many places could be read and
+// how many could not.
 func readAllOver(t *testing.T, h *host, address string) (good, refused int) {
 	t.Helper()
 	all, _, _ := mappings(t, h.guest.Source(), "--notify", h.notices)

@@ -15,9 +15,10 @@ import (
 	"physgdb/test/session"
 )
 
-// BenchmarkSymbols makes the file that stands in for a vmlinux, from the start of the command to its end: out of a mapped file,
-// and through the software adapter with a delay. bridge-bytes are what was read of the machine. "kept" is a command that needs
-// symbols when the file is there already and is compared with memory, "trusted" the same without comparing.
+// BenchmarkSymbols makes the file that stands in for a vmlinux, from the start of the command to
+// its end: out of a mapped file, and through the software adapter with a delay. bridge-bytes are
+// what was read of the machine. "kept" is a command that needs symbols when the file is there
+// already and is compared with memory, "trusted" the same without comparing.
 func BenchmarkSymbols(b *testing.B) {
 	for _, h := range []*host{hosts[0], hosts[3]} {
 		h.ready(b)
@@ -67,9 +68,10 @@ func makeSymbols(b *testing.B, source string) {
 	b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
 }
 
-// BenchmarkFirstStruct is gdb from its start to the first variable and the first backtrace: with the real vmlinux, the same with
-// the index of it that gdb has kept, with the file made of memory, and with no file at all, so that it fetches that one through the
-// stub. With the real vmlinux it finds a member of init_task in one unit of many; for a pointer to it, as for most types, it reads
+// BenchmarkFirstStruct is gdb from its start to the first variable and the first backtrace: with
+// the real vmlinux, the same with the index of it that gdb has kept, with the file made of memory,
+// and with no file at all, so that it fetches that one through the stub. With the real vmlinux it
+// finds a member of init_task in one unit of many; for a pointer to it, as for most types, it reads
 // them all if it has no index.
 func BenchmarkFirstStruct(b *testing.B) {
 	for _, h := range []*host{hosts[0], hosts[3]} {

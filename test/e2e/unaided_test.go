@@ -25,8 +25,9 @@ func (h *host) unaided(t testing.TB, args ...string) string {
 	return serve(t, append([]string{h.guest.Source(), "--symbols", "ram"}, args...)...)
 }
 
-// withoutVmlinux has a gdb that was given no file follow every stack of a machine. What the kernel said is the witness for the
-// one that panicked; for all others it is physgdb's own traces, which other tests compare with the kernel's words.
+// withoutVmlinux has a gdb that was given no file follow every stack of a machine. What the kernel
+// said is the witness for the one that panicked; for all others it is physgdb's own traces, which
+// other tests compare with the kernel's words.
 func withoutVmlinux(t *testing.T, h *host) {
 	const all = "thread apply all bt"
 	steps := gdb(t, "", h.unaided(t), "set print frame-arguments none", "bt", all)
@@ -39,7 +40,8 @@ func withoutVmlinux(t *testing.T, h *host) {
 	}
 }
 
-// lldbWithoutVmlinux has an lldb that physgdb starts follow the stack of the panic, through modules, too.
+// lldbWithoutVmlinux has an lldb that physgdb starts follow the stack of the panic, through
+// modules, too.
 func lldbWithoutVmlinux(t *testing.T, h *host) {
 	out := run(t, "gdb", "--lldb", h.guest.Source(), "--symbols", "ram", "--", "--no-lldbinit", "--batch", "-o", "bt").Stdout
 	want := h.callTrace()
@@ -51,7 +53,8 @@ func lldbWithoutVmlinux(t *testing.T, h *host) {
 	for _, m := range lldbFunction.FindAllStringSubmatch(bt, -1) {
 		got = append(got, m[1])
 	}
-	// In some boots lldb 14 goes no further than a cold part that ends in a call, where the return address is behind the function.
+	// In some boots lldb 14 goes no further than a cold part that ends in a call, where the return
+	// address is behind the function.
 	if n := len(got); n > 0 && n < len(want) && strings.HasSuffix(got[n-1], ".cold") {
 		t.Logf("lldb ends at %s", got[n-1])
 		want = want[:n]
@@ -61,8 +64,9 @@ func lldbWithoutVmlinux(t *testing.T, h *host) {
 	}
 }
 
-// lldbFunction is the kernel's function of a frame, but for those that stand for what was saved where something was interrupted.
-// lldb moves per-CPU variables with the rest, to where programs may lie.
+// lldbFunction is the kernel's function of a frame, but for those that stand for what was saved
+// where something was interrupted. lldb moves per-CPU variables with the rest, to where programs
+// may lie.
 var lldbFunction = regexp.MustCompile("(?m)^.* frame #\\d+: 0xffff\\S+ \\S+`([^\\s(\\[]+)")
 
 // TestGDBWithoutAFile looks at machines of which there is nothing but the memory, through a bridge.
@@ -204,8 +208,9 @@ func TestVmlinuxIsFoundByItsBuildID(t *testing.T) {
 	}
 }
 
-// TestAKeptFileIsUsedAgain looks at one machine three times. The second time memory is compared with what the kept file was made
-// of; the third time build-ids are trusted, which costs next to nothing.
+// TestAKeptFileIsUsedAgain looks at one machine three times. The second time memory is compared
+// with what the kept file was made of; the third time build-ids are trusted, which costs next to
+// nothing.
 func TestAKeptFileIsUsedAgain(t *testing.T) {
 	h := hosts[3].ready(t)
 	cost := func(args ...string) (bytes float64, took time.Duration) {
@@ -251,8 +256,8 @@ func forgetKept(t testing.TB) {
 	}
 }
 
-// TestTablesAreMissing has machines whose kernel was built without one of its tables, or lost it: what is left still works, and
-// what is missing is told.
+// TestTablesAreMissing has machines whose kernel was built without one of its tables, or lost it:
+// what is left still works, and what is missing is told.
 func TestTablesAreMissing(t *testing.T) {
 	h := hosts[3].ready(t)
 	for _, tc := range []struct {

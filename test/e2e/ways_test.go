@@ -18,7 +18,8 @@ import (
 	"physgdb/test/session"
 )
 
-// atHome lets debuggers find the user's settings, and gives temporary files a directory that must be empty in the end.
+// atHome lets debuggers find the user's settings, and gives temporary files a directory that must
+// be empty in the end.
 func atHome(t *testing.T) {
 	t.Helper()
 	home, temporary := t.TempDir(), t.TempDir()
@@ -35,7 +36,8 @@ func atHome(t *testing.T) {
 	})
 }
 
-// TestPhysgdbStartsGDB: bt is the kernel's Call Trace, the user's settings count, and gdb's exit status is passed on.
+// TestPhysgdbStartsGDB: bt is the kernel's Call Trace, the user's settings count, and gdb's exit
+// status is passed on.
 func TestPhysgdbStartsGDB(t *testing.T) {
 	h := hosts[0].ready(t)
 	atHome(t)
@@ -175,7 +177,8 @@ func TestGDBStartsTheStub(t *testing.T) {
 	}
 }
 
-// TestGDBSaysWhyItsStubDoesNotServe: what the stub prints is not shown by all that drive a debugger.
+// TestGDBSaysWhyItsStubDoesNotServe: what the stub prints is not shown by all that drive a
+// debugger.
 func TestGDBSaysWhyItsStubDoesNotServe(t *testing.T) {
 	command := "| " + string(physgdb) + " serve --listen stdio /no/such/ram"
 	steps := gdb(t, "", command)

@@ -22,7 +22,8 @@ type aptState struct {
 	name    string
 	lists   string   // the directory of the lists
 	options []string // what apt's programs must be given to use these lists
-	// complete requires a kernel's debug and header packages: a kernel without them is still being published.
+	// complete requires a kernel's debug and header packages: a kernel without them is still being
+	// published.
 	complete bool
 	// maxAge is the age at which lists are refreshed; 0 for lists that someone else refreshes.
 	maxAge time.Duration
@@ -30,13 +31,14 @@ type aptState struct {
 	prepare func(ctx context.Context) error
 }
 
-// ownArchive returns the archive of the machine's own configuration. Its kernels suit the machine's compiler.
+// ownArchive returns the archive of the machine's own configuration. Its kernels suit the machine's
+// compiler.
 func ownArchive() *aptState {
 	return &aptState{name: "own", lists: "/var/lib/apt/lists", complete: true}
 }
 
-// suitesArchive returns the archive of the further suites of Debian that have kernels of other ages. All files of apt are
-// in a directory of their own in the cache.
+// suitesArchive returns the archive of the further suites of Debian that have kernels of other
+// ages. All files of apt are in a directory of their own in the cache.
 func suitesArchive(cache string) *aptState {
 	dir := filepath.Join(cache, "apt")
 	a := &aptState{name: "suites", lists: filepath.Join(dir, "lists"), maxAge: 7 * 24 * time.Hour}
@@ -58,7 +60,8 @@ func suitesArchive(cache string) *aptState {
 	return a
 }
 
-// archives returns the archives that may have a series, in the order of preference. kept is the earlier choice, or nil.
+// archives returns the archives that may have a series, in the order of preference. kept is the
+// earlier choice, or nil.
 func archives(cache, series string, kept *choice) []*aptState {
 	own, suites := ownArchive(), suitesArchive(cache)
 	switch {
@@ -70,7 +73,8 @@ func archives(cache, series string, kept *choice) []*aptState {
 	return []*aptState{own, suites}
 }
 
-// suites returns the suites whose kernels the rig wants, by the name of the repository that has them.
+// suites returns the suites whose kernels the rig wants, by the name of the repository that has
+// them.
 func suites() map[string][]string {
 	return map[string][]string{
 		"debian":          {"bullseye", "trixie", "trixie-backports", "forky", "sid", "experimental"},
@@ -81,7 +85,8 @@ func suites() map[string][]string {
 // debianKeyring is where Debian's package debian-archive-keyring puts the keys of the archive.
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// writeSources writes a sources.list of the suites at the addresses where the machine's own apt finds Debian.
+// writeSources writes a sources.list of the suites at the addresses where the machine's own apt
+// finds Debian.
 func writeSources(ctx context.Context, file string) error {
 	out, err := run(ctx, "", "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
 	if err != nil {
@@ -106,7 +111,8 @@ func writeSources(ctx context.Context, file string) error {
 	return nil
 }
 
-// repositories picks Debian's repositories out of a list of addresses, by the last element of their paths.
+// repositories picks Debian's repositories out of a list of addresses, by the last element of their
+// paths.
 func repositories(list string) map[string]string {
 	found := map[string]string{}
 	for _, uri := range strings.Fields(list) {
@@ -160,8 +166,8 @@ func (a *aptState) update(ctx context.Context) error {
 	return os.WriteFile(a.updated(), nil, 0o644)
 }
 
-// stamp sums up names, sizes and times of the lists: they change with every update that brought news. It is "" if there
-// are no lists.
+// stamp sums up names, sizes and times of the lists: they change with every update that brought
+// news. It is "" if there are no lists.
 func (a *aptState) stamp() (string, error) {
 	entries, err := os.ReadDir(a.lists)
 	if errors.Is(err, os.ErrNotExist) {

@@ -19,7 +19,8 @@ type Config struct {
 	Release string
 	// Flavour is "cloud" (also ""), "generic" or "rt".
 	Flavour string
-	// Kernel is a kernel that is booted instead of the one of a series, see [PrepareCustom]; nil for none.
+	// Kernel is a kernel that is booted instead of the one of a series, see [PrepareCustom]; nil
+	// for none.
 	Kernel *Kernel
 	// NoDebug does without the kernel's debug package, see [PrepareWithoutDebug].
 	NoDebug bool
@@ -29,7 +30,8 @@ type Config struct {
 	PTI bool
 	// MemoryMiB is the size of RAM; 512 if 0.
 	MemoryMiB int
-	// Nodes is how many NUMA nodes share RAM and CPUs, each with a file of its own; one without NUMA if 0.
+	// Nodes is how many NUMA nodes share RAM and CPUs, each with a file of its own; one without
+	// NUMA if 0.
 	Nodes int
 	// CPUs is how many there are; 2 if 0.
 	CPUs int
@@ -63,36 +65,38 @@ type Config struct {
 	//	sleepable  a process faulter is asleep in a BPF program
 	//	module     instrumented.ko is loaded; Panic kprobe and livepatch need it
 	Instrument []string
-	// Other is what CPUs that do not panic do: "idle" (the default, and as a rule true) or "user": each runs a process
-	// spinner in user mode, see [SpinnerRegisters].
+	// Other is what CPUs that do not panic do: "idle" (the default, and as a rule true) or "user":
+	// each runs a process spinner in user mode, see [SpinnerRegisters].
 	Other string
-	// Threads gives the guest a process crowd with so many threads, the first of them named crowd, the others crowd-1,
-	// crowd-2 and so on, each asleep in a system call.
+	// Threads gives the guest a process crowd with so many threads, the first of them named crowd,
+	// the others crowd-1, crowd-2 and so on, each asleep in a system call.
 	Threads int
-	// Modules is how many modules dummy_000, dummy_001 and so on the guest loads, beside the others.
+	// Modules is how many modules dummy_000, dummy_001 and so on the guest loads, beside the
+	// others.
 	Modules int
-	// Full makes the guest tell all that it knows of itself: see [Guest.AllKallsyms] and [Guest.Stacks].
+	// Full makes the guest tell all that it knows of itself: see [Guest.AllKallsyms] and
+	// [Guest.Stacks].
 	Full bool
 	// Cmdline is added to the kernel command line.
 	Cmdline string
 	// Dir is an existing directory for the guest's files, RAM among them; "" for a temporary one.
 	Dir string
-	// NoticePort is the UDP port on 127.0.0.1 where someone else waits for notices. If it is 0 the guest's notices are
-	// collected, see [Guest.Notices].
+	// NoticePort is the UDP port on 127.0.0.1 where someone else waits for notices. If it is 0 the
+	// guest's notices are collected, see [Guest.Notices].
 	NoticePort int
 	// Logger hears what is going on; nil means silence.
 	Logger hclog.Logger
 }
 
-// patience is how long a guest may take from power-on to its end if the context sets no limit. It takes 15 s on an
-// idle machine.
+// patience is how long a guest may take from power-on to its end if the context sets no limit. It
+// takes 15 s on an idle machine.
 const patience = 5 * time.Minute
 
 // errEarly says that a guest died by itself while it booted.
 var errEarly = errors.New("the guest panicked before it was told to")
 
-// mostBoots is how often a guest is booted that dies early: in software emulation, on a busy machine, a kernel does so
-// once in a while.
+// mostBoots is how often a guest is booted that dies early: in software emulation, on a busy
+// machine, a kernel does so once in a while.
 const mostBoots = 3
 
 // Boot boots a guest, waits until it has panicked, and freezes it. The guest must be closed.

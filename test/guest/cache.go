@@ -54,11 +54,13 @@ func lock(ctx context.Context, path string, log hclog.Logger) (func(), error) {
 	}
 }
 
-// create makes a directory appear at path at once and whole: fill works beside it, under another name. What a process
-// left there that was killed while doing so is removed; the caller holds the lock.
+// create makes a directory appear at path at once and whole: fill works beside it, under another
+// name. What a process left there that was killed while doing so is removed; the caller holds the
+// lock.
 func create(path string, fill func(dir string) error) error { return createPart(path, ".", fill) }
 
-// createFile is create for a file alone: fill makes it under its own name among whatever else it needs.
+// createFile is create for a file alone: fill makes it under its own name among whatever else it
+// needs.
 func createFile(path string, fill func(dir string) error) error {
 	return createPart(path, filepath.Base(path), fill)
 }
@@ -81,7 +83,8 @@ func createPart(path, part string, fill func(dir string) error) error {
 	return nil
 }
 
-// fingerprint sums up names and contents of files, so that whatever was made of them can be told from what will be.
+// fingerprint sums up names and contents of files, so that whatever was made of them can be told
+// from what will be.
 func fingerprint(files ...string) (string, error) {
 	sum := sha256.New()
 	for _, file := range files {

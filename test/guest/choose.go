@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// choice is the newest kernel of a series as apt's lists of one moment knew it. It is kept because apt takes seconds to
-// answer.
+// choice is the newest kernel of a series as apt's lists of one moment knew it. It is kept because
+// apt takes seconds to answer.
 type choice struct {
 	Archive  string // the archive's name; "" means own
 	Lists    string // the archive's stamp of that moment

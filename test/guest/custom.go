@@ -16,7 +16,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Custom is a kernel that Debian does not ship: built from Debian's source with a configuration of test/guest/custom.
+// Custom is a kernel that Debian does not ship: built from Debian's source with a configuration of
+// test/guest/custom.
 type Custom struct {
 	// Name is the name of the configuration, without .config.
 	Name string
@@ -36,7 +37,8 @@ const customDir = "test/guest/custom"
 // commonConfig is the file with what all configurations have in common.
 const commonConfig = "common.config"
 
-// Customs returns the kernels of test/guest/custom, those that share a build tree next to each other.
+// Customs returns the kernels of test/guest/custom, those that share a build tree next to each
+// other.
 func Customs(ctx context.Context) ([]*Custom, error) {
 	root, err := repository(ctx)
 	if err != nil {
@@ -87,12 +89,12 @@ func parseCustom(name, text string) (*Custom, error) {
 	return c, nil
 }
 
-// tree returns the name of the build tree. Kernels of one source and one compiler share it, so that files which do not
-// depend on what differs are compiled once.
+// tree returns the name of the build tree. Kernels of one source and one compiler share it, so that
+// files which do not depend on what differs are compiled once.
 func (c *Custom) tree() string { return strings.Join(append([]string{c.Series}, c.Make...), "-") }
 
-// PrepareCustom returns a custom kernel, built if the cache does not hold one of the same source and configuration. A
-// build needs what "setup.sh custom" installs. A nil logger means silence.
+// PrepareCustom returns a custom kernel, built if the cache does not hold one of the same source
+// and configuration. A build needs what "setup.sh custom" installs. A nil logger means silence.
 func PrepareCustom(ctx context.Context, c *Custom, log hclog.Logger) (*Kernel, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
@@ -209,8 +211,8 @@ func (b *customBuild) build(ctx context.Context, dir string, trouble []string, s
 	return nil
 }
 
-// configure writes the tree's configuration. An option that the fragments set and the tree does not have is an error:
-// the kernel would not be what its name says.
+// configure writes the tree's configuration. An option that the fragments set and the tree does not
+// have is an error: the kernel would not be what its name says.
 func (b *customBuild) configure(ctx context.Context, dir string) error {
 	var text strings.Builder
 	for _, file := range b.fragments {
@@ -237,7 +239,8 @@ func (b *customBuild) configure(ctx context.Context, dir string) error {
 	return lostOptions(text.String(), string(config))
 }
 
-// lostOptions returns an error that lists the options of the fragments which a configuration does not have.
+// lostOptions returns an error that lists the options of the fragments which a configuration does
+// not have.
 func lostOptions(wanted, config string) error {
 	has := map[string]bool{}
 	for line := range strings.Lines(config) {
@@ -256,7 +259,8 @@ func lostOptions(wanted, config string) error {
 	return nil
 }
 
-// make runs make in the source for the tree. Timestamp and version are fixed, so that a build can be repeated.
+// make runs make in the source for the tree. Timestamp and version are fixed, so that a build can
+// be repeated.
 func (b *customBuild) make(ctx context.Context, args ...string) (string, error) {
 	args = slices.Concat([]string{
 		"-C", b.source, "O=" + b.tree, "-j", strconv.Itoa(runtime.NumCPU()), "LOCALVERSION=-" + b.Name,
@@ -270,7 +274,8 @@ func (b *customBuild) make(ctx context.Context, args ...string) (string, error) 
 	return out, nil
 }
 
-// fetchSource returns the unpacked source of the newest package of a series, downloaded into dir if it is not there.
+// fetchSource returns the unpacked source of the newest package of a series, downloaded into dir if
+// it is not there.
 func fetchSource(ctx context.Context, dir, series string, log hclog.Logger) (string, error) {
 	name := "linux-source-" + series
 	archive, d, err := findSource(ctx, filepath.Dir(dir), series, name, log)

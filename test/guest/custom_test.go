@@ -26,7 +26,8 @@ func TestParseCustom(t *testing.T) {
 	}
 }
 
-// TestCustomsShareTrees checks that kernels of one build tree follow each other: else every build would start anew.
+// TestCustomsShareTrees checks that kernels of one build tree follow each other: else every build
+// would start anew.
 func TestCustomsShareTrees(t *testing.T) {
 	all, err := Customs(t.Context())
 	if err != nil {

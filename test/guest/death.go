@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Death is what a kernel's log says of its end. Of a kernel that lives there is the uptime, and the first task that hung:
-// the slide, too, is printed only by panic().
+// Death is what a kernel's log says of its end. Of a kernel that lives there is the uptime, and the
+// first task that hung: the slide, too, is printed only by panic().
 type Death struct {
 	// PanicMessage is what follows "Kernel panic - not syncing: ".
 	PanicMessage string `json:"panic_message"`
@@ -16,24 +16,26 @@ type Death struct {
 	PanicCPU  int    `json:"panic_cpu"`
 	PanicPID  int    `json:"panic_pid"`
 	PanicComm string `json:"panic_comm"`
-	// Taint is what stood between "Tainted: " and the release when the trace was printed, such as "G           OE"; ""
-	// for "Not tainted". An oops sets its own flag, D, only afterwards.
+	// Taint is what stood between "Tainted: " and the release when the trace was printed, such as
+	// "G OE"; "" for "Not tainted". An oops sets its own flag, D, only afterwards.
 	Taint string `json:"taint"`
 	// Slide is how far KASLR has moved the kernel, by the line "Kernel Offset".
 	Slide uint64 `json:"slide"`
 	// Uptime is the time stamp of the last line.
 	Uptime time.Duration `json:"uptime"`
 
-	// Frames are the functions on the stack of the panic, innermost first: of the trace that panic() prints, or, after an
-	// oops, of the trace of the oops, which leaves out the function that made it, see OopsRIP.
+	// Frames are the functions on the stack of the panic, innermost first: of the trace that
+	// panic() prints, or, after an oops, of the trace of the oops, which leaves out the function
+	// that made it, see OopsRIP.
 	Frames []Frame `json:"frames"`
 	// CallTrace are the names of Frames.
 	CallTrace []string `json:"call_trace"`
 
 	// OopsRIP is the instruction that made the first oops; nil if there was none.
 	OopsRIP *Frame `json:"oops_rip"`
-	// OopsRegisters are the registers that the first oops printed, by gdb's names (rax, eflags, cs, fs_base, gs_base) and
-	// cr0, cr2, cr3, cr4, orig_rax, kernel_gs_base. There is no rip: the log names it by symbol alone.
+	// OopsRegisters are the registers that the first oops printed, by gdb's names (rax, eflags, cs,
+	// fs_base, gs_base) and cr0, cr2, cr3, cr4, orig_rax, kernel_gs_base. There is no rip: the log
+	// names it by symbol alone.
 	OopsRegisters map[string]uint64 `json:"oops_registers"`
 	// BlockedTrace are the functions on the stack of the first task that was reported to hang.
 	BlockedTrace []string `json:"blocked_trace"`
@@ -47,12 +49,14 @@ type Frame struct {
 	Module   string `json:"module,omitempty"` // "" for the kernel itself
 	// Stack is what the kernel calls the stack: "IRQ", "NMI", "TASK" or the like.
 	Stack string `json:"stack,omitempty"`
-	// Interrupted says that the function was not in a call but was interrupted there, or made an exception.
+	// Interrupted says that the function was not in a call but was interrupted there, or made an
+	// exception.
 	Interrupted bool `json:"interrupted,omitempty"`
 }
 
-// Lines of a dying kernel (kernel/panic.c, lib/dump_stack.c, arch/x86/kernel/dumpstack.c, kernel/hung_task.c). Between
-// kernel versions UID: has come, and "Oops: " in front of the name of the exception.
+// Lines of a dying kernel (kernel/panic.c, lib/dump_stack.c, arch/x86/kernel/dumpstack.c,
+// kernel/hung_task.c). Between kernel versions UID: has come, and "Oops: " in front of the name of
+// the exception.
 var (
 	panicLine = regexp.MustCompile(`^Kernel panic - not syncing:(?: (.*))?$`)
 	taskLine  = regexp.MustCompile(`^CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.*?) ` +
@@ -116,8 +120,8 @@ func from(log []LogLine, kind *regexp.Regexp) []LogLine {
 	return nil
 }
 
-// lastOr returns the log from the first line of a kind after the panic's own, or from the last one before it: what an
-// oops has printed panic() does not print again.
+// lastOr returns the log from the first line of a kind after the panic's own, or from the last one
+// before it: what an oops has printed panic() does not print again.
 func lastOr(before, after []LogLine, kind *regexp.Regexp) []LogLine {
 	if own := from(after, kind); own != nil {
 		return own
@@ -186,8 +190,8 @@ func registerName(name string) string {
 	return strings.ToLower(name)
 }
 
-// trace reads the functions that a "Call Trace:" names, without those that it marks with "?" as doubtful. A RIP in its
-// midst is that of what was interrupted.
+// trace reads the functions that a "Call Trace:" names, without those that it marks with "?" as
+// doubtful. A RIP in its midst is that of what was interrupted.
 func trace(log []LogLine) []Frame {
 	var frames []Frame
 	stack := ""

@@ -138,7 +138,8 @@ func recorded(t testing.TB, name string) []LogLine {
 	return ParseKernelLog(string(data))
 }
 
-// marked writes frames as "STACK:function+0x1/0x2[module]", with a star if it was interrupted there.
+// marked writes frames as "STACK:function+0x1/0x2[module]", with a star if it was interrupted
+// there.
 func marked(frames []Frame) string {
 	var all []string
 	for _, f := range frames {

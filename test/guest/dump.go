@@ -6,8 +6,9 @@ import (
 	"path/filepath"
 )
 
-// Dump writes the guest's physical memory to a file in the format that makedumpfile and crash call a vmcore: ELF, with
-// physical addresses, a note of registers for each CPU, and no regard to paging.
+// Dump writes the guest's physical memory to a file in the format that makedumpfile and crash call
+// a vmcore: ELF, with physical addresses, a note of registers for each CPU, and no regard to
+// paging.
 func (g *Guest) Dump(ctx context.Context, path string) error {
 	path, err := filepath.Abs(path) // QEMU works in a directory of its own
 	if err != nil {

@@ -17,10 +17,11 @@ type Facts struct {
 	witness.Facts
 	witness.Still // empty if the guest lives
 	Death
-	// Threads are all threads a moment before the panic, in the order of their processes' ids and their own. Those of
-	// the kernel that do its odd jobs come and go.
+	// Threads are all threads a moment before the panic, in the order of their processes' ids and
+	// their own. Those of the kernel that do its odd jobs come and go.
 	Threads []witness.Thread `json:"threads"`
-	// ClockCR3 is the page table of the clock process, as it read it from /proc/physgdb; 0 without physgdb.ko.
+	// ClockCR3 is the page table of the clock process, as it read it from /proc/physgdb; 0 without
+	// physgdb.ko.
 	ClockCR3 uint64 `json:"clock_cr3"`
 	// LastClock is what the clock last stored in its variable UnixTimeNow.
 	LastClock int64 `json:"last_clock"`
@@ -77,7 +78,8 @@ func firstBoot(log []LogLine) []LogLine {
 // AllKallsyms returns the guest's /proc/kallsyms; see [Config.Full].
 func (g *Guest) AllKallsyms() (string, error) { return g.piece(g.Facts.AllKallsyms) }
 
-// Stacks returns the kernel stacks of all threads that slept when the guest was about to panic; see [Config.Full].
+// Stacks returns the kernel stacks of all threads that slept when the guest was about to panic; see
+// [Config.Full].
 func (g *Guest) Stacks() ([]witness.Stack, error) {
 	said, err := readWitness(g.path(witnessFile))
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// drivers are what a guest needs to reach its network card, in the order in which they load. Those that a kernel has
-// built in are not files of its package.
+// drivers are what a guest needs to reach its network card, in the order in which they load. Those
+// that a kernel has built in are not files of its package.
 func drivers() []string {
 	return []string{
 		"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
@@ -23,8 +23,8 @@ func drivers() []string {
 	}
 }
 
-// fetch downloads the packages of a kernel but that with debug information, and lays out in dir what the rig needs of
-// them. The directory will be moved to home when all is done.
+// fetch downloads the packages of a kernel but that with debug information, and lays out in dir
+// what the rig needs of them. The directory will be moved to home when all is done.
 func (c *chooser) fetch(ctx context.Context, p *packages, dir, home string) error {
 	if err := c.fetchPackages(ctx, p.booted(), dir, unpackImage); err != nil {
 		return err
@@ -63,7 +63,8 @@ func (c *chooser) fetchPackages(ctx context.Context, list []deb, dir string, unp
 	return os.RemoveAll(debs)
 }
 
-// fetchDebug downloads the package with debug information and makes the vmlinux appear at once and whole.
+// fetchDebug downloads the package with debug information and makes the vmlinux appear at once and
+// whole.
 func (c *chooser) fetchDebug(ctx context.Context, p *packages) error {
 	return createFile(c.vmlinux(p), func(dir string) error {
 		if err := c.archive.download(ctx, []deb{p.Debug}, dir, c.log); err != nil {
@@ -86,7 +87,8 @@ func unpackAs(ctx context.Context, d deb, debs, dir string, do unpacker, log hcl
 	return do(ctx, found[0], dir)
 }
 
-// unpackImage takes the kernel and the drivers. Files are numbered so that their names sort as they load.
+// unpackImage takes the kernel and the drivers. Files are numbered so that their names sort as they
+// load.
 func unpackImage(ctx context.Context, deb, dir string) error {
 	names := drivers()
 	err := unpack(ctx, deb, func(name string) (string, bool) {
@@ -134,7 +136,8 @@ func unpackHeaders(ctx context.Context, deb, dir string) error {
 	return err
 }
 
-// relocate makes the headers, which name the directory they are meant to be installed in, work in home.
+// relocate makes the headers, which name the directory they are meant to be installed in, work in
+// home.
 func relocate(p *packages, dir, home string) error {
 	makefile := filepath.Join(dir, headersOf(p.Kernel), "Makefile")
 	text, err := os.ReadFile(makefile)

@@ -33,7 +33,8 @@ func (g *Guest) path(name string) string { return filepath.Join(g.dir, name) }
 // Dir is the directory of the guest's files.
 func (g *Guest) Dir() string { return g.dir }
 
-// RAMFile is the guest's RAM. Up to 2.75 GiB an offset in the file is a physical address; see also [Guest.Source].
+// RAMFile is the guest's RAM. Up to 2.75 GiB an offset in the file is a physical address; see also
+// [Guest.Source].
 func (g *Guest) RAMFile() string { return g.path(ramFile) }
 
 // RAMFiles are the files of the guest's RAM: one, or one for each NUMA node.
@@ -48,8 +49,8 @@ func (g *Guest) RAMFiles() []string {
 	return files
 }
 
-// Source names the guest's physical memory as physgdb does: file:PATH, with a map= when RAM is split around the PCI
-// hole.
+// Source names the guest's physical memory as physgdb does: file:PATH, with a map= when RAM is
+// split around the PCI hole.
 func (g *Guest) Source() string {
 	files := g.RAMFiles()
 	var keys []string
@@ -65,8 +66,8 @@ func (g *Guest) Source() string {
 	return "file:" + files[0] + "?" + strings.Join(keys, "&")
 }
 
-// memoryMap is where QEMU's q35 machine puts so many bytes of RAM: from a certain size on, 2 GiB lie below the hole
-// and the rest from 4 GiB up (hw/i386/pc_q35.c).
+// memoryMap is where QEMU's q35 machine puts so many bytes of RAM: from a certain size on, 2 GiB
+// lie below the hole and the rest from 4 GiB up (hw/i386/pc_q35.c).
 func memoryMap(size uint64) string {
 	const split, low, high = 0xb0000000, 0x80000000, 1 << 32
 	if size < split {
@@ -78,7 +79,8 @@ func memoryMap(size uint64) string {
 // SerialLog is the file with everything that came over the serial console.
 func (g *Guest) SerialLog() string { return g.path(serialFile) }
 
-// QMPSocket is a monitor socket of QEMU that the guest itself does not use; it takes one client at a time.
+// QMPSocket is a monitor socket of QEMU that the guest itself does not use; it takes one client at
+// a time.
 func (g *Guest) QMPSocket() string { return g.path(qmpSocket) }
 
 // ClockELF is the program of the clock process, with debug information.
@@ -95,8 +97,8 @@ func CompatRegisters() map[string]uint32 {
 // CompatELF is the 32-bit program compat, with debug information.
 func (g *Guest) CompatELF() string { return g.path("compat") }
 
-// Notices are the datagrams of an event, "hello" or "panic" or "" for all, in the order in which they came. There are
-// none if the guest was booted with a NoticePort.
+// Notices are the datagrams of an event, "hello" or "panic" or "" for all, in the order in which
+// they came. There are none if the guest was booted with a NoticePort.
 func (g *Guest) Notices(event string) [][]byte {
 	if g.collector == nil {
 		return nil
@@ -104,7 +106,8 @@ func (g *Guest) Notices(event string) [][]byte {
 	return g.collector.notices(event)
 }
 
-// Clock is what the clock has last said that it stored, which on a running guest is news every second.
+// Clock is what the clock has last said that it stored, which on a running guest is news every
+// second.
 func (g *Guest) Clock() (int64, error) {
 	said, err := readWitness(g.path(witnessFile))
 	if err != nil {
@@ -118,8 +121,8 @@ func (g *Guest) QMP(ctx context.Context, command string, arguments any) (json.Ra
 	return g.monitor.execute(ctx, command, arguments)
 }
 
-// HMP executes one line of QEMU's human monitor on the first CPU, such as "gva2gpa 0xffffffff81000000", and returns
-// what a human would see.
+// HMP executes one line of QEMU's human monitor on the first CPU, such as "gva2gpa
+// 0xffffffff81000000", and returns what a human would see.
 func (g *Guest) HMP(ctx context.Context, line string) (string, error) { return g.HMPOn(ctx, 0, line) }
 
 // HMPOn is HMP on another CPU.

@@ -202,7 +202,8 @@ func (v *victim) testThreads(t *testing.T, want map[string]int) {
 	}
 }
 
-// testDeath compares what the log says of the end with how the guest was meant to die, and with what the module said.
+// testDeath compares what the log says of the end with how the guest was meant to die, and with
+// what the module said.
 func (v *victim) testDeath(t *testing.T, comm, message string, trace []string) {
 	d := &v.Facts.Death
 	if d.PanicComm != comm || d.PanicMessage != message {
@@ -229,8 +230,8 @@ func (v *victim) testDeath(t *testing.T, comm, message string, trace []string) {
 	}
 }
 
-// wantSequence wants functions in this order, with others between them perhaps. Compilers put the end of some into
-// another function, name.cold.
+// wantSequence wants functions in this order, with others between them perhaps. Compilers put the
+// end of some into another function, name.cold.
 func wantSequence(t *testing.T, trace, want []string) {
 	t.Helper()
 	rest := trace
@@ -426,7 +427,8 @@ func (v *victim) testRegisters(t *testing.T, n *notice) {
 	if got, want := number(t, n.GSBase), cpu["gs_base"]; got != want {
 		t.Errorf("gs_base %#x, want %#x", got, want)
 	}
-	// The function goes on calling others, each of which leaves its return address below the stack pointer.
+	// The function goes on calling others, each of which leaves its return address below the stack
+	// pointer.
 	rsp := number(t, n.RSP)
 	if caller := binary.LittleEndian.Uint64(v.read(t, rsp-8, 8)); caller < start || caller >= end {
 		t.Errorf("below rsp %#x is %#x, want a return address in %s(), %#x to %#x", rsp, caller, function, start, end)
@@ -439,8 +441,8 @@ func (v *victim) testRegisters(t *testing.T, n *notice) {
 	t.Logf("stack pointer when frozen: rsp - %d", int64(rsp-cpu["rsp"]))
 }
 
-// panicFunction returns the function whose registers a notice has, which calls the panic notifiers, and where the kernel
-// says that it is.
+// panicFunction returns the function whose registers a notice has, which calls the panic notifiers,
+// and where the kernel says that it is.
 func (v *victim) panicFunction(t *testing.T) (name string, start, end uint64) {
 	t.Helper()
 	i := slices.IndexFunc(v.Facts.Frames, func(f Frame) bool { return f.Function == "vpanic" || f.Function == "panic" })

@@ -18,7 +18,8 @@ func programs() []string { return []string{"init", "clock"} }
 // roles are the names under which a guest calls test/guest/extras.
 func roles() []string { return []string{"spinner", "stuck", "crowd", "faulter"} }
 
-// buildPrograms builds the guest's programs into dir: static, at fixed addresses, with debug information.
+// buildPrograms builds the guest's programs into dir: static, at fixed addresses, with debug
+// information.
 func buildPrograms(ctx context.Context, dir string) error {
 	root, err := repository(ctx)
 	if err != nil {
@@ -83,8 +84,9 @@ func writeInitramfs(file string, k *Kernel, programs string) (err error) {
 	return nil
 }
 
-// addSecondKernel appends to an initramfs a directory kexec with the kernel and the initramfs that a guest starts by
-// kexec. The kernel unpacks archives that follow one another (Documentation/driver-api/early-userspace/buffer-format.rst).
+// addSecondKernel appends to an initramfs a directory kexec with the kernel and the initramfs that
+// a guest starts by kexec. The kernel unpacks archives that follow one another
+// (Documentation/driver-api/early-userspace/buffer-format.rst).
 func addSecondKernel(file, vmlinuz string) (err error) {
 	first, err := os.ReadFile(file)
 	if err != nil {

@@ -60,7 +60,8 @@ func randomText(random *rand.Rand) string {
 	return text.String()
 }
 
-// checkJSON compares a line with what it should say: of what does not fit, the end of the text goes first.
+// checkJSON compares a line with what it should say: of what does not fit, the end of the text goes
+// first.
 func checkJSON(c jsonCase, line string) error {
 	if len(line) >= c.size || !strings.HasSuffix(line, "}\n") {
 		return fmt.Errorf("line %q is too long or has no end", line)
@@ -92,7 +93,8 @@ func checkJSON(c jsonCase, line string) error {
 	return nil
 }
 
-// expected is a text up to its first NUL with each byte that is not UTF-8 as the character of that number.
+// expected is a text up to its first NUL with each byte that is not UTF-8 as the character of that
+// number.
 func expected(text string) string {
 	text, _, _ = strings.Cut(text, "\x00")
 	var out strings.Builder

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// LogLine is one line that the kernel printed. A record of several lines has its time stamp on each.
+// LogLine is one line that the kernel printed. A record of several lines has its time stamp on
+// each.
 type LogLine struct {
 	// Time is since boot, in whole microseconds.
 	Time time.Duration
@@ -17,7 +18,8 @@ type LogLine struct {
 	Text string
 }
 
-// KernelLog returns what the kernel has printed so far. Guests show every line on the serial console.
+// KernelLog returns what the kernel has printed so far. Guests show every line on the serial
+// console.
 func (g *Guest) KernelLog() ([]LogLine, error) {
 	log, err := os.ReadFile(g.SerialLog())
 	if err != nil {
@@ -26,12 +28,13 @@ func (g *Guest) KernelLog() ([]LogLine, error) {
 	return ParseKernelLog(string(log)), nil
 }
 
-// stamp is what precedes a line of the kernel: "[    7.654321] ", then "[    T1] " or so with CONFIG_PRINTK_CALLER. It
-// is not always at the beginning: the kernel interrupts what processes print, but nobody interrupts the kernel.
+// stamp is what precedes a line of the kernel: "[ 7.654321] ", then "[ T1] " or so with
+// CONFIG_PRINTK_CALLER. It is not always at the beginning: the kernel interrupts what processes
+// print, but nobody interrupts the kernel.
 var stamp = regexp.MustCompile(`\[ *(\d+)\.(\d{6})\](?:\[ *[TC]\d+\])? `)
 
-// ParseKernelLog picks the kernel's lines out of what came over a serial console. A last line without its end is left
-// out.
+// ParseKernelLog picks the kernel's lines out of what came over a serial console. A last line
+// without its end is left out.
 func ParseKernelLog(serial string) []LogLine {
 	var all []LogLine
 	for line := range strings.Lines(serial) {

@@ -33,7 +33,8 @@ type moduleBuilder struct {
 	log    hclog.Logger
 }
 
-// build builds a module, whose source is in a directory of the repository, unless that was done with the same source.
+// build builds a module, whose source is in a directory of the repository, unless that was done
+// with the same source.
 func (b *moduleBuilder) build(ctx context.Context, source, file string) (string, error) {
 	repository, err := repository(ctx)
 	if err != nil {
@@ -66,7 +67,8 @@ func (b *moduleBuilder) build(ctx context.Context, source, file string) (string,
 	return module, nil
 }
 
-// moduleSources lists what the module is built from, and nothing that a build by hand may have left there.
+// moduleSources lists what the module is built from, and nothing that a build by hand may have left
+// there.
 func moduleSources(dir string) ([]string, error) {
 	sources := []string{filepath.Join(dir, "Makefile")}
 	found, err := filepath.Glob(filepath.Join(dir, "*.[ch]"))

@@ -13,7 +13,8 @@ import (
 
 var everyHeaders = flag.Bool("headers", false, "build the modules for kernels of every series, suite and flavour")
 
-// TestModulesOfEveryHeaders builds all modules for the newest kernel of each series, suite and flavour that has headers.
+// TestModulesOfEveryHeaders builds all modules for the newest kernel of each series, suite and
+// flavour that has headers.
 func TestModulesOfEveryHeaders(t *testing.T) {
 	if !*everyHeaders {
 		t.Skip("takes long and downloads much; run it with -headers")
@@ -64,7 +65,8 @@ func (c *chooser) newestWithHeaders(t *testing.T) []*packages {
 	return newest
 }
 
-// kindOf returns the series of a kernel and the mark of the release of Debian that it was built for, if there is one.
+// kindOf returns the series of a kernel and the mark of the release of Debian that it was built
+// for, if there is one.
 func kindOf(kernel string) string {
 	return strings.Join(regexp.MustCompile(`^\d+\.\d+|deb\d+`).FindAllString(kernel, -1), " ")
 }

@@ -71,7 +71,8 @@ func (c *collector) notices(event string) [][]byte {
 	return found
 }
 
-// await waits for notices that QEMU may be just about to pass on. Fewer are no error: datagrams get lost.
+// await waits for notices that QEMU may be just about to pass on. Fewer are no error: datagrams get
+// lost.
 func (c *collector) await(ctx context.Context, event string, n int) {
 	const patience, pause = time.Second, 10 * time.Millisecond
 	for range patience / pause {

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// packages are the Debian packages of one kernel. Their names change with every security update, so they are looked up
-// and never written down.
+// packages are the Debian packages of one kernel. Their names change with every security update, so
+// they are looked up and never written down.
 type packages struct {
 	Kernel  string // what uname -r will say, e.g. "6.1.0-56-cloud-amd64"
 	Version string // of the package, e.g. "6.1.192-2"
@@ -44,10 +44,12 @@ func (p *packages) booted() []deb {
 // complete reports whether there are debug information and headers.
 func (p *packages) complete() bool { return p.Debug.Name != "" && len(p.Headers) > 0 }
 
-// errNoKernel says that the package lists hold no kernel as it is wanted, perhaps because there are no lists.
+// errNoKernel says that the package lists hold no kernel as it is wanted, perhaps because there are
+// no lists.
 var errNoKernel = errors.New("no kernel with all its packages in apt's lists")
 
-// newest finds the newest kernel of a series but those that are missing. Kernels with headers are preferred.
+// newest finds the newest kernel of a series but those that are missing. Kernels with headers are
+// preferred.
 func (a *aptState) newest(ctx context.Context, w Wanted, missing []string) (*packages, error) {
 	images, err := a.cache(ctx, "pkgnames", "linux-image-"+w.prefix())
 	if err != nil {
@@ -94,8 +96,8 @@ func (a *aptState) find(ctx context.Context, kernel string) (*packages, bool, er
 	return p, ok && (p.complete() || !a.complete), nil
 }
 
-// kernels picks the kernels of a flavour out of package names: first those with headers, then the others, both newest
-// first.
+// kernels picks the kernels of a flavour out of package names: first those with headers, then the
+// others, both newest first.
 func kernels(flavour string, images, headers []string) []string {
 	name := regexp.MustCompile(`^linux-image-(\d+\.\d+[^-]*(?:-\d[^-]*)?` + flavours()[flavour] + `)(?:-dbg|-unsigned)?$`)
 	var found []string
@@ -116,13 +118,15 @@ func kernels(flavour string, images, headers []string) []string {
 	return found
 }
 
-// dependencies picks the two packages that kernel headers cannot be used without out of a Depends: line.
+// dependencies picks the two packages that kernel headers cannot be used without out of a Depends:
+// line.
 func dependencies(depends string) []string {
 	return regexp.MustCompile(`linux-headers-\S+-common(?:-rt)?|linux-kbuild-[^\s,]+`).FindAllString(depends, -1)
 }
 
-// assemble joins packages that belong together: all are from the same build. The version is that of the headers or the
-// debug information if there are any: a signed image may still be that of the last build. Release candidates are refused.
+// assemble joins packages that belong together: all are from the same build. The version is that of
+// the headers or the debug information if there are any: a signed image may still be that of the
+// last build. Release candidates are refused.
 func assemble(kernel string, index map[string]deb, build []string, more map[string]deb) (*packages, bool) {
 	image, headers := "linux-image-"+kernel, index["linux-headers-"+kernel]
 	p := &packages{Kernel: kernel}

@@ -56,37 +56,39 @@ type Kernel struct {
 	Version string
 	// Vmlinuz is the file to boot.
 	Vmlinuz string
-	// Vmlinux is the same kernel as an ELF file with debug information; "" if it was prepared without, or has none.
+	// Vmlinux is the same kernel as an ELF file with debug information; "" if it was prepared
+	// without, or has none.
 	Vmlinux string
 	// SystemMap is the linker's list of the kernel's symbols; "" for Debian's kernels.
 	SystemMap string
-	// Drivers are the modules that a guest needs for its network, in the order in which they load; none for kernels whose
-	// modules are no longer published.
+	// Drivers are the modules that a guest needs for its network, in the order in which they load;
+	// none for kernels whose modules are no longer published.
 	Drivers []string
 	// Headers is the directory that modules are built against; "" for kernels without headers.
 	Headers string
 	// Module is physgdb.ko, built from bridge/notify/module for this kernel; "" without headers.
 	Module string
-	// Trouble is trouble.ko, built from test/guest/trouble for this kernel: it lets the kernel die in other ways than
-	// by request; "" without headers.
+	// Trouble is trouble.ko, built from test/guest/trouble for this kernel: it lets the kernel die
+	// in other ways than by request; "" without headers.
 	Trouble string
-	// Instrumented is instrumented.ko, built from test/guest/instrumented for this kernel: its functions are probed and
-	// patched; "" without headers.
+	// Instrumented is instrumented.ko, built from test/guest/instrumented for this kernel: its
+	// functions are probed and patched; "" without headers.
 	Instrumented string
-	// Dummy is dummy_000.ko, built from test/guest/dummy for this kernel: the guest loads it under many names; ""
-	// without headers.
+	// Dummy is dummy_000.ko, built from test/guest/dummy for this kernel: the guest loads it under
+	// many names; "" without headers.
 	Dummy string
 }
 
-// Prepare returns the newest Debian kernel of a series. The first time it downloads some 350 MB and keeps 400 to 700 MB
-// in the user's cache directory, under physgdb-test/VERSION; later it takes a moment. Any number of processes may call it
-// at once. Older versions stay until someone removes them. A nil logger means silence.
+// Prepare returns the newest Debian kernel of a series. The first time it downloads some 350 MB and
+// keeps 400 to 700 MB in the user's cache directory, under physgdb-test/VERSION; later it takes a
+// moment. Any number of processes may call it at once. Older versions stay until someone removes
+// them. A nil logger means silence.
 func Prepare(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
 	return PrepareKernel(ctx, Wanted{Series: series}, log)
 }
 
-// PrepareWithoutDebug is [Prepare] for those who need no vmlinux: the first time it downloads some 45 MB and keeps 100.
-// It is the same kernel, and all that Prepare has to add later is the vmlinux.
+// PrepareWithoutDebug is [Prepare] for those who need no vmlinux: the first time it downloads some
+// 45 MB and keeps 100. It is the same kernel, and all that Prepare has to add later is the vmlinux.
 func PrepareWithoutDebug(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
 	return PrepareKernel(ctx, Wanted{Series: series, NoDebug: true}, log)
 }
@@ -130,7 +132,8 @@ func prepare(ctx context.Context, w Wanted, log hclog.Logger) (*Kernel, error) {
 	return c.open(ctx, p)
 }
 
-// provide sees to it that the newest kernel is in the cache. When it cannot be had, an older one that is there will do.
+// provide sees to it that the newest kernel is in the cache. When it cannot be had, an older one
+// that is there will do.
 func provide(ctx context.Context, c *chooser) (*packages, error) {
 	kept := c.recall()
 	p, err := c.choose(ctx, kept)
@@ -145,7 +148,8 @@ func provide(ctx context.Context, c *chooser) (*packages, error) {
 	if p, err = c.renew(ctx); err == nil {
 		err = c.install(ctx, p)
 	}
-	// Some packages are listed but not there. Then an older kernel of the series is the newest that there is.
+	// Some packages are listed but not there. Then an older kernel of the series is the newest that
+	// there is.
 	for err != nil && p != nil && !c.archive.complete && ctx.Err() == nil {
 		c.log.Warn("could not get the newest kernel, trying the one before", "kernel", p.Kernel, "error", err)
 		c.missing = append(c.missing, p.Kernel)
@@ -165,7 +169,8 @@ func (c *chooser) home(p *packages) string { return filepath.Join(c.cache, p.Ver
 
 func (c *chooser) vmlinux(p *packages) string { return filepath.Join(c.home(p), "vmlinux") }
 
-// lockHome keeps others out of a kernel's directory: it may be the newest of its series and the newest of all.
+// lockHome keeps others out of a kernel's directory: it may be the newest of its series and the
+// newest of all.
 func (c *chooser) lockHome(ctx context.Context, p *packages) (func(), error) {
 	return lock(ctx, c.home(p)+".lock", c.log)
 }
@@ -178,7 +183,8 @@ func (c *chooser) has(p *packages) bool {
 	return exists(c.home(p)) && (!c.wantsDebug(p) || exists(c.vmlinux(p)))
 }
 
-// install fetches of a kernel what is wanted and not in the cache, and remembers that it was chosen.
+// install fetches of a kernel what is wanted and not in the cache, and remembers that it was
+// chosen.
 func (c *chooser) install(ctx context.Context, p *packages) error {
 	home := c.home(p)
 	unlock, err := c.lockHome(ctx, p)
@@ -235,7 +241,8 @@ func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 	return k, c.buildModules(ctx, p, k)
 }
 
-// module is a module to build: a directory of the repository, the file made there, and where to say where it is.
+// module is a module to build: a directory of the repository, the file made there, and where to say
+// where it is.
 type module struct {
 	source, file string
 	built        *string

@@ -101,7 +101,8 @@ func memoryFile(id string, mib int, file string) string {
 func (g *Guest) cmdline(port int) string {
 	words := []string{
 		"console=ttyS0", "ignore_loglevel", "panic=0",
-		// On a busy machine the ticks that the kernel counts as it starts may come too late: "IO-APIC + timer doesn't work!"
+		// On a busy machine the ticks that the kernel counts as it starts may come too late:
+		// "IO-APIC + timer doesn't work!"
 		"no_timer_check",
 		"physgdb.port=" + strconv.Itoa(port), "physgdb.panic=" + g.config.Panic, "physgdb.other=" + g.config.Other,
 		"physgdb.threads=" + strconv.Itoa(g.config.Threads), "physgdb.modules=" + strconv.Itoa(g.config.Modules),

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// monitor is a connection to QEMU's machine protocol (QMP): one JSON object a line, one answer to a command.
+// monitor is a connection to QEMU's machine protocol (QMP): one JSON object a line, one answer to a
+// command.
 type monitor struct {
 	conn net.Conn
 
@@ -18,7 +19,8 @@ type monitor struct {
 	lines *bufio.Reader
 }
 
-// message is anything that QEMU says. The greeting and events, which concern nobody here, have neither member.
+// message is anything that QEMU says. The greeting and events, which concern nobody here, have
+// neither member.
 type message struct {
 	Return json.RawMessage `json:"return"`
 	Error  *struct {
@@ -49,7 +51,8 @@ func dialMonitor(ctx context.Context, path string) (*monitor, error) {
 
 func (m *monitor) close() { _ = m.conn.Close() }
 
-// execute runs one command. After ctx has ended in the middle of one the connection is of no more use.
+// execute runs one command. After ctx has ended in the middle of one the connection is of no more
+// use.
 func (m *monitor) execute(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

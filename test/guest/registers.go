@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// Registers returns the registers of a CPU as QEMU has them, by gdb's names: rax to r15, rip, rsp, eflags, cs, ss, ds,
-// es, fs, gs, fs_base, gs_base, cr0, cr2, cr3, cr4, efer; and cpl, the privilege level. Those of a guest that lives are
-// of some moment. QEMU does not show kernel_gs_base.
+// Registers returns the registers of a CPU as QEMU has them, by gdb's names: rax to r15, rip, rsp,
+// eflags, cs, ss, ds, es, fs, gs, fs_base, gs_base, cr0, cr2, cr3, cr4, efer; and cpl, the
+// privilege level. Those of a guest that lives are of some moment. QEMU does not show
+// kernel_gs_base.
 func (g *Guest) Registers(ctx context.Context, cpu int) (map[string]uint64, error) {
 	text, err := g.HMPOn(ctx, cpu, "info registers")
 	if err != nil {
@@ -24,8 +25,8 @@ func (g *Guest) Registers(ctx context.Context, cpu int) (map[string]uint64, erro
 	return registers, nil
 }
 
-// Lines of "info registers" (target/i386/cpu-dump.c): "RAX=… RBX=…", "RIP=… RFL=… [---Z-P-] CPL=0 …",
-// "CR0=… CR2=… …", "EFER=…", and for each segment "CS =0010 base limit flags …".
+// Lines of "info registers" (target/i386/cpu-dump.c): "RAX=… RBX=…", "RIP=… RFL=… [---Z-P-] CPL=0
+// …", "CR0=… CR2=… …", "EFER=…", and for each segment "CS =0010 base limit flags …".
 var (
 	qemuRegister = regexp.MustCompile(`\b(R[A-Z0-9]{1,2}|RFL|CPL|CR[0234]|EFER)\s*=([0-9a-f]+)`)
 	qemuSegment  = regexp.MustCompile(`(?m)^([CDEFGS]S) =([0-9a-f]+) ([0-9a-f]+) `)
@@ -50,8 +51,8 @@ func parseRegisters(text string) map[string]uint64 {
 	return registers
 }
 
-// SpinnerRegisters are what the process spinner has in its registers once it spins, but for rsp, rip and eflags, which
-// it leaves as they were: each byte of one is 0x10 and gdb's number of it.
+// SpinnerRegisters are what the process spinner has in its registers once it spins, but for rsp,
+// rip and eflags, which it leaves as they were: each byte of one is 0x10 and gdb's number of it.
 func SpinnerRegisters() map[string]uint64 {
 	registers := map[string]uint64{}
 	for number, name := range []string{

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// run runs a command in a directory ("" for this one) and returns what it printed; an error ends in what it complained.
+// run runs a command in a directory ("" for this one) and returns what it printed; an error ends in
+// what it complained.
 func run(ctx context.Context, dir, name string, args ...string) (string, error) {
 	return output(ctx, exec.CommandContext(ctx, name, args...), dir)
 }

@@ -1,15 +1,17 @@
 #!/bin/sh
-# Installs the Debian packages that the test rig calls, as far as they are missing; with the word demo those that the demo
-# calls; with the word custom also those that the kernels of test/guest/custom are built with. Safe to run again and again.
+# Installs the Debian packages that the test rig calls, as far as they are missing; with the word
+# demo those that the demo calls; with the word custom also those that the kernels of
+# test/guest/custom are built with. Safe to run again and again.
 set -eu
 
-# qemu: the guest. gdb: the client under test. gcc-12, libc6-dev, make, libelf1, libssl3: kernel modules, the programs of
-# Debian's kbuild, and the guest's programs in C. xz: 6.12's drivers.
+# qemu: the guest. gdb: the client under test. gcc-12, libc6-dev, make, libelf1, libssl3: kernel
+# modules, the programs of Debian's kbuild, and the guest's programs in C. xz: 6.12's drivers.
 packages="qemu-system-x86 gdb xz-utils gcc-12 libc6-dev make libelf1 libssl3"
 if [ "${1:-}" != demo ]; then
-	# gcc, binutils: programs for tests to look at. gdbserver: gdb's usual peer, to measure against. crash: another who
-	# reads dead kernels, to compare with. elfutils, llvm: those who check the ELF and DWARF that we make. lldb: another
-	# debugger, with its debug adapter. node: what runs the one for gdb, from wherever it came.
+	# gcc, binutils: programs for tests to look at. gdbserver: gdb's usual peer, to measure against.
+	# crash: another who reads dead kernels, to compare with. elfutils, llvm: those who check the
+	# ELF and DWARF that we make. lldb: another debugger, with its debug adapter. node: what runs
+	# the one for gdb, from wherever it came.
 	packages="$packages gcc binutils gdbserver crash elfutils llvm lldb-14"
 	command -v node >/dev/null || packages="$packages nodejs"
 	command -v npm >/dev/null || packages="$packages npm"

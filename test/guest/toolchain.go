@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// toolchain names the compiler that the headers of a kernel require, and the suite of Debian that has it. The programs
-// of kbuild, which are part of the headers, need the C library of the same suite.
+// toolchain names the compiler that the headers of a kernel require, and the suite of Debian that
+// has it. The programs of kbuild, which are part of the headers, need the C library of the same
+// suite.
 type toolchain struct {
 	Suite    string   // e.g. "trixie"
 	Compiler string   // e.g. "gcc-14"
@@ -27,7 +28,8 @@ func (t *toolchain) known() bool { return t.Suite != "" && t.Compiler != "" }
 // name is that of the toolchain's directory in the cache.
 func (t *toolchain) name() string { return "toolchain-" + t.Suite + "-" + t.Compiler }
 
-// packages returns what a toolchain is installed from: the compiler, what the Makefiles of kbuild run, and libraries.
+// packages returns what a toolchain is installed from: the compiler, what the Makefiles of kbuild
+// run, and libraries.
 func (t *toolchain) packages() []string {
 	return append([]string{t.Compiler, "make", "bash", "coreutils", "findutils", "grep", "mawk", "sed"}, t.Libs...)
 }
@@ -35,7 +37,8 @@ func (t *toolchain) packages() []string {
 // shell are the commands that the scripts of Debian's packages would link to others.
 func shell() map[string]string { return map[string]string{"bin/sh": "bash", "usr/bin/awk": "mawk"} }
 
-// findToolchain returns what is needed to build modules against the headers of a flavour, given all packages of headers.
+// findToolchain returns what is needed to build modules against the headers of a flavour, given all
+// packages of headers.
 func (a *aptState) findToolchain(ctx context.Context, headers []deb) (toolchain, error) {
 	out, err := a.cache(ctx, "madison", headers[0].Name)
 	if err != nil {
@@ -56,8 +59,9 @@ func (a *aptState) findToolchain(ctx context.Context, headers []deb) (toolchain,
 	return t, nil
 }
 
-// suiteOf picks the suite that the compiler for a package comes from out of what apt-cache madison prints: lines of
-// "name | version | address suite/component architecture Packages". Additions to a suite are built with its compiler.
+// suiteOf picks the suite that the compiler for a package comes from out of what apt-cache madison
+// prints: lines of "name | version | address suite/component architecture Packages". Additions to a
+// suite are built with its compiler.
 func suiteOf(madison, version string) string {
 	for line := range strings.Lines(madison) {
 		column := strings.Split(line, "|")
@@ -78,8 +82,9 @@ func suiteOf(madison, version string) string {
 	return ""
 }
 
-// buildRoot returns a directory that looks like a small Debian system with the compiler for the kernel in home, and that
-// has the headers at the path that they have outside it. It is "" if the machine's own compiler suits the kernel.
+// buildRoot returns a directory that looks like a small Debian system with the compiler for the
+// kernel in home, and that has the headers at the path that they have outside it. It is "" if the
+// machine's own compiler suits the kernel.
 func (c *chooser) buildRoot(ctx context.Context, p *packages, home string) (string, error) {
 	if c.archive.complete {
 		return "", nil
@@ -126,7 +131,8 @@ func (c *chooser) toolchain(ctx context.Context, t *toolchain) (string, error) {
 	})
 }
 
-// downloadAll downloads the packages of a toolchain and all that they depend on, as if nothing were installed.
+// downloadAll downloads the packages of a toolchain and all that they depend on, as if nothing were
+// installed.
 func (a *aptState) downloadAll(ctx context.Context, t *toolchain, dir string, log hclog.Logger) error {
 	status := filepath.Join(dir, "status")
 	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o755); err != nil {
@@ -177,15 +183,17 @@ func unpackToolchain(ctx context.Context, debs, root string) error {
 	return os.RemoveAll(filepath.Join(root, "usr/share"))
 }
 
-// enter is the script that runs a command in a root directory, given that directory, the one to run it in, and the command.
-// Scripts of kbuild use /dev/null, and objtool of 7.2 reads /proc/self/maps.
+// enter is the script that runs a command in a root directory, given that directory, the one to run
+// it in, and the command. Scripts of kbuild use /dev/null, and objtool of 7.2 reads
+// /proc/self/maps.
 const enter = `set -e
 root=$1 dir=$2
 shift 2
 for d in dev proc; do mount --rbind /$d "$root/$d"; done
 exec chroot "$root" /usr/bin/env -i -C "$dir" PATH=/usr/bin:/bin "$@"`
 
-// makeIn runs make in a directory, whose path is that inside root. A root of "" is the machine itself.
+// makeIn runs make in a directory, whose path is that inside root. A root of "" is the machine
+// itself.
 func makeIn(ctx context.Context, root, dir string, args ...string) error {
 	if root == "" {
 		_, err := run(ctx, dir, "make", args...)

@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// trouble is a way to die and what must be seen of it. All but khungtaskd die on the last CPU by our own choice, and
-// khungtaskd is made to.
+// trouble is a way to die and what must be seen of it. All but khungtaskd die on the last CPU by
+// our own choice, and khungtaskd is made to.
 type trouble struct {
 	config        Config
 	comm, message string
@@ -113,7 +113,8 @@ func (c *trouble) test(t *testing.T, v *victim) {
 	c.more(t, v)
 }
 
-// testOops wants the first oops to have been made by a function of trouble.ko; cr2 is 0 if it was no page fault.
+// testOops wants the first oops to have been made by a function of trouble.ko; cr2 is 0 if it was
+// no page fault.
 func (v *victim) testOops(t *testing.T, function string, cr2 uint64) {
 	rip, registers := v.Facts.OopsRIP, v.Facts.OopsRegisters
 	if rip == nil || rip.Function != function || rip.Module != "trouble" {
@@ -132,7 +133,8 @@ func (v *victim) testOops(t *testing.T, function string, cr2 uint64) {
 			t.Errorf("%s was %#x in the oops, and is %#x", name, registers[name], cpu[name])
 		}
 	}
-	// The function's address, which the log does not tell, is that of the module's code and the symbol's offset in it.
+	// The function's address, which the log does not tell, is that of the module's code and the
+	// symbol's offset in it.
 	code := v.Facts.ModuleSections["trouble"][".text"] + symbols(t, v.Kernel.Trouble)[function].Value + rip.Offset
 	want := map[string]string{"oops_inner": "8b4718", "bug_inner": "0f0b"}[function] // mov 0x18(%rdi),%eax; ud2
 	if got := fmt.Sprintf("%x", v.read(t, code, len(want)/2)); got != want {
@@ -160,7 +162,8 @@ func (v *victim) testCrowd(t *testing.T) {
 	}
 }
 
-// testSpinners looks in RAM for what interrupts left of a spinner's registers: struct pt_regs of user mode.
+// testSpinners looks in RAM for what interrupts left of a spinner's registers: struct pt_regs of
+// user mode.
 func (v *victim) testSpinners(t *testing.T, want int) {
 	var saved []byte
 	registers := SpinnerRegisters()
@@ -178,7 +181,8 @@ func (v *victim) testSpinners(t *testing.T, want int) {
 	}
 }
 
-// testDump wants a dump to be a core file with every byte of RAM in its place, and registers of each CPU.
+// testDump wants a dump to be a core file with every byte of RAM in its place, and registers of
+// each CPU.
 func (v *victim) testDump(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dump")
 	if err := v.Dump(t.Context(), file); err != nil {

@@ -5,7 +5,8 @@ import (
 	"errors"
 )
 
-// longArrays changes every array of 16 elements in the kernel's BTF to one of 60,000 (Documentation/bpf/btf.rst).
+// longArrays changes every array of 16 elements in the kernel's BTF to one of 60,000
+// (Documentation/bpf/btf.rst).
 func longArrays(im *Image) error {
 	const usual, long = 16, 60_000
 	changed := 0
@@ -22,7 +23,8 @@ func longArrays(im *Image) error {
 	return err
 }
 
-// typesInACircle makes each type that is made of one other a type of itself. All members of structs are of the type of the struct.
+// typesInACircle makes each type that is made of one other a type of itself. All members of structs
+// are of the type of the struct.
 func typesInACircle(im *Image) error {
 	number := uint32(0)
 	return eachType(im, func(kind int, data []byte) {
@@ -72,8 +74,8 @@ func endlessBTFNames(im *Image) error {
 	return nil
 }
 
-// eachType calls visit with the kind of each type of the kernel's BTF and with its bytes, which it may change. BTF that lies in one
-// large page is one piece of RAM.
+// eachType calls visit with the kind of each type of the kernel's BTF and with its bytes, which it
+// may change. BTF that lies in one large page is one piece of RAM.
 func eachType(im *Image, visit func(kind int, data []byte)) error {
 	raw, err := between(im, "__start_BTF", "__stop_BTF")
 	if err != nil {

@@ -133,8 +133,8 @@ func poisons() []poison {
 	}
 }
 
-// TestPoisonedCache has a cache made of a machine of the same build-id whose memory was changed, or a damaged kept file. The output of the
-// honest machine must be the same as with an empty cache.
+// TestPoisonedCache has a cache made of a machine of the same build-id whose memory was changed, or
+// a damaged kept file. The output of the honest machine must be the same as with an empty cache.
 func TestPoisonedCache(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
@@ -259,7 +259,8 @@ func sizeOfSources(t *testing.T, dir string) string {
 	return fmt.Sprintf("%.1f MiB in %d parts", float64(sum)/(1<<20), len(d.About.Parts))
 }
 
-// TestLeftoversInTheCache: what a killed command left goes, and the cache can be listed and cleared.
+// TestLeftoversInTheCache: what a killed command left goes, and the cache can be listed and
+// cleared.
 func TestLeftoversInTheCache(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {

@@ -5,12 +5,14 @@ import (
 	"strings"
 )
 
-// Covered is an attack that other tests make: one that needs no real memory, or more than a command.
+// Covered is an attack that other tests make: one that needs no real memory, or more than a
+// command.
 type Covered struct {
 	Surface string
 	// Attack says what the attacker does.
 	Attack string
-	// Tests are those that make it: the package below the module's root, a point, and the name of the test.
+	// Tests are those that make it: the package below the module's root, a point, and the name of
+	// the test.
 	Tests []string
 }
 

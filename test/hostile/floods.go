@@ -6,7 +6,8 @@ import (
 	"fmt"
 )
 
-// fakeModules puts modules at the head of the kernel's list. All have the same tables, with so many symbols of one name.
+// fakeModules puts modules at the head of the kernel's list. All have the same tables, with so many
+// symbols of one name.
 func fakeModules(im *Image, modules, symbols int) error {
 	const nameSize, symbolSize, maxModule = 4000, 24, 4096 // bytes
 	head, err := im.Addr("modules")
@@ -78,10 +79,12 @@ func fakeModules(im *Image, modules, symbols int) error {
 	return errors.Join(errs...)
 }
 
-// moduleMemory is where a struct module has the address and the size of a part of the module's memory.
+// moduleMemory is where a struct module has the address and the size of a part of the module's
+// memory.
 type moduleMemory struct{ base, size uint64 }
 
-// memoryOfModules returns where a module's text and data are: two parts since Linux 6.4, one before.
+// memoryOfModules returns where a module's text and data are: two parts since Linux 6.4, one
+// before.
 func memoryOfModules(im *Image) ([]moduleMemory, error) {
 	if o, err := im.Offsets("module", "core_layout.base", "core_layout.size"); err == nil {
 		return []moduleMemory{{o[0], o[1]}}, nil
@@ -233,7 +236,8 @@ func buildIDOf(im *Image, size uint32) error {
 	return errors.New("there is no build-id")
 }
 
-// manyPrograms puts programs of BPF into the kernel's list of their symbols. Each is 16 bytes of the kernel's own text.
+// manyPrograms puts programs of BPF into the kernel's list of their symbols. Each is 16 bytes of
+// the kernel's own text.
 func manyPrograms(im *Image) error {
 	const count, step, codeSize = 100_000, 640, 16 // step and codeSize: bytes
 	head, err1 := im.Addr("bpf_kallsyms")

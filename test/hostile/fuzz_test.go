@@ -26,8 +26,9 @@ const (
 	debuggerTime   = MaxTime
 )
 
-// TestMutations changes the kernel's tables in many ways, each by a seed. What is made of those of which symbol files are made is loaded
-// into gdb and lldb; of the others the commands show what they can, a client asks for it, and now and then gdb does.
+// TestMutations changes the kernel's tables in many ways, each by a seed. What is made of those of
+// which symbol files are made is loaded into gdb and lldb; of the others the commands show what
+// they can, a client asks for it, and now and then gdb does.
 func TestMutations(t *testing.T) {
 	if *mutations == 0 {
 		t.Skip("no -mutations")
@@ -136,7 +137,8 @@ func (m *mutator) try(ctx context.Context, im *Image, dir string, kind *Kind, se
 		"-ex", "info threads", "-ex", "info sharedlibrary", "-ex", "p init_task.comm")
 }
 
-// refused is the error of a server that did not come up: none if it said so in words, as where there is no kernel left.
+// refused is the error of a server that did not come up: none if it said so in words, as where
+// there is no kernel left.
 func (m *mutator) refused(err error) error {
 	m.count("refused")
 	if text := err.Error(); strings.Contains(text, "goroutine ") || !strings.Contains(text, "physgdb: ") {

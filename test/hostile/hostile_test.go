@@ -31,7 +31,8 @@ func build(t *testing.T) string {
 	return path
 }
 
-// forEachImage runs a test on the memory of real dead machines: that of -image, or those that -boot names, or none.
+// forEachImage runs a test on the memory of real dead machines: that of -image, or those that -boot
+// names, or none.
 func forEachImage(t *testing.T, test func(t *testing.T, image string)) {
 	t.Helper()
 	if *image != "" {

@@ -17,7 +17,8 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// Image is a copy of a dead machine's memory that may be changed. Addresses are virtual ones of its kernel.
+// Image is a copy of a dead machine's memory that may be changed. Addresses are virtual ones of its
+// kernel.
 type Image struct {
 	Path   string
 	RAM    []byte // the file, mapped
@@ -114,7 +115,8 @@ func (im *Image) Offsets(typ string, paths ...string) ([]uint64, error) {
 	return offsets, nil
 }
 
-// At returns what is in RAM from an address on, up to the end of its page of physical memory, or, in the direct map, of RAM.
+// At returns what is in RAM from an address on, up to the end of its page of physical memory, or,
+// in the direct map, of RAM.
 func (im *Image) At(va uint64) ([]byte, error) {
 	if off := va - im.direct; off < uint64(len(im.RAM)) {
 		return im.RAM[off:], nil
@@ -131,7 +133,8 @@ func (im *Image) At(va uint64) ([]byte, error) {
 	return im.RAM[start:end], nil
 }
 
-// image returns what is in RAM from an address in the kernel's image on. The image is one piece of RAM.
+// image returns what is in RAM from an address in the kernel's image on. The image is one piece of
+// RAM.
 func (im *Image) image(va uint64) ([]byte, error) {
 	mp, err := im.Kernel.Space.Translate(context.Background(), va)
 	if err != nil {
@@ -227,7 +230,8 @@ func (im *Image) PutMember(at uint64, typ, path string, v uint64) error {
 	return im.Put64(at+f.Offset, v)
 }
 
-// Alloc returns memory that the machine never used: the address of n bytes of zeros, which begin a page, and these.
+// Alloc returns memory that the machine never used: the address of n bytes of zeros, which begin a
+// page, and these.
 func (im *Image) Alloc(n int) (uint64, []byte, error) {
 	const lowest = 16 << 20 // physical address: below are firmware and devices
 	var zeros [mmu.PageSize]byte

@@ -7,8 +7,9 @@ import (
 	"fmt"
 )
 
-// swapNames swaps the name of a function in kallsyms with that of another whose compressed name has as many bytes. Only the names lie:
-// the build-id and all the rest stay what they are. It returns the other name.
+// swapNames swaps the name of a function in kallsyms with that of another whose compressed name has
+// as many bytes. Only the names lie: the build-id and all the rest stay what they are. It returns
+// the other name.
 func swapNames(im *Image, name string) (other string, err error) {
 	entries, err := kallsymsNames(im)
 	if err != nil {

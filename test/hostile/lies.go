@@ -17,7 +17,8 @@ func put32(im *Image, name string, v uint32) error {
 	return im.Put32(at, v)
 }
 
-// between returns the memory of the kernel's image between two symbols. The image is one piece of RAM.
+// between returns the memory of the kernel's image between two symbols. The image is one piece of
+// RAM.
 func between(im *Image, first, last string) ([]byte, error) {
 	start, err1 := im.Addr(first)
 	stop, err2 := im.Addr(last)

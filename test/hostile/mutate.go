@@ -86,7 +86,8 @@ func (f *placeFinder) heads(names ...string) (places []Place) {
 	return places
 }
 
-// at returns the place of bytes at a virtual address, which may lie in several pages. What cannot be read is left out.
+// at returns the place of bytes at a virtual address, which may lie in several pages. What cannot
+// be read is left out.
 func (f *placeFinder) at(va uint64, size int) (places []Place) {
 	for size > 0 {
 		p, err := f.im.At(va)
@@ -133,7 +134,8 @@ func (f *placeFinder) spaces() (addrs []uint64) {
 	return addrs
 }
 
-// modules returns the places of each struct module, its tables of symbols and the heads of their strings.
+// modules returns the places of each struct module, its tables of symbols and the heads of their
+// strings.
 func (f *placeFinder) modules() (places []Place) {
 	const some = 4096 // bytes of a table
 	f.fail(eachModule(f.im, func(md uint64) error {
@@ -190,7 +192,8 @@ func (f *placeFinder) files() (places []Place) {
 	return places
 }
 
-// Mutate changes a kind of tables, chosen by the seed, in some places. undo makes the memory what it was.
+// Mutate changes a kind of tables, chosen by the seed, in some places. undo makes the memory what
+// it was.
 func Mutate(im *Image, kinds []Kind, seed uint64) (kind *Kind, undo func()) {
 	rng := rand.New(rand.NewPCG(seed, 11))
 	kind = &kinds[rng.IntN(len(kinds))]

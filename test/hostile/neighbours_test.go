@@ -39,8 +39,8 @@ func TestNoticesAreForged(t *testing.T) {
 	}
 }
 
-// TestIdleAndStrangeClients has a server with as many idle clients as it takes and more, and with a browser's requests. A debugger is
-// served all the same.
+// TestIdleAndStrangeClients has a server with as many idle clients as it takes and more, and with a
+// browser's requests. A debugger is served all the same.
 func TestIdleAndStrangeClients(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
@@ -110,7 +110,8 @@ func TestMemoryIsWrittenForItsOwnerAlone(t *testing.T) {
 	})
 }
 
-// TestFilesThatAreNone has names of files that are FIFOs, devices or directories. None is waited for.
+// TestFilesThatAreNone has names of files that are FIFOs, devices or directories. None is waited
+// for.
 func TestFilesThatAreNone(t *testing.T) {
 	physgdb := build(t)
 	dir := t.TempDir()

@@ -46,7 +46,8 @@ func Run(ctx context.Context, dir string, args ...string) (*Outcome, error) {
 	return o, nil
 }
 
-// Check says what is wrong with an outcome: a crash, too much memory or time, or text that a terminal obeys.
+// Check says what is wrong with an outcome: a crash, too much memory or time, or text that a
+// terminal obeys.
 func (o *Outcome) Check() error {
 	words := strings.Join(o.Args[1:], " ")
 	switch {
@@ -67,8 +68,9 @@ func (o *Outcome) Check() error {
 	return nil
 }
 
-// isControl reports whether a terminal or an editor obeys a character instead of showing it: controls, what changes the direction of
-// text, line and paragraph separators, and bytes that are no character.
+// isControl reports whether a terminal or an editor obeys a character instead of showing it:
+// controls, what changes the direction of text, line and paragraph separators, and bytes that are
+// no character.
 func isControl(r rune) bool {
 	return r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) || r == utf8.RuneError
 }
@@ -89,7 +91,8 @@ type MemoryWatch struct {
 	done chan struct{}
 }
 
-// Watch watches a process until Stop. It looks often enough to see what a process has for longer than some milliseconds.
+// Watch watches a process until Stop. It looks often enough to see what a process has for longer
+// than some milliseconds.
 func Watch(pid int) *MemoryWatch {
 	w := &MemoryWatch{stop: make(chan struct{}), done: make(chan struct{})}
 	go func() {
@@ -120,7 +123,8 @@ func (w *MemoryWatch) Stop() int {
 	return w.Peak()
 }
 
-// ownMemory returns the resident memory of a process that is no file's, in bytes (proc(5), RssAnon); 0 if it has ended.
+// ownMemory returns the resident memory of a process that is no file's, in bytes (proc(5),
+// RssAnon); 0 if it has ended.
 func ownMemory(pid int) int {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	lines := bufio.NewScanner(bytes.NewReader(status))

@@ -60,8 +60,9 @@ func (s *Server) Stop() {
 	s.Watch.Stop()
 }
 
-// Debug asks what a debugger asks for as it connects, fetches the files of some modules, and reads a stack. It returns how long the
-// slowest answer took, and to what. An error is a connection that broke, or no answer in time.
+// Debug asks what a debugger asks for as it connects, fetches the files of some modules, and reads
+// a stack. It returns how long the slowest answer took, and to what. An error is a connection that
+// broke, or no answer in time.
 func (s *Server) Debug(ctx context.Context) (slowest time.Duration, what string, err error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.address)
 	if err != nil {
@@ -125,7 +126,8 @@ type client struct {
 	what    string
 }
 
-// ask sends a request and returns the answer, the last of several for what a monitor command prints.
+// ask sends a request and returns the answer, the last of several for what a monitor command
+// prints.
 func (c *client) ask(request string) ([]byte, error) {
 	begin := time.Now()
 	defer func() {

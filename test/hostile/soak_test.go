@@ -35,8 +35,8 @@ func take(pid int, begin time.Time) sample {
 	return sample{time.Since(begin), ownMemory(pid), len(open)}
 }
 
-// TestSoak serves one machine with gdb, lldb and random clients at once. Neither memory nor descriptors grow, and the race detector
-// reports nothing.
+// TestSoak serves one machine with gdb, lldb and random clients at once. Neither memory nor
+// descriptors grow, and the race detector reports nothing.
 func TestSoak(t *testing.T) {
 	if *soak == 0 {
 		t.Skip("no -soak")
@@ -111,7 +111,8 @@ func (c *tally) add(what string) {
 
 func (c *tally) String() string { return fmt.Sprint(c.done) }
 
-// crowd starts clients: gdb, lldb, one that asks what debuggers ask for, and some that send anything.
+// crowd starts clients: gdb, lldb, one that asks what debuggers ask for, and some that send
+// anything.
 func crowd(ctx context.Context, t *testing.T, dir string, s *Server) *tally {
 	c := &tally{done: map[string]int{}}
 	again := func(what string, f func() error) {
@@ -157,7 +158,8 @@ func session(ctx context.Context, dir, name string, args ...string) error {
 	return nil
 }
 
-// random connects, sends packets that may be anything, and goes away, with or without reading the answers.
+// random connects, sends packets that may be anything, and goes away, with or without reading the
+// answers.
 func random(ctx context.Context, rng *rand.Rand, address string) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {

@@ -275,7 +275,8 @@ func checkModuleSymbols(ctx context.Context, m *machine) error {
 	return err
 }
 
-// checkAttach attaches to the clock and wants its variable to hold what the clock said that it stored.
+// checkAttach attaches to the clock and wants its variable to hold what the clock said that it
+// stored.
 func checkAttach(ctx context.Context, m *machine) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("gdb took longer than %v", patience))
 	defer cancel()
@@ -311,12 +312,14 @@ func checkLLDB(ctx context.Context, m *machine) error {
 	return verify.LLDBStacks(m.traces, out)
 }
 
-// structs are those whose layout is compared: the kernel's large ones, and those that physgdb reads.
+// structs are those whose layout is compared: the kernel's large ones, and those that physgdb
+// reads.
 var structs = strings.Fields(`task_struct mm_struct vm_area_struct file dentry inode super_block module page sk_buff sock
 	net_device cred signal_struct files_struct fdtable mount path pid nsproxy rq thread_struct pt_regs zone pglist_data
 	kmem_cache work_struct worker_pool timer_list hrtimer device bus_type gendisk request_queue bio irq_desc kthread`)
 
-// checkTypes compares the layout of structs as gdb shows it without a file with that in the debug vmlinux.
+// checkTypes compares the layout of structs as gdb shows it without a file with that in the debug
+// vmlinux.
 func checkTypes(ctx context.Context, m *machine) error {
 	if m.guest.Kernel.Vmlinux == "" {
 		return errAbsent
@@ -340,7 +343,8 @@ func checkTypes(ctx context.Context, m *machine) error {
 	})
 }
 
-// sameLayouts compares what two sessions showed of structs. Those that the kernel does not have are left out.
+// sameLayouts compares what two sessions showed of structs. Those that the kernel does not have are
+// left out.
 func sameLayouts(commands []string, want, got []session.Step) error {
 	var errs []error
 	compared := 0
@@ -360,7 +364,7 @@ func sameLayouts(commands []string, want, got []session.Step) error {
 	return errors.Join(errs...)
 }
 
-// Lines of `ptype /o`: "/*    712: 0   |       4 */    unsigned int flag : 1;", and at the end the size.
+// Lines of `ptype /o`: "/* 712: 0 | 4 */ unsigned int flag : 1;", and at the end the size.
 var (
 	memberLine = regexp.MustCompile(`^/\* +([0-9]+(?:: *[0-9]+)?)? *(?:\|)? +([0-9]+) \*/ +(.*?);?$`)
 	memberName = regexp.MustCompile(`\(\*+(\w+)\)|(\w+)(?:\[[^\]]*\])*(?: : \d+)?$`)

@@ -24,8 +24,9 @@ var (
 	only      = flag.String("kernels", "", "with -table, test only these `series`, separated by blanks")
 )
 
-// TestKernels boots machines of the matrix, lets them panic and does every check on each, two machines at a time. Without a
-// table these are only the oldest kernel and the newest: other tests have those between.
+// TestKernels boots machines of the matrix, lets them panic and does every check on each, two
+// machines at a time. Without a table these are only the oldest kernel and the newest: other tests
+// have those between.
 func TestKernels(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots kernels")
@@ -67,7 +68,8 @@ func TestKernels(t *testing.T) {
 // errNotBooted is the result of every check on a machine that could not be booted.
 var errNotBooted = errors.New("not booted")
 
-// test boots a machine and does every check on it. A machine that cannot be booted fails in every column.
+// test boots a machine and does every check on it. A machine that cannot be booted fails in every
+// column.
 func test(t *testing.T, physgdb session.Physgdb, s spec) row {
 	begin := time.Now()
 	r := row{spec: s}
@@ -119,8 +121,8 @@ func boot(t *testing.T, physgdb session.Physgdb, s spec) (*machine, error) {
 	return m, takeNoticedCPU(g)
 }
 
-// takeNoticedCPU takes the CPU that panicked from the notice of the panic, if there is one. It is sent after the log: on 5.10 with
-// PREEMPT_RT the task may go to another CPU while it prints.
+// takeNoticedCPU takes the CPU that panicked from the notice of the panic, if there is one. It is
+// sent after the log: on 5.10 with PREEMPT_RT the task may go to another CPU while it prints.
 func takeNoticedCPU(g *guest.Guest) error {
 	notices := g.Notices("panic")
 	if len(notices) == 0 {

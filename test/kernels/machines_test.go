@@ -61,7 +61,8 @@ func (s spec) name() string {
 	return fmt.Sprintf("%s-%s-%s-%s", s.series, s.flavour, strings.ReplaceAll(s.paging(), ", ", "-"), s.death)
 }
 
-// config returns the guest to boot. A debug package is fetched only for the machine whose types are compared with it.
+// config returns the guest to boot. A debug package is fetched only for the machine whose types are
+// compared with it.
 func (s spec) config() guest.Config {
 	return guest.Config{
 		Release: s.series, Flavour: s.flavour, NoDebug: !s.hasDebug(), LA57: s.fiveLevel, PTI: s.fiveLevel, Panic: s.death, Full: true,
@@ -74,8 +75,8 @@ func (s spec) hasDebug() bool {
 		s.death == "sysrq"
 }
 
-// wanted returns the machines of the named series, or all if none is named. A name is that of a series of the matrix or what
-// the release of the newest kernel begins with.
+// wanted returns the machines of the named series, or all if none is named. A name is that of a
+// series of the matrix or what the release of the newest kernel begins with.
 func wanted(ctx context.Context, names []string) ([]spec, error) {
 	if len(names) == 0 {
 		return matrix(), nil

@@ -51,7 +51,8 @@ func (s spec) key() string {
 	return fmt.Sprintf("| %s | %s | %s | %s |", s.series, s.flavour, s.paging(), s.death)
 }
 
-// save writes rows into the table in a file, in the place of earlier rows of the same machines. Other rows stay.
+// save writes rows into the table in a file, in the place of earlier rows of the same machines.
+// Other rows stay.
 func save(file string, rows []row) error {
 	old, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -15,13 +15,14 @@ func buildIDNote(id string) string {
 	return string(note) + "GNU\x00" + id
 }
 
-// WriteVmlinux writes an ELF file with the kernel's symbols and the build-id given: [Kernel.BuildID] for the right one.
+// WriteVmlinux writes an ELF file with the kernel's symbols and the build-id given:
+// [Kernel.BuildID] for the right one.
 func (k *Kernel) WriteVmlinux(path, buildID string) error {
 	return WriteELF(path, k.Symbols(), buildID)
 }
 
-// WriteTypedVmlinux writes an ELF file with the kernel's symbols, its build-id, and the type of what
-// [Kernel.AddResources] makes.
+// WriteTypedVmlinux writes an ELF file with the kernel's symbols, its build-id, and the type of
+// what [Kernel.AddResources] makes.
 func (k *Kernel) WriteTypedVmlinux(path string) error {
 	types, err := resourceBTF()
 	if err != nil {

@@ -39,13 +39,13 @@ type KernelOptions struct {
 	NoKPTI   bool            // one top-level table for an address space, not a pair
 	BuildID  string          // in memory; "" means the constant
 	In       *Image          // large enough, which it shares with other kernels; nil means one of its own
-	// High is added to all physical addresses from TextPhys on, by the page tables that is: what they place at High+TextPhys
-	// is found at TextPhys in the image.
+	// High is added to all physical addresses from TextPhys on, by the page tables that is: what
+	// they place at High+TextPhys is found at TextPhys in the image.
 	High bridge.PhysAddr
 }
 
-// Kernel is the memory of a machine with a dead Linux kernel in it: nine pages of text and one of data, of 2 MiB each,
-// mapped as Linux does.
+// Kernel is the memory of a machine with a dead Linux kernel in it: nine pages of text and one of
+// data, of 2 MiB each, mapped as Linux does.
 type Kernel struct {
 	*Image
 	KernelOptions
@@ -95,7 +95,8 @@ func (k *Kernel) offset(symbol string) bridge.PhysAddr {
 	panic("memimage: no symbol " + symbol)
 }
 
-// AddProcess makes one more address space of this kernel, whose user page begins with text, and returns its CR3.
+// AddProcess makes one more address space of this kernel, whose user page begins with text, and
+// returns its CR3.
 func (k *Kernel) AddProcess(text string) (cr3 uint64) {
 	top := k.Page()
 	for top&pageSize != 0 { // a pair is aligned to its size

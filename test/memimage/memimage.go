@@ -27,8 +27,8 @@ type Image struct {
 	next bridge.PhysAddr
 }
 
-// New returns an image with size bytes of RAM. Pages are given out from 1 MiB on, or from the second page in smaller
-// ones.
+// New returns an image with size bytes of RAM. Pages are given out from 1 MiB on, or from the
+// second page in smaller ones.
 func New(size int) *Image {
 	im := &Image{RAM: make([]byte, size), next: 1 << 20}
 	if size <= 1<<20 {
@@ -53,8 +53,8 @@ func (im *Image) Put64(pa bridge.PhysAddr, v uint64) { binary.LittleEndian.PutUi
 // Get64 reads a little-endian number.
 func (im *Image) Get64(pa bridge.PhysAddr) uint64 { return binary.LittleEndian.Uint64(im.RAM[pa:]) }
 
-// Entry returns the physical address of the entry for va in the table of the given level, 1 for a PT. The tables above
-// it are made where they are missing, with all rights.
+// Entry returns the physical address of the entry for va in the table of the given level, 1 for a
+// PT. The tables above it are made where they are missing, with all rights.
 func (im *Image) Entry(top bridge.PhysAddr, levels, level int, va uint64) bridge.PhysAddr {
 	table := top
 	for l := levels; ; l-- {
@@ -71,7 +71,8 @@ func (im *Image) Entry(top bridge.PhysAddr, levels, level int, va uint64) bridge
 	}
 }
 
-// Map maps one page of 4 KiB, 2 MiB or 1 GiB, the size that belongs to level 1, 2 or 3, from va to pa.
+// Map maps one page of 4 KiB, 2 MiB or 1 GiB, the size that belongs to level 1, 2 or 3, from va to
+// pa.
 func (im *Image) Map(top bridge.PhysAddr, levels, level int, va uint64, pa bridge.PhysAddr, bits uint64) {
 	if level > 1 {
 		bits |= Large

@@ -19,8 +19,8 @@ func (k *Kernel) upperHalf() []byte {
 // InitTop returns the physical address of the kernel's own top-level page table.
 func (k *Kernel) InitTop() bridge.PhysAddr { return k.High + k.offset("init_top_pgt") }
 
-// AddTrampoline puts a real-mode trampoline into memory, as a kernel does that starts further CPUs: a top-level table at
-// an address below 1 MiB, and its header in the page behind.
+// AddTrampoline puts a real-mode trampoline into memory, as a kernel does that starts further CPUs:
+// a top-level table at an address below 1 MiB, and its header in the page behind.
 func (k *Kernel) AddTrampoline(table bridge.PhysAddr) {
 	copy(k.RAM[table:], k.upperHalf())
 	k.Put64(table, 0x1000|Present|Writable)
@@ -96,8 +96,8 @@ func resourceBTF() ([]byte, error) {
 	return b.Marshal(nil, nil)
 }
 
-// AddResources gives the kernel its tree of resources, and returns the virtual addresses of what it has put into memory,
-// in the order of /proc/iomem. The first is that of iomem_resource, the root.
+// AddResources gives the kernel its tree of resources, and returns the virtual addresses of what it
+// has put into memory, in the order of /proc/iomem. The first is that of iomem_resource, the root.
 func (k *Kernel) AddResources(all ...Resource) (addrs []uint64) {
 	next := k.offset("iomem_resource")
 	va := func(pa bridge.PhysAddr) uint64 { return uint64(pa-k.TextPhys) + k.Text() }

@@ -14,8 +14,8 @@ import (
 //go:embed npm.sh
 var npmScript string
 
-// StartGDBAdapter starts the debug adapter of Eclipse CDT for gdb, in its form for remote targets. It is downloaded when it is
-// first asked for.
+// StartGDBAdapter starts the debug adapter of Eclipse CDT for gdb, in its form for remote targets.
+// It is downloaded when it is first asked for.
 func StartGDBAdapter(ctx context.Context) (*DAP, error) {
 	install := exec.CommandContext(ctx, "sh", "-c", npmScript)
 	var stderr bytes.Buffer

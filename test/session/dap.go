@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// DAP is a debug adapter: a program that an editor starts and speaks to over its stdin and stdout, in the messages of the
-// Debug Adapter Protocol. One goroutine at a time may use it.
+// DAP is a debug adapter: a program that an editor starts and speaks to over its stdin and stdout,
+// in the messages of the Debug Adapter Protocol. One goroutine at a time may use it.
 type DAP struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
@@ -49,7 +49,8 @@ type dapMessage struct {
 // maxDAPMessage bounds what an adapter may announce in one Content-Length.
 const maxDAPMessage = 64 << 20
 
-// StartDAP starts an adapter. It is killed when ctx ends; what it started itself then reads the end of its input.
+// StartDAP starts an adapter. It is killed when ctx ends; what it started itself then reads the end
+// of its input.
 func StartDAP(ctx context.Context, name string, args ...string) (*DAP, error) {
 	d := &DAP{
 		cmd: exec.CommandContext(ctx, name, args...), begin: time.Now(), ended: make(chan struct{}),
@@ -147,8 +148,8 @@ type Call struct {
 	answer chan *dapMessage
 }
 
-// Send sends a request, with arguments or nil, and does not wait for its answer. It does nothing else when the adapter
-// has gone: Wait says so.
+// Send sends a request, with arguments or nil, and does not wait for its answer. It does nothing
+// else when the adapter has gone: Wait says so.
 func (d *DAP) Send(command string, arguments any) *Call {
 	d.seq++
 	m := &dapMessage{Seq: d.seq, Type: "request", Command: command, Arguments: arguments}
@@ -166,7 +167,8 @@ func (d *DAP) Send(command string, arguments any) *Call {
 // ErrRefused is the error of a request that the adapter answered with success: false.
 var ErrRefused = errors.New("refused")
 
-// Wait waits for the answer, reads its body, if it has one, into body, which may be nil, and returns how long the answer took.
+// Wait waits for the answer, reads its body, if it has one, into body, which may be nil, and
+// returns how long the answer took.
 func (c *Call) Wait(ctx context.Context, body any) (time.Duration, error) {
 	m, err := c.receive(ctx)
 	took := time.Since(c.begin)
@@ -199,7 +201,8 @@ func (c *Call) receive(ctx context.Context) (*dapMessage, error) {
 	}
 }
 
-// refusal is what an adapter says of a request that it refuses: the message for the user if there is one.
+// refusal is what an adapter says of a request that it refuses: the message for the user if there
+// is one.
 func refusal(m *dapMessage) string {
 	var body struct{ Error struct{ Format string } }
 	if json.Unmarshal(m.Body, &body) == nil && body.Error.Format != "" {
@@ -213,8 +216,8 @@ func (d *DAP) Do(ctx context.Context, command string, arguments, body any) (time
 	return d.Send(command, arguments).Wait(ctx, body)
 }
 
-// Await waits for an event and reads its body into body, which may be nil. Every event is awaited once, in the order in
-// which they came.
+// Await waits for an event and reads its body into body, which may be nil. Every event is awaited
+// once, in the order in which they came.
 func (d *DAP) Await(ctx context.Context, event string, body any) error {
 	for {
 		last := d.hasEnded() // asked first: what came before the end is then in the queue
@@ -252,7 +255,8 @@ func (d *DAP) hasEnded() bool {
 	}
 }
 
-// Skip forgets the events of a name that have come and were not awaited, and returns how many those were.
+// Skip forgets the events of a name that have come and were not awaited, and returns how many those
+// were.
 func (d *DAP) Skip(event string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -275,7 +279,8 @@ func (d *DAP) Printed() string {
 	return all.String()
 }
 
-// Transcript returns all that was said so far, a line for a message: seconds since the start, who speaks, and what.
+// Transcript returns all that was said so far, a line for a message: seconds since the start, who
+// speaks, and what.
 func (d *DAP) Transcript() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -289,7 +294,8 @@ func (d *DAP) gone() error {
 	return fmt.Errorf("the debug adapter says no more: %w: %s", d.err, d.stderr.String())
 }
 
-// Close ends the adapter's input and waits until it has ended, or is killed because its context has.
+// Close ends the adapter's input and waits until it has ended, or is killed because its context
+// has.
 func (d *DAP) Close() error {
 	_ = d.stdin.Close() // it may have ended by itself
 	<-d.ended

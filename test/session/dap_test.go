@@ -11,7 +11,8 @@ import (
 	"physgdb/test/session"
 )
 
-// speaker starts an adapter that says what is given as soon as it has read something, and then reads on.
+// speaker starts an adapter that says what is given as soon as it has read something, and then
+// reads on.
 func speaker(t *testing.T, says ...string) *session.DAP {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -19,11 +19,13 @@ type Step struct {
 	Took    time.Duration
 }
 
-// marker comes between steps in a debugger's output, in gdb's followed by the time. No program prints it by chance.
+// marker comes between steps in a debugger's output, in gdb's followed by the time. No program
+// prints it by chance.
 const marker = "@@physgdb-step@@"
 
-// IndexCache is arguments by which gdb keeps its index of a vmlinux where the tests keep the kernels: it reads the file in seconds,
-// not in half a minute, from the second time on. Do [NoIndexCache] before modules are loaded.
+// IndexCache is arguments by which gdb keeps its index of a vmlinux where the tests keep the
+// kernels: it reads the file in seconds, not in half a minute, from the second time on. Do
+// [NoIndexCache] before modules are loaded.
 func IndexCache() []string {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -32,11 +34,12 @@ func IndexCache() []string {
 	return []string{"-iex", "set index-cache directory " + filepath.Join(cache, "physgdb-test", "gdb"), "-iex", "set index-cache enabled on"}
 }
 
-// NoIndexCache is the command that ends the use of the cache: the index of a module does not fit where the module lies elsewhere.
+// NoIndexCache is the command that ends the use of the cache: the index of a module does not fit
+// where the module lies elsewhere.
 const NoIndexCache = "set index-cache enabled off"
 
-// GDB runs gdb with the file to debug, or "" for none, and types commands into it. An error of one command does not keep
-// it from the next.
+// GDB runs gdb with the file to debug, or "" for none, and types commands into it. An error of one
+// command does not keep it from the next.
 func GDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
 	args := append([]string{"-nx", "-batch", "-iex", "set auto-load no"}, IndexCache()...)
 	for _, c := range []string{
@@ -114,11 +117,12 @@ func Transcript(steps []Step) string {
 	return b.String()
 }
 
-// frame is a line of a backtrace, of gdb or of lldb. Of functions inlined into one another, only the innermost has an
-// address in gdb; in lldb all do.
+// frame is a line of a backtrace, of gdb or of lldb. Of functions inlined into one another, only
+// the innermost has an address in gdb; in lldb all do.
 var frame = regexp.MustCompile(`(?m)^(?:#\d+ +|[* ]+frame #\d+: )0x([0-9a-f]+)\b`)
 
-// Frames returns the addresses of a backtrace, innermost first, without those of inlined functions if gdb made it.
+// Frames returns the addresses of a backtrace, innermost first, without those of inlined functions
+// if gdb made it.
 func Frames(bt string) []uint64 {
 	var addrs []uint64
 	for _, m := range frame.FindAllStringSubmatch(bt, -1) {

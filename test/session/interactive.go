@@ -8,15 +8,17 @@ import (
 	"time"
 )
 
-// Interactive is a debugger that stays at its prompt, with someone who reads each answer before typing on.
+// Interactive is a debugger that stays at its prompt, with someone who reads each answer before
+// typing on.
 type Interactive struct {
 	*process
 	echo  func(text string) string
 	typed int
 }
 
-// StartInteractive starts a debugger. It shall print no prompt; echo returns its command that prints a text on a line
-// of its own, by which the end of an answer is known. The debugger is killed when ctx ends.
+// StartInteractive starts a debugger. It shall print no prompt; echo returns its command that
+// prints a text on a line of its own, by which the end of an answer is known. The debugger is
+// killed when ctx ends.
 func StartInteractive(ctx context.Context, echo func(text string) string, name string, args ...string) (*Interactive, error) {
 	p, err := startProcess(ctx, name, args...)
 	if err != nil {
@@ -38,7 +40,8 @@ func (i *Interactive) Type(ctx context.Context, command string) (Step, error) {
 	return i.step(ctx, command, nothing)
 }
 
-// TypeAndInterrupt types a command, and Ctrl-C after a while, whether the command is done by then or not.
+// TypeAndInterrupt types a command, and Ctrl-C after a while, whether the command is done by then
+// or not.
 func (i *Interactive) TypeAndInterrupt(ctx context.Context, command string, after time.Duration) (Step, error) {
 	return i.step(ctx, command, func() error {
 		time.Sleep(after)

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// LLDB is an lldb that is typed into command by command. It does not go on before a command is done and, if that lets the
-// program run, has stopped again.
+// LLDB is an lldb that is typed into command by command. It does not go on before a command is done
+// and, if that lets the program run, has stopped again.
 type LLDB struct {
 	ctx   context.Context
 	cmd   *exec.Cmd
@@ -24,7 +24,8 @@ type LLDB struct {
 	marks int
 }
 
-// StartLLDB starts lldb 14 with the file to debug, or "" for none. It is killed when ctx ends; call Close all the same.
+// StartLLDB starts lldb 14 with the file to debug, or "" for none. It is killed when ctx ends; call
+// Close all the same.
 func StartLLDB(ctx context.Context, file string) (*LLDB, error) {
 	commands, in, err := os.Pipe()
 	if err != nil {
@@ -86,8 +87,9 @@ func (l *LLDB) Type(command string) (Step, error) {
 	}
 }
 
-// Interrupt is what Ctrl-C does; lldb may be in the middle of a command. It makes lldb leave the file of commands and read
-// those that follow from its standard input: from then on it does not wait for the program to stop.
+// Interrupt is what Ctrl-C does; lldb may be in the middle of a command. It makes lldb leave the
+// file of commands and read those that follow from its standard input: from then on it does not
+// wait for the program to stop.
 func (l *LLDB) Interrupt() error {
 	if err := l.cmd.Process.Signal(os.Interrupt); err != nil {
 		return err
@@ -99,7 +101,8 @@ func (l *LLDB) Interrupt() error {
 	return nil
 }
 
-// Close lets lldb quit, which kills what it debugs, as far as it can. The error is for an exit status other than 0.
+// Close lets lldb quit, which kills what it debugs, as far as it can. The error is for an exit
+// status other than 0.
 func (l *LLDB) Close() error {
 	_, _ = io.WriteString(l.in, "quit\n") // it may have ended by itself
 	l.in.Close()

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// MI is a gdb that is spoken to in its machine interface, as VS Code's cppdbg (MIEngine) and other editors do.
+// MI is a gdb that is spoken to in its machine interface, as VS Code's cppdbg (MIEngine) and other
+// editors do.
 type MI struct {
 	*process
 	token int
@@ -21,7 +22,8 @@ func StartMI(ctx context.Context, args ...string) (*MI, error) {
 	return &MI{process: p}, nil
 }
 
-// Do sends a command with a number in front of it, and returns the records up to its result, one a line.
+// Do sends a command with a number in front of it, and returns the records up to its result, one a
+// line.
 func (m *MI) Do(ctx context.Context, command string) (Step, error) {
 	m.token++
 	result := fmt.Sprintf("%d^", m.token)
@@ -30,7 +32,8 @@ func (m *MI) Do(ctx context.Context, command string) (Step, error) {
 	return step, err
 }
 
-// Run sends a command that lets the machine run, as it is, and returns the records up to where it stops or is refused.
+// Run sends a command that lets the machine run, as it is, and returns the records up to where it
+// stops or is refused.
 func (m *MI) Run(ctx context.Context, command string) (Step, error) {
 	return m.Until(ctx, command, func(record string) bool {
 		return strings.HasPrefix(record, "*stopped") || strings.HasPrefix(strings.TrimLeft(record, "0123456789"), "^error")

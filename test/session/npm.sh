@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the debug adapter that tests run, as far as it is missing, and prints the file to run with node. Once it is
-# there, no network is needed. Safe to run again and again, and at the same time.
+# Installs the debug adapter that tests run, as far as it is missing, and prints the file to run
+# with node. Once it is there, no network is needed. Safe to run again and again, and at the same
+# time.
 set -eu
 
 # The adapter and what it depends on, so that it stays what it is.

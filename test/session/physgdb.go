@@ -1,4 +1,5 @@
-// Package session runs physgdb's commands and the debuggers that people use on them, for tests and for the demo.
+// Package session runs physgdb's commands and the debuggers that people use on them, for tests and
+// for the demo.
 package session
 
 import (
@@ -27,8 +28,8 @@ func Build(ctx context.Context, dir string) (Physgdb, error) {
 	return Physgdb(bin), nil
 }
 
-// environ is the environment of its commands: what they keep lies beside the binary, so that nothing is known of earlier runs;
-// and no server is asked for debug information.
+// environ is the environment of its commands: what they keep lies beside the binary, so that
+// nothing is known of earlier runs; and no server is asked for debug information.
 func (p Physgdb) environ() []string {
 	return append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(filepath.Dir(string(p)), "cache"), "DEBUGINFOD_URLS=")
 }
@@ -91,8 +92,8 @@ func (o *Output) String() string {
 	return o.text.String()
 }
 
-// Start starts a command and waits until it says, on stdout or stderr, that it is ready: for a line with the given
-// words.
+// Start starts a command and waits until it says, on stdout or stderr, that it is ready: for a line
+// with the given words.
 func (p Physgdb) Start(ctx context.Context, ready string, args ...string) (*Service, error) {
 	s := &Service{cmd: exec.Command(string(p), args...), exited: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr

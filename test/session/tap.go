@@ -20,7 +20,8 @@ type Tap struct {
 	asked    time.Time // when the request was heard that is not answered; zero: none
 }
 
-// StartTap listens on a free port for debuggers and connects each of them to the stub at an address.
+// StartTap listens on a free port for debuggers and connects each of them to the stub at an
+// address.
 func StartTap(address string) (*Tap, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +35,8 @@ func StartTap(address string) (*Tap, error) {
 // Address is where debuggers connect to, HOST:PORT.
 func (t *Tap) Address() string { return t.listener.Addr().String() }
 
-// Spent returns how many requests the stub was asked so far, and how long the debugger waited for its answers.
+// Spent returns how many requests the stub was asked so far, and how long the debugger waited for
+// its answers.
 func (t *Tap) Spent() (requests int, waited time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -67,7 +67,8 @@ func (t *Terminal) Type(keys string) error {
 	return err
 }
 
-// Await waits until text appears behind what was awaited before, and returns what is on the screen up to there.
+// Await waits until text appears behind what was awaited before, and returns what is on the screen
+// up to there.
 func (t *Terminal) Await(ctx context.Context, text string) (string, error) {
 	for {
 		fresh := t.screen.String()[t.read:]

@@ -13,9 +13,9 @@ func Trace(bt string, vmlinux *symbols.Table, slide uint64) []string {
 	return Functions(Frames(bt), vmlinux, slide)
 }
 
-// Functions names the functions at the addresses of a backtrace, innermost first, by the kernel's symbol table, as the
-// kernel's own Call Trace does, up to the entry from user space: what a debugger shows beyond that it made up from saved
-// registers.
+// Functions names the functions at the addresses of a backtrace, innermost first, by the kernel's
+// symbol table, as the kernel's own Call Trace does, up to the entry from user space: what a
+// debugger shows beyond that it made up from saved registers.
 func Functions(frames []uint64, vmlinux *symbols.Table, slide uint64) []string {
 	var names []string
 	for i, addr := range frames {
@@ -40,7 +40,8 @@ var (
 	physgdbName = regexp.MustCompile(`(?m)^#\d+ +\[0x[0-9a-f]+\] ([^\s+]+)\+0x`)
 )
 
-// PrintedByGDB returns the names that gdb itself printed in a backtrace, innermost first, up to the entry from user space.
+// PrintedByGDB returns the names that gdb itself printed in a backtrace, innermost first, up to the
+// entry from user space.
 func PrintedByGDB(bt string) []string { return printed(gdbName, bt) }
 
 // PrintedByPhysgdb returns those of physgdb bt.

@@ -157,8 +157,9 @@ func (s Symbols) places() map[string]int {
 	return all
 }
 
-// Kallsyms compares the /proc/kallsyms that physgdb serves with the guest's: each symbol of the one must be in the other, at
-// the same address. physgdb adds those of kallsyms itself, kallsyms_names and others, which the kernel does not list.
+// Kallsyms compares the /proc/kallsyms that physgdb serves with the guest's: each symbol of the one
+// must be in the other, at the same address. physgdb adds those of kallsyms itself, kallsyms_names
+// and others, which the kernel does not list.
 func Kallsyms(want, got Symbols) error {
 	if len(want) < 10000 {
 		return fmt.Errorf("the witness knows only %d symbols", len(want))

@@ -31,8 +31,9 @@ func JSONLines[T any](out string) ([]T, error) {
 	return all, nil
 }
 
-// Tasks compares the output of `ps --json` with the threads that the guest listed just before its panic. Workers of the
-// kernel may have ended since, and threads may have been born. All others must be listed, and nothing else.
+// Tasks compares the output of `ps --json` with the threads that the guest listed just before its
+// panic. Workers of the kernel may have ended since, and threads may have been born. All others
+// must be listed, and nothing else.
 func Tasks(facts *guest.Facts, out string) error {
 	tasks, err := JSONLines[Task](out)
 	if err != nil {

@@ -76,7 +76,8 @@ func InModule(function, module string) string {
 	return function
 }
 
-// CallTrace returns the functions of the trace that the dying kernel printed, the function that made an oops first.
+// CallTrace returns the functions of the trace that the dying kernel printed, the function that
+// made an oops first.
 func CallTrace(facts *guest.Facts) []string {
 	frames := facts.Frames
 	var names []string
@@ -91,7 +92,8 @@ func CallTrace(facts *guest.Facts) []string {
 	return names
 }
 
-// isPanic reports whether a frame is the first of those that died: vpanic of 6.17 and later, or panic.
+// isPanic reports whether a frame is the first of those that died: vpanic of 6.17 and later, or
+// panic.
 func isPanic(f guest.Frame) bool { return f.Function == "vpanic" || f.Function == "panic" }
 
 // PanicBacktrace compares the output of `bt --json` with the Call Trace.
@@ -118,8 +120,9 @@ func PanicBacktrace(facts *guest.Facts, out string) error {
 	return errors.Join(errs...)
 }
 
-// Stacks compares the traces of `bt --json all` with /proc/PID/stack of every thread that slept and did not panic. That file leaves
-// out the functions of the scheduler, which lie between __sched_text_start and __sched_text_end.
+// Stacks compares the traces of `bt --json all` with /proc/PID/stack of every thread that slept and
+// did not panic. That file leaves out the functions of the scheduler, which lie between
+// __sched_text_start and __sched_text_end.
 func Stacks(facts *guest.Facts, stacks []witness.Stack, symbols Symbols, traces []Trace) error {
 	start, end := symbols.address("__sched_text_start"), symbols.address("__sched_text_end")
 	if start == 0 || end <= start {
@@ -149,7 +152,8 @@ func Stacks(facts *guest.Facts, stacks []witness.Stack, symbols Symbols, traces 
 	return errors.Join(errs...)
 }
 
-// restless reports whether a thread of the kernel runs every now and then, and so may sleep elsewhere when the machine dies.
+// restless reports whether a thread of the kernel runs every now and then, and so may sleep
+// elsewhere when the machine dies.
 func restless(comm string) bool {
 	return strings.HasPrefix(comm, "rcu_") || strings.HasPrefix(comm, "kworker/")
 }

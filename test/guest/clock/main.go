@@ -1,10 +1,10 @@
-// Command clock is the process that tests look for in a dead guest's memory. Once a second it stores the time in a
-// variable and prints what it stored.
+// Command clock is the process that tests look for in a dead guest's memory. Once a second it
+// stores the time in a variable and prints what it stored.
 //
 //	clock HOST:PORT
 //
-// First it reads its own address space's whereabouts from /proc/physgdb and sends them to HOST:PORT as a datagram, and
-// says where its main thread's FS base points.
+// First it reads its own address space's whereabouts from /proc/physgdb and sends them to HOST:PORT
+// as a datagram, and says where its main thread's FS base points.
 package main
 
 import (
@@ -32,8 +32,8 @@ type Tick struct {
 	Label [12]byte
 }
 
-// What a debugger is asked to print. Exported variables of package main survive the optimizer, and gdb knows them as
-// main.UnixTimeNow and so on.
+// What a debugger is asked to print. Exported variables of package main survive the optimizer, and
+// gdb knows them as main.UnixTimeNow and so on.
 var (
 	// UnixTimeNow is the time in seconds since 1970 as of the last tick.
 	UnixTimeNow int64
@@ -45,7 +45,8 @@ var (
 	Name = "physgdb test clock"
 )
 
-// The main goroutine stays on the main thread, so that what it says of a thread is true of that one.
+// The main goroutine stays on the main thread, so that what it says of a thread is true of that
+// one.
 func init() { runtime.LockOSThread() }
 
 func main() {
@@ -76,8 +77,8 @@ func run(args []string) error {
 	}
 }
 
-// hello must run in this process: /proc/physgdb describes its reader. Without physgdb.ko there is no such file, and no
-// datagram.
+// hello must run in this process: /proc/physgdb describes its reader. Without physgdb.ko there is
+// no such file, and no datagram.
 func hello(to string) ([]byte, error) {
 	line, err := os.ReadFile("/proc/physgdb")
 	if errors.Is(err, os.ErrNotExist) {

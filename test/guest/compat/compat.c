@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * compat - a 32-bit program that sleeps in a system call, with known values in its registers and in its memory
+ * compat - a 32-bit program that sleeps in a system call, with known values in its registers and in
+ * its memory
  *
  * It needs no C library, so that the compiler for x86-64 alone can build it.
  */
@@ -11,7 +12,8 @@ struct known {
 
 struct known known;
 
-/* __NR_pause of arch/x86/entry/syscalls/syscall_32.tbl. Each byte of a register is 0x20 + gdb's number of it. */
+/* __NR_pause of arch/x86/entry/syscalls/syscall_32.tbl. Each byte of a register is 0x20 + gdb's
+ * number of it. */
 static __attribute__((noinline)) int inner(int depth)
 {
 	int result;

@@ -2,8 +2,9 @@
 /*
  * dummy_000 - one of many modules that a test guest loads
  *
- * This file is built once. The guest loads it many times, each time with another number: it replaces dummy_000 everywhere
- * in the file. Each module calls the one before it, and the first one panics.
+ * This file is built once. The guest loads it many times, each time with another number: it
+ * replaces dummy_000 everywhere in the file. Each module calls the one before it, and the first one
+ * panics.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

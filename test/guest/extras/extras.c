@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * extras - processes that a test guest has on its stage. What each does goes by the name it is called by:
+ * extras - processes that a test guest has on its stage. What each does goes by the name it is
+ * called by:
  *
  *	spinner		computes for ever in user mode, with known values in its registers
  *	stuck		sleeps in trouble.ko, where no signal reaches it

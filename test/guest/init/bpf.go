@@ -16,7 +16,8 @@ var attached []any
 // faultAddr is where the process faulter has memory that never arrives; see test/guest/extras.
 const faultAddr = 0x1_0000_0000
 
-// traceExits attaches a program to the end of vfs_write: its trampoline lies on the stack while vfs_write runs.
+// traceExits attaches a program to the end of vfs_write: its trampoline lies on the stack while
+// vfs_write runs.
 func traceExits() error {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "on_exit", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFExit, AttachTo: "vfs_write", License: "GPL",
@@ -33,9 +34,9 @@ func traceExits() error {
 	return nil
 }
 
-// sleepInBPF lets a process fall asleep in a BPF program: as it opens a file, the program copies from memory that
-// userfaultfd holds back. Programs that may sleep can be attached to few functions; security hooks are among them in every
-// kernel.
+// sleepInBPF lets a process fall asleep in a BPF program: as it opens a file, the program copies
+// from memory that userfaultfd holds back. Programs that may sleep can be attached to few
+// functions; security hooks are among them in every kernel.
 func sleepInBPF() error {
 	pid, open, err := startFaulter()
 	if err != nil {

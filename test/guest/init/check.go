@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkModule sees whether physgdb.ko can be loaded and unloaded in every way, and refuses what it should. It leaves
-// the machine as it found it.
+// checkModule sees whether physgdb.ko can be loaded and unloaded in every way, and refuses what it
+// should. It leaves the machine as it found it.
 func checkModule(port string) error {
 	for _, step := range []func(string) error{refusals, loadBare, loadAgain, loseDevice} {
 		if err := step(port); err != nil {
@@ -65,7 +65,8 @@ func loadBare(string) error {
 	return unload()
 }
 
-// loadAgain loads it with all defaults, without the MAC address of the target alone, and with everything given.
+// loadAgain loads it with all defaults, without the MAC address of the target alone, and with
+// everything given.
 func loadAgain(port string) error {
 	for _, notify := range []string{"notify=@/,@10.0.2.2/", "notify=@/eth0,@10.0.2.2", target(port)} {
 		if err := load(physgdb, notify); err != nil {
@@ -78,7 +79,8 @@ func loadAgain(port string) error {
 	return nil
 }
 
-// loseDevice takes the network card away from under the module. Were the module to hold on to it, this would hang.
+// loseDevice takes the network card away from under the module. Were the module to hold on to it,
+// this would hang.
 func loseDevice(port string) error {
 	if err := load(physgdb, target(port)); err != nil {
 		return err

@@ -78,8 +78,9 @@ func (r *reader) sections(module string) map[string]uint64 {
 	return all
 }
 
-// buildID returns the build id of a module in hex, or "" if it has none. The file is an ELF note: three 32-bit numbers,
-// a name of the first one's length, and the id of the second one's, each padded to 4 bytes.
+// buildID returns the build id of a module in hex, or "" if it has none. The file is an ELF note:
+// three 32-bit numbers, a name of the first one's length, and the id of the second one's, each
+// padded to 4 bytes.
 func (r *reader) buildID(module string) string {
 	const head, name = 12, 4
 	note, err := os.ReadFile(filepath.Join("/sys/module", module, "notes", ".note.gnu.build-id"))

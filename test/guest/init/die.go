@@ -47,7 +47,8 @@ func oops(name string) error {
 	return write("/proc/trouble", name)
 }
 
-// reportHung has khungtaskd look for tasks like the stuck one every second, and panic when it has found one.
+// reportHung has khungtaskd look for tasks like the stuck one every second, and panic when it has
+// found one.
 func reportHung() error {
 	if err := write("/proc/sys/kernel/hung_task_panic", "1"); err != nil {
 		return err

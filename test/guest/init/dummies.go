@@ -16,8 +16,8 @@ import (
 // dummy is the name that the module has in its file.
 const dummy = "dummy_000"
 
-// loadDummies loads the module as often as was asked for, each time under another name. Each is told the function of the one
-// before it.
+// loadDummies loads the module as often as was asked for, each time under another name. Each is
+// told the function of the one before it.
 func loadDummies(o *options) error {
 	if o.modules == 0 {
 		return nil

@@ -26,7 +26,8 @@ func startSleepers(*options) error {
 	return nil
 }
 
-// sleep never returns. The system call, and not Go's scheduler, is what a backtrace of the process shows.
+// sleep never returns. The system call, and not Go's scheduler, is what a backtrace of the process
+// shows.
 func sleep() {
 	for {
 		_ = unix.Pause()
@@ -52,7 +53,8 @@ func startExtra(name string) (pid int, err error) {
 	return p.Pid, nil
 }
 
-// startCrowd starts a process with as many threads as were asked for, if any, and waits until they are there.
+// startCrowd starts a process with as many threads as were asked for, if any, and waits until they
+// are there.
 func startCrowd(o *options) error {
 	if o.threads == 0 {
 		return nil

@@ -11,12 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// instrumented is the module whose functions are probed and patched; its source is test/guest/instrumented.
+// instrumented is the module whose functions are probed and patched; its source is
+// test/guest/instrumented.
 const instrumented = "/instrumented.ko"
 
 const tracefs = "/sys/kernel/tracing"
 
-// instruments are what can be asked for by physgdb.instrument: what changes the stacks that are found after death.
+// instruments are what can be asked for by physgdb.instrument: what changes the stacks that are
+// found after death.
 func instruments() map[string]func() error {
 	return map[string]func() error{
 		"graph":     traceGraph,
@@ -56,8 +58,8 @@ func mountTracefs() error {
 	return nil
 }
 
-// traced are the functions that the function_graph tracer traces: those on the way to sleep and to sysrq's panic. With all
-// of the kernel's, the machine would be too slow for its clock.
+// traced are the functions that the function_graph tracer traces: those on the way to sleep and to
+// sysrq's panic. With all of the kernel's, the machine would be too slow for its clock.
 const traced = "*sys_* vfs_* futex* do_futex schedule schedule_* proc_reg_* write_sysrq_trigger __handle_sysrq " +
 	"sysrq_handle_crash kthread worker_thread do_nanosleep hrtimer_nanosleep do_epoll_wait ep_poll khugepaged kswapd"
 
@@ -79,7 +81,8 @@ func traceGraph() error {
 	return write(tracefs+"/current_tracer", "function_graph")
 }
 
-// probeReturns puts a kretprobe on the system call in which sleepers wait, and on two that lie on the way to sysrq's panic.
+// probeReturns puts a kretprobe on the system call in which sleepers wait, and on two that lie on
+// the way to sysrq's panic.
 func probeReturns() error {
 	if err := mountTracefs(); err != nil {
 		return err
@@ -122,7 +125,8 @@ func readVersion() error {
 	return err
 }
 
-// startFaulter starts a process that opens a file when it is told to, and has memory at faultAddr that never arrives.
+// startFaulter starts a process that opens a file when it is told to, and has memory at faultAddr
+// that never arrives.
 func startFaulter() (pid int, open func() error, err error) {
 	said, words, err := os.Pipe()
 	if err != nil {

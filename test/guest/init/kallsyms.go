@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Of the kernel's 150,000 symbols every one in so many is reported: all of them would take the serial port a minute.
+// Of the kernel's 150,000 symbols every one in so many is reported: all of them would take the
+// serial port a minute.
 const sampleEvery = 400
 
 // wanted are reported in any case, as far as the kernel has them.
@@ -16,8 +17,8 @@ func wanted() []string {
 		kallsyms_num_syms vmcoreinfo_data saved_command_line`)
 }
 
-// sample picks symbols of the kernel itself out of /proc/kallsyms. Names that occur twice are left out, and so are
-// per-CPU symbols, which are no addresses.
+// sample picks symbols of the kernel itself out of /proc/kallsyms. Names that occur twice are left
+// out, and so are per-CPU symbols, which are no addresses.
 func sample(kallsyms string) map[string]uint64 {
 	found := map[string]uint64{}
 	keep := map[string]bool{}

@@ -1,5 +1,5 @@
-// Command init is process 1 of a test guest: it sets the machine up, starts the clock, says everything it knows about
-// the machine, and makes the kernel panic.
+// Command init is process 1 of a test guest: it sets the machine up, starts the clock, says
+// everything it knows about the machine, and makes the kernel panic.
 //
 // The kernel command line tells it what to do:
 //
@@ -24,7 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The clock's time is sure to be stored, and the next second is far, when this much has passed since a tick.
+// The clock's time is sure to be stored, and the next second is far, when this much has passed
+// since a tick.
 const afterTick = 300 * time.Millisecond
 
 // mostTicks is how many ticks may come too soon before the clock is stopped all the same.
@@ -130,7 +131,8 @@ func remain(c *clock, w *reporter) error {
 	}
 }
 
-// untilPanic passes the clock's ticks on and dies shortly after one. It does not return when all goes well.
+// untilPanic passes the clock's ticks on and dies shortly after one. It does not return when all
+// goes well.
 func untilPanic(c *clock, w *reporter, s *shelf, o *options) error {
 	c.forget() // it may be a second old
 	for attempt := 0; ; attempt++ {
@@ -179,8 +181,8 @@ func tellStacks(w *reporter, s *shelf) error {
 	return s.close()
 }
 
-// rest leaves this program's own background work with nothing to do: it would give memory back to the kernel whenever it
-// likes, on a CPU that is to be found idle.
+// rest leaves this program's own background work with nothing to do: it would give memory back to
+// the kernel whenever it likes, on a CPU that is to be found idle.
 func rest() {
 	debug.SetGCPercent(-1)
 	debug.FreeOSMemory()

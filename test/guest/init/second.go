@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// capturesDump reports whether this kernel was started by the panic of another: it then shows that one's memory
-// (Documentation/admin-guide/kdump/kdump.rst).
+// capturesDump reports whether this kernel was started by the panic of another: it then shows that
+// one's memory (Documentation/admin-guide/kdump/kdump.rst).
 func capturesDump() bool {
 	_, err := os.Stat("/proc/vmcore")
 	return err == nil
@@ -49,7 +49,8 @@ func loadSecond(o *options) error {
 	return nil
 }
 
-// secondCmdline is the command line of the second kernel: that of the first, without what made it start a second one.
+// secondCmdline is the command line of the second kernel: that of the first, without what made it
+// start a second one.
 func secondCmdline(first string) string {
 	var words []string
 	for word := range strings.FieldsSeq(first) {

@@ -70,7 +70,8 @@ func load(file, parameters string) error {
 	return nil
 }
 
-// restart makes a system call again that one of the signals ended by which Go switches between goroutines.
+// restart makes a system call again that one of the signals ended by which Go switches between
+// goroutines.
 func restart(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, unix.EINTR) {
@@ -79,8 +80,8 @@ func restart(call func() error) error {
 	}
 }
 
-// startNetwork gives the network card its address and waits for its link. A kernel without the card's driver has no
-// network.
+// startNetwork gives the network card its address and waits for its link. A kernel without the
+// card's driver has no network.
 func startNetwork() error {
 	if _, err := os.Stat("/sys/bus/virtio/drivers/virtio_net"); err != nil {
 		return nil

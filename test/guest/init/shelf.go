@@ -12,8 +12,9 @@ import (
 	"physgdb/test/guest/witness"
 )
 
-// shelf is memory that the guest shares with the host: the second BAR of QEMU's device ivshmem-plain
-// (docs/specs/ivshmem-spec.rst). What goes there arrives at once, where a serial port would take a minute.
+// shelf is memory that the guest shares with the host: the second BAR of QEMU's device
+// ivshmem-plain (docs/specs/ivshmem-spec.rst). What goes there arrives at once, where a serial port
+// would take a minute.
 type shelf struct {
 	memory []byte
 	used   int

@@ -9,8 +9,8 @@ import (
 	"physgdb/test/guest/witness"
 )
 
-// sleepStacks returns the stacks of all sleeping threads as JSON: a list of [witness.Stack]. A thread that is not at rest
-// between two looks is left out.
+// sleepStacks returns the stacks of all sleeping threads as JSON: a list of [witness.Stack]. A
+// thread that is not at rest between two looks is left out.
 func sleepStacks() (string, error) {
 	before, err := stacks()
 	if err != nil {

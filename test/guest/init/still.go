@@ -62,7 +62,8 @@ func allStopped(pid int) bool {
 	return err == nil
 }
 
-// residentPages lists the user pages that the kernel says are present (Documentation/admin-guide/mm/pagemap.rst).
+// residentPages lists the user pages that the kernel says are present
+// (Documentation/admin-guide/mm/pagemap.rst).
 func residentPages(pid int, maps string) (pages []uint64, err error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))
 	if err != nil {

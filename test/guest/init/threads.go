@@ -14,7 +14,8 @@ import (
 	"physgdb/test/guest/witness"
 )
 
-// tellThreads reports all threads and returns when they are still the same after that took its time.
+// tellThreads reports all threads and returns when they are still the same after that took its
+// time.
 func tellThreads(w *reporter) error {
 	const attempts = 20
 	now, err := listThreads()
@@ -36,8 +37,8 @@ func tellThreads(w *reporter) error {
 // sameThread leaves the state out of account.
 func sameThread(a, b witness.Thread) bool { return a.TID == b.TID && a.Comm == b.Comm }
 
-// listThreads lists the threads of all processes in the order of their processes' ids and their own. Those that end
-// meanwhile are left out.
+// listThreads lists the threads of all processes in the order of their processes' ids and their
+// own. Those that end meanwhile are left out.
 func listThreads() ([]witness.Thread, error) {
 	pids, err := numbers("/proc")
 	if err != nil {
@@ -85,8 +86,8 @@ func readThread(dir string) (witness.Thread, error) {
 	return t, err
 }
 
-// parseStat reads /proc/PID/stat: id, name, state, parent; the flags are field 9. The name stands in parentheses and
-// may itself hold some.
+// parseStat reads /proc/PID/stat: id, name, state, parent; the flags are field 9. The name stands
+// in parentheses and may itself hold some.
 func parseStat(stat string) (t witness.Thread, err error) {
 	const kernelThread = 0x200000 // PF_KTHREAD of include/linux/sched.h
 	first, last := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')')
@@ -109,8 +110,9 @@ func parseStat(stat string) (t witness.Thread, err error) {
 	return t, nil
 }
 
-// shortName returns the comm of a kernel thread. For some stat has a longer name, and of kworkers what they work at;
-// the first line of sched, which takes the kernel ten times as long, has comm: "kworker/0:1 (11, #threads: 1)".
+// shortName returns the comm of a kernel thread. For some stat has a longer name, and of kworkers
+// what they work at; the first line of sched, which takes the kernel ten times as long, has comm:
+// "kworker/0:1 (11, #threads: 1)".
 func shortName(dir string) (string, error) {
 	line, err := readLine(filepath.Join(dir, "sched"))
 	if err != nil {
@@ -123,8 +125,8 @@ func shortName(dir string) (string, error) {
 	return line[:end], nil
 }
 
-// readLine returns the first line of a file, as far as it fits into a page, by three system calls: there may be
-// thousands of threads, and this machine is slow.
+// readLine returns the first line of a file, as far as it fits into a page, by three system calls:
+// there may be thousands of threads, and this machine is slow.
 func readLine(path string) (string, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package witness is what a guest says about itself while it is alive: the truth that tests compare with what they read
-// out of its dead memory. The guest writes it to its second serial port, where no kernel message can get in between.
+// Package witness is what a guest says about itself while it is alive: the truth that tests compare
+// with what they read out of its dead memory. The guest writes it to its second serial port, where
+// no kernel message can get in between.
 package witness
 
 // Record is one line of JSON on the second serial port. Exactly one member is set.
@@ -10,10 +11,11 @@ type Record struct {
 	Clock int64 `json:"clock,omitempty"`
 	// Still comes once, when the clock has been stopped, if the guest is to panic.
 	Still *Still `json:"still,omitempty"`
-	// Threads come when the guest is about to panic, or when it has been set up if it is to live. When they have changed
-	// while they were told they are told again.
+	// Threads come when the guest is about to panic, or when it has been set up if it is to live.
+	// When they have changed while they were told they are told again.
 	Threads []Thread `json:"threads,omitempty"`
-	// Stacks come before the panic if the guest shares memory with the host: a list of [Stack] in JSON.
+	// Stacks come before the panic if the guest shares memory with the host: a list of [Stack] in
+	// JSON.
 	Stacks *Piece `json:"stacks,omitempty"`
 	// Panic announces that the guest is about to panic, and in which way.
 	Panic string `json:"panic,omitempty"`
@@ -33,22 +35,25 @@ type Facts struct {
 	IOMem string `json:"iomem"`
 	// Modules is /proc/modules, with addresses.
 	Modules string `json:"modules"`
-	// ModuleSections has for each loaded module the addresses of its sections, by /sys/module/NAME/sections.
+	// ModuleSections has for each loaded module the addresses of its sections, by
+	// /sys/module/NAME/sections.
 	ModuleSections map[string]map[string]uint64 `json:"module_sections"`
 	// ModuleBuildIDs has the GNU build id, in hex, of each module that has one.
 	ModuleBuildIDs map[string]string `json:"module_build_ids"`
-	// VMCoreInfo is /sys/kernel/vmcoreinfo: the physical address and the size of the note, both in hex.
+	// VMCoreInfo is /sys/kernel/vmcoreinfo: the physical address and the size of the note, both in
+	// hex.
 	VMCoreInfo string `json:"vmcoreinfo"`
 	// CPUs is how many CPUs are online.
 	CPUs int `json:"cpus"`
-	// Kallsyms is a sample of /proc/kallsyms: well-known symbols, and every few hundredth of the others. Names that
-	// occur twice are left out.
+	// Kallsyms is a sample of /proc/kallsyms: well-known symbols, and every few hundredth of the
+	// others. Names that occur twice are left out.
 	Kallsyms map[string]uint64 `json:"kallsyms"`
 	// AllKallsyms is /proc/kallsyms, if the guest shares memory with the host.
 	AllKallsyms *Piece `json:"all_kallsyms,omitempty"`
 	// ClockPID is the process id of the clock.
 	ClockPID int `json:"clock_pid"`
-	// ClockHello is the line that the clock read from /proc/physgdb and sent as a datagram; "" without physgdb.ko.
+	// ClockHello is the line that the clock read from /proc/physgdb and sent as a datagram; ""
+	// without physgdb.ko.
 	ClockHello string `json:"clock_hello"`
 	// ClockFSBase is the FS base of the clock's main thread, by its own words (arch_prctl).
 	ClockFSBase uint64 `json:"clock_fs_base"`
@@ -74,7 +79,8 @@ type Thread struct {
 	PPID int `json:"ppid"`
 	// Comm is the kernel's name for it, of at most 15 bytes.
 	Comm string `json:"comm"`
-	// State is the letter that /proc/PID/stat has for what it was doing when it was looked at: R, S, D, T, I, …
+	// State is the letter that /proc/PID/stat has for what it was doing when it was looked at: R,
+	// S, D, T, I, …
 	State string `json:"state"`
 	// Kernel says that it is a thread of the kernel, without any user memory.
 	Kernel bool `json:"kernel,omitempty"`

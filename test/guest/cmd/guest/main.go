@@ -1,4 +1,5 @@
-// Command guest boots a kernel, lets it panic, freezes it, says where everything is, and waits for Ctrl-C.
+// Command guest boots a kernel, lets it panic, freezes it, says where everything is, and waits for
+// Ctrl-C.
 //
 //	go run ./test/guest/cmd/guest -release 6.12 -la57 -pti
 //
@@ -84,7 +85,8 @@ func prepare(ctx context.Context, c guest.Config) error {
 	return err
 }
 
-// describe prints what one needs to look into the guest. All that it said of itself, which is long, goes into files.
+// describe prints what one needs to look into the guest. All that it said of itself, which is long,
+// goes into files.
 func describe(ctx context.Context, g *guest.Guest) error {
 	registers, err := allRegisters(ctx, g)
 	if err != nil {
