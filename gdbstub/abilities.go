@@ -66,10 +66,39 @@ type AuxiliaryVector interface {
 	Auxv(ctx context.Context) ([]byte, error)
 }
 
-// Runner is a machine that runs on while it is looked at. The user's `continue` means to look no more until Ctrl-C.
+// Refresher is a machine that runs on while it is looked at and that cannot be stopped. The user's `continue` means to look
+// no more until Ctrl-C.
+type Refresher interface {
+	// Refresh drops what was read of the machine, as it has run on since. It is called at each Ctrl-C.
+	Refresh(ctx context.Context) error
+}
+
+// Runner is a machine that the client can let run and stop again (`vCont`, Ctrl-C). All its threads run and stop together.
 type Runner interface {
-	// LookAgain drops what was read of the machine, as it has run on since. It is called at each Ctrl-C.
-	LookAgain(ctx context.Context) error
+	// Stops returns the channel on which the machine reports each of its stops. It is called once per connection and does
+	// no work. After a Resume that succeeded there is exactly one stop, at any time and from any goroutine, also while
+	// Resume is still running; the channel must have room for it. A closed channel means that the machine is gone.
+	Stops() <-chan Stop
+	// Resume lets the machine run and returns at once. The actions are in the order of their precedence: for each thread
+	// the first that names it, or that names all, counts. A thread that no action names stays stopped if the machine can
+	// do so. After an error the machine is still stopped; the error's text is shown to the user.
+	Resume(ctx context.Context, actions []Action) error
+	// Interrupt makes a machine that runs stop, and returns at once. It is called at each Ctrl-C.
+	Interrupt(ctx context.Context) error
+}
+
+// Action is how a thread is to run.
+type Action struct {
+	Thread ThreadID // 0 for all threads
+	Step   bool     // one instruction only
+	Signal int      // to be delivered to the thread, by gdb's numbers; 0 for none
+}
+
+// Stop is a stop of a Runner.
+type Stop struct {
+	Thread ThreadID // that it is about
+	Signal int      // by gdb's numbers: 2 after Interrupt, 5 after a step
+	Text   string   // shown to the user before the stop; may be empty
 }
 
 // ExecutableNamer has the main file for a client whose user brought none (`qXfer:exec-file:read`). gdb then fetches it by
@@ -199,6 +228,7 @@ type abilities struct {
 	vmcoreInfo     VMCoreInfoReader
 	processes      ProcessOpener
 	auxv           AuxiliaryVector
+	refresher      Refresher
 	runner         Runner
 	regions        RegionLister
 	physical       PhysicalSwitcher
@@ -207,8 +237,9 @@ type abilities struct {
 	loader         LoadReader
 
 	description *Description
-	wanted      []string  // names from the borrower
-	osTables    []OSTable // from the osLister
+	stops       <-chan Stop // from the runner
+	wanted      []string    // names from the borrower
+	osTables    []OSTable   // from the osLister
 	whyHalted   string
 }
 
@@ -226,12 +257,15 @@ func abilitiesOf(target Target) abilities {
 	a.vmcoreInfo, _ = target.(VMCoreInfoReader)
 	a.processes, _ = target.(ProcessOpener)
 	a.auxv, _ = target.(AuxiliaryVector)
-	a.runner, _ = target.(Runner)
+	a.refresher, _ = target.(Refresher)
 	a.regions, _ = target.(RegionLister)
 	a.physical, _ = target.(PhysicalSwitcher)
 	a.files, _ = target.(FileServer)
 	a.searcher, _ = target.(MemorySearcher)
 	a.loader, _ = target.(LoadReader)
+	if r, ok := target.(Runner); ok {
+		a.runner, a.stops = r, r.Stops()
+	}
 	if b, ok := target.(SymbolBorrower); ok {
 		a.borrower, a.wanted = b, b.WantedSymbols()
 	}

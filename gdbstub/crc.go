@@ -11,7 +11,7 @@ import (
 // checksumMemory answers qCRC:<address>,<length> (gdb manual, appendix E.4), gdb's `compare-sections`: C and the
 // checksum of the memory at load addresses. A failure has but a code, whose reason goes to the log.
 func (s *session) checksumMemory(ctx context.Context, args []byte) reply {
-	loader := s.can.loader
+	loader := s.selected.can.loader
 	if loader == nil {
 		return unsupported() // gdb then reads the memory and compares by itself, at the same addresses
 	}
@@ -21,15 +21,15 @@ func (s *session) checksumMemory(ctx context.Context, args []byte) reply {
 	if !okAddr || !okLength || length > 0 && addr+(length-1) < addr {
 		return text(codeRefused)
 	}
-	id, err := s.selected(ctx)
+	id, err := s.selectedThread(ctx)
 	if err != nil {
 		return text(codeRefused)
 	}
-	crc, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) (uint32, error) {
+	crc, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (uint32, error) {
 		return checksumLoaded(ctx, loader, id, addr, length)
 	})
 	if err != nil {
-		s.log.log.Warn("no checksum of memory", "load address", hexAddress(addr), "length", length, "error", err)
+		s.log.Warn("no checksum of memory", "load address", hexAddress(addr), "length", length, "error", err)
 		return text(codeRefused)
 	}
 	return text(fmt.Sprintf("C%08x", crc))

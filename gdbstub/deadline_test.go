@@ -149,7 +149,7 @@ func (s *sluggish) OpenProcess(context.Context, int) (gdbstub.Target, error) {
 	return &sluggish{newAble(), s.each}, nil
 }
 
-func (s *sluggish) LookAgain(ctx context.Context) error { return s.pause(ctx) }
+func (s *sluggish) Refresh(ctx context.Context) error { return s.pause(ctx) }
 
 // A client waits for a request as a whole, whatever it takes to answer it.
 func TestTheDeadlineIsThatOfTheRequest(t *testing.T) {

@@ -7,9 +7,9 @@ import (
 
 // dispatch finds the handler of a packet (gdb manual, appendix E.2 "Packets" and E.4 "General Query Packets").
 // What is not listed gets an empty reply: the client knows then that it must do without.
-func (s *session) dispatch(ctx context.Context, packet []byte) reply {
-	name, args := splitName(packet)
-	switch name {
+func (s *session) dispatch(ctx context.Context, r request) reply {
+	args := r.args
+	switch r.name {
 	case "?":
 		return s.stopReason(ctx)
 	case "!":
@@ -40,8 +40,7 @@ func (s *session) dispatch(ctx context.Context, packet []byte) reply {
 		return s.fail(codeRefused, "A machine that cannot run takes no breakpoints.")
 
 	case "c", "C", "s", "S":
-		in, id := s.lastStopped()
-		return s.resume(name == "c" || name == "C", in, id)
+		return s.resumeLast(ctx, r)
 	case "D":
 		return s.detach(ctx, args)
 	case "k":
@@ -49,12 +48,13 @@ func (s *session) dispatch(ctx context.Context, packet []byte) reply {
 	case "R":
 		return silence()
 	}
-	return s.dispatchNamed(ctx, name, args)
+	return s.dispatchNamed(ctx, r)
 }
 
 // dispatchNamed finds the handler of a packet whose name is a word.
-func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) reply {
-	switch name {
+func (s *session) dispatchNamed(ctx context.Context, r request) reply {
+	args := r.args
+	switch r.name {
 	case "qSupported":
 		return s.supported(args)
 	case "QStartNoAckMode":
@@ -115,22 +115,28 @@ func (s *session) dispatchNamed(ctx context.Context, name string, args []byte) r
 	case "vKill":
 		return s.kill(ctx, args)
 	case "vRun":
-		return s.fail(codeRefused, s.can.whyHalted)
+		return s.fail(codeRefused, s.selected.can.whyHalted)
 	}
 	return unsupported()
+}
+
+// request is a packet from the client, split into its name and what follows. A packet that starts with q, Q, v or j has a
+// word for a name; all others have one character.
+type request struct {
+	name string
+	args []byte // valid until the next packet is read
 }
 
 // threadStop is a packet whose name runs into the number of a thread, in hex.
 const threadStop = "qThreadStopInfo"
 
-// splitName splits a packet into its name and what follows. A packet that starts with q, Q, v or j has a word for a
-// name; all others have one character.
-func splitName(packet []byte) (name string, args []byte) {
+// parseRequest splits a packet.
+func parseRequest(packet []byte) request {
 	if len(packet) == 0 {
-		return "", nil
+		return request{}
 	}
 	if rest, found := bytes.CutPrefix(packet, []byte(threadStop)); found {
-		return threadStop, rest
+		return request{threadStop, rest}
 	}
 	end := 1
 	if bytes.IndexByte([]byte("qQvj"), packet[0]) >= 0 {
@@ -138,7 +144,7 @@ func splitName(packet []byte) (name string, args []byte) {
 			end++
 		}
 	}
-	return string(packet[:end]), packet[end:]
+	return request{string(packet[:end]), packet[end:]}
 }
 
 func isLetter(b byte) bool { return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' }

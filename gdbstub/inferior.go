@@ -42,7 +42,7 @@ func (s *session) newInferior(pid int, w *worker, can abilities) *inferior {
 // attached returns what the client debugs under a number, or nil; anyProcess is the one that is selected.
 func (s *session) attached(pid int) *inferior {
 	if pid == anyProcess {
-		return s.inferior
+		return s.selected
 	}
 	i := slices.IndexFunc(s.inferiors, func(in *inferior) bool { return in.pid == pid })
 	if i < 0 {
@@ -99,7 +99,7 @@ func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
 		return nil, err
 	}
 	ready := func(context.Context) (Target, error) { return target, nil }
-	w, can, err := startWorker(ctx, s.log.log, ready, s.opt.Deadline, s.machine.worker.running)
+	w, can, err := startWorker(ctx, s.log, ready, s.opt.Deadline, s.machine.worker.running)
 	if err != nil {
 		return nil, err
 	}
@@ -127,10 +127,13 @@ func (s *session) kill(ctx context.Context, args []byte) reply { return s.detach
 // leave closes programs that the client is done with. The machine stays open: it may be attached to again.
 func (s *session) leave(ctx context.Context, done ...*inferior) {
 	for _, in := range done {
-		if s.inferior == in {
-			s.inferior = s.machine
+		if s.running.in == in {
+			s.running = running{}
+		}
+		if s.selected == in {
+			s.selected = s.machine
 			if len(s.inferiors) > 0 {
-				s.inferior = s.inferiors[0]
+				s.selected = s.inferiors[0]
 			}
 		}
 		if in != s.machine {
@@ -148,7 +151,7 @@ func (s *session) settle(ctx context.Context, patience time.Duration) {
 	s.leaving = slices.DeleteFunc(s.leaving, func(in *inferior) bool {
 		err := in.worker.closed(ctx)
 		if err != nil && err != errStillRunning {
-			s.log.log.Warn("process not closed", "process", in.pid, "error", err)
+			s.log.Warn("process not closed", "process", in.pid, "error", err)
 		}
 		return err != errStillRunning
 	})
@@ -165,7 +168,7 @@ func (s *session) close(ctx context.Context) {
 func (s *session) end(ctx context.Context) {
 	s.close(context.WithoutCancel(ctx))
 	for _, in := range s.leaving {
-		s.log.log.Warn("process not closed", "process", in.pid, "error", errStillRunning)
+		s.log.Warn("process not closed", "process", in.pid, "error", errStillRunning)
 	}
 }
 

@@ -154,7 +154,7 @@ type living struct {
 	err   error
 }
 
-func (l *living) LookAgain(context.Context) error {
+func (l *living) Refresh(context.Context) error {
 	l.looks++
 	l.threads = []gdbstub.Thread{{ID: 1}, {ID: gdbstub.ThreadID(0x100 + l.looks)}}
 	return l.err

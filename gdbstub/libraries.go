@@ -12,8 +12,8 @@ func (s *session) librariesObject(ctx context.Context, annex string) ([]byte, bo
 	if annex != "" {
 		return nil, false, nil
 	}
-	lister := s.can.libraries
-	all, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) ([]Library, error) { return lister.Libraries(ctx) })
+	lister := s.selected.can.libraries
+	all, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) ([]Library, error) { return lister.Libraries(ctx) })
 	if err != nil {
 		return nil, false, err
 	}
@@ -21,7 +21,7 @@ func (s *session) librariesObject(ctx context.Context, annex string) ([]byte, bo
 	b.WriteString("<?xml version=\"1.0\"?>\n<library-list version=\"1.0\">\n")
 	for _, l := range all {
 		if !l.placeable() {
-			s.log.log.Warn("library left out: a name or the address of a section is missing", "name", l.Name)
+			s.log.Warn("library left out: a name or the address of a section is missing", "name", l.Name)
 			continue
 		}
 		l.writeXML(&b)

@@ -27,7 +27,7 @@ func (s *session) extension(on *bool) reply {
 // hostInfo answers qHostInfo. The triple names no operating system: lldb's rules for Linux are those for a user
 // program, and would look for a dynamic loader in the kernel.
 func (s *session) hostInfo() reply {
-	if !s.client.lldb || s.can.description.Triple == "" {
+	if !s.client.lldb || s.selected.can.description.Triple == "" {
 		return unsupported()
 	}
 	return text(s.triple())
@@ -35,13 +35,15 @@ func (s *session) hostInfo() reply {
 
 // processInfo answers qProcessInfo. Without it lldb takes the number of the first thread for that of the process.
 func (s *session) processInfo() reply {
-	if !s.client.lldb || s.can.description.Triple == "" || len(s.inferiors) == 0 {
+	if !s.client.lldb || s.selected.can.description.Triple == "" || len(s.inferiors) == 0 {
 		return unsupported()
 	}
-	return text(fmt.Sprintf("pid:%x;", s.pid) + s.triple())
+	return text(fmt.Sprintf("pid:%x;", s.selected.pid) + s.triple())
 }
 
-func (s *session) triple() string { return fmt.Sprintf("triple:%x;", s.can.description.Triple) }
+func (s *session) triple() string {
+	return fmt.Sprintf("triple:%x;", s.selected.can.description.Triple)
+}
 
 // errNoSuchThread answers a packet about a thread that is not in the list.
 var errNoSuchThread = errors.New("there is no such thread")
@@ -51,11 +53,11 @@ var errNoSuchThread = errors.New("there is no such thread")
 func (s *session) aboutThread(ctx context.Context, args []byte) (ThreadID, []byte, error) {
 	rest, suffix, found := bytes.Cut(args, []byte(";thread:"))
 	if !found || !s.client.threadSuffix {
-		id, err := s.selected(ctx)
+		id, err := s.selectedThread(ctx)
 		return id, args, err
 	}
 	in, id, found := s.findOne(ctx, bytes.TrimSuffix(suffix, []byte(";")))
-	if !found || in != s.inferior {
+	if !found || in != s.selected {
 		return 0, nil, errNoSuchThread
 	}
 	return id, rest, nil
@@ -98,12 +100,12 @@ func (s *session) threadsInfo(ctx context.Context) reply {
 	if !s.client.lldb {
 		return unsupported()
 	}
-	if err := s.needThreads(ctx, s.inferior); err != nil {
+	if err := s.needThreads(ctx, s.selected); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
 	s.refused = 0
 	list := []byte{'['}
-	for _, t := range s.threads.all {
+	for _, t := range s.selected.threads.all {
 		if len(list) > maxThreadsInfo {
 			break
 		}
@@ -125,7 +127,7 @@ func (s *session) threadsInfo(ctx context.Context) reply {
 // expedited are the known registers in hex, by number.
 func (s *session) expedited(known Registers) map[string]string {
 	values := map[string]string{}
-	for n, r := range s.registers {
+	for n, r := range s.selected.registers {
 		if _, available := known[r.Name]; available && r.Bits <= 64 {
 			values[strconv.Itoa(n)] = string(appendRegister(nil, r, known))
 		}
@@ -135,7 +137,7 @@ func (s *session) expedited(known Registers) map[string]string {
 
 // appendExpedited writes the known registers, each after its number of two digits.
 func (s *session) appendExpedited(dst []byte, known Registers) []byte {
-	for n, r := range s.registers {
+	for n, r := range s.selected.registers {
 		if _, available := known[r.Name]; available && r.Bits <= 64 && n <= 0xff {
 			dst = append(rsp.AppendHex(dst, []byte{byte(n)}), ':')
 			dst = append(appendRegister(dst, r, known), ';')
@@ -154,12 +156,12 @@ func (s *session) appendThreadName(dst []byte, t Thread) []byte {
 
 // appendStop adds what lldb wants to know at a stop: the name of the thread, and the numbers of all.
 func (s *session) appendStop(dst []byte, id ThreadID) []byte {
-	i, found := s.threads.index[id]
+	i, found := s.selected.threads.index[id]
 	if !s.client.lldb || !found {
 		return dst
 	}
-	dst = s.appendThreadName(dst, s.threads.all[i])
-	if s.client.threadsInStop && len(s.threads.all) <= threadsPerPacket {
+	dst = s.appendThreadName(dst, s.selected.threads.all[i])
+	if s.client.threadsInStop && len(s.selected.threads.all) <= threadsPerPacket {
 		dst = append(dst, "threads:"...)
 		dst = append(s.appendThreadIDs(dst, s.allThreads()), ';')
 	}

@@ -47,7 +47,7 @@ func (s *session) askMemory(ctx context.Context, args []byte) []byte {
 	if !valid {
 		return nil
 	}
-	id, err := s.selected(ctx)
+	id, err := s.selectedThread(ctx)
 	if err != nil {
 		return nil
 	}
@@ -55,11 +55,11 @@ func (s *session) askMemory(ctx context.Context, args []byte) []byte {
 		s.memory = make([]byte, maxRead)
 	}
 	p := s.memory[:length]
-	n, err := ask(ctx, s.worker, func(ctx context.Context, t Target) (int, error) {
+	n, err := ask(ctx, s.selected.worker, func(ctx context.Context, t Target) (int, error) {
 		return t.ReadMemory(ctx, id, addr, p)
 	})
-	if err != nil && s.log.log.IsDebug() {
-		s.log.log.Debug("memory read", "address", hexAddress(addr), "length", length, "good", n, "error", err)
+	if err != nil && s.log.IsDebug() {
+		s.log.Debug("memory read", "address", hexAddress(addr), "length", length, "good", n, "error", err)
 	}
 	if isNoAnswer(err) {
 		s.memory = nil // the call that is still running may write to it

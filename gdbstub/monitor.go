@@ -14,7 +14,7 @@ import (
 // runMonitor answers qRcmd,<line in hex>: the output as console text, then OK, or the rest of it. An error is shown as
 // text, too, since gdb makes nothing but "Protocol error with Rcmd" of an error code.
 func (s *session) runMonitor(ctx context.Context, args []byte) reply {
-	monitor := s.can.monitor
+	monitor := s.selected.can.monitor
 	if monitor == nil {
 		return unsupported()
 	}
@@ -24,13 +24,14 @@ func (s *session) runMonitor(ctx context.Context, args []byte) reply {
 	}
 	callCtx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	run := &monitorRun{s: s, output: newConsole(), audience: s.newAudience(), ctx: callCtx, stop: stop}
-	run.result, err = submit(ctx, s.worker, callCtx, time.After(s.worker.deadline),
-		func(ctx context.Context, _ Target) (struct{}, error) {
-			output := plain.NewWriter(run.output)
-			err := monitor.Monitor(ctx, output, string(line))
-			return struct{}{}, errors.Join(err, output.Flush())
-		})
+	run := &monitorRun{s: s, output: newConsole(), heartbeat: s.newHeartbeat(), ctx: callCtx, stop: stop}
+	submitCtx, cancel := context.WithTimeout(ctx, s.opt.Deadline)
+	defer cancel()
+	run.result, err = submit(submitCtx, s.selected.worker, callCtx, func(ctx context.Context, _ Target) (struct{}, error) {
+		output := plain.NewWriter(run.output)
+		err := monitor.Monitor(ctx, output, string(line))
+		return struct{}{}, errors.Join(err, output.Flush())
+	})
 	if err != nil {
 		return run.finish(ctx, err)
 	}
@@ -45,22 +46,22 @@ var (
 
 // monitorRun is a monitor command under way, as the goroutine of its session sees it.
 type monitorRun struct {
-	s        *session
-	result   <-chan outcome[struct{}]
-	output   *console
-	audience audience
-	ctx      context.Context // of the command
-	stop     context.CancelCauseFunc
+	s         *session
+	result    <-chan outcome[struct{}]
+	output    *console
+	heartbeat heartbeat
+	ctx       context.Context // of the command
+	stop      context.CancelCauseFunc
 }
 
 // follow shows what a command puts out until it ends, and returns the reply that ends it. The deadline counts from the
 // last output on.
 func (r *monitorRun) follow(ctx context.Context) reply {
-	deadline := r.s.worker.deadline
+	deadline := r.s.opt.Deadline
 	soft, hard := time.NewTimer(softDeadline(deadline)), time.NewTimer(deadline)
 	defer soft.Stop()
 	defer hard.Stop()
-	show := time.NewTicker(showEvery)
+	show := time.NewTicker(showInterval)
 	defer show.Stop()
 	for {
 		var err error
@@ -81,10 +82,10 @@ func (r *monitorRun) follow(ctx context.Context) reply {
 		case o := <-r.result:
 			return r.finish(ctx, r.reason(o.err))
 		case <-show.C:
-			if r.audience.open() {
+			if r.heartbeat.mayShow() {
 				err = r.show()
 			}
-		case e := <-r.s.listen():
+		case e := <-r.s.input.next():
 			err = r.hear(e)
 		case <-ctx.Done():
 			return r.abandon()
@@ -109,8 +110,8 @@ func (r *monitorRun) show() error {
 	if len(text) == 0 {
 		return nil
 	}
-	r.audience.sent()
-	if r.audience.beats {
+	r.heartbeat.sent()
+	if r.heartbeat.expected {
 		return r.s.printOnce(text)
 	}
 	return r.s.print(text)
@@ -119,15 +120,16 @@ func (r *monitorRun) show() error {
 // hear deals with what the client sent meanwhile. The error says that it waits no more.
 func (r *monitorRun) hear(e event) error {
 	s := r.s
-	s.pending = nil
-	switch {
-	case e.err != nil || e.kind == rsp.Packet:
-		s.held = &e // the next request, or the end of the connection, is for run to see
+	if e.err != nil || e.kind == rsp.Packet {
+		s.input.putBack(e) // the next request, or the end of the connection, is for run to handle
 		return errAbandoned
-	case e.kind == rsp.Interrupt:
+	}
+	s.input.taken()
+	switch e.kind {
+	case rsp.Interrupt:
 		r.stop(errInterrupted)
-	case e.kind == rsp.Nak:
-		r.audience.isThere()
+	case rsp.Nak:
+		r.heartbeat.beat()
 	}
 	_, err := s.wire.Settle(e.kind)
 	return err
@@ -142,9 +144,9 @@ func (r *monitorRun) abandon() reply {
 
 // finish ends a command with the rest of its output, and the reason if it ended badly.
 func (r *monitorRun) finish(ctx context.Context, err error) reply {
-	for !r.audience.here {
+	for !r.heartbeat.seen {
 		select {
-		case e := <-r.s.listen():
+		case e := <-r.s.input.next():
 			if r.hear(e) != nil {
 				return r.abandon()
 			}
@@ -156,7 +158,7 @@ func (r *monitorRun) finish(ctx context.Context, err error) reply {
 	if err != nil {
 		rest = append(rest, plain.Text(err.Error())+"\n"...)
 	}
-	if r.audience.beats && len(rest) > 0 {
+	if r.heartbeat.expected && len(rest) > 0 {
 		return reply{payload: rsp.AppendHex(nil, rest)}
 	}
 	if r.s.print(rest) != nil {

@@ -18,11 +18,11 @@ type place struct {
 // queries and asks later is a script in gdb, such as gef: it takes any answer but the empty one for that of an emulated
 // program, and this is a whole machine.
 func (s *session) offsets(ctx context.Context) reply {
-	relocator := s.can.relocator
+	relocator := s.selected.can.relocator
 	if relocator == nil || s.client.qemu && s.client.readRegisters {
 		return unsupported()
 	}
-	at, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) (place, error) {
+	at, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (place, error) {
 		text, slide, known := relocator.Relocation(ctx)
 		return place{text, slide, known}, nil
 	})

@@ -103,7 +103,7 @@ func (o *oracle) Relocation(context.Context) (uint64, uint64, bool) { return o.k
 func (o *oracle) WantedSymbols() []string                           { return []string{"a", "b"} }
 func (o *oracle) VMCoreInfo(context.Context) ([]byte, error)        { return []byte(vmcoreInfo), nil }
 func (o *oracle) Auxv(context.Context) ([]byte, error)              { return word(o.key), nil }
-func (o *oracle) LookAgain(context.Context) error                   { return nil }
+func (o *oracle) Refresh(context.Context) error                     { return nil }
 func (o *oracle) WhyHalted() string                                 { return "It is an oracle." }
 
 func (o *oracle) BorrowSymbols(context.Context, map[string]uint64) error { return nil }

@@ -11,7 +11,7 @@ const stepBits = "ENABLE=1,NOIRQ=2,NOTIMER=4"
 // qemuQuery answers QEMU's own queries (QEMU's docs/system/gdb.rst, "Advanced debugging options" and "Debugging in physical
 // memory mode"). By them gef and pwndbg read physical memory. Nothing is ever stepped here, so the mask of single steps is 0.
 func (s *session) qemuQuery(ctx context.Context, args []byte) reply {
-	switcher := s.can.physical
+	switcher := s.selected.can.physical
 	if switcher == nil {
 		return unsupported()
 	}
@@ -24,7 +24,7 @@ func (s *session) qemuQuery(ctx context.Context, args []byte) reply {
 	case ".sstep":
 		return text("0x0")
 	case ".PhyMemMode":
-		on, err := ask(ctx, s.worker, func(context.Context, Target) (bool, error) { return switcher.PhysicalMode(), nil })
+		on, err := ask(ctx, s.selected.worker, func(context.Context, Target) (bool, error) { return switcher.PhysicalMode(), nil })
 		switch {
 		case err != nil:
 			return s.fail(codeRefused, err.Error())
@@ -39,17 +39,17 @@ func (s *session) qemuQuery(ctx context.Context, args []byte) reply {
 // setQemu answers QEMU's settings: Qqemu.PhyMemMode:0 and :1, and those that clients send to recognise QEMU, which takes
 // these queries with a capital Q, too.
 func (s *session) setQemu(ctx context.Context, args []byte) reply {
-	switcher := s.can.physical
+	switcher := s.selected.can.physical
 	mode := string(args)
 	switch {
 	case mode == ".sstepbits" || mode == ".sstep":
 		return s.qemuQuery(ctx, args)
 	case switcher != nil && strings.HasPrefix(mode, ".sstep="):
-		return s.fail(codeRefused, s.can.whyHalted)
+		return s.fail(codeRefused, s.selected.can.whyHalted)
 	case switcher == nil || mode != ".PhyMemMode:0" && mode != ".PhyMemMode:1":
 		return unsupported()
 	}
-	_, err := ask(ctx, s.worker, func(context.Context, Target) (struct{}, error) {
+	_, err := ask(ctx, s.selected.worker, func(context.Context, Target) (struct{}, error) {
 		switcher.SetPhysicalMode(mode == ".PhyMemMode:1")
 		return struct{}{}, nil
 	})

@@ -24,22 +24,23 @@ func refuse(conn net.Conn, patience time.Duration, why string) {
 		if kind != rsp.Packet {
 			continue
 		}
-		if wire.Write(refusal(packet, why).payload) != nil {
+		r := refusal(parseRequest(packet), why)
+		if wire.Write(r.payload) != nil {
 			return
 		}
-		if isStartNoAck(packet) {
+		if r.startNoAck {
 			wire.StartNoAck()
 		}
 	}
 }
 
 // refusal is the reply to one packet of a client that is not served.
-func refusal(packet []byte, why string) reply {
-	switch name, _ := splitName(packet); name {
+func refusal(r request, why string) reply {
+	switch r.name {
 	case "vMustReplyEmpty":
 		return sentence(why)
 	case "QStartNoAckMode": // lldb's first packet
-		return ok()
+		return reply{payload: []byte("OK"), startNoAck: true}
 	case "?":
 		return text(codeRefused)
 	}

@@ -11,7 +11,7 @@ import (
 // regionInfo answers qMemoryRegionInfo:<address> (lldb's docs/resources/lldbgdbremote.md). Without an address it asks
 // whether the packet is known at all.
 func (s *session) regionInfo(ctx context.Context, args []byte) reply {
-	lister := s.can.regions
+	lister := s.selected.can.regions
 	if lister == nil {
 		return unsupported()
 	}
@@ -23,18 +23,18 @@ func (s *session) regionInfo(ctx context.Context, args []byte) reply {
 	if !ok || !valid {
 		return text(codeRefused)
 	}
-	id, err := s.selected(ctx)
+	id, err := s.selectedThread(ctx)
 	if err != nil {
 		return text(codeRefused)
 	}
-	r, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) (Region, error) {
+	r, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (Region, error) {
 		return lister.Region(ctx, id, addr)
 	})
 	if err == nil && (addr < r.First || r.Last < addr) {
 		err = fmt.Errorf("the target tells of %#x-%#x instead", r.First, r.Last)
 	}
 	if err != nil {
-		s.log.log.Debug("memory region", "address", hexAddress(addr), "error", err)
+		s.log.Debug("memory region", "address", hexAddress(addr), "error", err)
 		return regionError(addr, err)
 	}
 	s.out = r.append(s.out[:0])

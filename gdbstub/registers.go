@@ -21,7 +21,7 @@ func (s *session) readRegisters(ctx context.Context, args []byte) reply {
 		return s.refuse(err.Error())
 	}
 	var all []byte
-	for _, r := range s.registers {
+	for _, r := range s.selected.registers {
 		all = appendRegister(all, r, known)
 	}
 	s.out = rsp.AppendRuns(s.out[:0], all) // most are x digits
@@ -69,11 +69,11 @@ func (s *session) writeRegister(ctx context.Context, args []byte) reply {
 	if err != nil {
 		return s.refuse(err.Error())
 	}
-	writer := s.can.registerWriter
+	writer := s.selected.can.registerWriter
 	if writer == nil {
-		return s.refuse("Registers are read-only. " + s.can.whyHalted)
+		return s.refuse("Registers are read-only. " + s.selected.can.whyHalted)
 	}
-	_, err = ask(ctx, s.worker, func(ctx context.Context, _ Target) (struct{}, error) {
+	_, err = ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (struct{}, error) {
 		return struct{}{}, writer.WriteRegister(ctx, id, r.Name, value)
 	})
 	if err != nil {
@@ -83,22 +83,22 @@ func (s *session) writeRegister(ctx context.Context, args []byte) reply {
 }
 
 func (s *session) askRegisters(ctx context.Context, id ThreadID) (Registers, error) {
-	return ask(ctx, s.worker, func(ctx context.Context, t Target) (Registers, error) { return t.Registers(ctx, id) })
+	return ask(ctx, s.selected.worker, func(ctx context.Context, t Target) (Registers, error) { return t.Registers(ctx, id) })
 }
 
 // selected returns the thread that the client last selected, or the first.
-func (s *session) selected(ctx context.Context) (ThreadID, error) {
-	err := s.needThreads(ctx, s.inferior)
-	return s.current, err
+func (s *session) selectedThread(ctx context.Context) (ThreadID, error) {
+	err := s.needThreads(ctx, s.selected)
+	return s.selected.current, err
 }
 
 // registerByNumber reads a register number in hex.
 func (s *session) registerByNumber(digits []byte) (Register, bool) {
 	n, valid := rsp.ParseHex(digits)
-	if !valid || n >= uint64(len(s.registers)) {
+	if !valid || n >= uint64(len(s.selected.registers)) {
 		return Register{}, false
 	}
-	return s.registers[n], true
+	return s.selected.registers[n], true
 }
 
 // appendRegister appends the bytes of a register in hex, little-endian, or xx for each byte if it is unavailable.

@@ -9,9 +9,10 @@ import (
 
 // reply is the answer to one request.
 type reply struct {
-	payload []byte // escaped where it is binary; empty means "unsupported" to the client
-	silent  bool   // send nothing at all
-	end     bool   // the session is over
+	payload    []byte // escaped where it is binary; empty means "unsupported" to the client
+	silent     bool   // send nothing at all
+	startNoAck bool   // acknowledgements end after this reply
+	end        bool   // the session is over
 }
 
 // The error codes in use. Clients show them as numbers, if at all; these are errno values in hex.

@@ -11,7 +11,7 @@ import (
 // searchMemory answers qSearch:memory:<address>;<length>;<pattern, escaped> (gdb manual, appendix E.4), gdb's `find`:
 // 0 if the pattern is not there, or 1,<address> of the first place. gdb then asks again from the next byte on.
 func (s *session) searchMemory(ctx context.Context, args []byte) reply {
-	searcher := s.can.searcher
+	searcher := s.selected.can.searcher
 	if searcher == nil {
 		return unsupported() // gdb then reads all the memory and searches by itself
 	}
@@ -19,11 +19,11 @@ func (s *session) searchMemory(ctx context.Context, args []byte) reply {
 	if !valid {
 		return searchFailed("the request makes no sense")
 	}
-	id, err := s.selected(ctx)
+	id, err := s.selectedThread(ctx)
 	if err != nil {
 		return searchFailed(err.Error())
 	}
-	hit, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) (searchHit, error) {
+	hit, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (searchHit, error) {
 		at, found, err := searcher.SearchMemory(ctx, id, q.addr, q.length, q.pattern)
 		return searchHit{at, found}, err
 	})

@@ -43,7 +43,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, place *seat, running 
 	defer conn.Close()
 
 	log := s.opt.Logger.With("client", peer(conn))
-	w, can, err := startWorker(ctx, log, s.open, s.opt.Deadline, running)
+	w, can, err := s.openTarget(ctx, log, running)
 	if err != nil {
 		refuse(conn, s.opt.Deadline, err.Error())
 		return err
@@ -55,6 +55,13 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, place *seat, running 
 	closed := s.closed(ended, w)
 	session.closeFiles()
 	return errors.Join(withoutFarewell(ctx, err), closed)
+}
+
+// openTarget opens the Target of a connection within the deadline of a request.
+func (s *Server) openTarget(ctx context.Context, log hclog.Logger, running *sync.WaitGroup) (*worker, abilities, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Deadline)
+	defer cancel()
+	return startWorker(ctx, log, s.open, s.opt.Deadline, running)
 }
 
 // closed waits for a Target to be closed, though not for a call that goes on after its deadline; and hardly if the whole
@@ -87,18 +94,16 @@ func withoutFarewell(ctx context.Context, err error) error {
 	return err
 }
 
-// packetLog writes one line per packet at debug level, and costs nothing at other levels.
-type packetLog struct{ log hclog.Logger }
-
 // maxLogged is how much of a packet goes to the log, in bytes.
 const maxLogged = 256
 
-func (l packetLog) packet(direction string, payload []byte) {
-	if !l.log.IsDebug() {
+// logPacket writes one line at debug level, and costs nothing at other levels.
+func logPacket(log hclog.Logger, direction string, payload []byte) {
+	if !log.IsDebug() {
 		return
 	}
 	start := hclog.Quote(payload[:min(len(payload), maxLogged)]) // quoted, as it may hold line ends
-	l.log.Debug(direction, "packet", start, "bytes", len(payload))
+	log.Debug(direction, "packet", start, "bytes", len(payload))
 }
 
 // packetSize is the largest payload in bytes that a client may send, and bounds what it asks for at once.

@@ -17,25 +17,24 @@ type session struct {
 	conn  net.Conn
 	place *seat
 	wire  *rsp.Conn
-	log   packetLog
+	log   hclog.Logger
 
 	client   client
 	extended bool // target extended-remote: the connection outlives the processes
-	running  bool // the client has let the machine run, and waits for it to stop
 
 	machine   *inferior
 	inferiors []*inferior // that the client debugs, in the order in which it attached to them
-	*inferior             // the one that was last selected; the machine if there is none
+	selected  *inferior   // the one that was last selected; the machine if there is none
 	leaving   []*inferior // that the client is done with, but whose last call has not returned
 
+	running  running
 	stopped  threadRef   // of the last stop reply
 	refused  int         // requests to run since the client last listed the threads
 	unlisted []threadRef // what qsThreadInfo has yet to tell
 	files    files
 
-	noAck   bool         // acknowledgements have ended
-	pending <-chan event // what listen waits for; nil if it waits for nothing
-	held    *event       // came while another request was answered; nil if there is none
+	input *input
+	noAck bool // acknowledgements have ended
 
 	memory []byte // read from the Target; given up to a call that is late
 	out    []byte // payload of a reply with data, reused
@@ -62,12 +61,12 @@ func newSession(opt Options, conn net.Conn, place *seat, w *worker, can abilitie
 		opt:   opt,
 		conn:  conn,
 		place: place,
-		log:   packetLog{log},
+		log:   log,
 		files: files{},
 	}
 	s.wire = rsp.NewConn(&deadlineConn{Conn: conn, opt: opt, heard: s.heard}, packetSize)
 	s.machine = s.newInferior(machinePID, w, can)
-	s.inferior, s.inferiors = s.machine, []*inferior{s.machine}
+	s.selected, s.inferiors = s.machine, []*inferior{s.machine}
 	return s
 }
 
@@ -79,23 +78,16 @@ func (s *session) heard() progress {
 
 // run answers requests until the client ends the session or the connection fails.
 func (s *session) run(ctx context.Context) error {
+	s.input = startInput(s.wire)
+	defer s.input.close()
 	defer s.end(ctx)
 	for {
-		kind, packet, err := s.next()
-		if err != nil {
-			if ctx.Err() != nil {
-				err = net.ErrClosed // by Serve, which knows this farewell, whatever this connection calls it
-			}
-			return fmt.Errorf("read request: %w", err)
-		}
-		startNoAck := kind == rsp.Packet && isStartNoAck(packet)
-		if !s.place.work() {
-			return net.ErrClosed
-		}
-		answer := s.answer(ctx, kind, packet)
-		s.place.rest()
-		if ctx.Err() != nil {
-			return net.ErrClosed
+		answer, err := s.next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return net.ErrClosed // whatever this connection calls it
+		case err != nil:
+			return err
 		}
 		if err := s.send(answer); err != nil {
 			return err
@@ -103,75 +95,61 @@ func (s *session) run(ctx context.Context) error {
 		if answer.end {
 			return nil
 		}
-		if startNoAck {
+		if answer.startNoAck {
 			s.noAck = true
 			s.wire.StartNoAck()
 		}
 	}
 }
 
-// event is what the client sent, or the end of the connection.
-type event struct {
-	kind    rsp.Kind
-	payload []byte
-	err     error
-}
-
-// next returns the next Packet or Interrupt.
-func (s *session) next() (rsp.Kind, []byte, error) {
-	for {
-		e := s.nextEvent()
-		if e.err != nil {
-			return 0, nil, e.err
-		}
-		if done, err := s.wire.Settle(e.kind); done || err != nil {
-			return e.kind, e.payload, err
-		}
+// next waits for the client, the worker or the machine, and returns the reply to what happened.
+func (s *session) next(ctx context.Context) (reply, error) {
+	select {
+	case e := <-s.input.next():
+		s.input.taken()
+		return s.handle(ctx, e)
+	case o := <-s.running.resumed:
+		return s.whenResumed(o.err), nil
+	case stop, more := <-s.running.stops:
+		return s.whenStopped(ctx, stop, more)
+	case <-ctx.Done():
+		return reply{}, ctx.Err()
 	}
 }
 
-func (s *session) nextEvent() event {
+// handle handles what the client sent.
+func (s *session) handle(ctx context.Context, e event) (reply, error) {
+	done, err := false, e.err
+	if err == nil {
+		done, err = s.wire.Settle(e.kind)
+	}
 	switch {
-	case s.held != nil:
-		e := *s.held
-		s.held = nil
-		return e
-	case s.pending != nil:
-		e := <-s.pending
-		s.pending = nil
-		return e
+	case err != nil:
+		return reply{}, fmt.Errorf("read request: %w", err)
+	case !done:
+		return silence(), nil
+	case !s.place.work():
+		return reply{}, net.ErrClosed
 	}
-	kind, payload, err := s.wire.Next()
-	return event{kind, payload, err}
+	defer s.place.rest()
+	if e.kind == rsp.Interrupt {
+		ctx, cancel := context.WithTimeout(ctx, s.opt.Deadline)
+		defer cancel()
+		return s.interrupt(ctx), nil
+	}
+	logPacket(s.log, "request", e.payload)
+	return s.answer(ctx, parseRequest(e.payload)), nil
 }
 
-// listen returns where the next event will come, for whoever has something else to wait for as well; he sets pending to
-// nil when he has taken it. The goroutine that reads it ends then, or when the connection is closed.
-func (s *session) listen() <-chan event {
-	if s.pending == nil {
-		next := make(chan event, 1)
-		go func() {
-			kind, payload, err := s.wire.Next()
-			next <- event{kind, payload, err}
-		}()
-		s.pending = next
-	}
-	return s.pending
-}
-
-// answer answers one request. All calls that it takes share one deadline, since the client waits for it only once; a
-// monitor command has its own.
-func (s *session) answer(ctx context.Context, kind rsp.Kind, packet []byte) reply {
-	if name, _ := splitName(packet); name != "qRcmd" {
+// answer answers one request. All calls that it takes share one deadline, since the client waits only once; a monitor
+// command has its own.
+func (s *session) answer(ctx context.Context, r request) reply {
+	if r.name != "qRcmd" {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.opt.Deadline)
 		defer cancel()
 	}
-	if kind == rsp.Interrupt {
-		return s.interrupt(ctx)
-	}
-	s.log.packet("request", packet)
-	return s.dispatch(ctx, packet)
+	return s.dispatch(ctx, r)
 }
 
 // send sends one reply, if there is one to be sent.
@@ -179,7 +157,7 @@ func (s *session) send(r reply) error {
 	if r.silent {
 		return nil
 	}
-	s.log.packet("reply", r.payload)
+	logPacket(s.log, "reply", r.payload)
 	if err := s.wire.Write(r.payload); err != nil {
 		return fmt.Errorf("send reply: %w", err)
 	}

@@ -25,9 +25,9 @@ func (s *session) supported(args []byte) reply {
 		items = append(items, "multiprocess+", "binary-upload+", "error-message+")
 	}
 	if s.client.lldb {
-		delete(s.objects, "libraries") // lldb moves a whole file to where its first section is
+		delete(s.selected.objects, "libraries") // lldb moves a whole file to where its first section is
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.objects)) {
+	for _, name := range slices.Sorted(maps.Keys(s.selected.objects)) {
 		items = append(items, "qXfer:"+name+":read+")
 	}
 	return text(strings.Join(items, ";"))
@@ -36,11 +36,5 @@ func (s *session) supported(args []byte) reply {
 // startNoAck answers QStartNoAckMode. lldb sends it before qSupported, gdb after: that tells them apart.
 func (s *session) startNoAck() reply {
 	s.client.lldb = s.client.lldb || !s.client.asked
-	return ok()
-}
-
-// isStartNoAck says whether acknowledgements end after the reply to packet.
-func isStartNoAck(packet []byte) bool {
-	name, _ := splitName(packet)
-	return name == "QStartNoAckMode"
+	return reply{payload: []byte("OK"), startNoAck: true}
 }

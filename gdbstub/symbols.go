@@ -20,15 +20,15 @@ func (s *session) lendSymbol(ctx context.Context, args []byte) reply {
 	switch {
 	case s.machine.can.borrower == nil:
 		return unsupported()
-	case s.can.borrower == nil:
+	case s.selected.can.borrower == nil:
 		return ok() // a client takes it badly if one process wants symbols and another does not know the packet
 	}
 	value, name, _ := bytes.Cut(bytes.TrimPrefix(args, []byte(":")), []byte(":"))
 	if len(value) == 0 && len(name) == 0 {
-		s.symbols = lending{found: make(map[string]uint64)}
+		s.selected.symbols = lending{found: make(map[string]uint64)}
 		return s.wantSymbol(ctx)
 	}
-	if s.symbols.found == nil {
+	if s.selected.symbols.found == nil {
 		return ok() // an answer to a question that was not asked
 	}
 	s.noteSymbol(name, value)
@@ -39,25 +39,25 @@ func (s *session) lendSymbol(ctx context.Context, args []byte) reply {
 func (s *session) noteSymbol(hexName, hexValue []byte) {
 	name, err := rsp.AppendUnhex(nil, hexName)
 	value, known := rsp.ParseHex(hexValue)
-	if err == nil && known && slices.Contains(s.can.wanted, string(name)) {
-		s.symbols.found[string(name)] = value
+	if err == nil && known && slices.Contains(s.selected.can.wanted, string(name)) {
+		s.selected.symbols.found[string(name)] = value
 	}
 }
 
 // wantSymbol asks for the next name or, when there is none, hands over what was found.
 func (s *session) wantSymbol(ctx context.Context) reply {
-	if s.symbols.next < len(s.can.wanted) {
-		name := s.can.wanted[s.symbols.next]
-		s.symbols.next++
+	if s.selected.symbols.next < len(s.selected.can.wanted) {
+		name := s.selected.can.wanted[s.selected.symbols.next]
+		s.selected.symbols.next++
 		return reply{payload: rsp.AppendHex([]byte("qSymbol:"), []byte(name))}
 	}
-	found, borrower := s.symbols.found, s.can.borrower
-	s.symbols = lending{}
-	_, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) (struct{}, error) {
+	found, borrower := s.selected.symbols.found, s.selected.can.borrower
+	s.selected.symbols = lending{}
+	_, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (struct{}, error) {
 		return struct{}{}, borrower.BorrowSymbols(ctx, found)
 	})
 	if err != nil {
-		s.log.log.Warn("borrowed symbols are of no use", "error", err) // gdb would not show it
+		s.log.Warn("borrowed symbols are of no use", "error", err) // gdb would not show it
 	}
 	return ok()
 }

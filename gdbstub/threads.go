@@ -35,7 +35,7 @@ func (s *session) refreshThreads(ctx context.Context, in *inferior) error {
 		list.all = append(list.all, t)
 	}
 	if out := len(all) - len(list.all); out > 0 {
-		s.log.log.Warn("threads left out: their ids are taken or out of range", "count", out)
+		s.log.Warn("threads left out: their ids are taken or out of range", "count", out)
 	}
 	if len(list.all) == 0 {
 		return errNoThreads
@@ -113,7 +113,7 @@ func (s *session) selectThread(ctx context.Context, args []byte) reply {
 		return text(codeRefused)
 	}
 	if args[0] == 'g' {
-		s.inferior, in.current = in, id
+		s.selected, in.current = in, id
 	}
 	return ok()
 }
@@ -128,10 +128,10 @@ func (s *session) isThreadAlive(ctx context.Context, args []byte) reply {
 
 // currentThread answers qC.
 func (s *session) currentThread(ctx context.Context) reply {
-	if err := s.needThreads(ctx, s.inferior); err != nil {
+	if err := s.needThreads(ctx, s.selected); err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
-	return reply{payload: s.appendThreadID([]byte("QC"), s.pid, s.current)}
+	return reply{payload: s.appendThreadID([]byte("QC"), s.selected.pid, s.selected.current)}
 }
 
 // firstThreads answers qfThreadInfo with the first part of new snapshots.

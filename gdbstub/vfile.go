@@ -101,7 +101,7 @@ func (s *session) openFile(ctx context.Context, operands string) reply {
 	case errors.Is(err, fs.ErrNotExist):
 		return fileError(errnoNotFound)
 	case err != nil:
-		s.log.log.Warn("file not opened", "name", string(name), "error", err) // the client shows a number at most
+		s.log.Warn("file not opened", "name", string(name), "error", err) // the client shows a number at most
 		return fileError(errnoIO)
 	}
 	s.files[fd] = file
@@ -143,7 +143,7 @@ func closeFile(f File) error {
 func (s *session) closeFiles() {
 	for _, f := range s.files {
 		if err := closeFile(f); err != nil {
-			s.log.log.Debug("file not closed", "error", err)
+			s.log.Debug("file not closed", "error", err)
 		}
 	}
 }
@@ -170,7 +170,7 @@ func (s *session) readFile(ctx context.Context, operands string) reply {
 	p := make([]byte, min(length, maxPread, size-min(offset, size)))
 	n, err := ask(ctx, s.machine.worker, func(context.Context, Target) (int, error) { return file.ReadAt(p, int64(offset)) })
 	if isNoAnswer(err) || n == 0 && len(p) > 0 {
-		s.log.log.Warn("file not read", "descriptor", numbers[0], "offset", offset, "error", err)
+		s.log.Warn("file not read", "descriptor", numbers[0], "offset", offset, "error", err)
 		return fileError(errnoIO)
 	}
 	s.out = rsp.AppendEscaped(fmt.Appendf(s.out[:0], "F%x;", n), p[:n])

@@ -36,28 +36,25 @@ var errNoTarget = errors.New("no target")
 // errStillRunning says that a Target is not closed yet. It will be when the call returns.
 var errStillRunning = errors.New("close target: a call is still running")
 
-// startWorker opens a Target and reports what it can do. If that fails, or takes longer than deadline, it returns an
-// error; the worker has then ended or will end as soon as open returns. The worker counts in running until it ends.
+// startWorker opens a Target and returns its abilities. ctx carries the deadline of the request that wants it; deadline is
+// how long each request may take. On failure the worker has ended, or ends as soon as open returns. The worker counts in
+// running until it ends.
 func startWorker(ctx context.Context, log hclog.Logger, open Opener, deadline time.Duration, running *sync.WaitGroup) (
 	*worker, abilities, error) {
 	w := &worker{log: log, deadline: deadline, jobs: make(chan func(Target)), done: make(chan error, 1), running: running}
-	openCtx, cancel := context.WithTimeout(ctx, softDeadline(deadline))
+	openCtx, cancel := w.callContext(ctx)
 	defer cancel()
 	opened := make(chan outcome[abilities], 1)
 	running.Go(func() { w.run(openCtx, open, opened) })
 
-	timer := time.NewTimer(deadline)
-	defer timer.Stop()
 	var err error
 	select {
 	case o := <-opened:
 		if err = o.err; err == nil {
 			return w, o.value, nil
 		}
-	case <-timer.C:
-		err = noAnswer{deadline}
 	case <-ctx.Done():
-		err = ctx.Err()
+		err = w.unanswered(ctx)
 	}
 	close(w.jobs)
 	return nil, abilities{}, fmt.Errorf("open target: %w", err)
@@ -134,35 +131,31 @@ type outcome[T any] struct {
 	err   error
 }
 
-// ask makes the worker call the Target and returns the result if it comes within the deadline.
+// ask makes the worker call the Target and returns the result, unless the deadline of ctx, which is that of the request,
+// passes first.
 //
-// call must not touch what belongs to the connection: it may still be running when ask has returned. That is why
-// its result travels in a channel, where a late one is forgotten.
+// call must not touch what belongs to the connection: it may still be running when ask has returned. That is why its
+// result travels in a channel, where a late one is dropped.
 func ask[T any](ctx context.Context, w *worker, call func(context.Context, Target) (T, error)) (T, error) {
 	var none T
-	callCtx, cancel := context.WithDeadline(ctx, w.softDeadline(ctx))
+	callCtx, cancel := w.callContext(ctx)
 	defer cancel()
-	timer := time.NewTimer(w.deadline)
-	defer timer.Stop()
-
-	result, err := submit(ctx, w, callCtx, timer.C, call)
+	result, err := submit(ctx, w, callCtx, call)
 	if err != nil {
 		return none, err
 	}
 	select {
 	case o := <-result:
 		return o.value, o.err
-	case <-timer.C:
-		return none, noAnswer{w.deadline}
 	case <-ctx.Done():
 		return none, w.unanswered(ctx)
 	}
 }
 
-// submit makes the worker call the Target with callCtx and returns where the result will come. It fails if ctx is done, or
-// if the worker is still at an earlier call when late comes.
-func submit[T any](ctx context.Context, w *worker, callCtx context.Context, late <-chan time.Time,
-	call func(context.Context, Target) (T, error)) (<-chan outcome[T], error) {
+// submit makes the worker call the Target with callCtx and returns the channel for the result. It fails if ctx is done
+// while the worker still executes an earlier call.
+func submit[T any](ctx context.Context, w *worker, callCtx context.Context, call func(context.Context, Target) (T, error)) (
+	<-chan outcome[T], error) {
 	result := make(chan outcome[T], 1)
 	job := func(target Target) {
 		value, err := contained(w, func() (T, error) { return call(callCtx, target) })
@@ -171,14 +164,12 @@ func submit[T any](ctx context.Context, w *worker, callCtx context.Context, late
 	select {
 	case w.jobs <- job:
 		return result, nil
-	case <-late:
-		return nil, noAnswer{w.deadline}
 	case <-ctx.Done():
 		return nil, w.unanswered(ctx)
 	}
 }
 
-// unanswered says why nobody waits any more: the request's deadline has passed or the session is over.
+// unanswered returns why a request got no answer: its deadline has passed or the session is over.
 func (w *worker) unanswered(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return noAnswer{w.deadline}
@@ -186,15 +177,15 @@ func (w *worker) unanswered(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// softDeadline is when a call of the request of ctx should end by itself.
-func (w *worker) softDeadline(ctx context.Context) time.Time {
+// callContext returns the context of a call for the request of ctx. It is done a little before the request's deadline, so
+// that a call that respects its context can still return what it has, such as the first part of a memory read.
+func (w *worker) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	hard, limited := ctx.Deadline()
 	if !limited {
-		return time.Now().Add(softDeadline(w.deadline))
+		return context.WithCancel(ctx)
 	}
-	return hard.Add(softDeadline(w.deadline) - w.deadline)
+	return context.WithDeadline(ctx, hard.Add(softDeadline(w.deadline)-w.deadline))
 }
 
-// softDeadline is when a call should end by itself. It lies a little before the deadline, so that a call which
-// minds its ctx can still hand over what it has, such as the first part of a memory read.
+// softDeadline is how long a call may take of the time that a request may take.
 func softDeadline(deadline time.Duration) time.Duration { return deadline * 7 / 8 }

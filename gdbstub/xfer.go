@@ -48,7 +48,7 @@ func (s *session) transfer(ctx context.Context, args []byte) reply {
 	if len(part) != 4 || string(part[2]) != "read" {
 		return unsupported()
 	}
-	produce, known := s.objects[string(part[1])]
+	produce, known := s.selected.objects[string(part[1])]
 	if !known {
 		var offered bool
 		if produce, offered = s.machine.objects[string(part[1])]; !offered {
@@ -68,16 +68,16 @@ func (s *session) transfer(ctx context.Context, args []byte) reply {
 		return text("E00") // "malformed request or annex", by the manual
 	}
 	name := string(part[1]) + ":" + string(annex)
-	if offset == 0 || s.xfer.name != name {
+	if offset == 0 || s.selected.xfer.name != name {
 		data, found, err := produce(ctx, string(annex))
 		switch {
 		case err != nil:
-			s.log.log.Warn("object not read", "object", name, "error", err) // no client shows why
+			s.log.Warn("object not read", "object", name, "error", err) // no client shows why
 			return s.fail(codeRefused, err.Error())
 		case !found:
 			return text("E00")
 		}
-		s.xfer = document{name, data}
+		s.selected.xfer = document{name, data}
 	}
 	return s.transferPart(offset, length)
 }
@@ -90,14 +90,14 @@ func cutLast(arg []byte, sep byte) (before, after []byte) {
 
 // transferPart sends some of the document at hand. An offset beyond its end gets the end.
 func (s *session) transferPart(offset, length uint64) reply {
-	size := uint64(len(s.xfer.data))
+	size := uint64(len(s.selected.xfer.data))
 	start := min(offset, size)
 	end := start + min(length, size-start, maxRead)
 	mark := byte('m')
 	if end == size {
 		mark = 'l'
 	}
-	s.out = rsp.AppendEscaped(append(s.out[:0], mark), s.xfer.data[start:end])
+	s.out = rsp.AppendEscaped(append(s.out[:0], mark), s.selected.xfer.data[start:end])
 	return reply{payload: s.out}
 }
 
@@ -111,8 +111,8 @@ func parseExtent(arg []byte) (offset, length uint64, valid bool) {
 // execFileObject is the path of the main file, which gdb asks for if its user brought none (appendix E.4). Without one gdb
 // says so, and goes on.
 func (s *session) execFileObject(ctx context.Context, _ string) ([]byte, bool, error) {
-	namer := s.can.executable
-	path, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) (string, error) { return namer.ExecutableFile(ctx) })
+	namer := s.selected.can.executable
+	path, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (string, error) { return namer.ExecutableFile(ctx) })
 	return []byte(path), err == nil && path != "", err
 }
 
@@ -122,7 +122,7 @@ func (s *session) featuresObject(_ context.Context, annex string) ([]byte, bool,
 	if annex != "target.xml" || len(s.inferiors) == 0 {
 		return nil, false, nil
 	}
-	return s.can.description.XML(), true, nil
+	return s.selected.can.description.XML(), true, nil
 }
 
 // threadsObject is the thread list (appendix E.14 "Thread List Format").
@@ -170,10 +170,10 @@ func (s *session) auxvObject(ctx context.Context, annex string) ([]byte, bool, e
 	if annex != "" {
 		return nil, false, nil
 	}
-	reader := s.can.auxv
+	reader := s.selected.can.auxv
 	if reader == nil {
 		return nil, true, nil
 	}
-	data, err := ask(ctx, s.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.Auxv(ctx) })
+	data, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.Auxv(ctx) })
 	return data, true, err
 }

@@ -52,8 +52,8 @@ func (m *Machine) newLiveSession(ctx context.Context) (gdbstub.Target, error) {
 	return &liveSession{now.newSession(ctx)}, nil
 }
 
-// LookAgain takes the machine as it is now.
-func (s *liveSession) LookAgain(ctx context.Context) error {
+// Refresh takes the machine as it is now.
+func (s *liveSession) Refresh(ctx context.Context) error {
 	now, err := s.m.look(ctx)
 	if err != nil {
 		return err
@@ -77,8 +77,8 @@ func (s *liveSession) OpenProcess(ctx context.Context, pid int) (gdbstub.Target,
 // liveProgram is a program of a machine that runs.
 type liveProgram struct{ *program }
 
-// LookAgain takes the program as it is now.
-func (p *liveProgram) LookAgain(ctx context.Context) error {
+// Refresh takes the program as it is now.
+func (p *liveProgram) Refresh(ctx context.Context) error {
 	now, err := p.shell.m.look(ctx)
 	if err != nil {
 		return err

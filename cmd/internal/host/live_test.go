@@ -18,7 +18,7 @@ func TestANewLookKeepsWhatTheClientHasTold(t *testing.T) {
 	s.SetPhysicalMode(true)
 	s.files = map[string]fileOpener{"/lib/a.ko": nil}
 	before := s.m
-	must(t, s.LookAgain(ctx))
+	must(t, s.Refresh(ctx))
 	_, err = s.Threads(ctx)
 	must(t, err)
 	if s.m == before || s.threads[s.first] == nil {
