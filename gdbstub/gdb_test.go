@@ -3,34 +3,33 @@ package gdbstub_test
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"physgdb/gdbstub"
+	"physgdb/test/session"
 )
 
 // gdbPatience is how long a run of gdb may take on a busy machine. A hang is what it tells from.
 const gdbPatience = 60 * time.Second
 
-// gdb runs the commands in one gdb and returns all it printed.
+// gdb runs commands in one gdb and returns all that it printed.
 func gdb(t testing.TB, commands ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), gdbPatience)
 	defer cancel()
-	args := []string{"-nx", "-q", "-batch"}
-	for _, c := range append([]string{"set confirm off", "set pagination off", "set debuginfod enabled off"}, commands...) {
-		args = append(args, "-ex", c)
+	steps, err := session.GDB(ctx, "", append([]string{"set debuginfod enabled off"}, commands...)...)
+	if err != nil {
+		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(ctx, "gdb", args...).CombinedOutput()
-	if ctx.Err() != nil {
-		t.Fatalf("gdb hangs; it printed:\n%s", out)
+	var printed strings.Builder
+	for _, step := range steps {
+		printed.WriteString(step.Output + "\n")
 	}
-	t.Logf("gdb %s\n%s%v", strings.Join(commands, "; "), out, err)
-	return string(out)
+	t.Logf("gdb %s\n%s", strings.Join(commands, "; "), printed.String())
+	return printed.String()
 }
 
 func TestGdbSeesTheMachine(t *testing.T) {
@@ -115,7 +114,7 @@ func TestGdbLeavesAndTheNextIsServed(t *testing.T) {
 	kernel := buildKernel(t)
 	addr := serve(t, open(newKernel(t, kernel)), nil)
 	for leave, want := range map[string]string{
-		"detach": "detached]", "kill": "killed]", "disconnect": "", "quit": "",
+		"detach": "detached]", "kill": "killed]", "disconnect": "", "echo the end of gdb's input": "",
 	} {
 		if out := gdb(t, "file "+kernel, "target remote "+addr, "p counter", leave); !strings.Contains(out, want) {
 			t.Errorf("%s: gdb does not say %q", leave, want)
@@ -149,7 +148,7 @@ func TestGdbSurvivesCtrlC(t *testing.T) {
 	g.until("3-exec-continue", "*stopped,reason=\"signal-received\",signal-name=\"SIGINT\"")
 	g.until("4-exec-interrupt", "4^done") // sends the interrupt byte though nothing runs
 	for i := range 3 {
-		if err := g.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		if err := g.Interrupt(); err != nil {
 			t.Fatal(err)
 		}
 		g.until(fmt.Sprintf("%d-data-evaluate-expression counter", 10+i), fmt.Sprintf("%d^done,value=\"42\"", 10+i))
@@ -157,10 +156,7 @@ func TestGdbSurvivesCtrlC(t *testing.T) {
 	g.until("20-exec-next", "*stopped,reason=\"signal-received\"")
 	g.until("21-target-detach", "21^done")
 	g.until("22-target-select remote "+addr, "22^connected")
-	g.until("23-gdb-exit", "23^exit")
-	if err := g.cmd.Wait(); err != nil {
-		t.Errorf("gdb: %v", err)
-	}
+	g.end()
 }
 
 func TestTwoGdbsAtOnce(t *testing.T) {

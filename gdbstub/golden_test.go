@@ -1,18 +1,14 @@
 package gdbstub_test
 
 import (
-	"bytes"
 	"flag"
-	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
-	"physgdb/gdbstub/rsp"
+	"physgdb/test/session"
 )
 
 var update = flag.Bool("update", false, "record the transcripts in testdata anew, but for gdb 16")
@@ -53,17 +49,19 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// record lets a client talk to a machine with every ability and writes down what they say.
+// record runs a client on a machine with every ability and writes the packets of both into a file.
 func record(t *testing.T, file string, talk func(t *testing.T, kernel, address string)) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	tap, err := session.StartTap(serve(t, open(newAble()), nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	tap := &tapListener{Listener: ln}
-	serveOn(t, tap, open(newAble()), nil)
-	talk(t, buildKernel(t), ln.Addr().String())
-	if err := os.WriteFile(file, []byte(tap.transcript()), 0o644); err != nil {
+	talk(t, buildKernel(t), tap.Address())
+	if err := tap.Close(); err != nil {
+		t.Fatal(err)
+	}
+	said := strings.ReplaceAll(tap.Transcript(0), "-> \\x03\n", "") // an interrupt is no packet
+	if err := os.WriteFile(file, []byte(said), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -118,62 +116,4 @@ func requests(t *testing.T, transcript []byte) []string {
 		all = append(all, request)
 	}
 	return all
-}
-
-// tapListener hears what its one client and the server say.
-type tapListener struct {
-	net.Listener
-	mu   sync.Mutex // protects all below
-	said strings.Builder
-	sent bytes.Buffer // by the client, not yet written down
-}
-
-// Accept returns a connection that is heard.
-func (l *tapListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	return tapConn{conn, l}, err
-}
-
-func (l *tapListener) transcript() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.said.String()
-}
-
-// note writes the packets in a stream down.
-func (l *tapListener) note(direction string, stream []byte) {
-	in := rsp.NewReader(bytes.NewReader(stream), 0)
-	for {
-		kind, payload, err := in.Next()
-		if err != nil {
-			return
-		}
-		if kind == rsp.Packet {
-			fmt.Fprint(&l.said, line(direction, string(payload)))
-		}
-	}
-}
-
-type tapConn struct {
-	net.Conn
-	tap *tapListener
-}
-
-func (c tapConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.tap.mu.Lock()
-	defer c.tap.mu.Unlock()
-	c.tap.sent.Write(p[:n])
-	return n, err
-}
-
-func (c tapConn) Write(p []byte) (int, error) {
-	c.tap.mu.Lock()
-	if p[0] == '$' { // a reply: the request is complete
-		c.tap.note("-> ", c.tap.sent.Bytes())
-		c.tap.sent.Reset()
-		c.tap.note("<- ", p)
-	}
-	c.tap.mu.Unlock()
-	return c.Conn.Write(p)
 }

@@ -2,34 +2,31 @@ package gdbstub_test
 
 import (
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
+
+	"physgdb/test/session"
 )
 
-// lldb runs the commands in one lldb 14, with a program to debug or "", and returns all it printed. It looks for no kernel
-// of another system in memory, as it does when it has no program.
-func lldb(t testing.TB, program string, commands ...string) string {
+// lldb runs commands in one lldb, with a program to debug or "". It does not scan memory for a
+// kernel of another system, as lldb does without a program.
+func lldb(t testing.TB, program string, commands ...string) {
 	t.Helper()
-	script := filepath.Join(t.TempDir(), "commands")
-	if err := os.WriteFile(script, []byte(strings.Join(commands, "\n")+"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"--no-lldbinit", "--no-use-colors", "-O", "settings set interpreter.stop-command-source-on-error false",
-		"-O", "settings set plugin.dynamic-loader.darwin-kernel.scan-type none", "-s", script, "-o", "quit"}
-	if program != "" {
-		args = append(args, program)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), gdbPatience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "lldb-14", args...).CombinedOutput()
-	if ctx.Err() != nil {
-		t.Fatalf("lldb hangs; it printed:\n%s", out)
+	l, err := session.StartLLDB(ctx, program)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("lldb %s\n%s%v", strings.Join(commands, "; "), out, err)
-	return string(out)
+	for _, command := range append([]string{"settings set plugin.dynamic-loader.darwin-kernel.scan-type none"}, commands...) {
+		step, err := l.Type(command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("(lldb) %s\n%s", command, step.Output)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // typedInLLDB is a session of lldb with a file, for record.

@@ -1,59 +1,70 @@
 package gdbstub_test
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
-	"os/exec"
 	"strings"
 	"testing"
+
+	"physgdb/test/session"
 )
 
-// mi is a gdb that is spoken to in its machine interface, as VS Code does.
+// mi is a gdb that is driven through its machine interface, as VS Code does.
 type mi struct {
-	t     testing.TB
-	cmd   *exec.Cmd
-	in    io.Writer
-	lines *bufio.Scanner
+	*session.MI
+	t   testing.TB
+	ctx context.Context
 }
 
-// startMI starts a gdb that lives until the end of the test at most, and not longer than gdbPatience.
-func startMI(t testing.TB, args ...string) *mi {
+// startMI starts a gdb with a file to debug or "". It ends with the test and after gdbPatience at
+// the latest.
+func startMI(t testing.TB, file string) *mi {
+	t.Helper()
+	ctx := patient(t)
+	var args []string
+	if file != "" {
+		args = append(args, file)
+	}
+	gdb, err := session.StartMI(ctx, args...)
+	return started(t, ctx, gdb, err)
+}
+
+// startMIEngine is startMI with the first commands of MIEngine.
+func startMIEngine(t testing.TB, file string) *mi {
+	t.Helper()
+	ctx := patient(t)
+	gdb, err := session.StartMIEngine(ctx, file)
+	return started(t, ctx, gdb, err)
+}
+
+func patient(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), gdbPatience)
-	cmd := exec.CommandContext(ctx, "gdb", append([]string{"-nx", "-q", "--interpreter=mi3"}, args...)...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait() // reports no more than that it was killed, or had ended before
-	})
-	lines := bufio.NewScanner(stdout)
-	lines.Buffer(nil, 16<<20) // a list of threads is one line
-	return &mi{t, cmd, in, lines}
+	t.Cleanup(cancel)
+	return ctx
 }
 
-// until sends a command, reads on to the line that starts with want and returns all that was read.
+func started(t testing.TB, ctx context.Context, gdb *session.MI, err error) *mi {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &mi{gdb, t, ctx}
+}
+
+// until sends a command and returns all records up to the one that starts with want.
 func (g *mi) until(command, want string) string {
 	g.t.Helper()
-	fmt.Fprintln(g.in, command)
-	var said strings.Builder
-	for g.lines.Scan() {
-		said.WriteString(g.lines.Text() + "\n")
-		if strings.HasPrefix(g.lines.Text(), want) {
-			return said.String()
-		}
+	step, err := g.Until(g.ctx, command, func(record string) bool { return strings.HasPrefix(record, want) })
+	if err != nil {
+		g.t.Fatalf("no %q: %v", want, err)
 	}
-	g.t.Fatalf("gdb does not answer %q with %q, but with\n%.2000s", command, want, said.String())
-	return ""
+	return step.Output
+}
+
+// end ends gdb.
+func (g *mi) end() {
+	g.t.Helper()
+	if err := g.Close(g.ctx); err != nil {
+		g.t.Errorf("gdb: %v", err)
+	}
 }

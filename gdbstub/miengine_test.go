@@ -9,7 +9,7 @@ import (
 // show the stop, let it run because a person said so, with a breakpoint and without, pause, and end.
 func launch(t *testing.T, kernel, address string) {
 	t.Helper()
-	g := miEngine(t, kernel)
+	g := startMIEngine(t, kernel)
 	g.until("-break-insert -f main", "^done")
 	g.until("-target-select remote "+address, "^connected")
 	g.look()
@@ -20,14 +20,14 @@ func launch(t *testing.T, kernel, address string) {
 	g.until("-exec-continue", "^error")
 	g.until("-break-delete 2", "^done")
 	g.until(`-interpreter-exec console "kill"`, "^done")
-	g.until("-gdb-exit", "^exit")
+	g.end()
 }
 
 // attach is the same for "request": "attach" with "processId": 1 and "useExtendedRemote": true. MIEngine always lets the
 // process run after it.
 func attach(t *testing.T, kernel, address string) {
 	t.Helper()
-	g := miEngine(t, kernel)
+	g := startMIEngine(t, kernel)
 	g.until("-target-select extended-remote "+address, "^connected")
 	if said := g.until("-target-attach 1", "^done"); strings.Contains(said, "=thread-group-exited") {
 		t.Errorf("the attach ends a process, and with it MIEngine's session:\n%s", said)
@@ -35,21 +35,7 @@ func attach(t *testing.T, kernel, address string) {
 	g.look()
 	g.until("-exec-continue", "*stopped")
 	g.until("-target-detach", "^done")
-	g.until("-gdb-exit", "^exit")
-}
-
-// miEngine starts gdb with MIEngine's first commands.
-func miEngine(t *testing.T, kernel string) *mi {
-	t.Helper()
-	g := startMI(t)
-	for _, command := range []string{
-		"-gdb-set mi-async on", `-interpreter-exec console "set pagination off"`,
-		`-interpreter-exec console "set debuginfod enabled off"`, "-gdb-set auto-solib-add on",
-		"-file-exec-and-symbols " + kernel, `-interpreter-exec console "show architecture"`,
-	} {
-		g.until(command, "^done")
-	}
-	return g
+	g.end()
 }
 
 // look asks what the views of VS Code show at a stop.

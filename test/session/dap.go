@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/textproto"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/go-dap"
 )
 
 // DAP is a debug adapter: a program that an editor starts and speaks to over its stdin and stdout,
@@ -45,9 +45,6 @@ type dapMessage struct {
 	Message    string          `json:"message,omitempty"`
 	Body       json.RawMessage `json:"body,omitempty"`
 }
-
-// maxDAPMessage bounds what an adapter may announce in one Content-Length.
-const maxDAPMessage = 64 << 20
 
 // StartDAP starts an adapter. It is killed when ctx ends; what it started itself then reads the end
 // of its input.
@@ -89,18 +86,10 @@ func (d *DAP) listen(in *bufio.Reader) {
 	}
 }
 
-// readDAP reads one message: a header as in HTTP, an empty line, and the content, which is JSON.
+// readDAP reads one message.
 func readDAP(in *bufio.Reader) (*dapMessage, error) {
-	header, err := textproto.NewReader(in).ReadMIMEHeader()
+	content, err := dap.ReadBaseMessage(in)
 	if err != nil {
-		return nil, err
-	}
-	size, err := strconv.Atoi(header.Get("Content-Length"))
-	if err != nil || size < 0 || size > maxDAPMessage {
-		return nil, fmt.Errorf("Content-Length %q", header.Get("Content-Length"))
-	}
-	content := make([]byte, size)
-	if _, err := io.ReadFull(in, content); err != nil {
 		return nil, err
 	}
 	var m dapMessage
@@ -159,7 +148,7 @@ func (d *DAP) Send(command string, arguments any) *Call {
 	d.note("->", m)
 	d.mu.Unlock()
 	if content, err := json.Marshal(m); err == nil {
-		fmt.Fprintf(d.stdin, "Content-Length: %d\r\n\r\n%s", len(content), content)
+		_ = dap.WriteBaseMessage(d.stdin, content) // an adapter that has ended is an error of Wait
 	}
 	return call
 }

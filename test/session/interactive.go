@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 )
@@ -45,7 +44,7 @@ func (i *Interactive) Type(ctx context.Context, command string) (Step, error) {
 func (i *Interactive) TypeAndInterrupt(ctx context.Context, command string, after time.Duration) (Step, error) {
 	return i.step(ctx, command, func() error {
 		time.Sleep(after)
-		return i.cmd.Process.Signal(os.Interrupt)
+		return i.Interrupt()
 	})
 }
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -20,6 +21,31 @@ func StartMI(ctx context.Context, args ...string) (*MI, error) {
 		return nil, err
 	}
 	return &MI{process: p}, nil
+}
+
+// StartMIEngine starts a gdb with the first commands of MIEngine, which load the file to debug.
+func StartMIEngine(ctx context.Context, file string, args ...string) (*MI, error) {
+	m, err := StartMI(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	for _, command := range []string{
+		"-gdb-set mi-async on",
+		`-interpreter-exec console "set pagination off"`,
+		`-interpreter-exec console "set debuginfod enabled off"`,
+		"-gdb-set auto-solib-add on",
+		"-file-exec-and-symbols " + file,
+		`-interpreter-exec console "show architecture"`,
+	} {
+		step, err := m.Do(ctx, command)
+		if err == nil && !strings.Contains(step.Output, "^done") {
+			err = fmt.Errorf("%s: gdb answers\n%s", command, step.Output)
+		}
+		if err != nil {
+			return nil, errors.Join(err, m.Close(ctx))
+		}
+	}
+	return m, nil
 }
 
 // Do sends a command with a number in front of it, and returns the records up to its result, one a

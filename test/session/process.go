@@ -107,6 +107,9 @@ func (p *process) ask(ctx context.Context, last func(line string) bool, first st
 	return step, nil
 }
 
+// Interrupt sends the debugger a SIGINT, as Ctrl-C does.
+func (p *process) Interrupt() error { return p.cmd.Process.Signal(os.Interrupt) }
+
 // close writes a last command and waits for the debugger's end.
 func (p *process) close(ctx context.Context, command string) error {
 	_, _ = fmt.Fprintln(p.in, command) // it may be gone already

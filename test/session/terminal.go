@@ -6,10 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/creack/pty"
 )
 
 // Terminal is a program on a terminal of its own, with somebody at the keyboard.
@@ -23,42 +22,17 @@ type Terminal struct {
 
 // OnTerminal starts a program on a new terminal, as its foreground job.
 func OnTerminal(ctx context.Context, name string, args ...string) (*Terminal, error) {
-	keys, tty, err := openTerminal()
-	if err != nil {
-		return nil, fmt.Errorf("open a terminal: %w", err)
-	}
-	defer tty.Close()
-	t := &Terminal{cmd: exec.CommandContext(ctx, name, args...), keys: keys, copied: make(chan struct{})}
-	t.cmd.Stdin, t.cmd.Stdout, t.cmd.Stderr = tty, tty, tty
+	t := &Terminal{cmd: exec.CommandContext(ctx, name, args...), copied: make(chan struct{})}
 	t.cmd.Env = append(os.Environ(), "TERM=dumb")
-	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := t.cmd.Start(); err != nil {
-		keys.Close()
-		return nil, err
+	var err error
+	if t.keys, err = pty.Start(t.cmd); err != nil {
+		return nil, fmt.Errorf("start %s on a terminal: %w", name, err)
 	}
 	go func() {
 		defer close(t.copied)
-		_, _ = keys.WriteTo(&t.screen) // ends with an error, as nobody has the terminal open any more
+		_, _ = t.keys.WriteTo(&t.screen) // ends with EIO when the program has closed the terminal
 	}()
 	return t, nil
-}
-
-// openTerminal opens both sides of a pseudoterminal (pty(7)).
-func openTerminal() (keys, tty *os.File, err error) {
-	keys, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err = unix.IoctlSetPointerInt(int(keys.Fd()), unix.TIOCSPTLCK, 0); err == nil {
-		var number int
-		if number, err = unix.IoctlGetInt(int(keys.Fd()), unix.TIOCGPTN); err == nil {
-			tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-		}
-	}
-	if err != nil {
-		keys.Close()
-	}
-	return keys, tty, err
 }
 
 // Type presses keys.
