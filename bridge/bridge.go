@@ -25,9 +25,9 @@ const PageSize = 4096
 type Op struct {
 	Addr PhysAddr
 	Buf  []byte
-	// Named says why Addr may be touched although no RAM map is known yet: a page table (or CR3) of the machine itself
-	// names its page, as cacheable memory; or it lies where every PC has RAM. See [Guard].
-	Named bool
+	// Trusted allows a read of Addr although no RAM map is known yet: a page table (or CR3) of the machine itself maps
+	// its page as cacheable memory, or it lies where every PC has RAM. See [Guard].
+	Trusted bool
 	// Err is set by ReadPhys when the piece could not be read to its end. If it is an [*AccessError], the bytes before
 	// its Addr are good; otherwise none are.
 	Err error
@@ -113,10 +113,10 @@ func (e *AccessError) Error() string {
 
 func (e *AccessError) Unwrap() error { return e.Err }
 
-// Read reads one piece: len(p) bytes at addr, named as [Op.Named] says. It returns how many bytes at the start of p are
+// Read reads one piece: len(p) bytes at addr, with [Op.Trusted] as given. It returns how many bytes at the start of p are
 // good.
-func Read(ctx context.Context, m Memory, addr PhysAddr, p []byte, named bool) (int, error) {
-	ops := []Op{{Addr: addr, Buf: p, Named: named}}
+func Read(ctx context.Context, m Memory, addr PhysAddr, p []byte, trusted bool) (int, error) {
+	ops := []Op{{Addr: addr, Buf: p, Trusted: trusted}}
 	if err := m.ReadPhys(ctx, ops); err != nil {
 		return 0, err
 	}

@@ -53,7 +53,7 @@ func (c *Cache) finish(ctx context.Context, ops, read []Op) error {
 	for i := range ops {
 		op := &ops[i]
 		n, err := c.fill(op, read)
-		rest := Op{Addr: op.Addr + PhysAddr(n), Buf: op.Buf[n:], Named: op.Named}
+		rest := Op{Addr: op.Addr + PhysAddr(n), Buf: op.Buf[n:], Trusted: op.Trusted}
 		switch {
 		case len(rest.Buf) == 0:
 			op.Err = nil
@@ -99,7 +99,7 @@ func (c *Cache) missing(ops []Op) (pages []Op, err error) {
 				continue
 			}
 			seen[page] = true
-			pages = append(pages, Op{Addr: page, Buf: make([]byte, PageSize), Named: op.Named})
+			pages = append(pages, Op{Addr: page, Buf: make([]byte, PageSize), Trusted: op.Trusted})
 		}
 	}
 	return pages, nil

@@ -14,7 +14,7 @@ var legacyHole = Range{0xa0000, 0x100000}
 // every read of a bridge passes one Guard, and what it refuses is never sent.
 //
 // Once a RAM map is known, it refuses all that lies outside. Before that it refuses what nothing vouches for (see
-// [Op.Named]) and the PC's legacy hole. A map that is known can only get smaller.
+// [Op.Trusted]) and the PC's legacy hole. A map that is known can only get smaller.
 type Guard struct {
 	mem    Memory
 	viewer Viewer // nil if mem cannot show memory in place
@@ -73,7 +73,7 @@ func (g *Guard) readAllowed(ctx context.Context, ram RAMMap, ops []Op) error {
 			op.Err = &AccessError{op.Addr + PhysAddr(n), len(op.Buf) - n, why}
 		}
 		if n > 0 {
-			pass = append(pass, Op{Addr: op.Addr, Buf: op.Buf[:n], Named: op.Named})
+			pass = append(pass, Op{Addr: op.Addr, Buf: op.Buf[:n], Trusted: op.Trusted})
 			from = append(from, i)
 		}
 	}
@@ -99,7 +99,7 @@ func (m RAMMap) allowed(op *Op) int {
 		return 0
 	case m.Known():
 		return int(m.Prefix(op.Addr, n))
-	case !op.Named || legacyHole.overlaps(op.Addr, len(op.Buf)):
+	case !op.Trusted || legacyHole.overlaps(op.Addr, len(op.Buf)):
 		return 0
 	}
 	return len(op.Buf)

@@ -98,7 +98,7 @@ func (e *epoch) known(key tableKey) *table {
 func (m *MMU) load(ctx context.Context, e *epoch, keys []tableKey) (found []*table, failed map[tableKey]error, err error) {
 	ops := make([]bridge.Op, len(keys))
 	for i, k := range keys {
-		ops[i] = bridge.Op{Addr: k.addr, Buf: make([]byte, PageSize), Named: true}
+		ops[i] = bridge.Op{Addr: k.addr, Buf: make([]byte, PageSize), Trusted: true}
 	}
 	if err := m.mem.ReadPhys(ctx, ops); err != nil {
 		return nil, nil, err

@@ -88,11 +88,11 @@ func pieces(va uint64, p []byte, vas []uint64, found []Translation) (ops []bridg
 		}
 		n := int(min(uint64(len(p)-done), PageSize-at&(PageSize-1)))
 		pa := found[i].Phys(at)
-		named := found[i].Flags&Uncached == 0
-		if k := len(ops) - 1; k >= 0 && ops[k].Named == named && ops[k].Addr+bridge.PhysAddr(len(ops[k].Buf)) == pa {
+		trusted := found[i].Flags&Uncached == 0
+		if k := len(ops) - 1; k >= 0 && ops[k].Trusted == trusted && ops[k].Addr+bridge.PhysAddr(len(ops[k].Buf)) == pa {
 			ops[k].Buf = p[done-len(ops[k].Buf) : done+n]
 		} else {
-			ops = append(ops, bridge.Op{Addr: pa, Buf: p[done : done+n], Named: named})
+			ops = append(ops, bridge.Op{Addr: pa, Buf: p[done : done+n], Trusted: trusted})
 		}
 		done += n
 	}

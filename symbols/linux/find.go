@@ -187,8 +187,8 @@ func (f *finder) sawOther() bool {
 
 // probe is a look at the same few bytes in many places.
 type probe struct {
-	size  int  // bytes
-	named bool // see [bridge.Op.Named]
+	size    int  // bytes
+	trusted bool // see [bridge.Op.Trusted]
 	// hit looks at what was read at a place. It returns the kernel if that has led to it, and an error to end the search.
 	hit func(at bridge.PhysAddr, p []byte) (*Kernel, error)
 	// passed is told that all places up to this one were looked at. It may be nil.
@@ -263,7 +263,7 @@ func (p *probe) batch(next func() (bridge.PhysAddr, bool), n int) []bridge.Op {
 		if !ok {
 			break
 		}
-		ops = append(ops, bridge.Op{Addr: at, Buf: data[i*p.size:][:p.size], Named: p.named})
+		ops = append(ops, bridge.Op{Addr: at, Buf: data[i*p.size:][:p.size], Trusted: p.trusted})
 	}
 	return ops
 }

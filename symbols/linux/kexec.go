@@ -167,7 +167,7 @@ func (f *finder) byELFCoreHeaders(ctx context.Context, capture *Kernel) (*Kernel
 	if err != nil {
 		return nil, f.setback(ctx, fmt.Errorf("ELF headers at phys %#x: %w", uint64(at), err))
 	}
-	p := &probe{size: noteText, named: true, hit: func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
+	p := &probe{size: noteText, trusted: true, hit: func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
 		if _, ok := noteSize(p); ok {
 			return f.tryVMCoreInfo(ctx, ByELFCoreHeaders, at)
 		}

@@ -48,7 +48,7 @@ func parseTrampoline(p []byte) (t trampoline, ok bool) {
 
 // byTrampoline looks at every page of conventional memory, from the top on: the kernel takes the highest that is free.
 func (f *finder) byTrampoline(ctx context.Context) (*Kernel, error) {
-	p := &probe{size: trampolineSize, named: true, hit: func(at bridge.PhysAddr, header []byte) (*Kernel, error) {
+	p := &probe{size: trampolineSize, trusted: true, hit: func(at bridge.PhysAddr, header []byte) (*Kernel, error) {
 		if t, ok := parseTrampoline(header); ok {
 			return f.tryTrampoline(ctx, at, t)
 		}

@@ -102,12 +102,12 @@ func (s *search) failed(ctx context.Context, err error) error {
 }
 
 // stretch searches n bytes that lie together in physical memory, as far as they are RAM.
-func (s *search) stretch(ctx context.Context, va uint64, pa bridge.PhysAddr, n uint64, named bool) error {
+func (s *search) stretch(ctx context.Context, va uint64, pa bridge.PhysAddr, n uint64, trusted bool) error {
 	for n > 0 {
 		isRAM, length := ramAt(s.ram, pa, n)
 		if isRAM {
 			length = min(length, maxBatch)
-			if err := s.part(ctx, va, pa, int(length), named); err != nil {
+			if err := s.part(ctx, va, pa, int(length), trusted); err != nil {
 				return err
 			}
 		}
@@ -133,7 +133,7 @@ func ramAt(ram bridge.RAMMap, pa bridge.PhysAddr, n uint64) (isRAM bool, length 
 }
 
 // part searches what can be seen in place, and puts off the rest until there is enough of it for a batch.
-func (s *search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int, named bool) error {
+func (s *search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int, trusted bool) error {
 	if p, ok := s.mem.View(pa, n); ok {
 		if err := s.flush(ctx); err != nil {
 			return err
@@ -145,7 +145,7 @@ func (s *search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int,
 			s.buf = make([]byte, maxBatch)
 		}
 		k := min(n, s.limits.now-s.filled)
-		s.batch = append(s.batch, bridge.Op{Addr: pa, Buf: s.buf[s.filled : s.filled+k], Named: named})
+		s.batch = append(s.batch, bridge.Op{Addr: pa, Buf: s.buf[s.filled : s.filled+k], Trusted: trusted})
 		s.places = append(s.places, va)
 		s.filled += k
 		va, pa, n = va+uint64(k), pa+bridge.PhysAddr(k), n-k
