@@ -3,6 +3,8 @@ package linux
 import (
 	"context"
 	"fmt"
+
+	"physgdb/symbols/linux/kmem"
 )
 
 // ABI is the form that a program's registers and pointers have.
@@ -50,7 +52,7 @@ func (k *Kernel) ProgramABI(ctx context.Context, t *Task) (ABI, error) {
 		}
 		return AMD64, nil
 	}
-	size, err := k.readUint(ctx, t.MM+limit.Offset, 8)
+	size, err := kmem.ReadUint(ctx, k.Space, t.MM+limit.Offset, 8)
 	switch {
 	case err != nil:
 		return AMD64, fmt.Errorf("address space of task %d: %w", t.PID, err)

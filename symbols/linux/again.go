@@ -17,7 +17,7 @@ func (k *Kernel) Again(ctx context.Context, m *mmu.MMU) (*Kernel, error) {
 		return nil, err
 	}
 	if types, err := k.Types(ctx); err == nil {
-		again.types.set(types)
+		again.types.Set(types)
 	}
 	return again, nil
 }

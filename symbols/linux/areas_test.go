@@ -19,7 +19,7 @@ func areaWorld(t *testing.T, before6_4 bool) *moduleWorld {
 		"_sdata": image + 0x400000, "_edata": image + 0x3ff000, "__bss_start": image + 0x1000, "__bss_stop": image + 0x3000,
 	}
 	w.Symbols = newWorld(t, nil, syms).Symbols
-	w.put(base+1<<20+0x100, 0xffff8c8180000000, 0xffffcd14c0000000, 0xffffea0123000000)
+	w.Put(base+1<<20+0x100, 0xffff8c8180000000, 0xffffcd14c0000000, 0xffffea0123000000)
 	w.load("trouble")
 	return w
 }
@@ -98,7 +98,7 @@ func TestDamagedAreasAreLeftOut(t *testing.T) {
 		"nothing there": {0, 0, 0},
 	} {
 		w := areaWorld(t, false)
-		w.put(base+1<<20+0x100, bases...)
+		w.Put(base+1<<20+0x100, bases...)
 		areas, err := w.Areas(ctx)
 		if err == nil || !strings.Contains(err.Error(), "make no sense") {
 			t.Errorf("%s: error %v", name, err)
@@ -111,7 +111,7 @@ func TestDamagedAreasAreLeftOut(t *testing.T) {
 		}
 	}
 	w := areaWorld(t, false)
-	w.put(w.head, 8, 8)
+	w.Put(w.head, 8, 8)
 	areas, err := w.Areas(ctx)
 	if got := named(areas, "vmalloc"); got == (Area{}) {
 		t.Errorf("without modules there are no areas at all: %v", err)

@@ -17,7 +17,7 @@ func TestRestingByAddressesAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.put(cpu.stacks[0].start+0x100, inStop, 0, behindCall)
+		w.Put(cpu.stacks[0].start+0x100, inStop, 0, behindCall)
 		w.putCall(behindCall, called)
 		regs, err := w.Resting(ctx, cpu, task)
 		if err != nil {
@@ -44,7 +44,7 @@ func TestBorrowedSymbols(t *testing.T) {
 	if got := k.Name(0xffffffff9200a008); got != "" {
 		t.Errorf("the address behind init_task is called %q", got)
 	}
-	again, err := k.Again(ctx, mmu.New(w.fake, nil))
+	again, err := k.Again(ctx, mmu.New(w.Fake, nil))
 	if err != nil || again.SizesKnown() || k.SizesKnown() || !w.SizesKnown() {
 		t.Errorf("sizes of borrowed symbols are known, or others are not (%v)", err)
 	}

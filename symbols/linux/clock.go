@@ -6,50 +6,49 @@ import (
 	"time"
 )
 
-type timekeeperFields struct {
-	OffsReal member `c:"offs_real"`           // from the monotonic clock to that on the wall, ns
-	OffsBoot member `c:"offs_boot"`           // how long the machine was suspended, ns
-	Base     member `c:"tkr_mono.base"`       // the monotonic clock at the last tick, ns…
-	Fraction member `c:"tkr_mono.xtime_nsec"` // …and what follows, shifted
-	Shift    member `c:"tkr_mono.shift"`
+// timekeeper is struct timekeeper (include/linux/timekeeper_internal.h).
+type timekeeper struct {
+	OffsReal uint64 `c:"offs_real"`           // from the monotonic clock to that on the wall, ns
+	OffsBoot uint64 `c:"offs_boot"`           // how long the machine was suspended, ns
+	Base     uint64 `c:"tkr_mono.base"`       // the monotonic clock at the last tick, ns…
+	Fraction uint64 `c:"tkr_mono.xtime_nsec"` // …and what follows, shifted
+	Shift    uint64 `c:"tkr_mono.shift"`
 }
 
 // BootTime returns when the kernel was started, by the machine's own clock on the wall as it stood when the machine died.
 // Adding [LogRecord.Time] gives the time of a message to some tens of milliseconds, unless the machine was suspended in
 // between.
 func (k *Kernel) BootTime(ctx context.Context) (time.Time, error) {
-	f, r, err := k.timekeeper(ctx)
+	tk, err := k.timekeeper(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("the kernel's boot time: %w", err)
 	}
-	return time.Unix(0, int64(f.OffsReal.uint(r)-f.OffsBoot.uint(r))), nil
+	return time.Unix(0, int64(tk.OffsReal-tk.OffsBoot)), nil
 }
 
 // Uptime returns how long the machine had been up, suspends included, when its kernel last looked at the clock. That is
 // the last timer tick: a kernel that has panicked still takes them until the machine is halted, so it is later than the
 // panic. When that was is told by the log.
 func (k *Kernel) Uptime(ctx context.Context) (time.Duration, error) {
-	f, r, err := k.timekeeper(ctx)
+	tk, err := k.timekeeper(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("the kernel's uptime: %w", err)
 	}
-	monotonic := f.Base.uint(r) + f.Fraction.uint(r)>>(f.Shift.uint(r)%64)
-	return time.Duration(monotonic + f.OffsBoot.uint(r)), nil
+	monotonic := tk.Base + tk.Fraction>>(tk.Shift%64)
+	return time.Duration(monotonic + tk.OffsBoot), nil
 }
 
 // timekeeper reads the kernel's own (kernel/time/timekeeping.c).
-func (k *Kernel) timekeeper(ctx context.Context) (*timekeeperFields, record, error) {
+func (k *Kernel) timekeeper(ctx context.Context) (*timekeeper, error) {
 	addr, err := k.timekeeperAddr(ctx)
 	if err != nil {
-		return nil, record{}, err
+		return nil, err
 	}
-	f := &timekeeperFields{}
-	l, err := k.layout(ctx, "timekeeper", f)
+	layout, err := StructOf[timekeeper](ctx, k, "timekeeper")
 	if err != nil {
-		return nil, record{}, err
+		return nil, err
 	}
-	r, err := l.readOne(ctx, k.Space, addr)
-	return f, r, err
+	return layout.ReadOne(ctx, k.Space, addr)
 }
 
 // timekeeperAddr finds it. Before 6.13 it lies in a struct without a name, but there is a copy of it under its own; then

@@ -23,11 +23,11 @@ func TestClock(t *testing.T) {
 		{"from 6.17 on", "timekeeper_data", "tk_data", 128},
 	} {
 		w := newWorld(t, nil, map[string]uint64{tc.symbol: at})
-		w.types.define("timekeeper", "tkr_mono.shift", 4, "tkr_mono.xtime_nsec", "tkr_mono.base", "offs_real", "offs_boot")
+		w.Structs.Define("timekeeper", "tkr_mono.shift", 4, "tkr_mono.xtime_nsec", "tkr_mono.base", "offs_real", "offs_boot")
 		if tc.typ != "" {
-			w.types.define(tc.typ, "seq", int(tc.offset), "timekeeper", 40)
+			w.Structs.Define(tc.typ, "seq", int(tc.offset), "timekeeper", 40)
 		}
-		w.put(at+tc.offset, 24, 500_000<<24|0xabcdef, 7_000_000_000, real, suspended)
+		w.Put(at+tc.offset, 24, 500_000<<24|0xabcdef, 7_000_000_000, real, suspended)
 		boot, err := w.BootTime(ctx)
 		if err != nil || !boot.Equal(time.Unix(1_699_999_997, 250_000_000)) {
 			t.Errorf("%s: booted at %v, %v", tc.name, boot, err)
@@ -48,9 +48,9 @@ func TestClockThatIsNotKnown(t *testing.T) {
 	} {
 		switch name {
 		case "no symbol":
-			w.types.define("tk_data", "timekeeper")
+			w.Structs.Define("tk_data", "timekeeper")
 		case "no memory":
-			w.types.define("timekeeper", "tkr_mono.shift", "tkr_mono.xtime_nsec", "tkr_mono.base", "offs_real", "offs_boot")
+			w.Structs.Define("timekeeper", "tkr_mono.shift", "tkr_mono.xtime_nsec", "tkr_mono.base", "offs_real", "offs_boot")
 		}
 		if boot, err := w.BootTime(ctx); err == nil || !strings.HasPrefix(err.Error(), "the kernel's boot time: ") {
 			t.Errorf("%s: %v, %v", name, boot, err)

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"physgdb/mmu"
+	"physgdb/symbols/linux/kmem"
 )
 
 // CPU is one CPU of the machine, online or not: when a kernel has panicked, only the panicking CPU still counts as online.
@@ -31,22 +31,21 @@ type stack struct {
 
 func (s stack) contains(sp uint64) bool { return s.start <= sp && sp < s.end }
 
-// cpuLayout is what is read of every CPU.
-type cpuLayout struct {
-	rq      *layout
-	Current member `c:"curr"`
-	Idle    member `c:"idle"`
+// runQueue is struct rq (kernel/sched/sched.h).
+type runQueue struct {
+	Current uint64 `c:"curr"`
+	Idle    uint64 `c:"idle"`
 }
 
 // cpuList is the CPUs of a machine. What could not be read of them is 0.
 type cpuList struct {
 	all []CPU
-	answers
+	kmem.Timeouts
 }
 
 // CPUs lists the CPUs that the machine could have, in the order of their numbers.
 func (k *Kernel) CPUs(ctx context.Context) ([]CPU, error) {
-	list, err := k.cpus.get(ctx, k.readCPUs)
+	list, err := k.cpus.Get(ctx, k.readCPUs)
 	if err != nil {
 		return nil, err
 	}
@@ -119,24 +118,22 @@ func (k *Kernel) readBases(ctx context.Context, ids []int, cpus []CPU) error {
 
 // readRunQueues reads which task each CPU ran.
 func (k *Kernel) readRunQueues(ctx context.Context, cpus *cpuList) error {
-	var l cpuLayout
-	var err error
-	if l.rq, err = k.layout(ctx, "rq", &l); err != nil {
-		return err
-	}
-	queues, ok := k.Addr("runqueues")
-	if !ok {
-		return k.readCurrentTasks(ctx, cpus)
-	}
-	records, err := l.rq.read(ctx, k.Space, perCPU(queues, cpus.all))
+	layout, err := StructOf[runQueue](ctx, k, "rq")
 	if err != nil {
 		return err
 	}
-	for i, r := range records {
-		cpus.note(r.err)
-		if r.err == nil { // else the CPU is listed without a task: its memory may be damaged, or it never came up
-			cpus.all[i].Current, cpus.all[i].Idle = l.Current.uint(r), l.Idle.uint(r)
-		}
+	addr, ok := k.Addr("runqueues")
+	if !ok {
+		return k.readCurrentTasks(ctx, cpus)
+	}
+	queues, errs, err := layout.Read(ctx, k.Space, perCPU(addr, cpus.all))
+	if err != nil {
+		return err
+	}
+	for i, q := range queues {
+		// A CPU whose queue cannot be read is listed without a task: its memory may be damaged, or it never came up.
+		cpus.Note(errs[i])
+		cpus.all[i].Current, cpus.all[i].Idle = q.Current, q.Idle
 	}
 	return nil
 }
@@ -169,11 +166,10 @@ func (k *Kernel) readCurrentTasks(ctx context.Context, cpus *cpuList) error {
 	return nil
 }
 
-// hotplugLayout is what is read of a struct cpuhp_cpu_state (kernel/cpu.c): how far a CPU came up. Unlike the mask of CPUs that
-// are online, it does not change where a kernel stops the other CPUs to panic.
-type hotplugLayout struct {
-	hotplug *layout
-	State   member `c:"state"`
+// hotplugState is struct cpuhp_cpu_state (kernel/cpu.c): how far a CPU came up. Unlike the mask of online CPUs, it does not
+// change when a panicking kernel stops the other CPUs.
+type hotplugState struct {
+	State uint64 `c:"state"`
 }
 
 // cpuOffline is the state of a CPU that is not up at all (CPUHP_OFFLINE, include/linux/cpuhotplug.h).
@@ -182,23 +178,22 @@ const cpuOffline = 0
 // findOffline finds the CPUs that were not up: of machines that could have more of them, all that are missing. Where the kernel
 // does not tell, all count as up.
 func (k *Kernel) findOffline(ctx context.Context, cpus *cpuList) error {
-	states, ok := k.Addr("cpuhp_state")
+	addr, ok := k.Addr("cpuhp_state")
 	if !ok {
 		return nil
 	}
-	var l hotplugLayout
-	var err error
-	if l.hotplug, err = k.layout(ctx, "cpuhp_cpu_state", &l); err != nil {
+	layout, err := StructOf[hotplugState](ctx, k, "cpuhp_cpu_state")
+	if err != nil {
 		return ctx.Err()
 	}
-	records, err := l.hotplug.read(ctx, k.Space, perCPU(states, cpus.all))
+	states, errs, err := layout.Read(ctx, k.Space, perCPU(addr, cpus.all))
 	if err != nil {
 		return err
 	}
-	for i, r := range records {
-		cpus.note(r.err)
+	for i, s := range states {
+		cpus.Note(errs[i])
 		c := &cpus.all[i]
-		if r.err == nil && l.State.uint(r) == cpuOffline && c.Current == c.Idle { // else what says so is damaged
+		if errs[i] == nil && s.State == cpuOffline && c.Current == c.Idle { // otherwise the state is damaged
 			c.Offline, c.Current = true, 0
 		}
 	}
@@ -254,7 +249,7 @@ func (k *Kernel) CR4(ctx context.Context, cpu int) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return k.readUint(ctx, state+field.Offset, 8)
+	return kmem.ReadUint(ctx, k.Space, state+field.Offset, 8)
 }
 
 // IDT returns where the interrupt descriptor table is, and its size less one, as the kernel loads it into every CPU (idt_descr,
@@ -288,19 +283,9 @@ func (k *Kernel) isPerCPU(addr uint64) bool {
 
 // readPerCPU reads the 8 bytes at a per-CPU address of every CPU; those that cannot be read are 0.
 func (k *Kernel) readPerCPU(ctx context.Context, addr uint64, cpus *cpuList) ([]uint64, error) {
-	ops := make([]mmu.Op, len(cpus.all))
-	for i, at := range perCPU(addr, cpus.all) {
-		ops[i] = mmu.Op{VA: at, Buf: make([]byte, 8)}
+	words, errs, err := kmem.ReadWords(ctx, k.Space, perCPU(addr, cpus.all))
+	for _, err := range errs {
+		cpus.Note(err)
 	}
-	if err := k.Space.ReadAll(ctx, ops); err != nil {
-		return nil, err
-	}
-	values := make([]uint64, len(ops))
-	for i := range ops {
-		cpus.note(ops[i].Err)
-		if ops[i].Err == nil {
-			values[i] = binary.LittleEndian.Uint64(ops[i].Buf)
-		}
-	}
-	return values, nil
+	return words, err
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"physgdb/symbols/linux/kmem"
 )
 
 // Death is how a kernel died.
@@ -16,7 +18,7 @@ type Death struct {
 	Before  string // the first line of an oops of another task before that, which may have to do with it, or ""
 	Oopses  int    // how often the kernel had caught itself at a fault
 
-	answers
+	kmem.Timeouts
 }
 
 // noCPU is the panic_cpu of a kernel that has not panicked (PANIC_CPU_INVALID, include/linux/panic.h).
@@ -24,7 +26,7 @@ const noCPU = 0xffff_ffff
 
 // Death finds out what the kernel died of.
 func (k *Kernel) Death(ctx context.Context) (*Death, error) {
-	return k.death.get(ctx, k.readDeath)
+	return k.death.Get(ctx, k.readDeath)
 }
 
 func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
@@ -37,7 +39,7 @@ func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}
-	d.note(err)
+	d.Note(err)
 	d.Oopses = int(oopses)
 	if id == noCPU {
 		return d, nil
@@ -50,11 +52,11 @@ func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
 
 // findDead finds the CPU that panicked, and its task.
 func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
-	cpus, err := k.cpus.get(ctx, k.readCPUs)
+	cpus, err := k.cpus.Get(ctx, k.readCPUs)
 	if err != nil {
 		return err
 	}
-	d.include(cpus.answers)
+	d.Include(cpus.Timeouts)
 	for i := range cpus.all {
 		if cpus.all[i].ID == id {
 			d.CPU = &cpus.all[i]
@@ -65,7 +67,7 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 	}
 	d.Task, err = k.TaskAt(ctx, d.CPU.Current)
 	if err != nil {
-		d.note(err)
+		d.Note(err)
 		return ctx.Err() // its memory is damaged: the rest is worth telling
 	}
 	return nil
@@ -86,10 +88,10 @@ func (k *Kernel) readLastWords(ctx context.Context, d *Death) error {
 	const newest = 512 // records: a panic prints its message, then a backtrace, and sometimes the state of all CPUs
 	log, err := k.Log(ctx, newest)
 	if err != nil {
-		d.note(err)
+		d.Note(err)
 		return ctx.Err() // one can do without
 	}
-	d.include(log.answers)
+	d.Include(log.Timeouts)
 	d.findLastWords(log.Records)
 	return nil
 }

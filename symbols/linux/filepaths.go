@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/mmu"
 )
 
@@ -52,7 +54,7 @@ func (f *fileFinder) readPaths(ctx context.Context, files []openFile) error {
 			return nil
 		}
 		if len(f.dentries)+len(f.mounts)+len(dentries)+len(mounts) > mostPathParts {
-			f.damage.add("their paths have more than %d parts: damaged, or too many to look at", mostPathParts)
+			f.damage.Add("their paths have more than %d parts: damaged, or too many to look at", mostPathParts)
 			return nil
 		}
 		parents, err := f.readDentries(ctx, dentries)
@@ -79,51 +81,41 @@ func unread[T any](addrs []uint64, read map[uint64]T) []uint64 {
 
 // readDentries reads dentries with their names, and returns where their parents are.
 func (f *fileFinder) readDentries(ctx context.Context, addrs []uint64) (parents []uint64, err error) {
-	d := &f.l.dentry
-	records, err := d.dentry.read(ctx, f.k.Space, addrs)
+	structs, errs, err := f.l.dentry.Read(ctx, f.k.Space, addrs)
 	if err != nil {
 		return nil, err
 	}
 	names := make([]mmu.Op, len(addrs))
-	for i, r := range records {
-		if r.err == nil {
-			names[i] = mmu.Op{VA: d.Name.uint(r), Buf: make([]byte, min(d.Len.uint(r), longestName))}
-		}
+	for i, s := range structs {
+		names[i] = mmu.Op{VA: s.Name, Buf: make([]byte, min(s.Len, longestName))}
 	}
 	if err := f.k.Space.ReadAll(ctx, names); err != nil {
 		return nil, err
 	}
-	for i, r := range records {
-		if r.err == nil {
-			r.err = names[i].Err
-		}
-		if r.err != nil {
-			f.dentries[addrs[i]] = dentry{err: r.err}
+	for i, s := range structs {
+		if err := cmp.Or(errs[i], names[i].Err); err != nil {
+			f.dentries[addrs[i]] = dentry{err: err}
 			continue
 		}
 		f.dentries[addrs[i]] = dentry{
-			parent: d.Parent.uint(r), inode: d.Inode.uint(r), super: d.Super.uint(r), name: string(names[i].Buf),
-			hashed: d.Hashed.uint(r) != 0,
+			parent: s.Parent, inode: s.Inode, super: s.Super, name: string(names[i].Buf), hashed: s.Hashed,
 		}
-		parents = append(parents, d.Parent.uint(r))
+		parents = append(parents, s.Parent)
 	}
 	return parents, nil
 }
 
 // readMounts reads mounts, and returns where the mounts and dentries are that they stand on.
 func (f *fileFinder) readMounts(ctx context.Context, addrs []uint64) (parents, points []uint64, err error) {
-	m := &f.l.mount
-	records, err := m.mount.read(ctx, f.k.Space, addrs)
+	structs, errs, err := f.l.mount.Read(ctx, f.k.Space, addrs)
 	if err != nil {
 		return nil, nil, err
 	}
-	for i, r := range records {
-		if r.err != nil {
-			f.mounts[addrs[i]] = mount{err: r.err}
-			continue
+	for i, s := range structs {
+		f.mounts[addrs[i]] = mount{parent: s.Parent, root: s.Root, point: s.Point, err: errs[i]}
+		if errs[i] == nil {
+			parents, points = append(parents, s.Parent), append(points, s.Point)
 		}
-		f.mounts[addrs[i]] = mount{parent: m.Parent.uint(r), root: m.Root.uint(r), point: m.Point.uint(r)}
-		parents, points = append(parents, m.Parent.uint(r)), append(points, m.Point.uint(r))
 	}
 	return parents, points, nil
 }
@@ -138,7 +130,7 @@ func (f *fileFinder) placeless(ctx context.Context, files []openFile) (map[uint6
 			of, inodes, supers = append(of, o.dentry), append(inodes, d.inode), append(supers, d.super)
 		}
 	}
-	numbers, err := f.l.inode.inode.read(ctx, f.k.Space, inodes)
+	numbers, errs, err := f.l.inode.Read(ctx, f.k.Space, inodes)
 	if err != nil {
 		return nil, err
 	}
@@ -156,12 +148,12 @@ func (f *fileFinder) placeless(ctx context.Context, files []openFile) (map[uint6
 			names[at] = fileName{text: "anon_inode:" + own}
 		case own != "":
 			names[at] = fileName{text: "/" + own + " (deleted)"}
-		case numbers[i].err != nil:
-			names[at] = fileName{err: numbers[i].err}
+		case errs[i] != nil:
+			names[at] = fileName{err: errs[i]}
 		default:
 			kind := strings.TrimSuffix(types[i].text, "fs") // pipefs
 			kind = strings.Replace(kind, "sock", "socket", 1)
-			names[at] = fileName{text: fmt.Sprintf("%s:[%d]", kind, f.l.inode.Number.uint(numbers[i]))}
+			names[at] = fileName{text: fmt.Sprintf("%s:[%d]", kind, numbers[i].Number)}
 		}
 	}
 	return names, nil
@@ -169,31 +161,31 @@ func (f *fileFinder) placeless(ctx context.Context, files []openFile) (map[uint6
 
 // fileSystems reads the names of the types of file systems, given their super blocks.
 func (f *fileFinder) fileSystems(ctx context.Context, supers []uint64) ([]fileName, error) {
-	addrs, names := slices.Clone(supers), make([]fileName, len(supers))
-	for _, step := range []struct {
-		layout  *layout
-		pointer *member
-	}{{f.l.super.super, &f.l.super.Type}, {f.l.fs.fs, &f.l.fs.Name}} {
-		records, err := step.layout.read(ctx, f.k.Space, addrs)
-		if err != nil {
-			return nil, err
-		}
-		for i, r := range records {
-			names[i].err = cmp.Or(names[i].err, r.err)
-			addrs[i] = step.pointer.uint(r)
-		}
+	blocks, blockErrs, err := f.l.super.Read(ctx, f.k.Space, supers)
+	if err != nil {
+		return nil, err
 	}
-	const longest = 16 // bytes: more than these names have
-	ops := make([]mmu.Op, len(addrs))
-	for i, addr := range addrs {
-		ops[i] = mmu.Op{VA: addr, Buf: make([]byte, longest)}
+	addrs := make([]uint64, len(blocks))
+	for i, b := range blocks {
+		addrs[i] = b.Type
+	}
+	types, typeErrs, err := f.l.fsType.Read(ctx, f.k.Space, addrs)
+	if err != nil {
+		return nil, err
+	}
+	const maxName = 16 // bytes: more than these names have
+	ops := make([]mmu.Op, len(types))
+	for i, t := range types {
+		ops[i] = mmu.Op{VA: t.Name, Buf: make([]byte, maxName)}
 	}
 	if err := f.k.Space.ReadAll(ctx, ops); err != nil {
 		return nil, err
 	}
+	names := make([]fileName, len(ops))
 	for i := range ops {
+		names[i].err = cmp.Or(blockErrs[i], typeErrs[i])
 		read := ops[i].Buf[:ops[i].N]
-		if names[i].text = cString(read); len(names[i].text) == len(read) { // else its end is there
+		if names[i].text = kmem.CString(read); len(names[i].text) == len(read) { // else its end is there
 			names[i].err = cmp.Or(names[i].err, ops[i].Err)
 		}
 	}

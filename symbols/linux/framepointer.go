@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/mmu"
 	"physgdb/symbols"
 )
@@ -25,7 +27,7 @@ var framed = []string{
 // keepsFramePointers reports whether the kernel keeps frame pointers: it has no unwind tables in memory, and most of framed
 // begin with that.
 func (k *Kernel) keepsFramePointers(ctx context.Context) (bool, error) {
-	return k.framePointers.get(ctx, func(ctx context.Context) (bool, error) {
+	return k.framePointers.Get(ctx, func(ctx context.Context) (bool, error) {
 		if _, hasORC := k.Addr("__start_orc_unwind"); hasORC || k.Symbols == nil {
 			return false, nil
 		}
@@ -200,7 +202,7 @@ func isGone(before, first byte) bool {
 
 // returnsTo reports whether the word at slot is the address behind a direct call of fn.
 func (k *Kernel) returnsTo(ctx context.Context, slot, fn uint64) (bool, error) {
-	ret, err := k.readUint(ctx, slot, 8)
+	ret, err := kmem.ReadUint(ctx, k.Space, slot, 8)
 	if err != nil {
 		var hole *mmu.ReadError
 		if errors.As(err, &hole) && ctx.Err() == nil {

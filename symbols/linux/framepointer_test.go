@@ -25,22 +25,22 @@ func newFramed(t testing.TB) (w *world, stack uint64) {
 		"schedule": fpInner, "vfs_write": fpMiddle, "ksys_write": fpOuter, "leaf": fpLeaf, "entry": fpEntry,
 	})
 	w.Kernel.Text = textPage
-	defineRegs(w.types)
-	w.code(fpInner, 0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xe5)
-	w.code(fpMiddle, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xd0, 0x48, 0x89, 0xe5)
-	w.code(fpOuter, 0x55, 0x48, 0x89, 0xe5)
-	w.code(fpInner+0x60, 0x5d, 0xc3) // pop %rbp; ret
+	defineRegs(w.Structs)
+	w.Code(fpInner, 0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xe5)
+	w.Code(fpMiddle, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xd0, 0x48, 0x89, 0xe5)
+	w.Code(fpOuter, 0x55, 0x48, 0x89, 0xe5)
+	w.Code(fpInner+0x60, 0x5d, 0xc3) // pop %rbp; ret
 	w.call(fpLeaf, callOf(fpInner))
 	w.call(fpInner, callOf(fpMiddle))
 	w.call(fpMiddle, callOf(fpOuter))
 	w.call(fpOuter, callOf(fpEntry))
-	return w, w.alloc("", 0x1000)
+	return w, w.Alloc("", 0x1000)
 }
 
 // putRegs writes a struct pt_regs.
 func (w *world) putRegs(at, rip, cs, rsp, ss, rbp uint64) {
-	w.put(at, 0, 0, 0, 0, rbp)
-	w.put(at+15*8, ^uint64(0), rip, cs, 0x246, rsp, ss)
+	w.Put(at, 0, 0, 0, 0, rbp)
+	w.Put(at+15*8, ^uint64(0), rip, cs, 0x246, rsp, ss)
 }
 
 func TestUnwindByFramePointer(t *testing.T) {
@@ -58,63 +58,63 @@ func TestUnwindByFramePointer(t *testing.T) {
 		{
 			name: "a system call", pc: callOf(fpInner), called: true, sp: 0x20, bp: 0x30,
 			stack: func(w *world, s uint64) {
-				w.put(s+0x30, s+0x60, callOf(fpMiddle))
-				w.put(s+0x60, s+0x90, callOf(fpOuter))
-				w.put(s+0x90, 0, callOf(fpEntry))
+				w.Put(s+0x30, s+0x60, callOf(fpMiddle))
+				w.Put(s+0x60, s+0x90, callOf(fpOuter))
+				w.Put(s+0x90, 0, callOf(fpEntry))
 				w.putRegs(s+0xa0, user, 0x33, 0x7ffc00001000, 0x2b, 0x1234)
 			},
 			want: []uint64{callOf(fpInner), callOf(fpMiddle), callOf(fpOuter), callOf(fpEntry)}, user: true,
 		}, {
 			name: "an interrupt of a kernel thread, on another stack", pc: callOf(fpInner), called: true, sp: 0x820, bp: 0x830,
 			stack: func(w *world, s uint64) {
-				w.put(s+0x830, s+0x60, callOf(fpMiddle)) // on the stack for interrupts
-				w.put(s+0x60, s+0x101, callOf(fpEntry))
+				w.Put(s+0x830, s+0x60, callOf(fpMiddle)) // on the stack for interrupts
+				w.Put(s+0x60, s+0x101, callOf(fpEntry))
 				w.putRegs(s+0x100, kernel, 0x10, s+0x200, 0x18, s+0x210)
-				w.put(s+0x210, s+0x1000-168|1, callOf(fpEntry))
+				w.Put(s+0x210, s+0x1000-168|1, callOf(fpEntry))
 			},
 			want: []uint64{callOf(fpInner), callOf(fpMiddle), callOf(fpEntry), kernel, callOf(fpEntry)},
 		}, {
 			name: "an interrupt of user space", pc: callOf(fpInner), called: true, sp: 0x20, bp: 0x30,
 			stack: func(w *world, s uint64) {
-				w.put(s+0x30, s+0x61, callOf(fpEntry))
+				w.Put(s+0x30, s+0x61, callOf(fpEntry))
 				w.putRegs(s+0x60, user, 0x33, 0x7ffc00001000, 0x2b, 0x1234)
 			},
 			want: []uint64{callOf(fpInner), callOf(fpEntry)}, user: true,
 		}, {
 			name: "the first function of a CPU", pc: callOf(fpInner), called: true, sp: 0x20, bp: 0x30,
-			stack: func(w *world, s uint64) { w.put(s+0x30, 0, callOf(fpEntry)) },
+			stack: func(w *world, s uint64) { w.Put(s+0x30, 0, callOf(fpEntry)) },
 			want:  []uint64{callOf(fpInner), callOf(fpEntry)},
 		}, {
 			name: "before the frame pointer is pushed", pc: fpInner + 9, sp: 0x20, bp: 0x60,
-			stack: func(w *world, s uint64) { w.put(s+0x20, callOf(fpMiddle)); w.put(s+0x60, 0, callOf(fpOuter)) },
+			stack: func(w *world, s uint64) { w.Put(s+0x20, callOf(fpMiddle)); w.Put(s+0x60, 0, callOf(fpOuter)) },
 			want:  []uint64{fpInner + 9, callOf(fpMiddle), callOf(fpOuter)},
 		}, {
 			name: "before the frame pointer is set", pc: fpInner + 10, sp: 0x20, bp: 0x60,
-			stack: func(w *world, s uint64) { w.put(s+0x28, callOf(fpMiddle)); w.put(s+0x60, 0, callOf(fpOuter)) },
+			stack: func(w *world, s uint64) { w.Put(s+0x28, callOf(fpMiddle)); w.Put(s+0x60, 0, callOf(fpOuter)) },
 			want:  []uint64{fpInner + 10, callOf(fpMiddle), callOf(fpOuter)},
 		}, {
 			name: "before the frame pointer is set, behind another instruction", pc: fpMiddle + 9, sp: 0x20, bp: 0x60,
-			stack: func(w *world, s uint64) { w.put(s+0x28, callOf(fpOuter)); w.put(s+0x60, 0, callOf(fpEntry)) },
+			stack: func(w *world, s uint64) { w.Put(s+0x28, callOf(fpOuter)); w.Put(s+0x60, 0, callOf(fpEntry)) },
 			want:  []uint64{fpMiddle + 9, callOf(fpOuter), callOf(fpEntry)},
 		}, {
 			name: "at the return", pc: fpInner + 0x61, sp: 0x20, bp: 0x60,
-			stack: func(w *world, s uint64) { w.put(s+0x20, callOf(fpMiddle)); w.put(s+0x60, 0, callOf(fpOuter)) },
+			stack: func(w *world, s uint64) { w.Put(s+0x20, callOf(fpMiddle)); w.Put(s+0x60, 0, callOf(fpOuter)) },
 			want:  []uint64{fpInner + 0x61, callOf(fpMiddle), callOf(fpOuter)},
 		}, {
 			name: "in a function without a frame", pc: fpLeaf + 0x22, sp: 0x20, bp: 0x60,
-			stack: func(w *world, s uint64) { w.put(s+0x20, callOf(fpInner)); w.put(s+0x60, 0, callOf(fpMiddle)) },
+			stack: func(w *world, s uint64) { w.Put(s+0x20, callOf(fpInner)); w.Put(s+0x60, 0, callOf(fpMiddle)) },
 			want:  []uint64{fpLeaf + 0x22, callOf(fpInner), callOf(fpMiddle)},
 		}, {
 			name: "in the midst of a function", pc: fpInner + 0x20, sp: 0x20, bp: 0x60,
-			stack: func(w *world, s uint64) { w.put(s+0x60, 0, callOf(fpMiddle)) },
+			stack: func(w *world, s uint64) { w.Put(s+0x60, 0, callOf(fpMiddle)) },
 			want:  []uint64{fpInner + 0x20, callOf(fpMiddle)},
 		}, {
 			name: "a call of data", pc: base + 0x1000, sp: 0x20, bp: 0x60,
-			stack: func(w *world, s uint64) { w.put(s+0x20, callOf(fpInner)); w.put(s+0x60, 0, callOf(fpMiddle)) },
+			stack: func(w *world, s uint64) { w.Put(s+0x20, callOf(fpInner)); w.Put(s+0x60, 0, callOf(fpMiddle)) },
 			want:  []uint64{base + 0x1000, callOf(fpInner), callOf(fpMiddle)},
 		}, {
 			name: "a frame pointer that leads to itself", pc: callOf(fpInner), called: true, sp: 0x20, bp: 0x30,
-			stack: func(w *world, s uint64) { w.put(s+0x30, s+0x30, callOf(fpMiddle)) },
+			stack: func(w *world, s uint64) { w.Put(s+0x30, s+0x30, callOf(fpMiddle)) },
 			want:  []uint64{callOf(fpInner), callOf(fpMiddle)}, err: "circle",
 		}, {
 			name: "registers that lead to themselves", pc: callOf(fpInner), called: true, sp: 0x20, bp: 0x31,
@@ -128,7 +128,7 @@ func TestUnwindByFramePointer(t *testing.T) {
 			stack: func(w *world, s uint64) {}, want: []uint64{callOf(fpInner)}, err: "not present",
 		}, {
 			name: "a word that was not called from", pc: callOf(fpInner), called: true, sp: 0x20, bp: 0x30,
-			stack: func(w *world, s uint64) { w.put(s+0x30, s+0x60, fpMiddle+0x80) },
+			stack: func(w *world, s uint64) { w.Put(s+0x30, s+0x60, fpMiddle+0x80) },
 			want:  []uint64{callOf(fpInner)}, err: "leads to no frame",
 		},
 	} {
@@ -167,9 +167,9 @@ func TestUnwindByFramePointer(t *testing.T) {
 // stack tell its frame pointer.
 func TestRestingFindsTheFramePointer(t *testing.T) {
 	w, stack := newFramed(t)
-	w.code(callOf(fpMiddle)-callSize, 0, 0, 0, 0xff, 0xd0) // call *%rax
-	w.put(stack+0x20, callOf(fpInner), 7, stack+0x60, callOf(fpMiddle))
-	w.put(stack+0x60, 0, callOf(fpEntry))
+	w.Code(callOf(fpMiddle)-callSize, 0, 0, 0, 0xff, 0xd0) // call *%rax
+	w.Put(stack+0x20, callOf(fpInner), 7, stack+0x60, callOf(fpMiddle))
+	w.Put(stack+0x60, 0, callOf(fpEntry))
 	regs := &Registers{}
 	regs.set(symbols.RIP, callOf(fpInner))
 	regs.set(symbols.RSP, stack+0x28)
@@ -192,8 +192,8 @@ func TestKeepsFramePointers(t *testing.T) {
 		"ORC": {func(w *world) {
 			w.Kernel.Symbols = symbols.NewTable([]symbols.Symbol{{Name: "__start_orc_unwind"}}, nil)
 		}, false},
-		"no frames":             {func(w *world) { w.code(fpInner, 0x90); w.code(fpMiddle, 0x90) }, false},
-		"one without a frame":   {func(w *world) { w.code(fpInner, 0x90) }, true},
+		"no frames":             {func(w *world) { w.Code(fpInner, 0x90); w.Code(fpMiddle, 0x90) }, false},
+		"one without a frame":   {func(w *world) { w.Code(fpInner, 0x90) }, true},
 		"none of the functions": {func(w *world) { w.Kernel.Symbols = symbols.NewTable(nil, nil) }, false},
 	} {
 		w, _ := newFramed(t)
@@ -222,7 +222,7 @@ func FuzzUnwindByFramePointer(f *testing.F) {
 			if words[i] == 0xff && i+8 < len(words) {
 				v = binary.LittleEndian.Uint64(words[i+1:])
 			}
-			w.put(stack+8*uint64(i), v)
+			w.Put(stack+8*uint64(i), v)
 		}
 		regs := &Registers{Exact: exact}
 		regs.set(symbols.RIP, callOf(fpInner))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/mmu"
 	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
@@ -38,7 +40,7 @@ type Generated struct {
 	// Damage says why some may be missing.
 	Damage []error
 
-	answers
+	kmem.Timeouts
 }
 
 // At returns the generated code at an address, or nil.
@@ -63,7 +65,7 @@ const (
 // Generated finds the code that the kernel has made at run time. A kernel that makes none, or does not name the lists of it
 // (without CONFIG_KALLSYMS_ALL), has an empty list. The error is ctx's, or that types are not known.
 func (k *Kernel) Generated(ctx context.Context) (*Generated, error) {
-	return k.generated.get(ctx, func(ctx context.Context) (*Generated, error) {
+	return k.generated.Get(ctx, func(ctx context.Context) (*Generated, error) {
 		f := &generatedFinder{k: k}
 		for _, look := range []func(context.Context) error{f.bpf, f.ftrace, f.kprobes} {
 			if err := look(ctx); err != nil {
@@ -78,16 +80,16 @@ func (k *Kernel) Generated(ctx context.Context) (*Generated, error) {
 type generatedFinder struct {
 	k      *Kernel
 	all    []*GeneratedCode
-	damage damage
+	damage kmem.Damage
 }
 
 // add takes in a piece of code, if it can be one.
 func (f *generatedFinder) add(c *GeneratedCode, most uint64) {
 	switch {
 	case c.Size == 0 || c.Size > most || !f.k.inText(c.Addr) || !f.k.inText(c.Addr+c.Size-1):
-		f.damage.add("%s: %d bytes of code at %#x: damaged", c.Name, c.Size, c.Addr)
+		f.damage.Add("%s: %d bytes of code at %#x: damaged", c.Name, c.Size, c.Addr)
 	case c.Name == "" || !symbols.Printable([]byte(c.Name)):
-		f.damage.add("code at %#x: its name %q is none: damaged", c.Addr, c.Name)
+		f.damage.Add("code at %#x: its name %q is none: damaged", c.Addr, c.Name)
 	default:
 		c.Func = true
 		f.all = append(f.all, c)
@@ -101,35 +103,37 @@ func (f *generatedFinder) finish() *Generated {
 	for _, c := range f.all {
 		if n := len(apart); n > 0 && c.Addr-apart[n-1].Addr < apart[n-1].Size {
 			if apart[n-1].Symbol != c.Symbol {
-				f.damage.add("%s at %#x lies in %s: damaged", c.Name, c.Addr, apart[n-1].Name)
+				f.damage.Add("%s at %#x lies in %s: damaged", c.Name, c.Addr, apart[n-1].Name)
 			}
 			continue
 		}
 		apart = append(apart, c)
 	}
-	return &Generated{apart, f.damage.list(), f.damage.answers}
+	return &Generated{apart, f.damage.List(), f.damage.Timeouts}
 }
 
 // chain follows pointers from one struct to the next, at most maxGenerated of them, and calls visit with each. next returns
 // the address of the struct that follows. A chain that breaks, or runs in a circle, is damage. The error is ctx's.
-func (f *generatedFinder) chain(ctx context.Context, what string, l *layout, at uint64, ends func(uint64) bool,
-	visit func(addr uint64, r record) (next uint64)) error {
+func chain[T any](
+	ctx context.Context, f *generatedFinder, what string, layout *kmem.Struct[T], at uint64, ends func(uint64) bool,
+	visit func(s *T) (next uint64),
+) error {
 	seen := map[uint64]bool{}
 	for !ends(at) {
 		if seen[at] || len(seen) == maxGenerated {
-			f.damage.add("%s: the list has no end", what)
+			f.damage.Add("%s: the list has no end", what)
 			return nil
 		}
 		seen[at] = true
-		r, err := l.readOne(ctx, f.k.Space, at)
+		s, err := layout.ReadOne(ctx, f.k.Space, at)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			f.damage.add("%s: the list breaks after %d entries: %w", what, len(seen)-1, err)
+			f.damage.Add("%s: the list breaks after %d entries: %w", what, len(seen)-1, err)
 			return nil
 		}
-		at = visit(at, r)
+		at = visit(s)
 	}
 	return nil
 }
@@ -137,40 +141,38 @@ func (f *generatedFinder) chain(ctx context.Context, what string, l *layout, at 
 // bpfKsym is struct bpf_ksym (include/linux/bpf.h, since Linux 5.7), which names programs, trampolines, dispatchers and
 // trampolines of struct_ops alike (kernel/bpf/core.c, trampoline.c, dispatcher.c).
 type bpfKsym struct {
-	Start member `c:"start"`
-	End   member `c:"end"`
-	Name  member `c:"name" max:"512"` // KSYM_NAME_LEN, include/linux/kallsyms.h
-	Node  member `c:"lnode.next"`
+	Start uint64 `c:"start"`
+	End   uint64 `c:"end"`
+	Name  string `c:"name" max:"512"` // KSYM_NAME_LEN, include/linux/kallsyms.h
+	Node  uint64 `c:"lnode.next"`
 }
 
 func (f *generatedFinder) bpf(ctx context.Context) error {
-	var m bpfKsym
-	l, head, err := f.list(ctx, "bpf_kallsyms", "bpf_ksym", &m)
-	if l == nil {
+	layout, head, err := listOf[bpfKsym](ctx, f, "bpf_kallsyms", "bpf_ksym")
+	if layout == nil {
 		return err
 	}
-	first, err := f.k.readUint(ctx, head, 8)
+	first, err := kmem.ReadUint(ctx, f.k.Space, head, 8)
 	if err != nil {
-		f.damage.add("bpf_kallsyms: %w", err)
+		f.damage.Add("bpf_kallsyms: %w", err)
 		return ctx.Err()
 	}
-	off := m.Node.Offset
-	return f.chain(ctx, "bpf_kallsyms", l, first-off, func(at uint64) bool { return at+off == head },
-		func(_ uint64, r record) uint64 {
-			start := m.Start.uint(r)
+	off := layout.Offset("Node")
+	return chain(ctx, f, "bpf_kallsyms", layout, first-off, func(at uint64) bool { return at+off == head },
+		func(s *bpfKsym) uint64 {
 			f.add(&GeneratedCode{
-				Symbol: symbols.Symbol{Name: m.Name.text(r), Addr: start, Size: m.End.uint(r) - start}, kind: bpfCode,
+				Symbol: symbols.Symbol{Name: s.Name, Addr: s.Start, Size: s.End - s.Start}, kind: bpfCode,
 			}, maxGeneratedCode)
-			return m.Node.uint(r) - off
+			return s.Node - off
 		})
 }
 
 // ftraceOps is struct ftrace_ops (include/linux/ftrace.h).
 type ftraceOps struct {
-	Next       member `c:"next"`
-	Flags      member `c:"flags"`
-	Trampoline member `c:"trampoline"`
-	Size       member `c:"trampoline_size"`
+	Next       uint64 `c:"next"`
+	Flags      uint64 `c:"flags"`
+	Trampoline uint64 `c:"trampoline"`
+	Size       uint64 `c:"trampoline_size"`
 }
 
 // ftraceSavesRegs is FTRACE_OPS_FL_SAVE_REGS: the same bit in 4.0 to 7.3.
@@ -180,61 +182,59 @@ const ftraceSavesRegs = 1 << 2
 // (create_trampoline, arch/x86/kernel/ftrace.c), and the kernel unwinds them by the entries of these (orc_ftrace_find,
 // arch/x86/kernel/unwind_orc.c). The names are those in /proc/kallsyms.
 func (f *generatedFinder) ftrace(ctx context.Context) error {
-	var m ftraceOps
-	l, head, err := f.list(ctx, "ftrace_ops_list", "ftrace_ops", &m)
-	if l == nil {
+	layout, head, err := listOf[ftraceOps](ctx, f, "ftrace_ops_list", "ftrace_ops")
+	if layout == nil {
 		return err
 	}
 	end, _ := f.k.Addr("ftrace_list_end")
-	first, err := f.k.readUint(ctx, head, 8)
+	first, err := kmem.ReadUint(ctx, f.k.Space, head, 8)
 	if err != nil {
-		f.damage.add("ftrace_ops_list: %w", err)
+		f.damage.Add("ftrace_ops_list: %w", err)
 		return ctx.Err()
 	}
-	return f.chain(ctx, "ftrace_ops_list", l, first, func(at uint64) bool { return at == end || at == 0 },
-		func(_ uint64, r record) uint64 {
+	return chain(ctx, f, "ftrace_ops_list", layout, first, func(at uint64) bool { return at == end || at == 0 },
+		func(s *ftraceOps) uint64 {
 			original := "ftrace_caller"
-			if m.Flags.uint(r)&ftraceSavesRegs != 0 {
+			if s.Flags&ftraceSavesRegs != 0 {
 				original = "ftrace_regs_caller"
 			}
-			if m.Size.uint(r) != 0 {
+			if s.Size != 0 {
 				c := &GeneratedCode{Module: "__builtin__ftrace", kind: ftraceCode}
-				c.Symbol = symbols.Symbol{Name: "ftrace_trampoline", Addr: m.Trampoline.uint(r), Size: m.Size.uint(r)}
+				c.Symbol = symbols.Symbol{Name: "ftrace_trampoline", Addr: s.Trampoline, Size: s.Size}
 				c.original, _ = f.k.Addr(original)
 				f.add(c, maxTrampoline)
 			}
-			return m.Next.uint(r)
+			return s.Next
 		})
 }
 
-// list returns the layout of what a list of the kernel has, and where its head is; nil if this kernel has no such list.
-func (f *generatedFinder) list(ctx context.Context, head, typ string, members any) (*layout, uint64, error) {
+// listOf returns the layout of the nodes of a list and the address of its head; nil if this kernel has no such list.
+func listOf[T any](ctx context.Context, f *generatedFinder, head, typ string) (*kmem.Struct[T], uint64, error) {
 	at, ok := f.k.Addr(head)
 	if !ok {
 		return nil, 0, nil
 	}
-	l, err := f.k.layout(ctx, typ, members)
+	layout, err := StructOf[T](ctx, f.k, typ)
 	if err != nil && ctx.Err() == nil {
-		f.damage.add("%s: %w", head, err)
+		f.damage.Add("%s: %w", head, err)
 		return nil, 0, nil
 	}
-	return l, at, err
+	return layout, at, err
 }
 
 // kprobeCache is struct kprobe_insn_cache (include/linux/kprobes.h).
 type kprobeCache struct {
-	Pages member `c:"pages.next"`
+	Pages uint64 `c:"pages.next"`
 }
 
 // kprobePage is struct kprobe_insn_page (kernel/kprobes.c): one page of code.
 type kprobePage struct {
-	Next  member `c:"list.next"`
-	Insns member `c:"insns"`
+	Next  uint64 `c:"list.next"`
+	Insns uint64 `c:"insns"`
 }
 
 // kprobes finds the pages in which kprobes keep code. The names are those in /proc/kallsyms.
 func (f *generatedFinder) kprobes(ctx context.Context) error {
-	const size = 4096 // bytes: PAGE_SIZE
 	for _, cache := range []struct {
 		head, name string
 		kind       generatedKind
@@ -242,37 +242,37 @@ func (f *generatedFinder) kprobes(ctx context.Context) error {
 		{"kprobe_insn_slots", "kprobe_insn_page", probedSlots},
 		{"kprobe_optinsn_slots", "kprobe_optinsn_page", optimizedProbes},
 	} {
-		var m kprobeCache
-		l, at, err := f.list(ctx, cache.head, "kprobe_insn_cache", &m)
-		if err != nil {
-			return err
-		}
-		if l == nil {
-			continue
-		}
-		r, err := l.readOne(ctx, f.k.Space, at)
-		if err != nil {
-			f.damage.add("%s: %w", cache.head, err)
-			continue
-		}
-		var page kprobePage
-		if l, _, err = f.list(ctx, cache.head, "kprobe_insn_page", &page); l == nil {
-			return err
-		}
-		head := at + m.Pages.Offset
-		err = f.chain(ctx, cache.head, l, m.Pages.uint(r)-page.Next.Offset,
-			func(at uint64) bool { return at+page.Next.Offset == head },
-			func(_ uint64, r record) uint64 {
-				c := &GeneratedCode{Module: "__builtin__kprobes", kind: cache.kind}
-				c.Symbol = symbols.Symbol{Name: cache.name, Addr: page.Insns.uint(r), Size: size}
-				f.add(c, size)
-				return page.Next.uint(r) - page.Next.Offset
-			})
-		if err != nil {
+		if err := f.kprobePages(ctx, cache.head, cache.name, cache.kind); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// kprobePages finds the pages of one cache.
+func (f *generatedFinder) kprobePages(ctx context.Context, head, name string, kind generatedKind) error {
+	const size = 4096 // bytes: PAGE_SIZE
+	layout, at, err := listOf[kprobeCache](ctx, f, head, "kprobe_insn_cache")
+	if layout == nil {
+		return err
+	}
+	cache, err := layout.ReadOne(ctx, f.k.Space, at)
+	if err != nil {
+		f.damage.Add("%s: %w", head, err)
+		return ctx.Err()
+	}
+	pages, _, err := listOf[kprobePage](ctx, f, head, "kprobe_insn_page")
+	if pages == nil {
+		return err
+	}
+	off, end := pages.Offset("Next"), at+layout.Offset("Pages")
+	return chain(ctx, f, head, pages, cache.Pages-off, func(at uint64) bool { return at+off == end },
+		func(s *kprobePage) uint64 {
+			c := &GeneratedCode{Module: "__builtin__kprobes", kind: kind}
+			c.Symbol = symbols.Symbol{Name: name, Addr: s.Insns, Size: size}
+			f.add(c, size)
+			return s.Next - off
+		})
 }
 
 // generatedPlace finds the generated code at an address.

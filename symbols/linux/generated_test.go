@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/symbols"
 )
 
@@ -26,47 +28,47 @@ func newGeneratingWorld(t testing.TB, rules fakeRules) *world {
 		"bpf_kallsyms": bpfHead, "ftrace_ops_list": opsHead, "ftrace_list_end": opsEnd, "kprobe_insn_slots": slotsHead,
 		"kprobe_optinsn_slots": optHead, "ftrace_caller": callerAt, "ftrace_regs_caller": regsCaller,
 	})
-	w.types.define("bpf_ksym", "start", "end", "name", 512, "lnode.next", "lnode.prev")
-	w.types.define("ftrace_ops", "func", "next", "flags", "trampoline", "trampoline_size")
-	w.types.define("kprobe_insn_cache", "mutex", "pages.next")
-	w.types.define("kprobe_insn_page", "list.next", "list.prev", "insns")
-	w.put(bpfHead, bpfHead)
-	w.put(opsHead, opsEnd)
-	w.put(slotsHead+8, slotsHead+8)
-	w.put(optHead+8, optHead+8)
-	w.modules.set(&Modules{})
+	w.Structs.Define("bpf_ksym", "start", "end", "name", 512, "lnode.next", "lnode.prev")
+	w.Structs.Define("ftrace_ops", "func", "next", "flags", "trampoline", "trampoline_size")
+	w.Structs.Define("kprobe_insn_cache", "mutex", "pages.next")
+	w.Structs.Define("kprobe_insn_page", "list.next", "list.prev", "insns")
+	w.Put(bpfHead, bpfHead)
+	w.Put(opsHead, opsEnd)
+	w.Put(slotsHead+8, slotsHead+8)
+	w.Put(optHead+8, optHead+8)
+	w.modules.Set(&Modules{})
 	return w
 }
 
 // ksym adds a name to the list of BPF, at its beginning.
 func (w *world) ksym(name string, start, end uint64) uint64 {
-	at := w.alloc("bpf_ksym", 0)
-	w.set(at, "bpf_ksym", "start", start)
-	w.set(at, "bpf_ksym", "end", end)
+	at := w.Alloc("bpf_ksym", 0)
+	w.Set(at, "bpf_ksym", "start", start)
+	w.Set(at, "bpf_ksym", "end", end)
 	copy(w.RAM[at-base+16:], name)
-	first, _ := w.readUint(ctx, bpfHead, 8)
-	w.set(at, "bpf_ksym", "lnode.next", first)
-	w.put(bpfHead, at+w.types["bpf_ksym.lnode.next"].Offset)
+	first, _ := kmem.ReadUint(ctx, w.Space, bpfHead, 8)
+	w.Set(at, "bpf_ksym", "lnode.next", first)
+	w.Put(bpfHead, at+w.Structs["bpf_ksym.lnode.next"].Offset)
 	return at
 }
 
 // ops adds a user of ftrace, at the beginning of the list.
 func (w *world) ops(flags, trampoline, size uint64) uint64 {
-	at := w.alloc("ftrace_ops", 0)
-	first, _ := w.readUint(ctx, opsHead, 8)
+	at := w.Alloc("ftrace_ops", 0)
+	first, _ := kmem.ReadUint(ctx, w.Space, opsHead, 8)
 	for member, v := range map[string]uint64{"next": first, "flags": flags, "trampoline": trampoline, "trampoline_size": size} {
-		w.set(at, "ftrace_ops", member, v)
+		w.Set(at, "ftrace_ops", member, v)
 	}
-	w.put(opsHead, at)
+	w.Put(opsHead, at)
 	return at
 }
 
 // page adds a page to one of the lists of kprobes.
 func (w *world) page(head, insns uint64) {
-	at := w.alloc("kprobe_insn_page", 0)
-	w.set(at, "kprobe_insn_page", "list.next", head+8)
-	w.set(at, "kprobe_insn_page", "insns", insns)
-	w.put(head+8, at)
+	at := w.Alloc("kprobe_insn_page", 0)
+	w.Set(at, "kprobe_insn_page", "list.next", head+8)
+	w.Set(at, "kprobe_insn_page", "insns", insns)
+	w.Put(head+8, at)
 }
 
 func TestGeneratedCode(t *testing.T) {
@@ -138,10 +140,10 @@ func TestGeneratedCodeOfDamagedLists(t *testing.T) {
 	}{
 		{"a circle", func(w *world) {
 			at := w.ksym("bpf_prog_1", madeAt, madeAt+0x40)
-			w.set(at, "bpf_ksym", "lnode.next", at+w.types["bpf_ksym.lnode.next"].Offset)
+			w.Set(at, "bpf_ksym", "lnode.next", at+w.Structs["bpf_ksym.lnode.next"].Offset)
 		}, 1, "no end"},
-		{"a break", func(w *world) { w.set(w.ksym("bpf_prog_1", madeAt, madeAt+0x40), "bpf_ksym", "lnode.next", 0x1234) }, 1, "breaks after 1"},
-		{"a head that leads nowhere", func(w *world) { w.put(bpfHead, 0) }, 0, "breaks after 0"},
+		{"a break", func(w *world) { w.Set(w.ksym("bpf_prog_1", madeAt, madeAt+0x40), "bpf_ksym", "lnode.next", 0x1234) }, 1, "breaks after 1"},
+		{"a head that leads nowhere", func(w *world) { w.Put(bpfHead, 0) }, 0, "breaks after 0"},
 		{"an end before the start", func(w *world) { w.ksym("bpf_prog_1", madeAt+0x40, madeAt) }, 0, "damaged"},
 		{"code in user space", func(w *world) { w.ksym("bpf_prog_1", 0x1000, 0x1040) }, 0, "damaged"},
 		{"a huge program", func(w *world) { w.ksym("bpf_prog_1", madeAt, madeAt+1<<24) }, 0, "damaged"},
@@ -154,9 +156,9 @@ func TestGeneratedCodeOfDamagedLists(t *testing.T) {
 		{"a trampoline that is too long", func(w *world) { w.ops(1, madeAt, 1<<20) }, 0, "damaged"},
 		{"users of ftrace in a circle", func(w *world) {
 			at := w.ops(1, madeAt, 0x100)
-			w.set(at, "ftrace_ops", "next", at)
+			w.Set(at, "ftrace_ops", "next", at)
 		}, 1, "ftrace_ops_list: the list has no end"},
-		{"pages that are nowhere", func(w *world) { w.put(optHead+8, 0x1234) }, 0, "kprobe_optinsn_slots"},
+		{"pages that are nowhere", func(w *world) { w.Put(optHead+8, 0x1234) }, 0, "kprobe_optinsn_slots"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newGeneratingWorld(t, nil)
@@ -176,10 +178,10 @@ func FuzzGenerated(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, first uint64) {
 		w := newGeneratingWorld(t, nil)
 		w.Kernel.Text = textStart
-		at := w.alloc("", 0x4000)
+		at := w.Alloc("", 0x4000)
 		copy(w.RAM[at-base:], data[:min(len(data), 0x4000)])
 		for _, head := range []uint64{bpfHead, opsHead, slotsHead + 8, optHead + 8} {
-			w.put(head, at+first%0x4000)
+			w.Put(head, at+first%0x4000)
 		}
 		g, err := w.Generated(ctx)
 		if err != nil {

@@ -5,10 +5,11 @@ package linux
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
+
+	"physgdb/symbols/linux/kmem"
 
 	"physgdb/mmu"
 	"physgdb/symbols"
@@ -48,19 +49,19 @@ type Kernel struct {
 	debug    Debug // nil if there is none
 	borrowed bool  // Symbols are addresses that someone else told
 
-	types          lazy[symbols.Types]
-	cpus           lazy[*cpuList]
-	taskMembers    lazy[*taskLayout]
-	tasks          lazy[*TaskList]
-	ptRegs         lazy[*ptRegs]
-	switchFrame    lazy[*switchFrame]
-	unwinder       lazy[symbols.Unwinder]
-	framePointers  lazy[bool]
-	death          lazy[*Death]
-	modules        lazy[*Modules]
-	typesOfModules lazy[*modulesTypes]
-	generated      lazy[*Generated]
-	byStack        lazy[[]*Task] // in the order of their stacks
+	types          kmem.Lazy[symbols.Types]
+	cpus           kmem.Lazy[*cpuList]
+	taskMembers    kmem.Lazy[*taskReader]
+	tasks          kmem.Lazy[*TaskList]
+	ptRegs         kmem.Lazy[*kmem.Struct[ptRegs]]
+	switchFrame    kmem.Lazy[*kmem.Struct[switchFrame]]
+	unwinder       kmem.Lazy[symbols.Unwinder]
+	framePointers  kmem.Lazy[bool]
+	death          kmem.Lazy[*Death]
+	modules        kmem.Lazy[*Modules]
+	typesOfModules kmem.Lazy[*modulesTypes]
+	generated      kmem.Lazy[*Generated]
+	byStack        kmem.Lazy[[]*Task] // in the order of their stacks
 	moduleTables   quota
 }
 
@@ -253,16 +254,9 @@ func (k *Kernel) readSymbol(ctx context.Context, name string, size int) (uint64,
 	if !ok {
 		return 0, k.noSymbol(name)
 	}
-	v, err := k.readUint(ctx, addr, size)
+	v, err := kmem.ReadUint(ctx, k.Space, addr, size)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", name, err)
 	}
 	return v, nil
-}
-
-// readUint reads a little-endian number of size bytes, at most 8, at a virtual address.
-func (k *Kernel) readUint(ctx context.Context, addr uint64, size int) (uint64, error) {
-	var p [8]byte
-	_, err := k.Space.ReadMemory(ctx, addr, p[:size])
-	return binary.LittleEndian.Uint64(p[:]), err
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/bridge"
 	"physgdb/mmu"
 )
@@ -95,7 +97,7 @@ func (k *Kernel) CommandLine(ctx context.Context) (string, error) {
 	}
 	p := make([]byte, most)
 	n, err := k.Space.ReadMemory(ctx, addr, p)
-	text := cString(p[:n])
+	text := kmem.CString(p[:n])
 	if len(text) < n {
 		err = nil
 	}

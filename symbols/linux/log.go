@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"physgdb/symbols/linux/kmem"
 )
 
 // Log is the kernel's log as its memory still held it, what dmesg --clear hid among it.
@@ -16,7 +18,7 @@ type Log struct {
 	// died, and those whose memory is damaged or cannot be read.
 	Damage []error
 
-	answers
+	kmem.Timeouts
 }
 
 // LogRecord is one message of the kernel's log (struct printk_info, kernel/printk/printk_ringbuffer.h).
@@ -59,6 +61,6 @@ func (k *Kernel) Log(ctx context.Context, newest int) (*Log, error) {
 		ring.found = ring.found[:newest]
 	}
 	slices.Reverse(ring.found)
-	slices.Reverse(ring.damage.told)
-	return &Log{Records: ring.found, Damage: ring.damage.list(), answers: ring.damage.answers}, nil
+	ring.damage.Reverse()
+	return &Log{Records: ring.found, Damage: ring.damage.List(), Timeouts: ring.damage.Timeouts}, nil
 }

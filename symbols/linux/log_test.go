@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/bridge"
 	"physgdb/symbols"
 )
@@ -33,15 +35,15 @@ const (
 
 func newLogWriter(t *testing.T, countBits, textBits uint) *logWriter {
 	w := newWorld(t, nil, map[string]uint64{"prb": base + 1<<20})
-	w.types.define("printk_ringbuffer", "desc_ring.count_bits", 4, "desc_ring.descs", "desc_ring.infos", "desc_ring.head_id",
+	w.Structs.Define("printk_ringbuffer", "desc_ring.count_bits", 4, "desc_ring.descs", "desc_ring.infos", "desc_ring.head_id",
 		"desc_ring.tail_id", "text_data_ring.size_bits", 4, "text_data_ring.data")
-	w.types.define("prb_desc", "state_var", "text_blk_lpos.begin", "text_blk_lpos.next")
+	w.Structs.Define("prb_desc", "state_var", "text_blk_lpos.begin", "text_blk_lpos.next")
 	for path, f := range map[string]symbols.Field{
 		"": {Size: testInfoSize}, "seq": {Size: 8}, "ts_nsec": {Offset: 8, Size: 8}, "text_len": {Offset: 16, Size: 2},
 		"facility": {Offset: 18, Size: 1}, "caller_id": {Offset: 20, Size: 4},
 		"dev_info.subsystem": {Offset: 24, Size: 16, Elem: 1}, "dev_info.device": {Offset: 40, Size: 48, Elem: 1},
 	} {
-		w.types[strings.TrimSuffix("printk_info."+path, ".")] = f
+		w.Structs[strings.TrimSuffix("printk_info."+path, ".")] = f
 	}
 	count := uint64(1) << countBits
 	l := &logWriter{world: w, countBits: countBits, textBits: textBits, alive: map[uint64]LogRecord{}}
@@ -51,26 +53,26 @@ func newLogWriter(t *testing.T, countBits, textBits uint) *logWriter {
 
 // lay lays the rings out. Ids begin one round and one before 0, counted in 32 bits (DESC0_ID).
 func (l *logWriter) lay(count uint64) {
-	l.head = l.alloc("printk_ringbuffer", 0)
-	l.descs, l.infos, l.text = l.alloc("", count*testDescSize), l.alloc("", count*testInfoSize), l.alloc("", 1<<l.textBits)
+	l.head = l.Alloc("printk_ringbuffer", 0)
+	l.descs, l.infos, l.text = l.Alloc("", count*testDescSize), l.Alloc("", count*testInfoSize), l.Alloc("", 1<<l.textBits)
 	l.headID = uint64(uint32(-(count + 1)))
 	l.tailID = l.headID
 	l.headPos = -(uint64(1) << l.textBits)
 	l.tailPos = l.headPos
-	l.put(base+1<<20, l.head)
-	l.set(l.head, "printk_ringbuffer", "desc_ring.count_bits", uint64(l.countBits))
-	l.set(l.head, "printk_ringbuffer", "desc_ring.descs", l.descs)
-	l.set(l.head, "printk_ringbuffer", "desc_ring.infos", l.infos)
-	l.set(l.head, "printk_ringbuffer", "text_data_ring.size_bits", uint64(l.textBits))
-	l.set(l.head, "printk_ringbuffer", "text_data_ring.data", l.text)
-	l.put(l.desc(l.headID), l.headID|3<<62, 1, 1)
-	l.put(l.info(0), -count)
+	l.Put(base+1<<20, l.head)
+	l.Set(l.head, "printk_ringbuffer", "desc_ring.count_bits", uint64(l.countBits))
+	l.Set(l.head, "printk_ringbuffer", "desc_ring.descs", l.descs)
+	l.Set(l.head, "printk_ringbuffer", "desc_ring.infos", l.infos)
+	l.Set(l.head, "printk_ringbuffer", "text_data_ring.size_bits", uint64(l.textBits))
+	l.Set(l.head, "printk_ringbuffer", "text_data_ring.data", l.text)
+	l.Put(l.desc(l.headID), l.headID|3<<62, 1, 1)
+	l.Put(l.info(0), -count)
 	l.publish()
 }
 
 func (l *logWriter) publish() {
-	l.set(l.head, "printk_ringbuffer", "desc_ring.head_id", l.headID)
-	l.set(l.head, "printk_ringbuffer", "desc_ring.tail_id", l.tailID)
+	l.Set(l.head, "printk_ringbuffer", "desc_ring.head_id", l.headID)
+	l.Set(l.head, "printk_ringbuffer", "desc_ring.tail_id", l.tailID)
 }
 
 func (l *logWriter) count() uint64           { return 1 << l.countBits }
@@ -81,15 +83,15 @@ func (l *logWriter) get(addr uint64) uint64  { return l.Get64(bridge.PhysAddr(ad
 
 // drop makes a descriptor reusable.
 func (l *logWriter) drop(id uint64) {
-	l.put(l.desc(id), id|3<<62)
+	l.Put(l.desc(id), id|3<<62)
 	delete(l.alive, id)
 }
 
 // dropTexts makes room up to a position in the ring of texts.
 func (l *logWriter) dropTexts(upTo uint64) {
 	for int64(l.tailPos-upTo) < 0 {
-		id := l.get(l.block(l.tailPos))
-		next := l.get(l.desc(id) + 16)
+		id := l.Word(l.block(l.tailPos))
+		next := l.Word(l.desc(id) + 16)
 		l.drop(id)
 		l.tailPos = next
 	}
@@ -100,14 +102,14 @@ func (l *logWriter) log(r LogRecord) uint64 {
 	id := l.headID + 1
 	if id-l.count() == l.tailID {
 		l.drop(l.tailID)
-		if next := l.get(l.desc(l.tailID) + 16); next&1 == 0 {
+		if next := l.Word(l.desc(l.tailID) + 16); next&1 == 0 {
 			l.dropTexts(next)
 		}
 		l.tailID++
 	}
 	l.headID = id
-	seq := l.get(l.info(id)) + l.count()
-	if l.get(l.info(id)) == 0 && id%l.count() != 0 {
+	seq := l.Word(l.info(id)) + l.count()
+	if l.Word(l.info(id)) == 0 && id%l.count() != 0 {
 		seq = id % l.count()
 	}
 	r.Seq = seq
@@ -115,7 +117,7 @@ func (l *logWriter) log(r LogRecord) uint64 {
 	if r.Text != "" {
 		begin, next = l.write(id, r.Text)
 	}
-	l.put(l.desc(id), id|2<<62, begin, next)
+	l.Put(l.desc(id), id|2<<62, begin, next)
 	info := binary.LittleEndian.AppendUint64(nil, r.Seq)
 	info = binary.LittleEndian.AppendUint64(info, uint64(r.Time))
 	info = binary.LittleEndian.AppendUint16(info, uint16(len(r.Text)))
@@ -147,11 +149,11 @@ func (l *logWriter) write(id uint64, text string) (begin, next uint64) {
 		next = next>>l.textBits<<l.textBits + size
 	}
 	l.dropTexts(next - 1<<l.textBits)
-	l.put(l.block(begin), id)
+	l.Put(l.block(begin), id)
 	at := l.block(begin)
 	if wraps {
 		at = l.text
-		l.put(at, id)
+		l.Put(at, id)
 	}
 	copy(l.RAM[at+8-base:], text)
 	l.headPos = next
@@ -250,9 +252,9 @@ func TestNewestOfALogOfWhichMuchWasDroppedCostsFewReads(t *testing.T) {
 	for range 20000 {
 		l.log(LogRecord{Text: "a line"})
 	}
-	before := l.fake.Counts().Batches
+	before := l.Fake.Counts().Batches
 	log, err := l.Log(ctx, len(l.want())+1)
-	if n := l.fake.Counts().Batches - before; err != nil || len(log.Records) != len(l.want()) || n > 20 {
+	if n := l.Fake.Counts().Batches - before; err != nil || len(log.Records) != len(l.want()) || n > 20 {
 		t.Errorf("%d records, want %d, in %d batches; %v", len(log.Records), len(l.want()), n, err)
 	}
 }
@@ -267,11 +269,11 @@ func TestLogCostsFewReads(t *testing.T) {
 		newest int
 		bytes  uint64
 	}{{0, 4096*(testDescSize+testInfoSize) + 128<<10 + 1024}, {100, 100*(testDescSize+testInfoSize+80) + 1024}} {
-		before := l.fake.Counts()
+		before := l.Fake.Counts()
 		if _, err := l.Log(ctx, tc.newest); err != nil {
 			t.Fatal(err)
 		}
-		after := l.fake.Counts()
+		after := l.Fake.Counts()
 		batches, bytes := after.Batches-before.Batches, after.Bytes-before.Bytes
 		if batches != 4 || bytes > tc.bytes {
 			t.Errorf("the newest %d: %d batches, %d bytes", tc.newest, batches, bytes)
@@ -286,36 +288,36 @@ func TestDamagedLog(t *testing.T) {
 		damage string
 		left   int
 	}{
-		{"being written", func(l *logWriter, id uint64) { l.put(l.desc(id), id) }, "record 9: was being written", 19},
-		{"another id", func(l *logWriter, id uint64) { l.put(l.desc(id), (id-64)|2<<62) }, "record 9: its place holds another", 19},
-		{"another number", func(l *logWriter, id uint64) { l.put(l.info(id), 77) }, "record 9: says that it is record 77", 19},
-		{"committed only", func(l *logWriter, id uint64) { l.put(l.desc(id), id|1<<62) }, "", 20},
+		{"being written", func(l *logWriter, id uint64) { l.Put(l.desc(id), id) }, "record 9: was being written", 19},
+		{"another id", func(l *logWriter, id uint64) { l.Put(l.desc(id), (id-64)|2<<62) }, "record 9: its place holds another", 19},
+		{"another number", func(l *logWriter, id uint64) { l.Put(l.info(id), 77) }, "record 9: says that it is record 77", 19},
+		{"committed only", func(l *logWriter, id uint64) { l.Put(l.desc(id), id|1<<62) }, "", 20},
 		{"dropped", func(l *logWriter, id uint64) { l.drop(id) }, "", 19},
-		{"no room for its text", func(l *logWriter, id uint64) { l.put(l.desc(id)+8, 1, 1) }, "record 9: the log had no room", 19},
+		{"no room for its text", func(l *logWriter, id uint64) { l.Put(l.desc(id)+8, 1, 1) }, "record 9: the log had no room", 19},
 		{
-			"half without text", func(l *logWriter, id uint64) { l.put(l.desc(id)+8, 1) },
+			"half without text", func(l *logWriter, id uint64) { l.Put(l.desc(id)+8, 1) },
 			"record 9: 9 bytes of text from position 0x1 to ", 19,
 		},
-		{"backwards", func(l *logWriter, id uint64) { l.put(l.desc(id)+16, l.get(l.desc(id)+8)-8) }, "damaged", 19},
-		{"rounds apart", func(l *logWriter, id uint64) { l.put(l.desc(id)+16, 1<<40) }, "damaged", 19},
-		{"not aligned", func(l *logWriter, id uint64) { l.put(l.desc(id)+8, 4) }, "damaged", 19},
-		{"too long", func(l *logWriter, id uint64) { l.set(l.info(id), "printk_info", "text_len", 200) }, "200 bytes", 19},
-		{"text of another", func(l *logWriter, id uint64) { l.put(l.block(l.get(l.desc(id)+8)), 5) }, "belongs to another", 19},
+		{"backwards", func(l *logWriter, id uint64) { l.Put(l.desc(id)+16, l.Word(l.desc(id)+8)-8) }, "damaged", 19},
+		{"rounds apart", func(l *logWriter, id uint64) { l.Put(l.desc(id)+16, 1<<40) }, "damaged", 19},
+		{"not aligned", func(l *logWriter, id uint64) { l.Put(l.desc(id)+8, 4) }, "damaged", 19},
+		{"too long", func(l *logWriter, id uint64) { l.Set(l.info(id), "printk_info", "text_len", 200) }, "200 bytes", 19},
+		{"text of another", func(l *logWriter, id uint64) { l.Put(l.block(l.Word(l.desc(id)+8)), 5) }, "belongs to another", 19},
 		{"the ring too small", func(l *logWriter, id uint64) {
-			l.set(l.head, "printk_ringbuffer", "desc_ring.count_bits", 2)
+			l.Set(l.head, "printk_ringbuffer", "desc_ring.count_bits", 2)
 		}, "are 21 apart, in a ring of 4", 0},
 		{"the oldest far away", func(l *logWriter, id uint64) {
-			l.set(l.head, "printk_ringbuffer", "desc_ring.tail_id", 5)
+			l.Set(l.head, "printk_ringbuffer", "desc_ring.tail_id", 5)
 		}, "apart, in a ring of 64", 20},
 		{"no places", func(l *logWriter, id uint64) {
-			l.set(l.head, "printk_ringbuffer", "desc_ring.descs", 0xdead<<48)
-			l.set(l.head, "printk_ringbuffer", "desc_ring.infos", base+1<<40)
+			l.Set(l.head, "printk_ringbuffer", "desc_ring.descs", 0xdead<<48)
+			l.Set(l.head, "printk_ringbuffer", "desc_ring.infos", base+1<<40)
 		}, "record 19 and 20 before it", 0},
 		{"a page missing", func(l *logWriter, id uint64) {
-			l.fake.Fail(bridge.PhysAddr(l.info(id)-base), 8, bridge.ErrRefused)
+			l.Fake.Fail(bridge.PhysAddr(l.info(id)-base), 8, bridge.ErrRefused)
 		}, "record 9: ", 0},
 		{"no texts", func(l *logWriter, id uint64) {
-			l.set(l.head, "printk_ringbuffer", "text_data_ring.data", 1)
+			l.Set(l.head, "printk_ringbuffer", "text_data_ring.data", 1)
 		}, "record 19: ", 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -355,13 +357,13 @@ func TestAPageMissingCostsOnlyItself(t *testing.T) {
 	l := newLogWriter(t, 10, 15)
 	l.fill(900)
 	want := len(l.want())
-	l.fake.Fail(bridge.PhysAddr(l.infos-base)&^4095+8*4096, 1, bridge.ErrRefused)
+	l.Fake.Fail(bridge.PhysAddr(l.infos-base)&^4095+8*4096, 1, bridge.ErrRefused)
 	log, err := l.Log(ctx, 0)
 	lost := want - len(log.Records)
-	if err != nil || lost < 40 || lost > 50 || len(log.Damage) != mostDamage+1 { // 4096 bytes are 46 infos
+	if err != nil || lost < 40 || lost > 50 || len(log.Damage) != kmem.MaxDamage+1 { // 4096 bytes are 46 infos
 		t.Errorf("%d of %d records lost, %v; %d pieces of damage", lost, want, err, len(log.Damage))
 	}
-	if last := log.Damage[mostDamage].Error(); last != fmt.Sprintf("and %d more such", lost-mostDamage) {
+	if last := log.Damage[kmem.MaxDamage].Error(); last != fmt.Sprintf("and %d more such", lost-kmem.MaxDamage) {
 		t.Errorf("the last piece of damage says %q", last)
 	}
 }
@@ -372,8 +374,8 @@ func TestTextsCannotOutgrowTheirRing(t *testing.T) {
 		l.log(LogRecord{Text: "12345678"})
 	}
 	for id := l.tailID + 1; id <= l.headID; id++ { // each now goes on to the end
-		l.put(l.desc(id)+16, l.get(l.desc(id)+8)+64)
-		l.set(l.info(id), "printk_info", "text_len", 56)
+		l.Put(l.desc(id)+16, l.Word(l.desc(id)+8)+64)
+		l.Set(l.info(id), "printk_info", "text_len", 56)
 	}
 	log, err := l.Log(ctx, 0)
 	if err != nil || len(log.Records) > 1024/56 || !strings.Contains(fmt.Sprint(log.Damage), "more than the log can hold") {
@@ -383,13 +385,13 @@ func TestTextsCannotOutgrowTheirRing(t *testing.T) {
 
 func TestLogThatCannotBeReadAtAll(t *testing.T) {
 	for name, harm := range map[string]func(l *logWriter){
-		"its head is nowhere": func(l *logWriter) { l.put(base+1<<20, 0x1000) },
-		"monstrously many":    func(l *logWriter) { l.set(l.head, "printk_ringbuffer", "desc_ring.count_bits", 60) },
-		"monstrous texts":     func(l *logWriter) { l.set(l.head, "printk_ringbuffer", "text_data_ring.size_bits", 255) },
-		"no types":            func(l *logWriter) { delete(l.types, "printk_info") },
-		"monstrous places":    func(l *logWriter) { l.types["prb_desc"] = symbols.Field{Size: 1 << 40} },
-		"monstrous infos":     func(l *logWriter) { l.types["printk_info"] = symbols.Field{Size: 1 << 40} },
-		"a flag nowhere":      func(l *logWriter) { l.types["printk_info.facility"] = symbols.Field{Offset: 87, Size: 1} },
+		"its head is nowhere": func(l *logWriter) { l.Put(base+1<<20, 0x1000) },
+		"monstrously many":    func(l *logWriter) { l.Set(l.head, "printk_ringbuffer", "desc_ring.count_bits", 60) },
+		"monstrous texts":     func(l *logWriter) { l.Set(l.head, "printk_ringbuffer", "text_data_ring.size_bits", 255) },
+		"no types":            func(l *logWriter) { delete(l.Structs, "printk_info") },
+		"monstrous places":    func(l *logWriter) { l.Structs["prb_desc"] = symbols.Field{Size: 1 << 40} },
+		"monstrous infos":     func(l *logWriter) { l.Structs["printk_info"] = symbols.Field{Size: 1 << 40} },
+		"a flag nowhere":      func(l *logWriter) { l.Structs["printk_info.facility"] = symbols.Field{Offset: 87, Size: 1} },
 	} {
 		l := newLogWriter(t, 5, 10)
 		l.fill(10)
@@ -413,7 +415,7 @@ func FuzzLog(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l := newLogWriter(t, 4, 8)
 		l.fill(30)
-		used := l.next - l.head
+		used := l.Next - l.head
 		for ; len(data) >= patch; data = data[patch:] {
 			at := uint64(binary.LittleEndian.Uint16(data)) % (used - 8)
 			copy(l.RAM[l.head-base+at:], data[2:patch])
@@ -422,7 +424,7 @@ func FuzzLog(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(log.Damage) > mostDamage+1 {
+		if len(log.Damage) > kmem.MaxDamage+1 {
 			t.Errorf("%d pieces of damage", len(log.Damage))
 		}
 		seen, text := map[uint64]bool{}, 0

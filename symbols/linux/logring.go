@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"physgdb/symbols/linux/kmem"
 )
 
 // The log is three rings (kernel/printk/printk_ringbuffer.c): descriptors, what is told about a message (infos), and its
@@ -51,10 +53,8 @@ const (
 type logRing struct {
 	k *Kernel
 
-	desc       *layout
-	descFields logDescFields
-	info       *layout
-	infoFields logInfoFields
+	desc *kmem.Struct[logDesc]
+	info *kmem.Struct[logInfo]
 
 	descs, infos, text  uint64 // where the rings begin
 	countBits, textBits uint
@@ -64,33 +64,36 @@ type logRing struct {
 	textLeft uint64 // bytes of text that still may be, as no two texts share any
 
 	found  []LogRecord // newest first
-	damage damage
+	damage kmem.Damage
 }
 
-type logHeadFields struct {
-	CountBits member `c:"desc_ring.count_bits"`
-	Descs     member `c:"desc_ring.descs"`
-	Infos     member `c:"desc_ring.infos"`
-	Head      member `c:"desc_ring.head_id"`
-	Tail      member `c:"desc_ring.tail_id"`
-	TextBits  member `c:"text_data_ring.size_bits"`
-	Text      member `c:"text_data_ring.data"`
+// logHead is struct printk_ringbuffer.
+type logHead struct {
+	CountBits uint64 `c:"desc_ring.count_bits"`
+	Descs     uint64 `c:"desc_ring.descs"`
+	Infos     uint64 `c:"desc_ring.infos"`
+	Head      uint64 `c:"desc_ring.head_id"`
+	Tail      uint64 `c:"desc_ring.tail_id"`
+	TextBits  uint64 `c:"text_data_ring.size_bits"`
+	Text      uint64 `c:"text_data_ring.data"`
 }
 
-type logDescFields struct {
-	State member `c:"state_var"`
-	Begin member `c:"text_blk_lpos.begin"`
-	Next  member `c:"text_blk_lpos.next"`
+// logDesc is struct prb_desc.
+type logDesc struct {
+	State uint64 `c:"state_var"`
+	Begin uint64 `c:"text_blk_lpos.begin"`
+	Next  uint64 `c:"text_blk_lpos.next"`
 }
 
-type logInfoFields struct {
-	Seq       member `c:"seq"`
-	Time      member `c:"ts_nsec"`
-	TextLen   member `c:"text_len"`
-	Facility  member `c:"facility"`
-	Caller    member `c:"caller_id"`
-	Subsystem member `c:"?dev_info.subsystem" max:"16"` // PRINTK_INFO_SUBSYSTEM_LEN, include/linux/dev_printk.h
-	Device    member `c:"?dev_info.device" max:"48"`    // PRINTK_INFO_DEVICE_LEN
+// logInfo is struct printk_info. The byte after facility has bit-fields, which the types of some kernels do not list.
+type logInfo struct {
+	Seq       uint64 `c:"seq"`
+	Time      uint64 `c:"ts_nsec"`
+	TextLen   uint64 `c:"text_len"`
+	Facility  uint8  `c:"facility"`
+	Caller    uint32 `c:"caller_id"`
+	Subsystem string `c:"?dev_info.subsystem" max:"16"` // PRINTK_INFO_SUBSYSTEM_LEN, include/linux/dev_printk.h
+	Device    string `c:"?dev_info.device" max:"48"`    // PRINTK_INFO_DEVICE_LEN
 }
 
 // logRing finds the rings. prb leads to those in use: the kernel moves to larger ones when it boots with log_buf_len=.
@@ -108,51 +111,50 @@ func (k *Kernel) logRing(ctx context.Context) (*logRing, error) {
 	if err != nil {
 		return nil, err
 	}
-	var f logHeadFields
-	l, err := newLayout(types, "printk_ringbuffer", &f)
+	layout, err := kmem.NewStruct[logHead](types, "printk_ringbuffer")
 	if err != nil {
 		return nil, err
 	}
 	r := &logRing{k: k}
-	if r.desc, err = newLayout(types, "prb_desc", &r.descFields); err != nil {
+	if r.desc, err = kmem.NewStruct[logDesc](types, "prb_desc"); err != nil {
 		return nil, err
 	}
-	if r.info, err = newLayout(types, "printk_info", &r.infoFields); err != nil {
+	if r.info, err = kmem.NewStruct[logInfo](types, "printk_info"); err != nil {
 		return nil, err
 	}
 	if err := r.checkTypes(); err != nil {
 		return nil, err
 	}
-	head, err := l.readOne(ctx, k.Space, prb)
+	head, err := layout.ReadOne(ctx, k.Space, prb)
 	if err != nil {
 		return nil, err
 	}
-	return r, r.begin(&f, head)
+	return r, r.begin(head)
 }
 
 // checkTypes refuses types that were read from damaged memory: there are thousands of each, and behind facility there is
 // another byte.
 func (r *logRing) checkTypes() error {
-	const most = 1 << 12 // bytes
-	if r.desc.size > most || r.info.size > most || r.infoFields.Caller.Offset <= r.infoFields.Facility.Offset+1 {
+	const maxSize = 1 << 12 // bytes
+	if r.desc.Size() > maxSize || r.info.Size() > maxSize || r.info.Offset("Facility")+1 >= r.info.Size() {
 		return errors.New("this kernel's types: struct prb_desc or printk_info is damaged")
 	}
 	return nil
 }
 
 // begin takes the head of the rings.
-func (r *logRing) begin(f *logHeadFields, head record) error {
-	countBits, textBits := f.CountBits.uint(head), f.TextBits.uint(head)
+func (r *logRing) begin(head *logHead) error {
+	countBits, textBits := head.CountBits, head.TextBits
 	if countBits == 0 || countBits > mostLogCountBits || textBits == 0 || textBits > mostLogTextBits {
 		return fmt.Errorf("it has 2^%d records and 2^%d bytes of text: damaged memory", countBits, textBits)
 	}
 	r.countBits, r.textBits = uint(countBits), uint(textBits)
-	r.descs, r.infos, r.text = f.Descs.uint(head), f.Infos.uint(head), f.Text.uint(head)
-	r.next = f.Head.uint(head) & logIDMask
-	r.left = (r.next-f.Tail.uint(head))&logIDMask + 1
+	r.descs, r.infos, r.text = head.Descs, head.Infos, head.Text
+	r.next = head.Head & logIDMask
+	r.left = (r.next-head.Tail)&logIDMask + 1
 	r.textLeft = min(uint64(1)<<textBits, mostLogBytes)
 	if count := r.count(); r.left > count {
-		r.damage.add("the oldest and the newest record are %d apart, in a ring of %d", r.left, count)
+		r.damage.Add("the oldest and the newest record are %d apart, in a ring of %d", r.left, count)
 		r.left = count
 	}
 	return nil
@@ -174,7 +176,7 @@ type logText struct {
 // readOlder reads the next older records, as many as are wanted if they are all there: two batches.
 func (r *logRing) readOlder(ctx context.Context, want int) error {
 	if len(r.found) > mostLogRecords {
-		r.damage.add("there are more than %d records, of which the newest are shown: damaged, or too many", mostLogRecords)
+		r.damage.Add("there are more than %d records, of which the newest are shown: damaged, or too many", mostLogRecords)
 		r.left = 0
 		return nil
 	}
@@ -184,8 +186,8 @@ func (r *logRing) readOlder(ctx context.Context, want int) error {
 	if err != nil {
 		return err
 	}
-	if empty, err := descs.empty(); empty {
-		r.damage.add("record %d and %d before it: %w", r.seq(r.next), r.left-1, err)
+	if empty, err := descs.Empty(); empty {
+		r.damage.Add("record %d and %d before it: %w", r.seq(r.next), r.left-1, err)
 		r.left = 0
 		return nil
 	}
@@ -202,17 +204,17 @@ func (r *logRing) readOlder(ctx context.Context, want int) error {
 }
 
 // readSlots reads n descriptors from the id first on, and then their infos.
-func (r *logRing) readSlots(ctx context.Context, first, n uint64) (*patchwork, error) {
+func (r *logRing) readSlots(ctx context.Context, first, n uint64) (*kmem.Sparse, error) {
 	slot := first % r.count()
 	behind := min(n, r.count()-slot) // in one piece; the rest begins at slot 0
-	var spans []span
-	for _, ring := range []struct{ addr, size uint64 }{{r.descs, r.desc.size}, {r.infos, r.info.size}} {
-		spans = append(spans, span{ring.addr + slot*ring.size, int(behind * ring.size)})
+	var spans []kmem.Span
+	for _, ring := range []struct{ addr, size uint64 }{{r.descs, r.desc.Size()}, {r.infos, r.info.Size()}} {
+		spans = append(spans, kmem.Span{Addr: ring.addr + slot*ring.size, Size: int(behind * ring.size)})
 		if behind < n {
-			spans = append(spans, span{ring.addr, int((n - behind) * ring.size)})
+			spans = append(spans, kmem.Span{Addr: ring.addr, Size: int((n - behind) * ring.size)})
 		}
 	}
-	return readPatchwork(ctx, r.k.Space, spans...)
+	return kmem.ReadSparse(ctx, r.k.Space, spans...)
 }
 
 // seq returns the number of the message with an id, or its low 32 bits: both count messages, and ids begin one round
@@ -221,63 +223,62 @@ func (r *logRing) seq(id uint64) uint32 { return uint32(id + r.count()) }
 
 // judge looks at the i-th of n slots that were read. If there is a message it goes to found; if that has text, judge
 // tells where it lies.
-func (r *logRing) judge(slots *patchwork, i int, id uint64, n int) (logText, bool) {
+func (r *logRing) judge(slots *kmem.Sparse, i int, id uint64, n int) (logText, bool) {
 	seq := r.seq(id)
-	whole, err := slots.part(i*int(r.desc.size), int(r.desc.size))
+	descSize, infoSize := int(r.desc.Size()), int(r.info.Size())
+	whole, err := slots.Part(i*descSize, descSize)
 	if err != nil {
-		r.damage.add("record %d: %w", seq, err)
+		r.damage.Add("record %d: %w", seq, err)
 		return logText{}, false
 	}
-	desc := r.desc.pick(whole)
-	state := r.descFields.State.uint(desc)
-	if state&logIDMask != id {
-		r.damage.add("record %d: its place holds another (%#x): it was never written, or memory is damaged", seq, state)
+	desc := r.desc.Decode(whole)
+	if desc.State&logIDMask != id {
+		r.damage.Add("record %d: its place holds another (%#x): it was never written, or memory is damaged", seq, desc.State)
 		return logText{}, false
 	}
-	switch state >> logStateShift {
+	switch desc.State >> logStateShift {
 	case logReusable:
 		return logText{}, false // dropped, as the kernel does with the oldest
 	case logReserved:
-		r.damage.add("record %d: was being written when the machine died", seq)
+		r.damage.Add("record %d: was being written when the machine died", seq)
 		return logText{}, false
 	}
-	whole, err = slots.part(n*int(r.desc.size)+i*int(r.info.size), int(r.info.size))
+	whole, err = slots.Part(n*descSize+i*infoSize, infoSize)
 	if err != nil {
-		r.damage.add("record %d: %w", seq, err)
+		r.damage.Add("record %d: %w", seq, err)
 		return logText{}, false
 	}
-	info := r.info.pick(whole)
-	if has := r.infoFields.Seq.uint(info); uint32(has) != seq {
-		r.damage.add("record %d: says that it is record %d", seq, has)
+	info := r.info.Decode(whole)
+	if uint32(info.Seq) != seq {
+		r.damage.Add("record %d: says that it is record %d", seq, info.Seq)
 		return logText{}, false
 	}
-	return r.locate(desc, info, id)
+	return r.locate(&desc, info.TextLen, id, info.record(whole[r.info.Offset("Facility")+1]))
 }
 
 // locate adds a message to found, and tells where its text lies if it has any.
-func (r *logRing) locate(desc, info record, id uint64) (logText, bool) {
-	begin, next := r.descFields.Begin.uint(desc), r.descFields.Next.uint(desc)
-	size := r.infoFields.TextLen.uint(info)
+func (r *logRing) locate(desc *logDesc, size, id uint64, record LogRecord) (logText, bool) {
+	begin, next := desc.Begin, desc.Next
 	seq := r.seq(id)
 	if begin&logNoText != 0 && next&logNoText != 0 {
 		if begin == logFailed {
-			r.damage.add("record %d: the log had no room for its text", seq)
+			r.damage.Add("record %d: the log had no room for its text", seq)
 			return logText{}, false
 		}
-		r.found = append(r.found, r.record(info)) // an empty line
+		r.found = append(r.found, record) // an empty line
 		return logText{}, false
 	}
 	at, room, ok := r.block(begin, next)
 	if !ok || size > min(room, mostLogText) {
-		r.damage.add("record %d: %d bytes of text from position %#x to %#x: damaged", seq, size, begin, next)
+		r.damage.Add("record %d: %d bytes of text from position %#x to %#x: damaged", seq, size, begin, next)
 		return logText{}, false
 	}
 	if size > r.textLeft {
-		r.damage.add("record %d: its text and those of later records are more than the log can hold, or than is read: damaged", seq)
+		r.damage.Add("record %d: its text and those of later records are more than the log can hold, or than is read: damaged", seq)
 		return logText{}, false
 	}
 	r.textLeft -= size
-	r.found = append(r.found, r.record(info))
+	r.found = append(r.found, record)
 	return logText{record: len(r.found) - 1, id: id, at: at, size: int(size)}, true
 }
 
@@ -300,19 +301,17 @@ func (r *logRing) block(begin, next uint64) (at, room uint64, ok bool) {
 	return at, room - logBlockHead, true
 }
 
-// record decodes all of a message but its text.
-func (r *logRing) record(info record) LogRecord {
-	f := &r.infoFields
-	bits := info.data[f.Facility.at+1]
+// record returns all of a message except its text. bits is the byte after facility.
+func (i *logInfo) record(bits byte) LogRecord {
 	return LogRecord{
-		Seq:       f.Seq.uint(info),
-		Time:      time.Duration(f.Time.uint(info)),
+		Seq:       i.Seq,
+		Time:      time.Duration(i.Time),
 		Level:     bits >> logLevelShift,
-		Facility:  uint8(f.Facility.uint(info)),
-		Caller:    LogCaller(f.Caller.uint(info)),
+		Facility:  i.Facility,
+		Caller:    LogCaller(i.Caller),
 		Continued: bits&logFlagCont != 0,
-		Subsystem: f.Subsystem.text(info),
-		Device:    f.Device.text(info),
+		Subsystem: i.Subsystem,
+		Device:    i.Device,
 	}
 }
 
@@ -322,31 +321,31 @@ const joinTexts = 512
 // readTexts fills the texts of found in, and takes out of it, from start on, what has none.
 func (r *logRing) readTexts(ctx context.Context, texts []logText, start int) error {
 	slices.SortFunc(texts, func(a, b logText) int { return cmp.Compare(a.at, b.at) })
-	var spans []span
+	var spans []kmem.Span
 	places := make([]int, len(texts)) // where each is in what is read
 	total := 0
 	for i, t := range texts {
 		begin, end := r.text+t.at, r.text+t.at+logBlockHead+uint64(t.size)
 		last := len(spans) - 1
-		if last < 0 || begin > spans[last].addr+uint64(spans[last].size)+joinTexts {
-			spans = append(spans, span{addr: begin})
+		if last < 0 || begin > spans[last].Addr+uint64(spans[last].Size)+joinTexts {
+			spans = append(spans, kmem.Span{Addr: begin})
 			last++
 		}
 		s := &spans[last]
-		places[i] = total + int(begin-s.addr)
-		s.size = max(s.size, int(end-s.addr))
-		if i+1 == len(texts) || r.text+texts[i+1].at > s.addr+uint64(s.size)+joinTexts {
-			total += s.size
+		places[i] = total + int(begin-s.Addr)
+		s.Size = max(s.Size, int(end-s.Addr))
+		if i+1 == len(texts) || r.text+texts[i+1].at > s.Addr+uint64(s.Size)+joinTexts {
+			total += s.Size
 		}
 	}
-	read, err := readPatchwork(ctx, r.k.Space, spans...)
+	read, err := kmem.ReadSparse(ctx, r.k.Space, spans...)
 	if err != nil {
 		return err
 	}
 	var lost []int
 	for i, t := range texts {
 		if err := r.fill(read, t, places[i]); err != nil {
-			r.damage.add("record %d: %w", r.found[t.record].Seq, err)
+			r.damage.Add("record %d: %w", r.found[t.record].Seq, err)
 			lost = append(lost, t.record)
 		}
 	}
@@ -355,8 +354,8 @@ func (r *logRing) readTexts(ctx context.Context, texts []logText, start int) err
 }
 
 // fill sets the text of a message, which begins at place in what was read.
-func (r *logRing) fill(read *patchwork, t logText, place int) error {
-	block, err := read.part(place, logBlockHead+t.size)
+func (r *logRing) fill(read *kmem.Sparse, t logText, place int) error {
+	block, err := read.Part(place, logBlockHead+t.size)
 	if err != nil {
 		return err
 	}

@@ -46,10 +46,10 @@ LENGTH(printk_info_device)=48
 // withoutTypes returns the kernel of a log whose vmlinux has no types, but which has a VMCOREINFO.
 func (l *logWriter) withoutTypes(t *testing.T, info string) *Kernel {
 	t.Helper()
-	data, size, text := l.alloc("", 8), l.alloc("", 8), l.alloc("", uint64(len(info)))
+	data, size, text := l.Alloc("", 8), l.Alloc("", 8), l.Alloc("", uint64(len(info)))
 	copy(l.RAM[text-base:], info)
-	l.put(data, text)
-	l.put(size, uint64(len(info)))
+	l.Put(data, text)
+	l.Put(size, uint64(len(info)))
 	return &Kernel{Space: l.Space, Symbols: symbols.NewTable([]symbols.Symbol{
 		{Name: "prb", Addr: base + 1<<20}, {Name: "vmcoreinfo_data", Addr: data}, {Name: "vmcoreinfo_size", Addr: size},
 	}, nil)}
@@ -98,7 +98,7 @@ func TestNoSymbol(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, nil, tc.symbols)
-			w.types.define("printk_ringbuffer", "x")
+			w.Structs.Define("printk_ringbuffer", "x")
 			if _, err := w.Log(ctx, 0); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got error %v, want %q in it", err, tc.want)
 			}

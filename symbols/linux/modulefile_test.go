@@ -245,7 +245,7 @@ func placedModule(sections ...ModuleSection) *Module {
 		{Name: "text", Base: 0xffffffffc0100000, Size: 0x1000, Text: true},
 		{Name: "data", Base: 0xffffffffc0101000, Size: 0x1000},
 	}}
-	m.sections.value, m.sections.done = sections, true
+	m.sections.Set(sections)
 	return m
 }
 

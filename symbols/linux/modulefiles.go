@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/internal/plain"
 	"physgdb/symbols"
 )
@@ -29,7 +31,7 @@ var moduleFilePlaces = []string{
 type ModuleFiles struct {
 	dirs  []string
 	usual []string // directories that need not exist
-	index lazy[map[string][]string]
+	index kmem.Lazy[map[string][]string]
 }
 
 // NewModuleFiles looks for files in the directories given and all below them, and then in the usual ones of the release
@@ -62,7 +64,7 @@ func (f *ModuleFiles) Find(ctx context.Context, m *Module) (string, error) {
 	if c.choose(f.underBuildID(id)) {
 		return c.best, nil
 	}
-	index, err := f.index.get(ctx, f.search)
+	index, err := f.index.Get(ctx, f.search)
 	if err != nil {
 		return "", err
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/symbols"
 )
 
@@ -17,55 +19,60 @@ const (
 	mostModuleUses   = 1 << 16 // of all modules by others
 )
 
-type moduleFields struct {
-	State      member `c:"state"`
-	Next       member `c:"list.next"`
-	Prev       member `c:"list.prev"`
-	Name       member `c:"name" max:"64"`   // MODULE_NAME_LEN, include/linux/module.h, is 64 less an unsigned long
-	Mem        member `c:"?mem" max:"2048"` // from 6.4 on; seven of some 80 bytes
-	CoreBase   member `c:"?core_layout.base"`
-	CoreSize   member `c:"?core_layout.size"`
-	CoreText   member `c:"?core_layout.text_size"`
-	InitBase   member `c:"?init_layout.base"`
-	InitSize   member `c:"?init_layout.size"`
-	InitText   member `c:"?init_layout.text_size"`
-	Taints     member `c:"taints"`
-	Init       member `c:"init"`
-	Exit       member `c:"?exit"`
-	Refs       member `c:"?refcnt"`
-	Users      member `c:"?source_list.next"`
-	BuildID    member `c:"?build_id" max:"20"` // BUILD_ID_SIZE_MAX, include/linux/buildid.h
-	PerCPU     member `c:"?percpu"`
-	Kallsyms   member `c:"?kallsyms"`
-	SectAttrs  member `c:"?sect_attrs"`
-	ORCCount   member `c:"?arch.num_orcs"`
-	ORCIPs     member `c:"?arch.orc_unwind_ip"`
-	ORCEntries member `c:"?arch.orc_unwind"`
+// moduleStruct is struct module (include/linux/module.h).
+type moduleStruct struct {
+	State      uint64 `c:"state"`
+	Next       uint64 `c:"list.next"`
+	Prev       uint64 `c:"list.prev"`
+	Name       []byte `c:"name" max:"64"`   // MODULE_NAME_LEN is 64 less an unsigned long
+	Mem        []byte `c:"?mem" max:"2048"` // from 6.4 on; seven of some 80 bytes
+	CoreBase   uint64 `c:"?core_layout.base"`
+	CoreSize   uint64 `c:"?core_layout.size"`
+	CoreText   uint64 `c:"?core_layout.text_size"`
+	InitBase   uint64 `c:"?init_layout.base"`
+	InitSize   uint64 `c:"?init_layout.size"`
+	InitText   uint64 `c:"?init_layout.text_size"`
+	Taints     uint64 `c:"taints"`
+	Init       uint64 `c:"init"`
+	Exit       uint64 `c:"?exit"`
+	Refs       int    `c:"?refcnt"`
+	Users      uint64 `c:"?source_list.next"`
+	BuildID    []byte `c:"?build_id" max:"20"` // BUILD_ID_SIZE_MAX, include/linux/buildid.h
+	PerCPU     uint64 `c:"?percpu"`
+	Kallsyms   uint64 `c:"?kallsyms"`
+	SectAttrs  uint64 `c:"?sect_attrs"`
+	ORCCount   uint64 `c:"?arch.num_orcs"`
+	ORCIPs     uint64 `c:"?arch.orc_unwind_ip"`
+	ORCEntries uint64 `c:"?arch.orc_unwind"`
+}
+
+// listHead is struct list_head (include/linux/types.h).
+type listHead struct {
+	Next uint64 `c:"next"`
+	Prev uint64 `c:"prev"`
 }
 
 // moduleFinder goes through the kernel's list of modules from both ends at once: half as many steps, each of which costs a
 // round trip, and where the list is torn, what lies on either side is found.
 type moduleFinder struct {
 	k      *Kernel
-	l      *layout
-	f      moduleFields
+	layout *kmem.Struct[moduleStruct]
 	mem    []memType // what the elements of mem are
 	memory symbols.Types
 
 	head   uint64             // of the list
 	found  map[uint64]*Module // by where their node of the list lies; nil for what is no module
 	users  map[*Module]uint64 // the first of a module's users: a node of their list
-	damage damage
+	damage kmem.Damage
 }
 
 // moduleWalk is a walk through the list in one direction.
 type moduleWalk struct {
-	follow *member // the pointer that leads on
-	back   *member // the one that must lead back
-	at     uint64  // the node to be visited
-	from   uint64  // the node that led there
-	found  []*Module
-	ended  bool
+	forward bool   // follows next; otherwise prev
+	at      uint64 // the node to be visited
+	from    uint64 // the node that points to it
+	found   []*Module
+	ended   bool
 }
 
 func (k *Kernel) readModules(ctx context.Context) (*Modules, error) {
@@ -79,7 +86,7 @@ func (k *Kernel) readModules(ctx context.Context) (*Modules, error) {
 func (k *Kernel) findModules(ctx context.Context) (*Modules, error) {
 	f := &moduleFinder{k: k, found: map[uint64]*Module{}, users: map[*Module]uint64{}}
 	var err error
-	if f.l, err = k.layout(ctx, "module", &f.f); err != nil {
+	if f.layout, err = StructOf[moduleStruct](ctx, k, "module"); err != nil {
 		return nil, err
 	}
 	if f.memory, err = k.Types(ctx); err != nil {
@@ -100,7 +107,7 @@ func (k *Kernel) findModules(ctx context.Context) (*Modules, error) {
 	if err := f.readUsers(ctx, all); err != nil {
 		return nil, err
 	}
-	return &Modules{all, f.damage.list(), f.damage.answers}, nil
+	return &Modules{all, f.damage.List(), f.damage.Timeouts}, nil
 }
 
 // ends reads the head of the list.
@@ -113,21 +120,17 @@ func (f *moduleFinder) ends(ctx context.Context) (forward, backward *moduleWalk,
 	default:
 		return nil, nil, errors.New("the kernel has no symbol modules (a kernel without modules?)")
 	}
-	var h struct {
-		Next member `c:"next"`
-		Prev member `c:"prev"`
-	}
-	l, err := f.k.layout(ctx, "list_head", &h)
+	layout, err := StructOf[listHead](ctx, f.k, "list_head")
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := l.readOne(ctx, f.k.Space, head)
+	ends, err := layout.ReadOne(ctx, f.k.Space, head)
 	if err != nil {
 		return nil, nil, err
 	}
 	f.head = head
-	forward = &moduleWalk{follow: &f.f.Next, back: &f.f.Prev, at: h.Next.uint(r), from: head}
-	backward = &moduleWalk{follow: &f.f.Prev, back: &f.f.Next, at: h.Prev.uint(r), from: head}
+	forward = &moduleWalk{forward: true, at: ends.Next, from: head}
+	backward = &moduleWalk{at: ends.Prev, from: head}
 	return forward, backward, nil
 }
 
@@ -139,18 +142,18 @@ func (f *moduleFinder) walk(ctx context.Context, walks ...*moduleWalk) error {
 		for _, w := range walks {
 			if f.goesOn(w) {
 				going = append(going, w)
-				addrs = append(addrs, w.at-f.f.Next.Offset)
+				addrs = append(addrs, w.at-f.layout.Offset("Next"))
 			}
 		}
 		if len(going) == 0 {
 			return nil
 		}
-		records, err := f.l.read(ctx, f.k.Space, addrs)
+		structs, errs, err := f.layout.Read(ctx, f.k.Space, addrs)
 		if err != nil {
 			return err
 		}
 		for i, w := range going {
-			f.visit(w, addrs[i], records[i])
+			f.visit(w, addrs[i], &structs[i], errs[i])
 		}
 	}
 }
@@ -164,41 +167,45 @@ func (f *moduleFinder) goesOn(w *moduleWalk) bool {
 	if m, visited := f.found[w.at]; visited {
 		w.ended = true
 		if slices.Contains(w.found, m) {
-			f.damage.add("it runs in a circle at module %s: some may be missing", m.Name)
+			f.damage.Add("it runs in a circle at module %s: some may be missing", m.Name)
 		}
 		return false
 	}
 	if len(f.found) >= mostModules {
 		w.ended = true
-		f.damage.add("it has no end: some may be missing, and some may be none")
+		f.damage.Add("it has no end: some may be missing, and some may be none")
 		return false
 	}
 	return true
 }
 
 // visit takes the module at the node that a walk has come to.
-func (f *moduleFinder) visit(w *moduleWalk, addr uint64, r record) {
+func (f *moduleFinder) visit(w *moduleWalk, addr uint64, s *moduleStruct, err error) {
 	if _, visited := f.found[w.at]; visited { // the other walk has come to the same node
 		w.ended = true
 		return
 	}
-	if r.err == nil {
-		r.err = f.implausible(r)
+	if err == nil {
+		err = s.check()
 	}
-	if r.err != nil {
-		f.damage.add("it breaks behind %s, some may be missing: %w", f.nodeName(w.from), r.err)
+	if err != nil {
+		f.damage.Add("it breaks behind %s, some may be missing: %w", f.nodeName(w.from), err)
 		f.found[w.at] = nil
 		w.ended = true
 		return
 	}
-	m := f.module(addr, r)
-	if w.back.uint(r) != w.from {
-		f.damage.add("it leads to module %s, and from there not back: one was being loaded or removed, or memory is damaged",
+	m := f.module(addr, s)
+	onward, back := s.Next, s.Prev
+	if !w.forward {
+		onward, back = back, onward
+	}
+	if back != w.from {
+		f.damage.Add("it leads to module %s, and from there not back: one was being loaded or removed, or memory is damaged",
 			m.Name)
 	}
 	f.found[w.at] = m
 	w.found = append(w.found, m)
-	w.from, w.at = w.at, w.follow.uint(r)
+	w.from, w.at = w.at, onward
 }
 
 // nodeName says whose a node of the list is.
@@ -209,37 +216,36 @@ func (f *moduleFinder) nodeName(node uint64) string {
 	return "its head"
 }
 
-// implausible tells why a record cannot be that of a module.
-func (f *moduleFinder) implausible(r record) error {
-	name := f.f.Name.bytes(r)
-	end := bytes.IndexByte(name, 0)
-	if end <= 0 || !symbols.Printable(name[:end]) || f.f.State.uint(r) > uint64(ModuleUnformed) {
-		return fmt.Errorf("there is no module there (name %q, state %d)", name[:max(end, 0)], f.f.State.uint(r))
+// check returns why a struct cannot be a module.
+func (s *moduleStruct) check() error {
+	end := bytes.IndexByte(s.Name, 0)
+	if end <= 0 || !symbols.Printable(s.Name[:end]) || s.State > uint64(ModuleUnformed) {
+		return fmt.Errorf("there is no module there (name %q, state %d)", s.Name[:max(end, 0)], s.State)
 	}
 	return nil
 }
 
-func (f *moduleFinder) module(addr uint64, r record) *Module {
+func (f *moduleFinder) module(addr uint64, s *moduleStruct) *Module {
 	m := &Module{
-		Name:     f.f.Name.text(r),
+		Name:     kmem.CString(s.Name),
 		Addr:     addr,
-		State:    ModuleState(f.f.State.uint(r)),
-		Taint:    Taint(f.f.Taints.uint(r)),
+		State:    ModuleState(s.State),
+		Taint:    Taint(s.Taints),
 		Refs:     -1,
-		PerCPU:   f.f.PerCPU.uint(r),
+		PerCPU:   s.PerCPU,
 		k:        f.k,
-		kallsyms: f.f.Kallsyms.uint(r),
-		attrs:    f.f.SectAttrs.uint(r),
-		orc:      moduleORC{f.f.ORCIPs.uint(r), f.f.ORCEntries.uint(r), f.f.ORCCount.uint(r)},
+		kallsyms: s.Kallsyms,
+		attrs:    s.SectAttrs,
+		orc:      moduleORC{s.ORCIPs, s.ORCEntries, s.ORCCount},
 	}
-	m.Permanent = f.f.Init.uint(r) != 0 && f.f.Exit.uint(r) == 0
-	if f.f.Refs.known {
-		m.Refs = f.f.Refs.int(r) - 1 // MODULE_REF_BASE, kernel/module/main.c: its own
+	m.Permanent = s.Init != 0 && s.Exit == 0
+	if f.layout.Has("Refs") {
+		m.Refs = s.Refs - 1 // MODULE_REF_BASE, kernel/module/main.c: its own
 	}
-	if id := f.f.BuildID.bytes(r); len(bytes.Trim(id, "\x00")) > 0 {
-		m.buildID = id
+	if len(bytes.Trim(s.BuildID, "\x00")) > 0 {
+		m.buildID = s.BuildID
 	}
-	f.regions(m, r)
-	f.users[m] = f.f.Users.uint(r)
+	f.regions(m, s)
+	f.users[m] = s.Users
 	return m
 }

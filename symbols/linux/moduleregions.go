@@ -16,9 +16,12 @@ type memType struct {
 	base, size symbols.Field
 }
 
+// maxMem is the largest size of module.mem in bytes, as in moduleStruct.
+const maxMem = 2048
+
 // memTypes looks up what the kernel calls the elements of mem. Those that it does not know are none of its.
 func (f *moduleFinder) memTypes() error {
-	if !f.f.Mem.known {
+	if !f.layout.Has("Mem") {
 		return nil
 	}
 	base, err := f.memory.Field("module_memory", "base")
@@ -29,7 +32,9 @@ func (f *moduleFinder) memTypes() error {
 	if err != nil {
 		return fmt.Errorf("this kernel's types: %w", err)
 	}
-	if elem := f.f.Mem.Elem; base.Offset+8 > elem || size.Offset+4 > elem {
+	mem := f.layout.Member("Mem")
+	mem.Size = min(mem.Size, maxMem)
+	if elem := mem.Elem; base.Offset+8 > elem || size.Offset+4 > elem {
 		return errors.New("this kernel's types: struct module_memory is damaged")
 	}
 	for _, t := range []memType{
@@ -42,37 +47,36 @@ func (f *moduleFinder) memTypes() error {
 		{constant: "MOD_INIT_RODATA", ModuleRegion: ModuleRegion{Name: "init_rodata", Init: true}},
 	} {
 		index, err := f.memory.Enum("mod_mem_type", t.constant)
-		if errors.Is(err, symbols.ErrNoMember) || err == nil && uint64(index) >= f.f.Mem.count() {
+		if errors.Is(err, symbols.ErrNoMember) || err == nil && uint64(index) >= mem.Count() {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("this kernel's types: %w", err)
 		}
-		t.at, t.base, t.size = uint64(index)*f.f.Mem.Elem, base, size
+		t.at, t.base, t.size = uint64(index)*mem.Elem, base, size
 		f.mem = append(f.mem, t)
 	}
 	return nil
 }
 
 // regions finds the memory of a module.
-func (f *moduleFinder) regions(m *Module, r record) {
-	mem := f.f.Mem.bytes(r)
+func (f *moduleFinder) regions(m *Module, s *moduleStruct) {
 	for _, t := range f.mem {
 		region := t.ModuleRegion
-		region.Base = binary.LittleEndian.Uint64(mem[t.at+t.base.Offset:])
-		region.Size = uint64(binary.LittleEndian.Uint32(mem[t.at+t.size.Offset:]))
+		region.Base = binary.LittleEndian.Uint64(s.Mem[t.at+t.base.Offset:])
+		region.Size = uint64(binary.LittleEndian.Uint32(s.Mem[t.at+t.size.Offset:]))
 		f.addRegion(m, region)
 	}
 	if len(f.mem) == 0 {
-		f.addLayout(m, "", false, f.f.CoreBase.uint(r), f.f.CoreSize.uint(r), f.f.CoreText.uint(r))
-		f.addLayout(m, "init_", true, f.f.InitBase.uint(r), f.f.InitSize.uint(r), f.f.InitText.uint(r))
+		f.addLayout(m, "", false, s.CoreBase, s.CoreSize, s.CoreText)
+		f.addLayout(m, "init_", true, s.InitBase, s.InitSize, s.InitText)
 	}
 }
 
 // addLayout adds memory as it is before 6.4: text and what follows it in one piece.
 func (f *moduleFinder) addLayout(m *Module, prefix string, init bool, base, size, text uint64) {
 	if text > size {
-		f.damage.add("module %s: %d bytes of text in %d bytes of memory: damaged", m.Name, text, size)
+		f.damage.Add("module %s: %d bytes of text in %d bytes of memory: damaged", m.Name, text, size)
 		text = size
 	}
 	f.addRegion(m, ModuleRegion{Name: prefix + "text", Base: base, Size: text, Text: true, Init: init})
@@ -84,7 +88,7 @@ func (f *moduleFinder) addRegion(m *Module, r ModuleRegion) {
 		return
 	}
 	if r.Size > mostModuleRegion || !f.k.Space.Root().Canonical(r.Base) || int64(r.Base) >= 0 || r.Base+r.Size < r.Base {
-		f.damage.add("module %s: %d bytes of %s at %#x: damaged", m.Name, r.Size, r.Name, r.Base)
+		f.damage.Add("module %s: %d bytes of %s at %#x: damaged", m.Name, r.Size, r.Name, r.Base)
 		return
 	}
 	m.Regions = append(m.Regions, r)

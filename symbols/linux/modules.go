@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/symbols"
 )
 
@@ -16,7 +18,7 @@ type Modules struct {
 	// Damage tells why some may be missing, or what is not known about them.
 	Damage []error
 
-	answers
+	kmem.Timeouts
 }
 
 // Module is a module of the kernel (struct module, include/linux/module.h). Addresses are those in the running kernel.
@@ -41,10 +43,10 @@ type Module struct {
 	buildID  []byte // empty if the kernel does not keep it
 	orc      moduleORC
 
-	symbols  lazy[*ModuleSymbols]
-	sections lazy[[]ModuleSection]
-	noteID   lazy[[]byte]
-	unwinder lazy[*symbols.ORC]
+	symbols  kmem.Lazy[*ModuleSymbols]
+	sections kmem.Lazy[[]ModuleSection]
+	noteID   kmem.Lazy[[]byte]
+	unwinder kmem.Lazy[*symbols.ORC]
 }
 
 // ModuleState is how far a module has come (enum module_state).
@@ -132,7 +134,7 @@ func (m *Module) inside(what string, addr, count, size uint64) error {
 // Modules returns the modules that the kernel had loaded. They are read once. The error is for a list of which nothing
 // can be read; what is wrong with parts is told by [Modules.Damage].
 func (k *Kernel) Modules(ctx context.Context) (*Modules, error) {
-	return k.modules.get(ctx, k.readModules)
+	return k.modules.Get(ctx, k.readModules)
 }
 
 // At returns the module whose memory an address lies in, or nil.
@@ -159,7 +161,7 @@ func moduleName(name string) string { return strings.ReplaceAll(name, "-", "_") 
 
 // Unwinder returns the module's table of stack frames. format is that of the kernel's own.
 func (m *Module) Unwinder(ctx context.Context, format symbols.ORCFormat) (*symbols.ORC, error) {
-	return m.unwinder.get(ctx, func(ctx context.Context) (*symbols.ORC, error) { return m.readUnwinder(ctx, format) })
+	return m.unwinder.Get(ctx, func(ctx context.Context) (*symbols.ORC, error) { return m.readUnwinder(ctx, format) })
 }
 
 func (m *Module) readUnwinder(ctx context.Context, format symbols.ORCFormat) (*symbols.ORC, error) {
@@ -194,12 +196,12 @@ func (m *Module) readORC(ctx context.Context) (ips, entries []byte, err error) {
 	if err := m.inside("ORC table", m.orc.entries, n, entrySize); err != nil {
 		return nil, nil, err
 	}
-	read, err := readPatchwork(ctx, m.k.Space, span{m.orc.ips, int(n * ipSize)}, span{m.orc.entries, int(n * entrySize)})
+	read, err := kmem.ReadSparse(ctx, m.k.Space, kmem.Span{Addr: m.orc.ips, Size: int(n * ipSize)}, kmem.Span{Addr: m.orc.entries, Size: int(n * entrySize)})
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := read.part(0, len(read.data)); err != nil {
+	if _, err := read.Part(0, len(read.Data)); err != nil {
 		return nil, nil, fmt.Errorf("ORC table of module %s: %w", m.Name, err)
 	}
-	return read.data[:n*ipSize], read.data[n*ipSize:], nil
+	return read.Data[:n*ipSize], read.Data[n*ipSize:], nil
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/bridge"
 	"physgdb/symbols"
 )
@@ -33,78 +35,76 @@ func newModuleWorld(t *testing.T, before6_4 bool) *moduleWorld {
 	} else {
 		members = append(members, "mem", 3*16)
 	}
-	w.types.define("module", members...)
+	w.Structs.Define("module", members...)
 	if !before6_4 {
-		mem := w.types["module.mem"]
+		mem := w.Structs["module.mem"]
 		mem.Elem = 16
-		w.types["module.mem"] = mem
-		w.types.define("module_memory", "base", "size", 4)
-		w.types["mod_mem_type"] = symbols.Field{}
+		w.Structs["module.mem"] = mem
+		w.Structs.Define("module_memory", "base", "size", 4)
+		w.Structs["mod_mem_type"] = symbols.Field{}
 		for name, i := range map[string]uint64{"MOD_DATA": 0, "MOD_TEXT": 1, "MOD_INIT_TEXT": 2, "MOD_RODATA": 3, "MOD_INIT_DATA": 1 << 60} {
-			w.types["mod_mem_type."+name] = symbols.Field{Offset: i} // the last two are not in the array
+			w.Structs["mod_mem_type."+name] = symbols.Field{Offset: i} // the last two are not in the array
 		}
 	}
-	w.types.define("list_head", "next", "prev")
-	w.types.define("module_use", "source_list.next", "source_list.prev", "target_list.next", "target_list.prev", "source",
+	w.Structs.Define("list_head", "next", "prev")
+	w.Structs.Define("module_use", "source_list.next", "source_list.prev", "target_list.next", "target_list.prev", "source",
 		"target")
-	w.types.define("mod_kallsyms", "symtab", "num_symtab", 4, "strtab", "typetab")
-	w.types.define("module_sect_attrs", "grp.name", "grp.bin_attrs")
-	w.types.define("bin_attribute", "attr.name", "attr.mode", "size", "private")
-	w.types.define("module_sect_attr", "address", "battr.attr.name", "battr.attr.mode", "battr.size", "battr.private")
-	w.types["module_sect_attr.battr"] = symbols.Field{Offset: 8, Size: 32}
-	w.put(head, head, head)
+	w.Structs.Define("mod_kallsyms", "symtab", "num_symtab", 4, "strtab", "typetab")
+	w.Structs.Define("module_sect_attrs", "grp.name", "grp.bin_attrs")
+	w.Structs.Define("bin_attribute", "attr.name", "attr.mode", "size", "private")
+	w.Structs.Define("module_sect_attr", "address", "battr.attr.name", "battr.attr.mode", "battr.size", "battr.private")
+	w.Structs["module_sect_attr.battr"] = symbols.Field{Offset: 8, Size: 32}
+	w.Put(head, head, head)
 	return w
 }
 
 // node is where a module has its place in the list.
 func (w *moduleWorld) node(name string) uint64 {
-	return w.addrs[name] + w.types["module.list.next"].Offset
+	return w.addrs[name] + w.Structs["module.list.next"].Offset
 }
 
 func (w *moduleWorld) setModule(name, member string, v uint64) {
-	w.set(w.addrs[name], "module", member, v)
+	w.Set(w.addrs[name], "module", member, v)
 }
 
 // load adds a module in front, as list_add() does.
 func (w *moduleWorld) load(name string) uint64 {
-	m := w.alloc("module", 0)
+	m := w.Alloc("module", 0)
 	w.addrs[name] = m
-	copy(w.RAM[m-base+w.types["module.name"].Offset:], name)
-	node, first := w.node(name), w.get(w.head)
-	w.put(node, first, w.head)
-	w.put(first+8, node)
-	w.put(w.head, node)
+	copy(w.RAM[m-base+w.Structs["module.name"].Offset:], name)
+	node, first := w.node(name), w.Word(w.head)
+	w.Put(node, first, w.head)
+	w.Put(first+8, node)
+	w.Put(w.head, node)
 	w.setModule(name, "refcnt", 1)
 	w.setModule(name, "init", 1)
 	w.setModule(name, "exit", 1)
-	users := m + w.types["module.source_list.next"].Offset
-	w.put(users, users, users)
+	users := m + w.Structs["module.source_list.next"].Offset
+	w.Put(users, users, users)
 	return m
 }
 
-func (w *world) get(addr uint64) uint64 { return w.Get64(bridge.PhysAddr(addr - base)) }
-
 // use says that a module uses another.
 func (w *moduleWorld) use(user, used string) uint64 {
-	u := w.alloc("module_use", 0)
-	head := w.addrs[used] + w.types["module.source_list.next"].Offset
-	last := w.get(head + 8)
-	w.put(u, head, last)
-	w.put(last, u)
-	w.put(head+8, u)
-	w.set(u, "module_use", "source", w.addrs[user])
-	w.set(u, "module_use", "target", w.addrs[used])
-	w.setModule(used, "refcnt", w.get(w.addrs[used]+w.types["module.refcnt"].Offset)+1)
+	u := w.Alloc("module_use", 0)
+	head := w.addrs[used] + w.Structs["module.source_list.next"].Offset
+	last := w.Word(head + 8)
+	w.Put(u, head, last)
+	w.Put(last, u)
+	w.Put(head+8, u)
+	w.Set(u, "module_use", "source", w.addrs[user])
+	w.Set(u, "module_use", "target", w.addrs[used])
+	w.setModule(used, "refcnt", w.Word(w.addrs[used]+w.Structs["module.refcnt"].Offset)+1)
 	return u
 }
 
 // memory gives a module memory: text, and behind it data.
 func (w *moduleWorld) memory(name string, text, data uint64) (base uint64) {
-	base = (w.next + 4095) &^ 4095
-	w.next = base + text + data
-	if _, ok := w.types["module.mem"]; ok {
-		mem := w.addrs[name] + w.types["module.mem"].Offset
-		w.put(mem, base+text, data, base, text)
+	base = (w.Next + 4095) &^ 4095
+	w.Next = base + text + data
+	if _, ok := w.Structs["module.mem"]; ok {
+		mem := w.addrs[name] + w.Structs["module.mem"].Offset
+		w.Put(mem, base+text, data, base, text)
 		return base
 	}
 	w.setModule(name, "core_layout.base", base)
@@ -173,15 +173,15 @@ func TestModuleListCostsHalfARoundTripEach(t *testing.T) {
 	for i := range 21 {
 		w.load(fmt.Sprintf("m%d", i))
 	}
-	if _, err := w.readUint(ctx, w.head, 8); err != nil { // reads the page tables
+	if _, err := kmem.ReadUint(ctx, w.Space, w.head, 8); err != nil { // reads the page tables
 		t.Fatal(err)
 	}
-	before := w.fake.Counts().Batches
+	before := w.Fake.Counts().Batches
 	ms, err := w.Modules(ctx)
 	if err != nil || len(ms.All) != 21 || len(ms.Damage) != 0 {
 		t.Fatalf("%d modules, %v, %v", len(ms.All), ms.Damage, err)
 	}
-	if n := w.fake.Counts().Batches - before; n != 1+11 {
+	if n := w.Fake.Counts().Batches - before; n != 1+11 {
 		t.Errorf("%d batches", n)
 	}
 }
@@ -195,23 +195,23 @@ func TestDamagedModuleList(t *testing.T) {
 		damage string
 	}{
 		{"none", func(w *moduleWorld) {}, all, ""},
-		{"a circle", func(w *moduleWorld) { w.put(w.node("d"), w.node("e")) }, all, "in a circle at module e"},
-		{"a pointer nowhere", func(w *moduleWorld) { w.put(w.node("d"), 0x1000) }, all, "breaks behind module d"},
-		{"a pointer to NULL", func(w *moduleWorld) { w.put(w.node("d"), 0) }, all, "breaks behind module d"},
-		{"a pointer to what is no module", func(w *moduleWorld) { w.put(w.node("d"), base+4096) }, all, "no module there"},
+		{"a circle", func(w *moduleWorld) { w.Put(w.node("d"), w.node("e")) }, all, "in a circle at module e"},
+		{"a pointer nowhere", func(w *moduleWorld) { w.Put(w.node("d"), 0x1000) }, all, "breaks behind module d"},
+		{"a pointer to NULL", func(w *moduleWorld) { w.Put(w.node("d"), 0) }, all, "breaks behind module d"},
+		{"a pointer to what is no module", func(w *moduleWorld) { w.Put(w.node("d"), base+4096) }, all, "no module there"},
 		{"torn on both sides", func(w *moduleWorld) {
-			w.put(w.node("d"), 0xdead<<48)
-			w.put(w.node("b")+8, 0xbeef<<48)
+			w.Put(w.node("d"), 0xdead<<48)
+			w.Put(w.node("b")+8, 0xbeef<<48)
 		}, "e d b a", "breaks behind module b"},
 		{"a module lost", func(w *moduleWorld) {
-			w.fake.Fail(bridge.PhysAddr(w.node("c")-base), 1, bridge.ErrRefused)
+			w.Fake.Fail(bridge.PhysAddr(w.node("c")-base), 1, bridge.ErrRefused)
 		}, "e d b a", "refused"},
 		{"a name lost", func(w *moduleWorld) { w.RAM[w.node("c")+16-base] = 7 }, "e d b a", `name "\a"`},
 		{"a state lost", func(w *moduleWorld) { w.setModule("c", "state", 4) }, "e d b a", "state 4"},
-		{"the head torn forward", func(w *moduleWorld) { w.put(w.head, 8) }, all, "breaks behind its head"},
-		{"the head torn backward", func(w *moduleWorld) { w.put(w.head+8, 8) }, all, "breaks behind its head"},
-		{"one half removed", func(w *moduleWorld) { w.put(w.node("c")+8, w.node("e")) }, all, "from there not back"},
-		{"one half loaded", func(w *moduleWorld) { w.put(w.node("d")+8, w.head) }, all, "module d, and from there not back"},
+		{"the head torn forward", func(w *moduleWorld) { w.Put(w.head, 8) }, all, "breaks behind its head"},
+		{"the head torn backward", func(w *moduleWorld) { w.Put(w.head+8, 8) }, all, "breaks behind its head"},
+		{"one half removed", func(w *moduleWorld) { w.Put(w.node("c")+8, w.node("e")) }, all, "from there not back"},
+		{"one half loaded", func(w *moduleWorld) { w.Put(w.node("d")+8, w.head) }, all, "module d, and from there not back"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newModuleWorld(t, false)
@@ -234,17 +234,17 @@ func TestDamagedModuleList(t *testing.T) {
 func TestModulesCannotBeReadAtAll(t *testing.T) {
 	w := newModuleWorld(t, false)
 	w.load("a")
-	w.fake.Fail(bridge.PhysAddr(w.head-base), 8, bridge.ErrRefused)
+	w.Fake.Fail(bridge.PhysAddr(w.head-base), 8, bridge.ErrRefused)
 	if ms, err := w.Modules(ctx); !errors.Is(err, bridge.ErrRefused) {
 		t.Errorf("%+v, %v", ms, err)
 	}
 	w = newModuleWorld(t, false)
-	w.types["module_memory.base"] = symbols.Field{Offset: 1 << 40, Size: 8}
+	w.Structs["module_memory.base"] = symbols.Field{Offset: 1 << 40, Size: 8}
 	if ms, err := w.Modules(ctx); err == nil || !strings.Contains(err.Error(), "struct module_memory is damaged") {
 		t.Errorf("%+v, %v", ms, err)
 	}
 	empty := newWorld(t, nil, nil)
-	empty.types.define("module", "state", "list.next", "list.prev", "name", "taints", "init")
+	empty.Structs.Define("module", "state", "list.next", "list.prev", "name", "taints", "init")
 	if ms, err := empty.Modules(ctx); err == nil || !strings.Contains(err.Error(), "no symbol modules") {
 		t.Errorf("%+v, %v", ms, err)
 	}
@@ -262,16 +262,16 @@ func TestDamagedModules(t *testing.T) {
 		}, "36864 bytes of text"},
 		{"user memory", true, func(w *moduleWorld) { w.setModule("a", "core_layout.base", 0x400000) }, "text at 0x400000"},
 		{"no address", false, func(w *moduleWorld) {
-			w.put(w.addrs["a"]+w.types["module.mem"].Offset+16, 0xff00_0000_0000_0000)
+			w.Put(w.addrs["a"]+w.Structs["module.mem"].Offset+16, 0xff00_0000_0000_0000)
 		}, "text at 0xff00000000000000"},
 		{"monstrous memory", false, func(w *moduleWorld) {
-			w.put(w.addrs["a"]+w.types["module.mem"].Offset+24, 0xffff_ffff)
+			w.Put(w.addrs["a"]+w.Structs["module.mem"].Offset+24, 0xffff_ffff)
 		}, "4294967295 bytes"},
-		{"used by nobody", false, func(w *moduleWorld) { w.set(w.use("b", "a"), "module_use", "source", 5) }, "list is damaged"},
+		{"used by nobody", false, func(w *moduleWorld) { w.Set(w.use("b", "a"), "module_use", "source", 5) }, "list is damaged"},
 		{"users nowhere", false, func(w *moduleWorld) { w.setModule("a", "source_list.next", 5) }, "struct module_use at 0x5"},
 		{"users in a circle", false, func(w *moduleWorld) {
 			first, second := w.use("b", "a"), w.use("b", "a")
-			w.put(second, first)
+			w.Put(second, first)
 		}, "list is damaged"},
 		{"users without end", false, func(w *moduleWorld) {
 			for range 5 {
@@ -313,13 +313,13 @@ func (w *moduleWorld) symtab(types string, syms ...symbols.Symbol) (text uint64)
 	copy(w.RAM[data-base:], table)
 	copy(w.RAM[data-base+0x800:], strings)
 	copy(w.RAM[data-base+0xc00:], types)
-	k := w.alloc("mod_kallsyms", 0)
+	k := w.Alloc("mod_kallsyms", 0)
 	w.setModule("a", "kallsyms", k)
-	w.set(k, "mod_kallsyms", "symtab", data)
-	w.set(k, "mod_kallsyms", "num_symtab", uint64(len(syms)+1))
-	w.set(k, "mod_kallsyms", "strtab", data+0x800)
+	w.Set(k, "mod_kallsyms", "symtab", data)
+	w.Set(k, "mod_kallsyms", "num_symtab", uint64(len(syms)+1))
+	w.Set(k, "mod_kallsyms", "strtab", data+0x800)
 	if types != "" {
-		w.set(k, "mod_kallsyms", "typetab", data+0xc00)
+		w.Set(k, "mod_kallsyms", "typetab", data+0xc00)
 	}
 	return text
 }
@@ -403,23 +403,23 @@ func TestDamagedModuleSymbols(t *testing.T) {
 		{"no table", func(w *moduleWorld, k, data uint64) { w.setModule("a", "kallsyms", 0) }, "keeps none", "", 0},
 		{"a table nowhere", func(w *moduleWorld, k, data uint64) { w.setModule("a", "kallsyms", 8) }, "at 0x8", "", 0},
 		{"symbols elsewhere", func(w *moduleWorld, k, data uint64) {
-			w.set(k, "mod_kallsyms", "symtab", base)
+			w.Set(k, "mod_kallsyms", "symtab", base)
 		}, "do not lie in its memory", "", 0},
 		{"too many", func(w *moduleWorld, k, data uint64) {
-			w.set(k, "mod_kallsyms", "num_symtab", 0x7fffffff)
+			w.Set(k, "mod_kallsyms", "num_symtab", 0x7fffffff)
 		}, "2147483647 entries", "", 0},
 		{"names elsewhere", func(w *moduleWorld, k, data uint64) {
-			w.set(k, "mod_kallsyms", "strtab", 0)
+			w.Set(k, "mod_kallsyms", "strtab", 0)
 		}, "names at 0x0", "", 0},
 		{"a name outside", func(w *moduleWorld, k, data uint64) {
-			w.put(data+24, 1<<48|0xffff_0000)
+			w.Put(data+24, 1<<48|0xffff_0000)
 		}, "", "symbol 1: its name is missing", 1},
 		{"a name of garbage", func(w *moduleWorld, k, data uint64) {
 			w.RAM[data+0x802-base] = 7
 		}, "", "symbol 1: its name is damaged", 1},
-		{"not defined", func(w *moduleWorld, k, data uint64) { w.put(data+24, 1) }, "", "", 1},
+		{"not defined", func(w *moduleWorld, k, data uint64) { w.Put(data+24, 1) }, "", "", 1},
 		{"cut off", func(w *moduleWorld, k, data uint64) {
-			w.fake.Fail(bridge.PhysAddr(data+72-base), 1, bridge.ErrRefused)
+			w.Fake.Fail(bridge.PhysAddr(data+72-base), 1, bridge.ErrRefused)
 		}, "", "refused", 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -427,9 +427,9 @@ func TestDamagedModuleSymbols(t *testing.T) {
 			w.load("a")
 			text := w.symtab("?tt", symbols.Symbol{Name: "one", Addr: 0x40}, symbols.Symbol{Name: "two", Addr: 0x50})
 			if tc.name == "cut off" { // the table goes over the end of a page that can be read
-				w.set(w.get(w.addrs["a"]+w.types["module.kallsyms"].Offset), "mod_kallsyms", "num_symtab", 4)
+				w.Set(w.Word(w.addrs["a"]+w.Structs["module.kallsyms"].Offset), "mod_kallsyms", "num_symtab", 4)
 			}
-			tc.harm(w, w.get(w.addrs["a"]+w.types["module.kallsyms"].Offset), text+0x1000)
+			tc.harm(w, w.Word(w.addrs["a"]+w.Structs["module.kallsyms"].Offset), text+0x1000)
 			ms, err := w.Modules(ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -454,23 +454,23 @@ func TestDamagedModuleSymbols(t *testing.T) {
 // sections gives module a the sections that sysfs shows. From 6.14 on the kernel keeps them in another form.
 func (w *moduleWorld) sections(from6_14 bool, sections ...ModuleSection) {
 	typ, prefix, address := "module_sect_attr", "battr.", "address"
-	file := w.types["module_sect_attr.battr"].Offset
+	file := w.Structs["module_sect_attr.battr"].Offset
 	if from6_14 {
 		file = 0
 		typ, prefix, address = "bin_attribute", "", "private"
-		delete(w.types, "module_sect_attr")
-		delete(w.types, "module_sect_attr.battr")
+		delete(w.Structs, "module_sect_attr")
+		delete(w.Structs, "module_sect_attr.battr")
 	}
-	attrs := w.alloc("module_sect_attrs", 0)
-	files := w.alloc("", uint64(8*len(sections)+8))
+	attrs := w.Alloc("module_sect_attrs", 0)
+	files := w.Alloc("", uint64(8*len(sections)+8))
 	w.setModule("a", "sect_attrs", attrs)
-	w.set(attrs, "module_sect_attrs", "grp.bin_attrs", files)
+	w.Set(attrs, "module_sect_attrs", "grp.bin_attrs", files)
 	for i, s := range sections {
-		attr, name := w.alloc(typ, 0), w.alloc("", uint64(len(s.Name)+1))
+		attr, name := w.Alloc(typ, 0), w.Alloc("", uint64(len(s.Name)+1))
 		copy(w.RAM[name-base:], s.Name+"\x00")
-		w.set(attr, typ, prefix+"attr.name", name)
-		w.set(attr, typ, address, s.Addr)
-		w.put(files+uint64(8*i), attr+file)
+		w.Set(attr, typ, prefix+"attr.name", name)
+		w.Set(attr, typ, address, s.Addr)
+		w.Put(files+uint64(8*i), attr+file)
 	}
 }
 
@@ -500,17 +500,17 @@ func TestModuleSectionsThatAreNotKnown(t *testing.T) {
 		err  string
 	}{
 		{"the kernel does not keep them", func(w *moduleWorld) { w.setModule("a", "sect_attrs", 0) }, ""},
-		{"the types are private", func(w *moduleWorld) { delete(w.types, "module_sect_attrs") }, ""},
+		{"the types are private", func(w *moduleWorld) { delete(w.Structs, "module_sect_attrs") }, ""},
 		{"nowhere", func(w *moduleWorld) { w.setModule("a", "sect_attrs", 8) }, "at 0x8"},
-		{"a file nowhere", func(w *moduleWorld) { w.put(w.get(w.attrs()+8), 0x1000) }, "struct module_sect_attr"},
-		{"a name nowhere", func(w *moduleWorld) { w.put(w.get(w.get(w.attrs()+8)), 0x1000) }, "name of number 0"},
+		{"a file nowhere", func(w *moduleWorld) { w.Put(w.Word(w.attrs()+8), 0x1000) }, "struct module_sect_attr"},
+		{"a name nowhere", func(w *moduleWorld) { w.Put(w.Word(w.Word(w.attrs()+8)), 0x1000) }, "name of number 0"},
 		{"a name without end", func(w *moduleWorld) {
-			copy(w.RAM[w.get(w.get(w.attrs()+8))-base:], strings.Repeat("n", mostSectionName))
+			copy(w.RAM[w.Word(w.Word(w.attrs()+8))-base:], strings.Repeat("n", mostSectionName))
 		}, "name of number 0"},
-		{"an empty name", func(w *moduleWorld) { w.RAM[w.get(w.get(w.attrs()+8))-base] = 0 }, "name of number 0"},
+		{"an empty name", func(w *moduleWorld) { w.RAM[w.Word(w.Word(w.attrs()+8))-base] = 0 }, "name of number 0"},
 		{"no end", func(w *moduleWorld) {
-			w.put(w.attrs()+8, base+4<<20-64)
-			w.put(base+4<<20-64, 1, 1, 1, 1, 1, 1, 1, 1)
+			w.Put(w.attrs()+8, base+4<<20-64)
+			w.Put(base+4<<20-64, 1, 1, 1, 1, 1, 1, 1, 1)
 		}, "0xffff888000400000"},
 	} {
 		w := newModuleWorld(t, false)
@@ -530,7 +530,7 @@ func TestModuleSectionsThatAreNotKnown(t *testing.T) {
 
 // attrs is where module a has its struct module_sect_attrs.
 func (w *moduleWorld) attrs() uint64 {
-	return w.get(w.addrs["a"] + w.types["module.sect_attrs"].Offset)
+	return w.Word(w.addrs["a"] + w.Structs["module.sect_attrs"].Offset)
 }
 
 // testNote is an ELF note with a build-id of four bytes.
@@ -539,7 +539,7 @@ const testNote = "\x04\x00\x00\x00\x04\x00\x00\x00\x03\x00\x00\x00GNU\x00\xca\xf
 func TestModuleBuildID(t *testing.T) {
 	w := newModuleWorld(t, false)
 	w.load("a")
-	at := w.alloc("", uint64(len(testNote)))
+	at := w.Alloc("", uint64(len(testNote)))
 	copy(w.RAM[at-base:], testNote)
 	w.sections(false, ModuleSection{".text", 1}, ModuleSection{".note.lost", 8}, ModuleSection{".note.gnu.build-id", at})
 	ms, err := w.Modules(ctx)
@@ -551,10 +551,10 @@ func TestModuleBuildID(t *testing.T) {
 	}
 
 	w = newModuleWorld(t, false)
-	w.types["module.build_id"] = symbols.Field{Offset: w.types["module"].Size, Size: 20, Elem: 1}
-	w.types["module"] = symbols.Field{Size: w.types["module"].Size + 20}
+	w.Structs["module.build_id"] = symbols.Field{Offset: w.Structs["module"].Size, Size: 20, Elem: 1}
+	w.Structs["module"] = symbols.Field{Size: w.Structs["module"].Size + 20}
 	w.load("a")
-	copy(w.RAM[w.addrs["a"]-base+w.types["module.build_id"].Offset:], "12345678901234567890")
+	copy(w.RAM[w.addrs["a"]-base+w.Structs["module.build_id"].Offset:], "12345678901234567890")
 	if ms, err = w.Modules(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -574,8 +574,8 @@ func TestModuleUnwinder(t *testing.T) {
 		{"monstrous", func(w *moduleWorld) { w.setModule("a", "arch.num_orcs", 1<<31) }, "2147483648 entries"},
 		{"elsewhere", func(w *moduleWorld) { w.setModule("a", "arch.orc_unwind", base) }, "do not lie in its memory"},
 		{"lost", func(w *moduleWorld) {
-			ips := w.get(w.addrs["a"] + w.types["module.arch.orc_unwind_ip"].Offset)
-			w.fake.Fail(bridge.PhysAddr(ips-base), 4, bridge.ErrRefused)
+			ips := w.Word(w.addrs["a"] + w.Structs["module.arch.orc_unwind_ip"].Offset)
+			w.Fake.Fail(bridge.PhysAddr(ips-base), 4, bridge.ErrRefused)
 		}, "refused"},
 	} {
 		w := newModuleWorld(t, false)
@@ -583,8 +583,8 @@ func TestModuleUnwinder(t *testing.T) {
 		text := w.memory("a", 0x1000, 0x1000)
 		ips, entries := text+0x1000, text+0x1100
 		// From text+0x20 on the CFA is RSP+8 (sp_offset 8, base 5, a call), and from text+0x30 on it is not known.
-		w.put(ips, (text+0x20-ips)&0xffff_ffff|(text+0x30-ips-4)<<32)
-		w.put(entries, 8|0x205<<32, 0)
+		w.Put(ips, (text+0x20-ips)&0xffff_ffff|(text+0x30-ips-4)<<32)
+		w.Put(entries, 8|0x205<<32, 0)
 		w.setModule("a", "arch.num_orcs", 2)
 		w.setModule("a", "arch.orc_unwind_ip", ips)
 		w.setModule("a", "arch.orc_unwind", entries)
@@ -620,7 +620,7 @@ func FuzzModuleSymbols(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(s.All) > len(symtab)/24 || len(s.Damage) > mostDamage+1 {
+		if len(s.All) > len(symtab)/24 || len(s.Damage) > kmem.MaxDamage+1 {
 			t.Errorf("%d symbols, %d pieces of damage in %d bytes", len(s.All), len(s.Damage), len(symtab))
 		}
 		for _, sym := range s.All {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/mmu"
 	"physgdb/symbols"
 )
@@ -27,7 +29,7 @@ const (
 // /sys/module/NAME/sections). Sections that only its start needed (.init…) are among them although their memory was freed.
 // There are none if the kernel does not tell: it was built without CONFIG_KALLSYMS, or its types lack the private ones.
 func (m *Module) Sections(ctx context.Context) ([]ModuleSection, error) {
-	return m.sections.get(ctx, func(ctx context.Context) ([]ModuleSection, error) {
+	return m.sections.Get(ctx, func(ctx context.Context) ([]ModuleSection, error) {
 		s, err := m.readSections(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("sections of module %s: %w", m.Name, err)
@@ -45,28 +47,27 @@ func (m *Module) Sections(ctx context.Context) ([]ModuleSection, error) {
 
 // sectionAttr is how the kernel keeps a section (kernel/module/sysfs.c): a file of sysfs and an address.
 type sectionAttr struct {
-	Name    member `c:"battr.attr.name|attr.name"`
-	Address member `c:"address|private"`
+	Name    uint64 `c:"battr.attr.name|attr.name"`
+	Address uint64 `c:"address|private"`
 }
 
 // sectionAttr looks that up: a struct module_sect_attr with its struct bin_attribute at an offset, or since 6.14 a struct
 // bin_attribute alone.
-func (m *Module) sectionAttr(ctx context.Context) (*sectionAttr, *layout, uint64, error) {
+func (m *Module) sectionAttr(ctx context.Context) (*kmem.Struct[sectionAttr], uint64, error) {
 	types, err := m.k.Types(ctx)
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, 0, err
 	}
-	a := &sectionAttr{}
 	file, err := types.Field("module_sect_attr", "battr")
 	if errors.Is(err, symbols.ErrNoType) {
-		l, err := newLayout(types, "bin_attribute", a)
-		return a, l, 0, err
+		layout, err := kmem.NewStruct[sectionAttr](types, "bin_attribute")
+		return layout, 0, err
 	}
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, 0, err
 	}
-	l, err := newLayout(types, "module_sect_attr", a)
-	return a, l, file.Offset, err
+	layout, err := kmem.NewStruct[sectionAttr](types, "module_sect_attr")
+	return layout, file.Offset, err
 }
 
 // readSections follows the list of files that the kernel made of the sections: where that is, what is in it, where each
@@ -82,25 +83,25 @@ func (m *Module) readSections(ctx context.Context) ([]ModuleSection, error) {
 	if err != nil {
 		return nil, err
 	}
-	attr, l, fileAt, err := m.sectionAttr(ctx)
+	layout, fileAt, err := m.sectionAttr(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for i := range files {
 		files[i] -= fileAt
 	}
-	records, err := l.read(ctx, m.k.Space, files)
+	attrs, errs, err := layout.Read(ctx, m.k.Space, files)
 	if err != nil {
 		return nil, err
 	}
-	sections := make([]ModuleSection, len(records))
-	names := make([]mmu.Op, len(records))
-	for i, r := range records {
-		if r.err != nil {
-			return nil, r.err
+	sections := make([]ModuleSection, len(attrs))
+	names := make([]mmu.Op, len(attrs))
+	for i, a := range attrs {
+		if errs[i] != nil {
+			return nil, errs[i]
 		}
-		sections[i].Addr = attr.Address.uint(r)
-		names[i] = mmu.Op{VA: attr.Name.uint(r), Buf: make([]byte, mostSectionName)}
+		sections[i].Addr = a.Address
+		names[i] = mmu.Op{VA: a.Name, Buf: make([]byte, mostSectionName)}
 	}
 	if err := m.k.Space.ReadAll(ctx, names); err != nil {
 		return nil, err
@@ -115,21 +116,23 @@ func (m *Module) readSections(ctx context.Context) ([]ModuleSection, error) {
 	return sections, nil
 }
 
+// sectionAttrs is struct module_sect_attrs (kernel/module/sysfs.c).
+type sectionAttrs struct {
+	Files uint64 `c:"grp.bin_attrs|grp.bin_attrs_new"`
+}
+
 // sectionFiles reads the pointers to the struct bin_attribute of each section, up to the NULL behind them.
 func (m *Module) sectionFiles(ctx context.Context) ([]uint64, error) {
-	var f struct {
-		Files member `c:"grp.bin_attrs|grp.bin_attrs_new"`
-	}
-	l, err := m.k.layout(ctx, "module_sect_attrs", &f)
+	layout, err := StructOf[sectionAttrs](ctx, m.k, "module_sect_attrs")
 	if err != nil {
 		return nil, err
 	}
-	r, err := l.readOne(ctx, m.k.Space, m.attrs)
+	attrs, err := layout.ReadOne(ctx, m.k.Space, m.attrs)
 	if err != nil {
 		return nil, err
 	}
 	var files []uint64
-	for at := f.Files.uint(r); len(files) < mostSections; {
+	for at := attrs.Files; len(files) < mostSections; {
 		chunk := make([]byte, 64*8) // most modules have fewer
 		n, err := m.k.Space.ReadMemory(ctx, at, chunk)
 		for i := 0; i+8 <= n; i += 8 {
@@ -152,7 +155,7 @@ func (m *Module) BuildID(ctx context.Context) ([]byte, error) {
 	if len(m.buildID) > 0 {
 		return m.buildID, nil
 	}
-	return m.noteID.get(ctx, m.readBuildID)
+	return m.noteID.Get(ctx, m.readBuildID)
 }
 
 // readBuildID looks for it in the sections that hold notes.

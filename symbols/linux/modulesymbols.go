@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unsafe"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/mmu"
 	"physgdb/symbols"
 )
@@ -25,7 +27,7 @@ type ModuleSymbols struct {
 	// Damage tells why some are missing.
 	Damage []error
 
-	answers
+	kmem.Timeouts
 	places []symbols.Symbol // by rising address, one for each, whose size is the distance to the next
 }
 
@@ -48,7 +50,7 @@ const (
 
 // Symbols returns the names in the module, as its own memory has them (kernel/module/kallsyms.c).
 func (m *Module) Symbols(ctx context.Context) (*ModuleSymbols, error) {
-	return m.symbols.get(ctx, func(ctx context.Context) (*ModuleSymbols, error) {
+	return m.symbols.Get(ctx, func(ctx context.Context) (*ModuleSymbols, error) {
 		raw, err := m.readKallsyms(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("symbols of module %s: %w", m.Name, err)
@@ -66,9 +68,17 @@ type moduleKallsyms struct {
 	symtab []byte // Elf64_Sym each
 	strtab []byte
 	types  []byte // a letter for each symbol, as in /proc/kallsyms; empty before 5.2
-	damage damage
+	damage kmem.Damage
 
 	counted int // bytes in the quota of the kernel
+}
+
+// modKallsyms is struct mod_kallsyms (include/linux/module.h).
+type modKallsyms struct {
+	Symtab uint64 `c:"symtab"`
+	Count  uint64 `c:"num_symtab"`
+	Strtab uint64 `c:"strtab"`
+	Types  uint64 `c:"?typetab"`
 }
 
 // readKallsyms reads the tables: one batch for where they are, and one for them.
@@ -76,21 +86,15 @@ func (m *Module) readKallsyms(ctx context.Context) (*moduleKallsyms, error) {
 	if m.kallsyms == 0 {
 		return nil, errors.New("this kernel keeps none (CONFIG_KALLSYMS)")
 	}
-	var f struct {
-		Symtab member `c:"symtab"`
-		Count  member `c:"num_symtab"`
-		Strtab member `c:"strtab"`
-		Types  member `c:"?typetab"`
-	}
-	l, err := m.k.layout(ctx, "mod_kallsyms", &f)
+	layout, err := StructOf[modKallsyms](ctx, m.k, "mod_kallsyms")
 	if err != nil {
 		return nil, err
 	}
-	r, err := l.readOne(ctx, m.k.Space, m.kallsyms)
+	s, err := layout.ReadOne(ctx, m.k.Space, m.kallsyms)
 	if err != nil {
 		return nil, err
 	}
-	symtab, count, strtab, types := f.Symtab.uint(r), f.Count.uint(r), f.Strtab.uint(r), f.Types.uint(r)
+	symtab, count, strtab, types := s.Symtab, s.Count, s.Strtab, s.Types
 	if err := m.inside("symbol table", symtab, count, elf.Sym64Size); err != nil {
 		return nil, err
 	}
@@ -138,7 +142,7 @@ func (m *Module) readTables(ctx context.Context, ops []mmu.Op) (*moduleKallsyms,
 	}
 	for i := range ops {
 		if ops[i].Err != nil {
-			t.damage.add("symbols of module %s: %w", m.Name, ops[i].Err)
+			t.damage.Add("symbols of module %s: %w", m.Name, ops[i].Err)
 		}
 	}
 	return t, nil
@@ -155,12 +159,12 @@ func newModuleSymbols(ctx context.Context, regions []ModuleRegion, t *moduleKall
 		}
 		sym, err := t.symbol(i, names)
 		if err != nil {
-			t.damage.add("symbol %d: %w", i, err)
+			t.damage.Add("symbol %d: %w", i, err)
 		} else if sym.Name != "" {
 			s.All = append(s.All, sym)
 		}
 	}
-	s.Damage, s.answers = t.damage.list(), t.damage.answers
+	s.Damage, s.Timeouts = t.damage.List(), t.damage.Timeouts
 	s.places = placesOf(s.All, regions)
 	return s, ctx.Err()
 }

@@ -4,22 +4,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"physgdb/symbols/linux/kmem"
 )
 
 // moduleTypes is where the BTF of a module lies.
 type moduleTypes struct{ addr, size uint64 }
 
+// btfModule is struct btf_module, and btf is struct btf (kernel/bpf/btf.c).
+type (
+	btfModule struct {
+		List   struct{} `c:"list"`
+		Next   struct{} `c:"list.next"`
+		Module uint64   `c:"module"`
+		BTF    uint64   `c:"btf"`
+	}
+	btf struct {
+		Data uint64 `c:"data"`
+		Size uint64 `c:"data_size"`
+	}
+)
+
 // modulesTypes is where that of all modules lies, by the address of their struct module, and why some may be missing.
 type modulesTypes struct {
 	places map[uint64]moduleTypes
 	damage []error
-	answers
+	kmem.Timeouts
 }
 
 // moduleTypes returns where the kernel keeps the types of a module. The module's own pointer to them is cleared once they are
 // checked (btf_module_notify(), kernel/bpf/btf.c).
 func (k *Kernel) moduleTypes(ctx context.Context, module uint64) (moduleTypes, error) {
-	all, err := k.typesOfModules.get(ctx, k.findModuleTypes)
+	all, err := k.typesOfModules.Get(ctx, k.findModuleTypes)
 	if err != nil {
 		return moduleTypes{}, err
 	}
@@ -38,49 +54,39 @@ func (k *Kernel) findModuleTypes(ctx context.Context) (*modulesTypes, error) {
 	if !ok {
 		return nil, errors.New("the kernel keeps no types of its modules (CONFIG_DEBUG_INFO_BTF_MODULES), or no name for them")
 	}
-	var node struct {
-		List   member `c:"list"`
-		Next   member `c:"list.next"`
-		Module member `c:"module"`
-		BTF    member `c:"btf"`
-	}
-	nodes, err := k.layout(ctx, "btf_module", &node)
+	nodes, err := StructOf[btfModule](ctx, k, "btf_module")
 	if err != nil {
 		return nil, err
 	}
-	var f struct {
-		Data member `c:"data"`
-		Size member `c:"data_size"`
-	}
-	btfs, err := k.layout(ctx, "btf", &f)
+	layout, err := StructOf[btf](ctx, k, "btf")
 	if err != nil {
 		return nil, err
 	}
 	var modules, addrs []uint64
-	var d damage
-	err = k.walkList(ctx, head, node.Next.Offset-node.List.Offset, mostModules, &d, func(at uint64) (bool, error) {
-		r, err := nodes.readOne(ctx, k.Space, at-node.List.Offset)
+	var d kmem.Damage
+	err = kmem.WalkList(ctx, k.Space, head, nodes.Offset("Next")-nodes.Offset("List"), mostModules, &d, func(at uint64) (bool, error) {
+		n, err := nodes.ReadOne(ctx, k.Space, at-nodes.Offset("List"))
 		if err != nil {
-			d.add("%w", err)
+			d.Add("%w", err)
 			return false, ctx.Err()
 		}
-		modules, addrs = append(modules, node.Module.uint(r)), append(addrs, node.BTF.uint(r))
+		modules, addrs = append(modules, n.Module), append(addrs, n.BTF)
 		return true, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the list of the modules' types: %w", err)
 	}
-	records, err := btfs.read(ctx, k.Space, addrs)
+	btfs, errs, err := layout.Read(ctx, k.Space, addrs)
 	if err != nil {
 		return nil, err
 	}
 	found := map[uint64]moduleTypes{}
-	for i, r := range records {
-		if r.err != nil {
-			d.add("%w", r.err)
+	for i, b := range btfs {
+		if errs[i] != nil {
+			d.Add("%w", errs[i])
 			continue
 		}
-		found[modules[i]] = moduleTypes{f.Data.uint(r), f.Size.uint(r)}
+		found[modules[i]] = moduleTypes{b.Data, b.Size}
 	}
-	return &modulesTypes{found, d.list(), d.answers}, nil
+	return &modulesTypes{found, d.List(), d.Timeouts}, nil
 }

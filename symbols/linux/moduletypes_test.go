@@ -26,10 +26,10 @@ func TestModuleTypes(t *testing.T) {
 		{"types that are not there", head, unmapped, "list of the modules' types is damaged"},
 	} {
 		w := newTypesWorld(t, head)
-		w.put(head, first)
-		w.put(first, other, head, withTypes, btf)
-		w.put(other, tc.next, first, without+0x1000, tc.btf)
-		w.put(btf, 0x1234000, 99)
+		w.Put(head, first)
+		w.Put(first, other, head, withTypes, btf)
+		w.Put(other, tc.next, first, without+0x1000, tc.btf)
+		w.Put(btf, 0x1234000, 99)
 		if at, err := w.moduleTypes(ctx, withTypes); err != nil || at != (moduleTypes{0x1234000, 99}) {
 			t.Errorf("%s: %+v, %v", tc.name, at, err)
 		}
@@ -42,9 +42,9 @@ func TestModuleTypes(t *testing.T) {
 // newTypesWorld is a world in which the list of the modules' types begins at head.
 func newTypesWorld(t *testing.T, head uint64) *world {
 	w := newWorld(t, nil, map[string]uint64{"btf_modules": head})
-	w.types.define("btf_module", "list", 16, "module", "btf")
-	w.types["btf_module.list.next"] = symbols.Field{Size: 8, Elem: 8}
-	w.types.define("btf", "data", "data_size")
+	w.Structs.Define("btf_module", "list", 16, "module", "btf")
+	w.Structs["btf_module.list.next"] = symbols.Field{Size: 8, Elem: 8}
+	w.Structs.Define("btf", "data", "data_size")
 	return w
 }
 
@@ -56,9 +56,9 @@ func TestModuleTypesThatAreNotAllThereAreNone(t *testing.T) {
 		whole bool
 	}{{8, true}, {16, false}, {1 << 40, false}} {
 		w := newTypesWorld(t, head)
-		w.put(head, node)
-		w.put(node, head, head, module, btf)
-		w.put(btf, base+uint64(len(w.RAM))-8, tc.size)
+		w.Put(head, node)
+		w.Put(node, head, head, module, btf)
+		w.Put(btf, base+uint64(len(w.RAM))-8, tc.size)
 		m := &Module{Name: "m", Addr: module, k: w.Kernel}
 		if b, err := m.readTypes(ctx); (err == nil) != tc.whole || (b.Data != nil) != tc.whole {
 			t.Errorf("%d bytes: %+v, %v", tc.size, b, err)

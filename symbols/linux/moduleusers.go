@@ -1,14 +1,16 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 )
 
-type moduleUseFields struct {
-	Next   member `c:"source_list.next"`
-	Prev   member `c:"source_list.prev"`
-	Source member `c:"source"`
+// moduleUse is struct module_use (include/linux/module.h).
+type moduleUse struct {
+	Next   uint64 `c:"source_list.next"`
+	Prev   uint64 `c:"source_list.prev"`
+	Source uint64 `c:"source"`
 }
 
 // usersWalk is a walk through the list of those that use a module.
@@ -20,11 +22,10 @@ type usersWalk struct {
 
 // readUsers fills UsedBy in: one batch for the first user of every module, one for the second, and so on.
 func (f *moduleFinder) readUsers(ctx context.Context, all []*Module) error {
-	if !f.f.Users.known {
+	if !f.layout.Has("Users") {
 		return nil
 	}
-	var u moduleUseFields
-	l, err := f.k.layout(ctx, "module_use", &u)
+	layout, err := StructOf[moduleUse](ctx, f.k, "module_use")
 	if err != nil {
 		return err
 	}
@@ -32,29 +33,29 @@ func (f *moduleFinder) readUsers(ctx context.Context, all []*Module) error {
 	var walks []usersWalk
 	for _, m := range all {
 		byAddr[m.Addr] = m
-		head := m.Addr + f.f.Users.Offset
+		head := m.Addr + f.layout.Offset("Users")
 		walks = append(walks, usersWalk{m, head, f.users[m], head})
 	}
-	for uses := 0; ; {
+	for total := 0; ; {
 		walks = unfinished(walks)
 		if len(walks) == 0 {
 			return nil
 		}
-		if uses += len(walks); uses > mostModuleUses {
-			f.damage.add("modules are used by others more than %d times: damaged", mostModuleUses)
+		if total += len(walks); total > mostModuleUses {
+			f.damage.Add("modules are used by others more than %d times: damaged", mostModuleUses)
 			return nil
 		}
 		addrs := make([]uint64, len(walks))
 		for i := range walks {
-			addrs[i] = walks[i].at - u.Next.Offset
+			addrs[i] = walks[i].at - layout.Offset("Next")
 		}
-		records, err := l.read(ctx, f.k.Space, addrs)
+		uses, errs, err := layout.Read(ctx, f.k.Space, addrs)
 		if err != nil {
 			return err
 		}
 		for i := range walks {
-			if err := walks[i].step(&u, records[i], byAddr); err != nil {
-				f.damage.add("module %s: what it is used by: %w", walks[i].m.Name, err)
+			if err := cmp.Or(errs[i], walks[i].step(&uses[i], byAddr)); err != nil {
+				f.damage.Add("module %s: what it is used by: %w", walks[i].m.Name, err)
 				walks[i].at = walks[i].head
 			}
 		}
@@ -73,18 +74,15 @@ func unfinished(walks []usersWalk) []usersWalk {
 }
 
 // step takes one user and goes on to the next.
-func (w *usersWalk) step(u *moduleUseFields, r record, byAddr map[uint64]*Module) error {
-	if r.err != nil {
-		return r.err
-	}
-	user := byAddr[u.Source.uint(r)]
-	if user == nil || u.Prev.uint(r) != w.from {
+func (w *usersWalk) step(u *moduleUse, byAddr map[uint64]*Module) error {
+	user := byAddr[u.Source]
+	if user == nil || u.Prev != w.from {
 		return fmt.Errorf("the list is damaged at %#x", w.at)
 	}
 	if len(w.m.UsedBy) == len(byAddr) {
 		return fmt.Errorf("the list has no end")
 	}
 	w.m.UsedBy = append(w.m.UsedBy, user.Name)
-	w.from, w.at = w.at, u.Next.uint(r)
+	w.from, w.at = w.at, u.Next
 	return nil
 }

@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+
+	"physgdb/symbols"
+	"physgdb/symbols/linux/kmem"
 
 	"physgdb/mmu"
 )
@@ -25,67 +29,69 @@ const (
 	mostPathBytes = 16 << 20 // of the paths of all files
 )
 
-// fileLayouts are what is read on the way from a task to the names of its files.
-type fileLayouts struct {
-	files  *layout // struct files_struct
-	Table  member  `c:"fdt"`
-	tables struct {
-		table *layout // struct fdtable
-		Max   member  `c:"max_fds"`
-		FDs   member  `c:"fd"`
+// The structs on the way from a task to the names of its files (include/linux/fdtable.h, fs.h, dcache.h; fs/mount.h).
+type (
+	filesStruct struct {
+		Table uint64 `c:"fdt"`
 	}
-	file struct {
-		file   *layout
-		Dentry member `c:"f_path.dentry"`
-		Mount  member `c:"f_path.mnt"`
+	fdTable struct {
+		Max uint64 `c:"max_fds"`
+		FDs uint64 `c:"fd"`
 	}
-	dentry struct {
-		dentry *layout
-		Parent member `c:"d_parent"`
-		Name   member `c:"d_name.name"`
-		Len    member `c:"d_name.len"`
-		Inode  member `c:"d_inode"`
-		Hashed member `c:"d_hash.pprev"`
-		Super  member `c:"d_sb"`
+	fileStruct struct {
+		Dentry uint64 `c:"f_path.dentry"`
+		Mount  uint64 `c:"f_path.mnt"`
 	}
-	mount struct {
-		mount  *layout
-		VFS    member `c:"mnt"`
-		Root   member `c:"mnt.mnt_root"`
-		Parent member `c:"mnt_parent"`
-		Point  member `c:"mnt_mountpoint"`
+	dentryStruct struct {
+		Parent uint64 `c:"d_parent"`
+		Name   uint64 `c:"d_name.name"`
+		Len    uint64 `c:"d_name.len"`
+		Inode  uint64 `c:"d_inode"`
+		Hashed bool   `c:"d_hash.pprev"`
+		Super  uint64 `c:"d_sb"`
 	}
-	inode struct {
-		inode  *layout
-		Number member `c:"i_ino"`
+	mountStruct struct {
+		VFS    struct{} `c:"mnt"`
+		Root   uint64   `c:"mnt.mnt_root"`
+		Parent uint64   `c:"mnt_parent"`
+		Point  uint64   `c:"mnt_mountpoint"`
 	}
-	super struct {
-		super *layout // struct super_block
-		Type  member  `c:"s_type"`
+	inodeStruct struct {
+		Number uint64 `c:"i_ino"`
 	}
-	fs struct {
-		fs   *layout // struct file_system_type
-		Name member  `c:"name"`
+	superBlock struct {
+		Type uint64 `c:"s_type"`
 	}
+	fileSystemType struct {
+		Name uint64 `c:"name"`
+	}
+)
+
+// layouts are the layouts of these structs.
+type layouts struct {
+	files  *kmem.Struct[filesStruct]
+	table  *kmem.Struct[fdTable]
+	file   *kmem.Struct[fileStruct]
+	dentry *kmem.Struct[dentryStruct]
+	mount  *kmem.Struct[mountStruct]
+	inode  *kmem.Struct[inodeStruct]
+	super  *kmem.Struct[superBlock]
+	fsType *kmem.Struct[fileSystemType]
 }
 
-func (k *Kernel) fileLayouts(ctx context.Context) (*fileLayouts, error) {
-	l := &fileLayouts{}
-	for _, s := range []struct {
-		at      **layout
-		typ     string
-		members any
-	}{
-		{&l.files, "files_struct", l}, {&l.tables.table, "fdtable", &l.tables}, {&l.file.file, "file", &l.file},
-		{&l.dentry.dentry, "dentry", &l.dentry}, {&l.mount.mount, "mount", &l.mount}, {&l.inode.inode, "inode", &l.inode},
-		{&l.super.super, "super_block", &l.super}, {&l.fs.fs, "file_system_type", &l.fs},
-	} {
-		var err error
-		if *s.at, err = k.layout(ctx, s.typ, s.members); err != nil {
-			return nil, err
-		}
-	}
-	return l, nil
+func newLayouts(types symbols.Types) (*layouts, error) {
+	l := &layouts{}
+	return l, errors.Join(
+		look(types, &l.files, "files_struct"), look(types, &l.table, "fdtable"), look(types, &l.file, "file"),
+		look(types, &l.dentry, "dentry"), look(types, &l.mount, "mount"), look(types, &l.inode, "inode"),
+		look(types, &l.super, "super_block"), look(types, &l.fsType, "file_system_type"),
+	)
+}
+
+// look looks up the layout of a struct.
+func look[T any](types symbols.Types, to **kmem.Struct[T], name string) (err error) {
+	*to, err = kmem.NewStruct[T](types, name)
+	return err
 }
 
 // unknownFile is the name of a file whose name cannot be read.
@@ -94,10 +100,10 @@ const unknownFile = "?"
 // fileFinder finds the names of open files. Each step is done for all of them at once, as it costs a round trip.
 type fileFinder struct {
 	k        *Kernel
-	l        *fileLayouts
+	l        *layouts
 	dentries map[uint64]dentry
 	mounts   map[uint64]mount
-	damage   damage
+	damage   kmem.Damage
 }
 
 // openFile is a struct file that a descriptor leads to.
@@ -110,7 +116,11 @@ type openFile struct {
 // OpenFiles lists the open files of tasks, each with its own. Those of threads are those of their process. damage tells what is
 // missing.
 func (k *Kernel) OpenFiles(ctx context.Context, tasks []*Task) (files [][]OpenFile, damage []error, err error) {
-	l, err := k.fileLayouts(ctx)
+	types, err := k.Types(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open files: %w", err)
+	}
+	l, err := newLayouts(types)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open files: %w", err)
 	}
@@ -133,7 +143,7 @@ func (k *Kernel) OpenFiles(ctx context.Context, tasks []*Task) (files [][]OpenFi
 			return nil, nil, ctx.Err()
 		}
 		if bytes > mostPathBytes {
-			f.damage.add("the paths of all take more than %d MB, of which the first are shown: damaged", mostPathBytes>>20)
+			f.damage.Add("the paths of all take more than %d MB, of which the first are shown: damaged", mostPathBytes>>20)
 			break
 		}
 		name, ok := placeless[o.dentry]
@@ -141,13 +151,13 @@ func (k *Kernel) OpenFiles(ctx context.Context, tasks []*Task) (files [][]OpenFi
 			name = f.path(o)
 		}
 		if name.err != nil {
-			f.damage.add("pid %d: the name of its file %d: %w", tasks[o.task].PID, o.fd, name.err)
+			f.damage.Add("pid %d: the name of its file %d: %w", tasks[o.task].PID, o.fd, name.err)
 			name.text = unknownFile
 		}
 		bytes += len(name.text)
 		files[o.task] = append(files[o.task], OpenFile{o.fd, name.text})
 	}
-	return files, f.damage.list(), nil
+	return files, f.damage.List(), nil
 }
 
 // files reads the descriptors of tasks, and the structs that these lead to.
@@ -164,7 +174,7 @@ func (f *fileFinder) files(ctx context.Context, tasks []*Task) ([]openFile, erro
 	for i := range arrays {
 		a := &arrays[i]
 		if a.Err != nil {
-			f.damage.add("pid %d: its open files: %w", tasks[i].PID, a.Err)
+			f.damage.Add("pid %d: its open files: %w", tasks[i].PID, a.Err)
 		}
 		for fd := 0; 8*(fd+1) <= a.N && len(open) <= mostOpenFiles; fd++ {
 			if addr := binary.LittleEndian.Uint64(a.Buf[8*fd:]); addr != 0 {
@@ -173,18 +183,16 @@ func (f *fileFinder) files(ctx context.Context, tasks []*Task) ([]openFile, erro
 		}
 	}
 	if len(open) > mostOpenFiles {
-		f.damage.add("there are more than %d, of which the first are shown", mostOpenFiles)
+		f.damage.Add("there are more than %d, of which the first are shown", mostOpenFiles)
 		open, at = open[:mostOpenFiles], at[:mostOpenFiles]
 	}
-	records, err := f.l.file.file.read(ctx, f.k.Space, at)
+	structs, errs, err := f.l.file.Read(ctx, f.k.Space, at)
 	if err != nil {
 		return nil, err
 	}
-	for i, r := range records {
-		o := &open[i]
-		if o.err = r.err; o.err == nil {
-			o.dentry, o.mount = f.l.file.Dentry.uint(r), f.l.file.Mount.uint(r)-f.l.mount.VFS.Offset
-		}
+	vfs := f.l.mount.Offset("VFS")
+	for i, s := range structs {
+		open[i].dentry, open[i].mount, open[i].err = s.Dentry, s.Mount-vfs, errs[i]
 	}
 	return open, nil
 }
@@ -193,35 +201,31 @@ func (f *fileFinder) files(ctx context.Context, tasks []*Task) ([]openFile, erro
 func (f *fileFinder) arrays(ctx context.Context, tasks []*Task) ([]mmu.Op, error) {
 	addrs := make([]uint64, len(tasks))
 	for i, t := range tasks {
-		addrs[i] = t.files
+		addrs[i] = t.Files
 	}
-	structs, err := f.l.files.read(ctx, f.k.Space, addrs)
+	structs, errs, err := f.l.files.Read(ctx, f.k.Space, addrs)
 	if err != nil {
 		return nil, err
 	}
-	for i, r := range structs {
-		addrs[i] = 0
-		if r.err == nil {
-			addrs[i] = f.l.Table.uint(r)
-		}
+	for i, s := range structs {
+		addrs[i] = s.Table
 	}
-	tables, err := f.l.tables.table.read(ctx, f.k.Space, addrs)
+	tables, tableErrs, err := f.l.table.Read(ctx, f.k.Space, addrs)
 	if err != nil {
 		return nil, err
 	}
 	arrays := make([]mmu.Op, len(tasks))
 	left := uint64(mostFDs)
-	for i, r := range tables {
-		n := f.l.tables.Max.uint(r)
-		switch err := cmp.Or(structs[i].err, r.err); {
-		case tasks[i].files == 0: // it has exited
+	for i, t := range tables {
+		switch err := cmp.Or(errs[i], tableErrs[i]); {
+		case tasks[i].Files == 0: // it has exited
 		case err != nil:
-			f.damage.add("pid %d: its open files: %w", tasks[i].PID, err)
-		case n > left:
-			f.damage.add("pid %d: %d file descriptors: damaged, or too many to look at", tasks[i].PID, n)
+			f.damage.Add("pid %d: its open files: %w", tasks[i].PID, err)
+		case t.Max > left:
+			f.damage.Add("pid %d: %d file descriptors: damaged, or too many to look at", tasks[i].PID, t.Max)
 		default:
-			left -= n
-			arrays[i] = mmu.Op{VA: f.l.tables.FDs.uint(r), Buf: make([]byte, 8*n)}
+			left -= t.Max
+			arrays[i] = mmu.Op{VA: t.FDs, Buf: make([]byte, 8*t.Max)}
 		}
 	}
 	return arrays, nil

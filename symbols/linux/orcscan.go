@@ -30,13 +30,13 @@ func (k *Kernel) scanORC(ctx context.Context) (*elfsynth.ORC, error) {
 	isCode := func(addr uint64) bool {
 		return k.Text <= addr && addr < etext || init <= addr && addr < init+mostReadOnlyData
 	}
-	at, count := longestAddressTable(img.base, img.data, isCode)
+	at, count := longestAddressTable(img.base, img.Data, isCode)
 	ips, end := 4*count, at+4*count+entrySize*count
-	if count < leastORC || end > len(img.data) {
+	if count < leastORC || end > len(img.Data) {
 		return nil, errors.New("no ORC tables were found in the kernel's data (a kernel without CONFIG_UNWINDER_ORC?)")
 	}
 	blob := func(from, to int) elfsynth.Blob {
-		return elfsynth.Blob{Addr: img.base + uint64(from) - k.Slide, Data: img.data[from:to]}
+		return elfsynth.Blob{Addr: img.base + uint64(from) - k.Slide, Data: img.Data[from:to]}
 	}
 	t := &elfsynth.ORC{IPs: blob(at, at+ips), Entries: blob(at+ips, end)}
 	if at >= headerSize {

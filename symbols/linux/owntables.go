@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/mmu"
 	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
@@ -67,7 +69,7 @@ func (k *Kernel) kallsymsRange(ctx context.Context, p *KallsymsPlace) (mmu.Range
 	if p.Count == 0 {
 		return mmu.Range{}, errors.New("VMCOREINFO does not tell where kallsyms is")
 	}
-	count, err := k.readUint(ctx, p.Count, 4)
+	count, err := kmem.ReadUint(ctx, k.Space, p.Count, 4)
 	if err != nil {
 		return mmu.Range{}, err
 	}
@@ -87,12 +89,12 @@ func (k *Kernel) tablesIn(
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's read-only data at %#x: %w", r.First, err)
 	}
-	found, err := symbols.FindKallsyms(img.base, img.data, k.Text)
+	found, err := symbols.FindKallsyms(img.base, img.Data, k.Text)
 	if err != nil {
-		if len(img.holes) > 0 {
-			err = fmt.Errorf("%w (of the kernel's read-only data, %d pieces are missing: %w)", err, len(img.holes), img.holes[0].err)
+		if len(img.Holes) > 0 {
+			err = fmt.Errorf("%w (of the kernel's read-only data, %d pieces are missing: %w)", err, len(img.Holes), img.Holes[0].Err)
 		}
-		return nil, &NoNamesError{err, symbols.ScanBuildIDs(img.data)}
+		return nil, &NoNamesError{err, symbols.ScanBuildIDs(img.Data)}
 	}
 	t := &OwnTables{image: img, symbols: found.All(), reading: k.digestKallsyms(img, found)}
 	if found.Lost > 0 {
@@ -126,14 +128,14 @@ func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, pr
 	if t.image, err = k.wholeReadOnlyData(ctx, t.image, progress); err != nil {
 		return err
 	}
-	exports := symbols.FindExports(t.image.base, t.image.data, t.symbols, func(addr uint64) bool {
+	exports := symbols.FindExports(t.image.base, t.image.Data, t.symbols, func(addr uint64) bool {
 		return addr >= imageBase && addr < imageBase+imageSpan || addr < mostPerCPU
 	})
 	for i := range exports { // the next name may be far away
 		exports[i].Size = unknownSize
 	}
 	t.symbols = append(t.symbols, exports...)
-	if at, size := bannerIn(t.image.data); at >= 0 {
+	if at, size := bannerIn(t.image.Data); at >= 0 {
 		t.symbols = append(t.symbols, symbols.Symbol{Name: "linux_banner", Addr: t.image.base + uint64(at), Size: uint64(size)})
 	}
 	if info != nil && info.Log != 0 {
@@ -167,7 +169,7 @@ func (k *Kernel) wholeReadOnlyData(ctx context.Context, img *image, progress fun
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's read-only data: %w", err)
 	}
-	if r.First == img.base && r.Last-r.First+1 == uint64(len(img.data)) {
+	if r.First == img.base && r.Last-r.First+1 == uint64(len(img.Data)) {
 		return img, nil
 	}
 	return k.readImage(ctx, r, progress)
@@ -178,7 +180,7 @@ func (t *OwnTables) Names() *symbols.Table { return t.k.Symbols }
 
 // image is a stretch of the kernel's image, with zeros for what could not be read.
 type image struct {
-	*patchwork
+	*kmem.Sparse
 	base uint64 // virtual address at run time
 }
 
@@ -227,20 +229,20 @@ func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
 // readImage reads a stretch of the image piece by piece.
 func (k *Kernel) readImage(ctx context.Context, r mmu.Range, progress func(done, total uint64)) (*image, error) {
 	const piece = 1 << 20 // bytes
-	img := &image{base: r.First, patchwork: &patchwork{data: make([]byte, r.Last-r.First+1)}}
-	for at := 0; at < len(img.data); at += piece {
-		size := min(piece, len(img.data)-at)
-		p, err := readPatchwork(ctx, k.Space, span{r.First + uint64(at), size})
+	img := &image{base: r.First, Sparse: &kmem.Sparse{Data: make([]byte, r.Last-r.First+1)}}
+	for at := 0; at < len(img.Data); at += piece {
+		size := min(piece, len(img.Data)-at)
+		p, err := kmem.ReadSparse(ctx, k.Space, kmem.Span{Addr: r.First + uint64(at), Size: size})
 		if err != nil {
 			return nil, err
 		}
-		copy(img.data[at:], p.data)
-		for _, h := range p.holes {
-			img.holes = append(img.holes, hole{at + h.from, at + h.to, h.err})
+		copy(img.Data[at:], p.Data)
+		for _, h := range p.Holes {
+			img.Holes = append(img.Holes, kmem.Hole{From: at + h.From, To: at + h.To, Err: h.Err})
 		}
-		progress(uint64(at+size), uint64(len(img.data)))
+		progress(uint64(at+size), uint64(len(img.Data)))
 	}
-	if nothing, err := img.empty(); nothing {
+	if nothing, err := img.Empty(); nothing {
 		return nil, err
 	}
 	return img, nil
@@ -278,7 +280,7 @@ func (k *Kernel) digestKallsyms(img *image, found *symbols.Kallsyms) *digester {
 		baseAt -= k.Slide
 	}
 	d := newDigester(k.Slide, baseAt)
-	d.add(elfsynth.Blob{Addr: found.First - k.Slide, Data: img.data[found.First-img.base : found.End-img.base]})
+	d.add(elfsynth.Blob{Addr: found.First - k.Slide, Data: img.Data[found.First-img.base : found.End-img.base]})
 	return d
 }
 
@@ -307,18 +309,18 @@ func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
 	// struct btf_header with BTF_MAGIC, BTF_VERSION, no flags, its own length, and the types right behind it
 	// (include/uapi/linux/btf.h).
 	magic := []byte{0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0}
-	i := bytes.Index(t.image.data, magic)
+	i := bytes.Index(t.image.Data, magic)
 	if i < 0 {
 		return elfsynth.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", err)
 	}
-	size, err := symbols.BTFSize(t.image.data[i:])
+	size, err := symbols.BTFSize(t.image.Data[i:])
 	if err == nil && size > elfsynth.MaxBTF {
 		err = fmt.Errorf("BTF: %d bytes: damaged", size)
 	}
 	if err != nil {
 		return elfsynth.Blob{}, err
 	}
-	data, err := t.image.part(i, size)
+	data, err := t.image.Part(i, size)
 	if err != nil {
 		return elfsynth.Blob{}, err
 	}

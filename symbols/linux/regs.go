@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/symbols"
 )
 
@@ -66,107 +68,94 @@ func (r *Registers) forget(regs ...symbols.Reg) {
 // User reports whether the registers are those of user space.
 func (r *Registers) User() bool { return r.HasFlags && r.CS&3 == 3 }
 
-// ptRegs is struct pt_regs (arch/x86/include/asm/ptrace.h): every register of what was interrupted.
+// ptRegs is struct pt_regs (arch/x86/include/asm/ptrace.h): all registers of the code that was interrupted.
 type ptRegs struct {
-	regs   *layout
-	AX     member `c:"ax"`
-	DX     member `c:"dx"`
-	CX     member `c:"cx"`
-	BX     member `c:"bx"`
-	SI     member `c:"si"`
-	DI     member `c:"di"`
-	BP     member `c:"bp"`
-	SP     member `c:"sp"`
-	R8     member `c:"r8"`
-	R9     member `c:"r9"`
-	R10    member `c:"r10"`
-	R11    member `c:"r11"`
-	R12    member `c:"r12"`
-	R13    member `c:"r13"`
-	R14    member `c:"r14"`
-	R15    member `c:"r15"`
-	IP     member `c:"ip"`
-	CS     member `c:"cs"`
-	SS     member `c:"ss"`
-	Flags  member `c:"flags"`
-	OrigAX member `c:"orig_ax"`
+	AX     uint64 `c:"ax"`
+	DX     uint64 `c:"dx"`
+	CX     uint64 `c:"cx"`
+	BX     uint64 `c:"bx"`
+	SI     uint64 `c:"si"`
+	DI     uint64 `c:"di"`
+	BP     uint64 `c:"bp"`
+	SP     uint64 `c:"sp"`
+	R8     uint64 `c:"r8"`
+	R9     uint64 `c:"r9"`
+	R10    uint64 `c:"r10"`
+	R11    uint64 `c:"r11"`
+	R12    uint64 `c:"r12"`
+	R13    uint64 `c:"r13"`
+	R14    uint64 `c:"r14"`
+	R15    uint64 `c:"r15"`
+	IP     uint64 `c:"ip"`
+	CS     uint16 `c:"cs"`
+	SS     uint16 `c:"ss"`
+	Flags  uint64 `c:"flags"`
+	OrigAX int64  `c:"orig_ax"`
 }
 
-// byNumber lists the members in the order of the registers' DWARF numbers.
-func (l *ptRegs) byNumber() [symbols.RIP + 1]*member {
-	return [...]*member{
-		&l.AX, &l.DX, &l.CX, &l.BX, &l.SI, &l.DI, &l.BP, &l.SP,
-		&l.R8, &l.R9, &l.R10, &l.R11, &l.R12, &l.R13, &l.R14, &l.R15, &l.IP,
+// byNumber lists the registers in the order of their DWARF numbers.
+func (p *ptRegs) byNumber() [symbols.RIP + 1]uint64 {
+	return [...]uint64{
+		p.AX, p.DX, p.CX, p.BX, p.SI, p.DI, p.BP, p.SP, p.R8, p.R9, p.R10, p.R11, p.R12, p.R13, p.R14, p.R15, p.IP,
 	}
 }
 
-func (k *Kernel) ptRegsLayout(ctx context.Context) (*ptRegs, error) {
-	return k.ptRegs.get(ctx, func(ctx context.Context) (*ptRegs, error) {
-		l := &ptRegs{}
-		var err error
-		l.regs, err = k.layout(ctx, "pt_regs", l)
-		return l, err
+func (k *Kernel) ptRegsLayout(ctx context.Context) (*kmem.Struct[ptRegs], error) {
+	return k.ptRegs.Get(ctx, func(ctx context.Context) (*kmem.Struct[ptRegs], error) {
+		return StructOf[ptRegs](ctx, k, "pt_regs")
 	})
 }
 
 // readPtRegs reads a struct pt_regs at a virtual address.
 func (k *Kernel) readPtRegs(ctx context.Context, addr uint64) (*Registers, error) {
-	l, err := k.ptRegsLayout(ctx)
+	layout, err := k.ptRegsLayout(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r, err := l.regs.readOne(ctx, k.Space, addr)
+	p, err := layout.ReadOne(ctx, k.Space, addr)
 	if err != nil {
 		return nil, err
 	}
-	regs := &Registers{
-		Exact: true, Flags: l.Flags.uint(r), CS: uint16(l.CS.uint(r)), SS: uint16(l.SS.uint(r)), HasFlags: true,
-		OrigRAX: int64(l.OrigAX.uint(r)),
-	}
-	for number, m := range l.byNumber() {
-		regs.set(symbols.Reg(number), m.uint(r))
+	regs := &Registers{Exact: true, Flags: p.Flags, CS: p.CS, SS: p.SS, HasFlags: true, OrigRAX: p.OrigAX}
+	for number, v := range p.byNumber() {
+		regs.set(symbols.Reg(number), v)
 	}
 	return regs, nil
 }
 
-// switchFrame is struct inactive_task_frame (arch/x86/include/asm/switch_to.h): what a task leaves on its stack when it
+// switchFrame is struct inactive_task_frame (arch/x86/include/asm/switch_to.h), which a task leaves on its stack when it
 // gives up the CPU.
 type switchFrame struct {
-	frame *layout
-	BX    member `c:"bx"`
-	BP    member `c:"bp"`
-	R12   member `c:"r12"`
-	R13   member `c:"r13"`
-	R14   member `c:"r14"`
-	R15   member `c:"r15"`
-	Ret   member `c:"ret_addr"`
+	BX  uint64 `c:"bx"`
+	BP  uint64 `c:"bp"`
+	R12 uint64 `c:"r12"`
+	R13 uint64 `c:"r13"`
+	R14 uint64 `c:"r14"`
+	R15 uint64 `c:"r15"`
+	Ret uint64 `c:"ret_addr"`
 }
 
 // switchedOut reads the registers of a task that does not run.
 func (k *Kernel) switchedOut(ctx context.Context, t *Task) (*Registers, error) {
-	l, err := k.switchFrame.get(ctx, func(ctx context.Context) (*switchFrame, error) {
-		l := &switchFrame{}
-		var err error
-		l.frame, err = k.layout(ctx, "inactive_task_frame", l)
-		return l, err
+	layout, err := k.switchFrame.Get(ctx, func(ctx context.Context) (*kmem.Struct[switchFrame], error) {
+		return StructOf[switchFrame](ctx, k, "inactive_task_frame")
 	})
 	if err != nil {
 		return nil, err
 	}
-	if t.SP < t.Stack || t.SP+l.frame.size > t.Stack+t.stackSize {
+	if t.SP < t.Stack || t.SP+layout.Size() > t.StackEnd() {
 		return nil, fmt.Errorf("its stack pointer %#x is outside its stack: damaged memory", t.SP)
 	}
-	r, err := l.frame.readOne(ctx, k.Space, t.SP)
+	f, err := layout.ReadOne(ctx, k.Space, t.SP)
 	if err != nil {
 		return nil, err
 	}
 	regs := &Registers{From: "where it gave up the CPU"}
-	for reg, m := range map[symbols.Reg]*member{
-		symbols.RBX: &l.BX, symbols.RBP: &l.BP, symbols.R12: &l.R12, symbols.R13: &l.R13, symbols.R14: &l.R14,
-		symbols.R15: &l.R15, symbols.RIP: &l.Ret,
+	for reg, v := range map[symbols.Reg]uint64{
+		symbols.RBX: f.BX, symbols.RBP: f.BP, symbols.R12: f.R12, symbols.R13: f.R13, symbols.R14: f.R14,
+		symbols.R15: f.R15, symbols.RIP: f.Ret, symbols.RSP: t.SP + layout.Size(),
 	} {
-		regs.set(reg, m.uint(r))
+		regs.set(reg, v)
 	}
-	regs.set(symbols.RSP, t.SP+l.frame.size)
 	return regs, nil
 }

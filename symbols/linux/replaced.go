@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/symbols"
 )
 
@@ -125,7 +127,7 @@ func (k *Kernel) stackOwner(ctx context.Context, addr uint64) (uint64, error) {
 			return t.Addr, nil
 		}
 	}
-	byStack, err := k.byStack.get(ctx, func(ctx context.Context) ([]*Task, error) {
+	byStack, err := k.byStack.Get(ctx, func(ctx context.Context) ([]*Task, error) {
 		list, err := k.Tasks(ctx)
 		if err != nil {
 			return nil, err
@@ -181,37 +183,44 @@ func (r *replaced) trueReturn(t trampolines, slot, word uint64) (uint64, error) 
 // replacedOf reads what a task keeps of its replaced return addresses.
 func (k *Kernel) replacedOf(ctx context.Context, task uint64) *replaced {
 	r := &replaced{graph: map[uint64]uint64{}, probe: map[uint64]uint64{}}
-	var m replacedMembers
-	l, err := k.layout(ctx, "task_struct", &m)
+	layout, err := StructOf[replacedMembers](ctx, k, "task_struct")
 	if err != nil {
 		r.err = err
 		return r
 	}
-	of, err := l.readOne(ctx, k.Space, task)
+	m, err := layout.ReadOne(ctx, k.Space, task)
 	if err != nil {
 		r.err = err
 		return r
 	}
 	t := k.trampolines()
-	if m.RetStack.uint(of) != 0 {
-		r.err = k.readGraph(ctx, m.RetStack.uint(of), int64(m.Current.int(of)), t.graph, r.graph)
+	if m.RetStack != 0 {
+		r.err = k.readGraph(ctx, m.RetStack, m.Current, t.graph, r.graph)
 	}
-	r.err = cmp.Or(r.err, k.readProbes(ctx, task, &m, of, t.probe, r.probe))
+	switch {
+	case layout.Has("Rethooks"):
+		err = k.readProbeList(ctx, "rethook_node", m.Rethooks, t.probe, r.probe)
+	case layout.Has("Probes"):
+		err = k.readProbeList(ctx, "kretprobe_instance", m.Probes, t.probe, r.probe)
+	default:
+		err = k.readProbeTable(ctx, task, t.probe, r.probe)
+	}
+	r.err = cmp.Or(r.err, err)
 	return r
 }
 
 // replacedMembers are the members of struct task_struct from which true return addresses are found.
 type replacedMembers struct {
-	RetStack member `c:"?ret_stack"`
-	Current  member `c:"?curr_ret_stack"`
-	Rethooks member `c:"?rethooks.first"`            // since 5.18
-	Probes   member `c:"?kretprobe_instances.first"` // 5.11 to 5.17
+	RetStack uint64 `c:"?ret_stack"`
+	Current  int    `c:"?curr_ret_stack"`
+	Rethooks uint64 `c:"?rethooks.first"`            // since 5.18
+	Probes   uint64 `c:"?kretprobe_instances.first"` // 5.11 to 5.17
 }
 
 // graphEntry is struct ftrace_ret_stack (include/linux/ftrace.h).
 type graphEntry struct {
-	Ret  member `c:"ret"`
-	Slot member `c:"retp"` // since 4.9
+	Ret  uint64 `c:"ret"`
+	Slot uint64 `c:"retp"` // since 4.9
 }
 
 // maxGraphStack is the size of a task's ret_stack in bytes: SHADOW_STACK_SIZE of kernel/trace/fgraph.c, a page, since 6.11; 50
@@ -222,18 +231,18 @@ const maxGraphStack = 4096
 // among words that describe them, and current counts words. Before, it is an array of entries, and current is the index of the
 // last one. Of a function that ended in a jump to another there are several entries; all but one have the trampoline as the
 // address.
-func (k *Kernel) readGraph(ctx context.Context, stack uint64, current int64, trampoline uint64, into map[uint64]uint64) error {
-	var entry graphEntry
-	l, err := k.layout(ctx, "ftrace_ret_stack", &entry)
+func (k *Kernel) readGraph(ctx context.Context, stack uint64, current int, trampoline uint64, into map[uint64]uint64) error {
+	layout, err := StructOf[graphEntry](ctx, k, "ftrace_ret_stack")
 	if err != nil {
 		return err
 	}
-	if l.size == 0 || l.size > maxGraphStack || current < -1 || current > maxGraphStack {
-		return fmt.Errorf("ret_stack at %#x: %d entries of %d bytes: damaged", stack, current, l.size)
+	entrySize := layout.Size()
+	if entrySize == 0 || entrySize > maxGraphStack || current < -1 || current > maxGraphStack {
+		return fmt.Errorf("ret_stack at %#x: %d entries of %d bytes: damaged", stack, current, entrySize)
 	}
 	step, size := uint64(8), uint64(max(current, 0))*8
 	if _, words := k.Addr("fgraph_reserve_data"); !words {
-		step, size = l.size, uint64(current+1)*l.size
+		step, size = entrySize, uint64(current+1)*entrySize
 	}
 	if size > maxGraphStack {
 		return fmt.Errorf("ret_stack at %#x: %d bytes: damaged", stack, size)
@@ -242,31 +251,23 @@ func (k *Kernel) readGraph(ctx context.Context, stack uint64, current int64, tra
 	if _, err := k.Space.ReadMemory(ctx, stack, p); err != nil {
 		return fmt.Errorf("ret_stack: %w", err)
 	}
-	for at := uint64(0); at+l.size <= size; at += step {
-		e := l.recordIn(p[at:][:l.size])
-		if ret := entry.Ret.uint(e); ret != trampoline && k.inText(ret) {
-			into[entry.Slot.uint(e)] = ret // the innermost, if several are for one place
+	for at := uint64(0); at+entrySize <= size; at += step {
+		if e := layout.Decode(p[at:][:entrySize]); e.Ret != trampoline && k.inText(e.Ret) {
+			into[e.Slot] = e.Ret // the innermost, if several are for one place
 		}
 	}
 	return nil
 }
 
-// readProbes reads what kretprobes keep for a task: a list, which up to 5.10 is among those of other tasks.
-func (k *Kernel) readProbes(ctx context.Context, task uint64, m *replacedMembers, of record, trampoline uint64,
-	into map[uint64]uint64) error {
-	switch {
-	case m.Rethooks.known:
-		return k.readProbeList(ctx, "rethook_node", m.Rethooks.uint(of), trampoline, into)
-	case m.Probes.known:
-		return k.readProbeList(ctx, "kretprobe_instance", m.Probes.uint(of), trampoline, into)
-	}
+// readProbeTable reads what kretprobes keep for a task up to 5.10: one of several lists, which tasks share.
+func (k *Kernel) readProbeTable(ctx context.Context, task, trampoline uint64, into map[uint64]uint64) error {
 	table, ok := k.Addr("kretprobe_inst_table")
 	if !ok {
 		return nil // without kretprobes
 	}
 	// One of 64 lists, by the task: kretprobe_inst_table and KPROBE_HASH_BITS, kernel/kprobes.c; hash_64, include/linux/hash.h.
 	const goldenRatio, bits = 0x61C8864680B583EB, 6
-	first, err := k.readUint(ctx, table+8*(task*goldenRatio>>(64-bits)), 8)
+	first, err := kmem.ReadUint(ctx, k.Space, table+8*(task*goldenRatio>>(64-bits)), 8)
 	if err != nil {
 		return fmt.Errorf("kretprobe_inst_table: %w", err)
 	}
@@ -276,9 +277,9 @@ func (k *Kernel) readProbes(ctx context.Context, task uint64, m *replacedMembers
 // probeNode is a return address that a kretprobe has replaced: struct rethook_node (include/linux/rethook.h), or struct
 // kretprobe_instance (include/linux/kprobes.h). The place on the stack was added in 4.2 as fp.
 type probeNode struct {
-	Next member `c:"llist.next|hlist.next"`
-	Ret  member `c:"ret_addr"`
-	Slot member `c:"frame|fp"`
+	Next uint64 `c:"llist.next|hlist.next"`
+	Ret  uint64 `c:"ret_addr"`
+	Slot uint64 `c:"frame|fp"`
 }
 
 // maxProbeNodes bounds a list of replaced return addresses: a stack has no more words.
@@ -290,8 +291,7 @@ func (k *Kernel) readProbeList(ctx context.Context, typ string, node, trampoline
 	if node == 0 {
 		return nil
 	}
-	var m probeNode
-	l, err := k.layout(ctx, typ, &m)
+	layout, err := StructOf[probeNode](ctx, k, typ)
 	if err != nil {
 		return err
 	}
@@ -299,15 +299,14 @@ func (k *Kernel) readProbeList(ctx context.Context, typ string, node, trampoline
 		if node == 0 {
 			return nil
 		}
-		r, err := l.readOne(ctx, k.Space, node-m.Next.Offset)
+		n, err := layout.ReadOne(ctx, k.Space, node-layout.Offset("Next"))
 		if err != nil {
 			return err
 		}
-		slot, ret := m.Slot.uint(r), m.Ret.uint(r)
-		if _, inner := into[slot]; !inner && ret != trampoline && k.inText(ret) {
-			into[slot] = ret // the list begins with the innermost
+		if _, inner := into[n.Slot]; !inner && n.Ret != trampoline && k.inText(n.Ret) {
+			into[n.Slot] = n.Ret // the list begins with the innermost
 		}
-		node = m.Next.uint(r)
+		node = n.Next
 	}
 	return fmt.Errorf("the list of %s has no end", typ)
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/symbols/linux/kmem/kmemtest"
+
 	"physgdb/symbols"
 )
 
@@ -24,53 +26,53 @@ type instrumentedWorld struct {
 
 // newInstrumentedWorld makes a world whose kernel has these symbols besides the usual, and the members of task_struct and
 // of what these point to by define.
-func newInstrumentedWorld(t testing.TB, syms map[string]uint64, define func(types fakeTypes)) *instrumentedWorld {
+func newInstrumentedWorld(t testing.TB, syms map[string]uint64, define func(types kmemtest.Structs)) *instrumentedWorld {
 	all := map[string]uint64{"return_to_handler": toHandler}
 	for name, addr := range syms {
 		all[name] = addr
 	}
 	w := &instrumentedWorld{world: newWorld(t, fakeRules{inner: call(8), middle - 1: last(), outer - 1: last()}, all)}
-	w.types.define("ftrace_ret_stack", "ret", "func", "retp")
-	w.types.define("rethook_node", "rcu", "llist.next", "ret_addr", "frame")
-	define(w.types)
-	w.task = &Task{Addr: w.alloc("task_struct", 0), Stack: w.alloc("", 0x4000), stackSize: 0x4000}
+	w.Structs.Define("ftrace_ret_stack", "ret", "func", "retp")
+	w.Structs.Define("rethook_node", "rcu", "llist.next", "ret_addr", "frame")
+	define(w.Structs)
+	w.task = &Task{Addr: w.Alloc("task_struct", 0), Stack: w.Alloc("", 0x4000), stackSize: 0x4000}
 	w.slot = w.task.Stack + 0x2000
-	w.tasks.set(&TaskList{All: []*Task{w.task}})
+	w.tasks.Set(&TaskList{All: []*Task{w.task}})
 	return w
 }
 
 // since611 has the members of a task since Linux 6.11, since518 those from 5.18 to 6.10.
-func since611(types fakeTypes) {
-	types.define("task_struct", "pid", "ret_stack", "curr_ret_stack", "rethooks.first")
+func since611(types kmemtest.Structs) {
+	types.Define("task_struct", "pid", "ret_stack", "curr_ret_stack", "rethooks.first")
 }
 
-func before518(types fakeTypes) {
-	types.define("task_struct", "pid", "ret_stack", "curr_ret_stack", "kretprobe_instances.first")
-	types.define("kretprobe_instance", "rph", "llist.next", "ret_addr", "fp")
+func before518(types kmemtest.Structs) {
+	types.Define("task_struct", "pid", "ret_stack", "curr_ret_stack", "kretprobe_instances.first")
+	types.Define("kretprobe_instance", "rph", "llist.next", "ret_addr", "fp")
 }
 
-func before511(types fakeTypes) {
-	types.define("task_struct", "pid", "ret_stack", "curr_ret_stack")
-	types.define("kretprobe_instance", "hlist.next", "rp", "ret_addr", "task", "fp")
+func before511(types kmemtest.Structs) {
+	types.Define("task_struct", "pid", "ret_stack", "curr_ret_stack")
+	types.Define("kretprobe_instance", "hlist.next", "rp", "ret_addr", "task", "fp")
 }
 
 // words gives the task a ret_stack.
 func (w *instrumentedWorld) words(current uint64, words ...uint64) {
-	stack := w.alloc("", 0x1000)
-	w.put(stack, words...)
-	w.set(w.task.Addr, "task_struct", "ret_stack", stack)
-	w.set(w.task.Addr, "task_struct", "curr_ret_stack", current)
+	stack := w.Alloc("", 0x1000)
+	w.Put(stack, words...)
+	w.Set(w.task.Addr, "task_struct", "ret_stack", stack)
+	w.Set(w.task.Addr, "task_struct", "curr_ret_stack", current)
 }
 
 // nodes makes a list of replaced return addresses, each a place and an address, and returns its first pointer.
 func (w *instrumentedWorld) nodes(typ, next, slot string, pairs ...[2]uint64) uint64 {
 	var first uint64
 	for i := len(pairs) - 1; i >= 0; i-- {
-		at := w.alloc(typ, 0)
-		w.set(at, typ, slot, pairs[i][0])
-		w.set(at, typ, "ret_addr", pairs[i][1])
-		w.set(at, typ, next, first)
-		first = at + w.types[typ+"."+next].Offset
+		at := w.Alloc(typ, 0)
+		w.Set(at, typ, slot, pairs[i][0])
+		w.Set(at, typ, "ret_addr", pairs[i][1])
+		w.Set(at, typ, next, first)
+		first = at + w.Structs[typ+"."+next].Offset
 	}
 	return first
 }
@@ -80,7 +82,7 @@ func TestTrueReturn(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		syms   map[string]uint64
-		define func(fakeTypes)
+		define func(kmemtest.Structs)
 		setUp  func(w *instrumentedWorld)
 		word   uint64
 		want   uint64 // 0 for an error
@@ -105,12 +107,12 @@ func TestTrueReturn(t *testing.T) {
 			}, toHandler, middle, "",
 		}, {
 			"rethook", graphWords, since611, func(w *instrumentedWorld) {
-				w.set(w.task.Addr, "task_struct", "rethooks.first", w.nodes("rethook_node", "llist.next", "frame",
+				w.Set(w.task.Addr, "task_struct", "rethooks.first", w.nodes("rethook_node", "llist.next", "frame",
 					[2]uint64{w.slot - 64, outer}, [2]uint64{w.slot, toProbe}, [2]uint64{w.slot, middle}))
 			}, toProbe, middle, "",
 		}, {
 			"kretprobe, 5.11 to 5.17", map[string]uint64{"__kretprobe_trampoline": toProbe}, before518, func(w *instrumentedWorld) {
-				w.set(w.task.Addr, "task_struct", "kretprobe_instances.first", w.nodes("kretprobe_instance", "llist.next", "fp",
+				w.Set(w.task.Addr, "task_struct", "kretprobe_instances.first", w.nodes("kretprobe_instance", "llist.next", "fp",
 					[2]uint64{w.slot - 64, outer}, [2]uint64{w.slot, middle}))
 			}, toProbe, middle, "",
 		}, {
@@ -118,13 +120,13 @@ func TestTrueReturn(t *testing.T) {
 			before511, func(w *instrumentedWorld) {
 				// hash_ptr(task, 6), include/linux/hash.h
 				bucket := w.task.Addr * 0x61C8864680B583EB >> 58
-				w.put(base+0x100000+8*bucket, w.nodes("kretprobe_instance", "hlist.next", "fp",
+				w.Put(base+0x100000+8*bucket, w.nodes("kretprobe_instance", "hlist.next", "fp",
 					[2]uint64{w.slot - 64, outer}, [2]uint64{w.slot, middle}))
 			}, toProbe, middle, "",
 		}, {
 			"both at one place", graphWords, since611, func(w *instrumentedWorld) {
 				w.words(4, toProbe, 0, w.slot, 0x1003)
-				w.set(w.task.Addr, "task_struct", "rethooks.first",
+				w.Set(w.task.Addr, "task_struct", "rethooks.first",
 					w.nodes("rethook_node", "llist.next", "frame", [2]uint64{w.slot, middle}))
 			}, toHandler, middle, "",
 		}, {
@@ -139,13 +141,13 @@ func TestTrueReturn(t *testing.T) {
 		}, {
 			"a ret_stack that is nowhere", graphWords, since611, func(w *instrumentedWorld) {
 				w.words(4)
-				w.set(w.task.Addr, "task_struct", "ret_stack", 0x1234)
+				w.Set(w.task.Addr, "task_struct", "ret_stack", 0x1234)
 			}, toHandler, 0, "ret_stack",
 		}, {
 			"a list in a circle", graphWords, since611, func(w *instrumentedWorld) {
 				first := w.nodes("rethook_node", "llist.next", "frame", [2]uint64{w.slot - 64, middle})
-				w.put(first, first)
-				w.set(w.task.Addr, "task_struct", "rethooks.first", first)
+				w.Put(first, first)
+				w.Set(w.task.Addr, "task_struct", "rethooks.first", first)
 			}, toProbe, 0, "no end",
 		},
 	} {
@@ -160,7 +162,7 @@ func TestTrueReturn(t *testing.T) {
 			if tc.want == 0 && (!errors.Is(err, ErrReplaced) || !strings.Contains(err.Error(), tc.err)) {
 				t.Errorf("%#x, %v, want an error with %q", got, err, tc.err)
 			}
-			w.put(w.slot, tc.word)
+			w.Put(w.slot, tc.word)
 			var p [8]byte
 			if n, err := w.ReadTrueReturns(ctx, w.slot+2, p[:]); n != len(p) || err != nil {
 				t.Fatal(n, err)
@@ -184,7 +186,7 @@ func TestUnwindFindsTrueReturns(t *testing.T) {
 	w := newInstrumentedWorld(t, nil, since611)
 	w.Kernel.Text = textStart
 	w.words(0, middle, 0, w.slot)
-	w.put(w.slot, toHandler)
+	w.Put(w.slot, toHandler)
 	regs := &Registers{Exact: true}
 	regs.set(symbols.RIP, inner)
 	regs.set(symbols.RSP, w.slot)
@@ -208,9 +210,9 @@ func FuzzTrueReturn(f *testing.F) {
 		}
 		w := newInstrumentedWorld(t, syms, since611)
 		w.words(uint64(current))
-		stack := w.next - 0x1000
+		stack := w.Next - 0x1000
 		copy(w.RAM[stack-base:], data[:min(len(data), 0x1000)])
-		w.set(w.task.Addr, "task_struct", "rethooks.first", first)
+		w.Set(w.task.Addr, "task_struct", "rethooks.first", first)
 		for _, word := range []uint64{toHandler, toProbe} {
 			if got, err := w.TrueReturn(ctx, w.slot, word); err == nil && (got == toHandler || got == toProbe) {
 				t.Errorf("%#x is no true address", got)

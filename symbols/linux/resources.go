@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/bridge"
 	"physgdb/mmu"
 )
@@ -23,15 +25,14 @@ const (
 	mostNested    = 32
 )
 
-// resourceLayout is what is read of a struct resource (include/linux/ioport.h). Siblings stand in the order of their
-// addresses, and within their parent (__request_resource, kernel/resource.c).
-type resourceLayout struct {
-	*layout
-	Start   member `c:"start"`
-	End     member `c:"end"` // the last address
-	Name    member `c:"name"`
-	Sibling member `c:"sibling"`
-	Child   member `c:"child"`
+// resourceStruct is struct resource (include/linux/ioport.h). Siblings are sorted by address and lie within their parent
+// (__request_resource, kernel/resource.c).
+type resourceStruct struct {
+	Start   uint64 `c:"start"`
+	End     uint64 `c:"end"` // the last address
+	Name    uint64 `c:"name"`
+	Sibling uint64 `c:"sibling"`
+	Child   uint64 `c:"child"`
 }
 
 // resource is a struct resource that was read.
@@ -48,12 +49,11 @@ func (k *Kernel) Resources(ctx context.Context) ([]Resource, error) {
 	if !ok {
 		return nil, k.noSymbol("iomem_resource")
 	}
-	l := &resourceLayout{}
-	var err error
-	if l.layout, err = k.layout(ctx, "resource", l); err != nil {
+	layout, err := StructOf[resourceStruct](ctx, k, "resource")
+	if err != nil {
 		return nil, err
 	}
-	w := &resourceWalk{k: k, l: l, seen: map[uint64]bool{addr: true}}
+	w := &resourceWalk{k: k, layout: layout, seen: map[uint64]bool{addr: true}}
 	root, err := w.walk(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's resources: %w", err)
@@ -79,7 +79,7 @@ func (r *resource) list(to []Resource) []Resource {
 // resourceWalk is a walk over the tree of resources, one generation of pointers at a time.
 type resourceWalk struct {
 	k      *Kernel
-	l      *resourceLayout
+	layout *kmem.Struct[resourceStruct]
 	seen   map[uint64]bool
 	found  []*resource
 	damage error // the first
@@ -93,24 +93,28 @@ type branch struct {
 
 // walk reads all that lies below the root. The error is for the memory as a whole, or ctx, or the root.
 func (w *resourceWalk) walk(ctx context.Context, addr uint64) (*resource, error) {
-	record, err := w.l.readOne(ctx, w.k.Space, addr)
+	top, err := w.layout.ReadOne(ctx, w.k.Space, addr)
 	if err != nil {
 		return nil, err
 	}
 	root := &resource{Resource: Resource{Last: ^bridge.PhysAddr(0), Depth: -1}}
-	open := w.follow(nil, w.l.Child.uint(record), root)
+	open := w.follow(nil, top.Child, root)
 	for len(open) > 0 {
 		addrs := make([]uint64, len(open))
 		for i := range open {
 			addrs[i] = open[i].addr
 		}
-		records, err := w.l.read(ctx, w.k.Space, addrs)
+		structs, errs, err := w.layout.Read(ctx, w.k.Space, addrs)
 		if err != nil {
 			return nil, err
 		}
 		var next []branch
 		for i := range open {
-			next = w.take(next, open[i], records[i])
+			if errs[i] != nil {
+				w.damaged(errs[i])
+				continue
+			}
+			next = w.take(next, open[i], &structs[i])
 		}
 		open = next
 	}
@@ -118,16 +122,12 @@ func (w *resourceWalk) walk(ctx context.Context, addr uint64) (*resource, error)
 }
 
 // take adds what was read at a branch to its parent, and appends the branches that it leads to.
-func (w *resourceWalk) take(next []branch, b branch, rec record) []branch {
-	if rec.err != nil {
-		w.damaged(rec.err)
-		return next
-	}
+func (w *resourceWalk) take(next []branch, b branch, s *resourceStruct) []branch {
 	r := &resource{
 		Resource: Resource{
-			Start: bridge.PhysAddr(w.l.Start.uint(rec)), Last: bridge.PhysAddr(w.l.End.uint(rec)), Depth: b.parent.Depth + 1,
+			Start: bridge.PhysAddr(s.Start), Last: bridge.PhysAddr(s.End), Depth: b.parent.Depth + 1,
 		},
-		name: w.l.Name.uint(rec),
+		name: s.Name,
 	}
 	if !b.parent.mayHave(r) {
 		w.damaged(fmt.Errorf("struct resource at %#x: %#x-%#x is out of place", b.addr, uint64(r.Start), uint64(r.Last)))
@@ -135,8 +135,8 @@ func (w *resourceWalk) take(next []branch, b branch, rec record) []branch {
 	}
 	b.parent.children = append(b.parent.children, r)
 	w.found = append(w.found, r)
-	next = w.follow(next, w.l.Sibling.uint(rec), b.parent)
-	return w.follow(next, w.l.Child.uint(rec), r)
+	next = w.follow(next, s.Sibling, b.parent)
+	return w.follow(next, s.Child, r)
 }
 
 // mayHave reports whether c can be the next child of r.
@@ -188,7 +188,7 @@ func (w *resourceWalk) readNames(ctx context.Context) error {
 		if op.N == 0 {
 			w.damaged(fmt.Errorf("the name of %#x-%#x: %w", uint64(r.Start), uint64(r.Last), op.Err))
 		}
-		r.Name = cString(op.Buf[:op.N])
+		r.Name = kmem.CString(op.Buf[:op.N])
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/symbols/linux/kmem/kmemtest"
+
 	"github.com/google/go-cmp/cmp"
 
 	"physgdb/bridge/bridgetest"
@@ -58,8 +60,8 @@ func resourceText(list []Resource) string {
 }
 
 // resourceTypes is how the kernels of memimage lay a struct resource out.
-func resourceTypes() fakeTypes {
-	f := fakeTypes{"resource": {Size: memimage.ResourceSize}}
+func resourceTypes() kmemtest.Structs {
+	f := kmemtest.Structs{"resource": {Size: memimage.ResourceSize}}
 	for name, offset := range map[string]uint64{
 		"start": memimage.ResourceStart, "end": memimage.ResourceEnd, "name": memimage.ResourceName,
 		"sibling": memimage.ResourceSibling, "child": memimage.ResourceChild,

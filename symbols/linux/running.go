@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/bridge"
 	"physgdb/mmu"
 	"physgdb/symbols"
@@ -385,7 +387,7 @@ func (k *Kernel) takeStackCallsRBP(ctx context.Context, regs *Registers) error {
 	for i := range b.Frames {
 		f := &b.Frames[i]
 		if at := f.CallSite(); at >= fn.Addr && at-fn.Addr < fn.Size {
-			bp, err := k.readUint(ctx, f.SP, 8)
+			bp, err := kmem.ReadUint(ctx, k.Space, f.SP, 8)
 			if err == nil {
 				regs.set(symbols.RBP, bp)
 			}

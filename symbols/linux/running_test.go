@@ -35,8 +35,8 @@ func restingWorld(t *testing.T) (w *taskWorld, task *Task, cpu *CPU) {
 		{Name: "crash_notes", Addr: base + 0x189000}, {Name: "die_counter", Addr: base + 0x18a000},
 		{Name: "exec_summary_regs", Addr: base + 0x18b000},
 	}, nil)
-	task = &Task{PID: 5, Stack: w.alloc("", 0x4000), stackSize: 0x4000}
-	irq := w.alloc("", 0x4000)
+	task = &Task{PID: 5, Stack: w.Alloc("", 0x4000), stackSize: 0x4000}
+	irq := w.Alloc("", 0x4000)
 	cpu = &CPU{ID: 0, Base: 0, stacks: []stack{{"IRQ", irq, irq + 0x4000}}}
 	return w, task, cpu
 }
@@ -50,8 +50,8 @@ func (w *world) putCall(ret, function uint64) {
 func TestResting(t *testing.T) {
 	const inPanic, inStop, behindCall = fnPanic + 0x40, fnStop + 0x20, fnCaller + 0x30
 	panicAt := func(w *taskWorld, sp uint64) { // panic() called something, and had pushed RBP above 4 words of its own
-		w.put(sp-8, inPanic)
-		w.put(sp+32, 0x1234, behindCall)
+		w.Put(sp-8, inPanic)
+		w.Put(sp+32, 0x1234, behindCall)
 		w.putCall(behindCall, fnPanic)
 	}
 	for _, tc := range []struct {
@@ -66,15 +66,15 @@ func TestResting(t *testing.T) {
 			inPanic, func(task *Task, _ *CPU) uint64 { return task.Stack + 0x3000 }, 32},
 		{"in panic() in an interrupt", func(w *taskWorld, _ *Task, cpu *CPU) { panicAt(w, cpu.stacks[0].start+0x800) },
 			inPanic, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x800 }, 32},
-		{"stopped", func(w *taskWorld, _ *Task, cpu *CPU) { w.put(cpu.stacks[0].start+0x100, inStop, 0, behindCall) },
+		{"stopped", func(w *taskWorld, _ *Task, cpu *CPU) { w.Put(cpu.stacks[0].start+0x100, inStop, 0, behindCall) },
 			inStop, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x108 }, 0},
 		{"beside what is left over from before", func(w *taskWorld, task *Task, cpu *CPU) {
 			panicAt(w, task.Stack+0x3000)
-			w.put(task.Stack+0x100, inPanic)
-			w.put(task.Stack+0x3800, inPanic) // nobody called it there
+			w.Put(task.Stack+0x100, inPanic)
+			w.Put(task.Stack+0x3800, inPanic) // nobody called it there
 		}, inPanic, func(task *Task, _ *CPU) uint64 { return task.Stack + 0x3000 }, 32},
 		{"where the tables do not reach the end", func(w *taskWorld, task *Task, cpu *CPU) {
-			w.put(cpu.stacks[0].start+0x100, inStop, 0, 0xffffffffc0001234)
+			w.Put(cpu.stacks[0].start+0x100, inStop, 0, 0xffffffffc0001234)
 		}, inStop, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x108 }, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestResting(t *testing.T) {
 
 func TestRestingShowsTheCallItself(t *testing.T) {
 	w, task, cpu := restingWorld(t)
-	w.put(task.Stack+0x100, fnStop+0x20, 0, fnCaller+0x30)
+	w.Put(task.Stack+0x100, fnStop+0x20, 0, fnCaller+0x30)
 	w.putCall(fnStop+0x20, fnCaller)
 	regs, err := w.Resting(ctx, cpu, task)
 	if err != nil || regs == nil || regs.PC() != fnStop+0x1b || !regs.Exact || regs.SP() != task.Stack+0x108 {
@@ -126,15 +126,15 @@ func (w *world) putNote(at, first uint64) {
 // TestCrashNoteWithoutACaller has a note of a place whose caller cannot be found, as 6.1 has it of __crash_kexec().
 func TestCrashNoteWithoutACaller(t *testing.T) {
 	w, task, cpu := restingWorld(t)
-	notes := w.alloc("", 0x1000)
-	w.put(base+0x189000, notes)
+	notes := w.Alloc("", 0x1000)
+	w.Put(base+0x189000, notes)
 	const rip = fnStop + 0x200 // no rule covers it
 	w.putNote(notes, rip-16)
 	regs, err := w.leadingNote(ctx, cpu, task)
 	if err != nil || regs == nil || regs.PC() != rip {
 		t.Errorf("nothing else is known: %+v, %v", regs, err)
 	}
-	w.put(task.Stack+0x100, fnStop+0x20, 0, fnCaller+0x30)
+	w.Put(task.Stack+0x100, fnStop+0x20, 0, fnCaller+0x30)
 	regs, err = w.leadingNote(ctx, cpu, task)
 	if err != nil || regs == nil || regs.PC() != fnStop+0x20 {
 		t.Errorf("the CPU rests: %+v, %v", regs, err)
@@ -148,8 +148,8 @@ func TestCrashNoteWithoutACaller(t *testing.T) {
 
 func TestCrashNotes(t *testing.T) {
 	w, task, cpu := restingWorld(t)
-	notes := w.alloc("", 0x1000)
-	w.put(base+0x189000, notes)
+	notes := w.Alloc("", 0x1000)
+	w.Put(base+0x189000, notes)
 	w.putNote(notes, 1)
 	clear(w.RAM[notes-base:][:20])
 	if regs, err := w.crashNote(ctx, cpu, task); regs != nil || err != nil {
@@ -175,9 +175,9 @@ func TestCrashNotes(t *testing.T) {
 func TestOopsBelongsToTheCPUOnWhoseStacksItWas(t *testing.T) {
 	w, task, cpu := restingWorld(t)
 	put := func(sp, cs uint64) {
-		w.set(base+0x18b000, "pt_regs", "ip", 0xffffffff81000777)
-		w.set(base+0x18b000, "pt_regs", "sp", sp)
-		w.set(base+0x18b000, "pt_regs", "cs", cs)
+		w.Set(base+0x18b000, "pt_regs", "ip", 0xffffffff81000777)
+		w.Set(base+0x18b000, "pt_regs", "sp", sp)
+		w.Set(base+0x18b000, "pt_regs", "cs", cs)
 	}
 	for _, tc := range []struct {
 		name          string
@@ -190,7 +190,7 @@ func TestOopsBelongsToTheCPUOnWhoseStacksItWas(t *testing.T) {
 		{"elsewhere", 1, base + 0x3f0000, 0x10, false},
 		{"of user space", 1, task.Stack + 0x3000, 0x33, false},
 	} {
-		w.put(base+0x18a000, tc.count)
+		w.Put(base+0x18a000, tc.count)
 		put(tc.sp, tc.cs)
 		regs, err := w.oopsed(ctx, cpu, task)
 		if err != nil || (regs != nil) != tc.want || regs != nil && regs.PC() != 0xffffffff81000777 {
@@ -208,7 +208,7 @@ func TestRegistersThatAreNotKnownSayWhatCouldNotBeRead(t *testing.T) {
 	} {
 		w, task, cpu := restingWorld(t)
 		if tc.why != nil {
-			w.fake.Fail(bridge.PhysAddr(task.Stack-base)+0x2000, 8, tc.why)
+			w.Fake.Fail(bridge.PhysAddr(task.Stack-base)+0x2000, 8, tc.why)
 		}
 		if regs, err := w.running(ctx, cpu, task); regs != nil || err == nil || !strings.Contains(err.Error(), tc.want) ||
 			tc.why != nil && !errors.Is(err, tc.why) {
@@ -221,8 +221,8 @@ func TestRegistersThatAreNotKnownSayWhatCouldNotBeRead(t *testing.T) {
 func TestStacksAreInOneOrder(t *testing.T) {
 	const pointer, stacks = base + 0x180000, base + 0x190000
 	w := newWorld(t, nil, map[string]uint64{"cea_exception_stacks": pointer})
-	w.types.define("cea_exception_stacks", "DF_stack", 4096, "NMI_stack", 4096, "DB_stack", 4096, "MCE_stack", 4096)
-	w.put(pointer, stacks)
+	w.Structs.Define("cea_exception_stacks", "DF_stack", 4096, "NMI_stack", 4096, "DB_stack", 4096, "MCE_stack", 4096)
+	w.Put(pointer, stacks)
 	for range 20 {
 		cpus := &cpuList{all: make([]CPU, 1)}
 		if err := w.readStacks(ctx, cpus); err != nil {
@@ -251,11 +251,11 @@ func TestOopsOnAStackThatBeganAnewIsNotBelieved(t *testing.T) {
 		{"nobody knows what led to its rest", 0xffffffff81000777, 0x3100, 0xffffffffc0001234, true},
 	} {
 		w, task, cpu := restingWorld(t)
-		w.put(base+0x18a000, 1)
-		w.put(task.Stack+0x3000, fnStop+0x20, 0, tc.caller)
-		w.set(base+0x18b000, "pt_regs", "ip", tc.pc)
-		w.set(base+0x18b000, "pt_regs", "sp", task.Stack+tc.sp)
-		w.set(base+0x18b000, "pt_regs", "cs", 0x10)
+		w.Put(base+0x18a000, 1)
+		w.Put(task.Stack+0x3000, fnStop+0x20, 0, tc.caller)
+		w.Set(base+0x18b000, "pt_regs", "ip", tc.pc)
+		w.Set(base+0x18b000, "pt_regs", "sp", task.Stack+tc.sp)
+		w.Set(base+0x18b000, "pt_regs", "cs", 0x10)
 		regs, err := w.oopsed(ctx, cpu, task)
 		if err != nil || (regs != nil) != tc.want {
 			t.Errorf("%s: %+v, %v", tc.name, regs, err)
@@ -266,7 +266,7 @@ func TestOopsOnAStackThatBeganAnewIsNotBelieved(t *testing.T) {
 func TestStackName(t *testing.T) {
 	w, task, cpu := restingWorld(t)
 	cpu.stacks = append(cpu.stacks, stack{"NMI", base + 0x200000, base + 0x202000})
-	w.Kernel.cpus = lazy[*cpuList]{done: true, value: &cpuList{all: []CPU{*cpu}}}
+	w.cpus.Set(&cpuList{all: []CPU{*cpu}})
 	for _, tc := range []struct {
 		sp   uint64
 		want string

@@ -106,10 +106,10 @@ func (k *Kernel) HasSources(
 				progress(done+read, total)
 			}
 		})
-		if err != nil || len(img.holes) > 0 {
+		if err != nil || len(img.Holes) > 0 {
 			return false, ctx.Err()
 		}
-		d.add(elfsynth.Blob{Addr: p.Addr, Data: img.data})
+		d.add(elfsynth.Blob{Addr: p.Addr, Data: img.Data})
 		done += p.Size
 	}
 	if !bytes.Equal(d.finish().Digest, s.Digest) {

@@ -1,28 +1,25 @@
 package linux
 
-import "context"
+import (
+	"context"
+
+	"physgdb/symbols/linux/kmem"
+)
 
 // exceptionStacks are the members of struct cea_exception_stacks (arch/x86/include/asm/cpu_entry_area.h) and how the
 // kernel's traces name them (stack_type_name, arch/x86/kernel/dumpstack_64.c). Later kernels and those without SEV lack some.
 type exceptionStacks struct {
-	DF  member `c:"?DF_stack"`
-	NMI member `c:"?NMI_stack"`
-	DB  member `c:"?DB_stack"`
-	MCE member `c:"?MCE_stack"`
-	VC  member `c:"?VC_stack"`
-	VC2 member `c:"?VC2_stack"`
+	DF  struct{} `c:"?DF_stack"`
+	NMI struct{} `c:"?NMI_stack"`
+	DB  struct{} `c:"?DB_stack"`
+	MCE struct{} `c:"?MCE_stack"`
+	VC  struct{} `c:"?VC_stack"`
+	VC2 struct{} `c:"?VC2_stack"`
 }
 
-// namedStack is one of them.
-type namedStack struct {
-	name string
-	at   *member
-}
-
-func (e *exceptionStacks) named() []namedStack {
-	return []namedStack{
-		{"#DF", &e.DF}, {"NMI", &e.NMI}, {"#DB", &e.DB}, {"#MC", &e.MCE}, {"#VC", &e.VC}, {"#VC2", &e.VC2},
-	}
+// exceptionStackNames are the fields of exceptionStacks and the names of the stacks.
+var exceptionStackNames = []struct{ field, name string }{
+	{"DF", "#DF"}, {"NMI", "NMI"}, {"DB", "#DB"}, {"MCE", "#MC"}, {"VC", "#VC"}, {"VC2", "#VC2"},
 }
 
 // readStacks finds the stacks that belong to CPUs rather than to tasks. A CPU that never came up has none.
@@ -43,8 +40,8 @@ func (k *Kernel) readStacks(ctx context.Context, cpus *cpuList) error {
 			}
 		}
 	}
-	var e exceptionStacks
-	if _, err := newLayout(types, "cea_exception_stacks", &e); err != nil {
+	layout, err := kmem.NewStruct[exceptionStacks](types, "cea_exception_stacks")
+	if err != nil {
 		return nil // of another name in this kernel: traces through them are found all the same, only not named
 	}
 	addr, ok := k.Addr("cea_exception_stacks")
@@ -56,9 +53,10 @@ func (k *Kernel) readStacks(ctx context.Context, cpus *cpuList) error {
 		return err
 	}
 	for i, base := range bases {
-		for _, s := range e.named() {
-			if start := base + s.at.Offset; base != 0 && s.at.known {
-				cpus.all[i].stacks = append(cpus.all[i].stacks, stack{s.name, start, start + s.at.Size})
+		for _, s := range exceptionStackNames {
+			m := layout.Member(s.field)
+			if start := base + m.Offset; base != 0 && m.Size > 0 {
+				cpus.all[i].stacks = append(cpus.all[i].stacks, stack{s.name, start, start + m.Size})
 			}
 		}
 	}

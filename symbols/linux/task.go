@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"physgdb/symbols/linux/kmem"
 )
 
 // Task is a thread of the dead machine: of a process, or of the kernel itself.
@@ -24,48 +26,50 @@ type Task struct {
 	FSBase    uint64
 	GSBase    uint64 // of user space
 	MM        uint64 // virtual, of its mm_struct, or 0
+	Files     uint64 // virtual, of its struct files_struct, or 0
 	exitState uint64
 	stackSize uint64
 	cred      uint64 // virtual, of its struct cred
-	files     uint64 // virtual, of its struct files_struct, or 0
 }
 
 // StackEnd returns the virtual address behind the task's stack.
 func (t *Task) StackEnd() uint64 { return t.Stack + t.stackSize }
 
-// taskLayout is what is read of every task_struct.
-type taskLayout struct {
-	task      *layout
-	stackSize uint64
+// taskStruct is struct task_struct (include/linux/sched.h).
+type taskStruct struct {
+	PID       int    `c:"pid"`
+	TGID      int    `c:"tgid"`
+	Parent    uint64 `c:"real_parent"`
+	Comm      string `c:"comm" max:"16"` // TASK_COMM_LEN
+	State     uint64 `c:"__state|state"` // renamed in Linux 5.14
+	ExitState uint64 `c:"exit_state"`
+	Flags     uint64 `c:"flags"`
+	OnCPU     bool   `c:"on_cpu"`
+	CPU       int    `c:"thread_info.cpu|cpu"` // moved in 5.16
+	Stack     uint64 `c:"stack"`
+	SP        uint64 `c:"thread.sp"`
+	FSBase    uint64 `c:"thread.fsbase"`
+	GSBase    uint64 `c:"thread.gsbase"`
+	MM        uint64 `c:"mm"`
+	Signal    uint64 `c:"signal"`
+	Cred      uint64 `c:"real_cred"`
+	Files     uint64 `c:"?files"`
 
-	PID       member `c:"pid"`
-	TGID      member `c:"tgid"`
-	Parent    member `c:"real_parent"`
-	Comm      member `c:"comm" max:"16"` // TASK_COMM_LEN, include/linux/sched.h
-	State     member `c:"__state|state"` // renamed in Linux 5.14
-	ExitState member `c:"exit_state"`
-	Flags     member `c:"flags"`
-	OnCPU     member `c:"on_cpu"`
-	CPU       member `c:"thread_info.cpu|cpu"` // moved in 5.16
-	Stack     member `c:"stack"`
-	SP        member `c:"thread.sp"`
-	FSBase    member `c:"thread.fsbase"`
-	GSBase    member `c:"thread.gsbase"`
-	MM        member `c:"mm"`
-	PIDLinks  member `c:"pid_links"`
-	Tasks     member `c:"tasks"`
-	Node      member `c:"thread_node"`
-	Signal    member `c:"signal"`
-	Cred      member `c:"real_cred"`
-	Files     member `c:"?files"`
+	PIDLinks struct{} `c:"pid_links"`
+	Tasks    struct{} `c:"tasks"`
+	Node     struct{} `c:"thread_node"`
 }
 
-func (k *Kernel) taskLayout(ctx context.Context) (*taskLayout, error) {
-	return k.taskMembers.get(ctx, func(ctx context.Context) (*taskLayout, error) {
-		l := &taskLayout{stackSize: k.stackSize()}
-		var err error
-		l.task, err = k.layout(ctx, "task_struct", l)
-		return l, err
+// taskReader reads tasks.
+type taskReader struct {
+	*kmem.Struct[taskStruct]
+	stackSize uint64 // bytes
+}
+
+func (k *Kernel) taskReader(ctx context.Context) (*taskReader, error) {
+	return k.taskMembers.Get(ctx, func(ctx context.Context) (*taskReader, error) {
+		layout, err := StructOf[taskStruct](ctx, k, "task_struct")
+		return &taskReader{layout, k.stackSize()}, err
 	})
 }
 
@@ -85,15 +89,12 @@ func (k *Kernel) stackSize() uint64 {
 // PF_KTHREAD marks threads of the kernel (include/linux/sched.h).
 const pfKthread = 0x0020_0000
 
-// of makes a Task of what was read of the task_struct at addr.
-func (l *taskLayout) of(addr uint64, r record) *Task {
+// task returns the task whose task_struct is at addr.
+func (r *taskReader) task(addr uint64, s *taskStruct) *Task {
 	return &Task{
-		Addr: addr, PID: l.PID.int(r), TGID: l.TGID.int(r), Comm: l.Comm.text(r),
-		State: State(l.State.uint(r)), exitState: l.ExitState.uint(r), CPU: l.CPU.int(r),
-		OnCPU: l.OnCPU.uint(r) != 0, Kernel: l.Flags.uint(r)&pfKthread != 0,
-		Stack: l.Stack.uint(r), stackSize: l.stackSize, SP: l.SP.uint(r),
-		FSBase: l.FSBase.uint(r), GSBase: l.GSBase.uint(r), MM: l.MM.uint(r),
-		cred: l.Cred.uint(r), files: l.Files.uint(r),
+		Addr: addr, PID: s.PID, TGID: s.TGID, Comm: s.Comm, State: State(s.State), exitState: s.ExitState, CPU: s.CPU,
+		OnCPU: s.OnCPU, Kernel: s.Flags&pfKthread != 0, Stack: s.Stack, stackSize: r.stackSize, SP: s.SP,
+		FSBase: s.FSBase, GSBase: s.GSBase, MM: s.MM, Files: s.Files, cred: s.Cred,
 	}
 }
 
@@ -104,48 +105,48 @@ type TaskList struct {
 	// Damage tells why some may be missing: what cannot be true of the kernel's lists. It is empty as a rule.
 	Damage []error
 
-	answers
+	kmem.Timeouts
 }
 
 // Tasks finds every task: by the tree of pids, which costs few batches of reads; where that is damaged, by the kernel's
 // list of processes as well. The idle tasks are on neither: the CPUs tell them.
 func (k *Kernel) Tasks(ctx context.Context) (*TaskList, error) {
-	return k.tasks.get(ctx, k.readTasks)
+	return k.tasks.Get(ctx, k.readTasks)
 }
 
 func (k *Kernel) readTasks(ctx context.Context) (*TaskList, error) {
-	l, err := k.taskLayout(ctx)
+	r, err := k.taskReader(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("tasks: %w", err)
 	}
-	f := &taskFinder{k: k, l: l, parents: map[uint64]uint64{}, byAddr: map[uint64]*Task{}}
+	f := &taskFinder{k: k, r: r, parents: map[uint64]uint64{}, byAddr: map[uint64]*Task{}}
 	for _, look := range []func(context.Context) error{f.byPID, f.byList, f.idle, f.byCPU} {
 		if err := look(ctx); err != nil {
 			return nil, fmt.Errorf("tasks: %w", err)
 		}
 	}
 	if len(f.all) == 0 {
-		return nil, fmt.Errorf("tasks: none found: %w", errors.Join(f.damage.list()...))
+		return nil, fmt.Errorf("tasks: none found: %w", errors.Join(f.damage.List()...))
 	}
 	f.finish()
-	return &TaskList{f.all, f.damage.list(), f.damage.answers}, nil
+	return &TaskList{f.all, f.damage.List(), f.damage.Timeouts}, nil
 }
 
 // TaskAt reads the task whose task_struct is at a virtual address, and no other: a machine may have a hundred thousand. It
 // does not know the parent.
 func (k *Kernel) TaskAt(ctx context.Context, addr uint64) (*Task, error) {
-	l, err := k.taskLayout(ctx)
+	r, err := k.taskReader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r, err := l.task.readOne(ctx, k.Space, addr)
+	s, err := r.ReadOne(ctx, k.Space, addr)
 	if err != nil {
 		return nil, err
 	}
-	if !l.plausible(r) {
+	if !s.plausible() {
 		return nil, fmt.Errorf("no task at %#x", addr)
 	}
-	t := l.of(addr, r)
+	t := r.task(addr, s)
 	t.Idle = t.PID == 0
 	return t, nil
 }
@@ -153,11 +154,11 @@ func (k *Kernel) TaskAt(ctx context.Context, addr uint64) (*Task, error) {
 // taskFinder gathers tasks.
 type taskFinder struct {
 	k       *Kernel
-	l       *taskLayout
+	r       *taskReader
 	all     []*Task
 	byAddr  map[uint64]*Task  // by task_struct
 	parents map[uint64]uint64 // task_struct of each task's parent
-	damage  damage
+	damage  kmem.Damage
 	cut     bool // there are more tasks than are listed
 }
 
@@ -177,14 +178,14 @@ func (f *taskFinder) byPID(ctx context.Context) error {
 	for i, p := range pids {
 		tasks[i] = p.task
 	}
-	return f.l.task.readEach(ctx, f.k.Space, tasks, func(i int, r record) error {
-		switch pid := f.l.PID.int(r); {
-		case r.err != nil:
-			f.damage.add("pid %d: %w", pids[i].nr, r.err)
-		case pid != pids[i].nr:
-			f.damage.add("pid %d: its task_struct at %#x says pid %d", pids[i].nr, tasks[i], pid)
+	return f.r.ReadEach(ctx, f.k.Space, tasks, func(i int, s *taskStruct, err error) error {
+		switch {
+		case err != nil:
+			f.damage.Add("pid %d: %w", pids[i].nr, err)
+		case s.PID != pids[i].nr:
+			f.damage.Add("pid %d: its task_struct at %#x says pid %d", pids[i].nr, tasks[i], s.PID)
 		default:
-			f.add(tasks[i], r)
+			f.add(tasks[i], s)
 		}
 		return nil
 	})
@@ -196,18 +197,16 @@ type numbered struct {
 	task uint64
 }
 
-// pidLayout is what is read of the structs behind pids.
-type pidLayout struct {
-	pid   *layout
-	NR    member `c:"numbers[0].nr"`
-	Tasks member `c:"tasks[0].first"` // PIDTYPE_PID is 0 (include/linux/pid.h)
+// pid is struct pid (include/linux/pid.h).
+type pid struct {
+	NR    int    `c:"numbers[0].nr"`
+	Tasks uint64 `c:"tasks[0].first"` // PIDTYPE_PID is 0
 }
 
 // pids lists the pids that have a task.
 func (f *taskFinder) pids(ctx context.Context) ([]numbered, error) {
-	var l pidLayout
-	var err error
-	if l.pid, err = f.k.layout(ctx, "pid", &l); err != nil {
+	layout, err := StructOf[pid](ctx, f.k, "pid")
+	if err != nil {
 		return nil, err
 	}
 	found, err := f.pidTree(ctx)
@@ -216,18 +215,17 @@ func (f *taskFinder) pids(ctx context.Context) ([]numbered, error) {
 	}
 	addrs := make([]uint64, len(found))
 	for i := range found {
-		addrs[i] = found[i].value
+		addrs[i] = found[i].Value
 	}
 	var pids []numbered
-	err = l.pid.readEach(ctx, f.k.Space, addrs, func(i int, r record) error {
-		nr, link := l.NR.int(r), l.Tasks.uint(r)
+	err = layout.ReadEach(ctx, f.k.Space, addrs, func(i int, p *pid, err error) error {
 		switch {
-		case r.err != nil:
-			f.damage.add("pid %d: %w", found[i].index, r.err)
-		case uint64(nr) != found[i].index:
-			f.damage.add("pid %d: its struct pid at %#x says %d", found[i].index, addrs[i], nr)
-		case link != 0: // else the number is still in use as that of a process group or session
-			pids = append(pids, numbered{nr, link - f.l.PIDLinks.Offset})
+		case err != nil:
+			f.damage.Add("pid %d: %w", found[i].Index, err)
+		case uint64(p.NR) != found[i].Index:
+			f.damage.Add("pid %d: its struct pid at %#x says %d", found[i].Index, addrs[i], p.NR)
+		case p.Tasks != 0: // otherwise the number is that of a process group or session only
+			pids = append(pids, numbered{p.NR, p.Tasks - f.r.Offset("PIDLinks")})
 		}
 		return nil
 	})
@@ -235,12 +233,12 @@ func (f *taskFinder) pids(ctx context.Context) ([]numbered, error) {
 }
 
 // pidTree reads the tree of the first pid namespace.
-func (f *taskFinder) pidTree(ctx context.Context) ([]xaEntry, error) {
+func (f *taskFinder) pidTree(ctx context.Context) ([]kmem.Entry, error) {
 	types, err := f.k.Types(ctx)
 	if err != nil {
 		return nil, err
 	}
-	x, err := newXArray(types)
+	x, err := kmem.NewXArray(types)
 	if err != nil {
 		return nil, err
 	}
@@ -252,26 +250,26 @@ func (f *taskFinder) pidTree(ctx context.Context) ([]xaEntry, error) {
 	if !ok {
 		return nil, f.k.noSymbol("init_pid_ns")
 	}
-	root, err := f.k.readUint(ctx, ns+head.Offset, 8)
+	root, err := kmem.ReadUint(ctx, f.k.Space, ns+head.Offset, 8)
 	if err != nil {
-		f.damage.add("tree of pids: %w", err)
+		f.damage.Add("tree of pids: %w", err)
 		return nil, ctx.Err()
 	}
-	found, err := x.entries(ctx, f.k, root, maxTasks, &f.damage)
-	return slices.DeleteFunc(found, func(e xaEntry) bool { return e.index == 0 || e.index >= maxPID }), err
+	found, err := x.Entries(ctx, f.k.Space, root, maxTasks, &f.damage)
+	return slices.DeleteFunc(found, func(e kmem.Entry) bool { return e.Index == 0 || e.Index >= maxPID }), err
 }
 
 // add takes a task in, once.
-func (f *taskFinder) add(addr uint64, r record) {
+func (f *taskFinder) add(addr uint64, s *taskStruct) {
 	if f.byAddr[addr] != nil {
 		return
 	}
-	if len(f.all) == maxTasks && f.l.PID.int(r) != 0 {
+	if len(f.all) == maxTasks && s.PID != 0 {
 		f.tooMany()
 		return
 	}
-	t := f.l.of(addr, r)
-	f.parents[addr] = f.l.Parent.uint(r)
+	t := f.r.task(addr, s)
+	f.parents[addr] = s.Parent
 	f.byAddr[addr] = t
 	f.all = append(f.all, t)
 }
@@ -280,44 +278,44 @@ func (f *taskFinder) add(addr uint64, r record) {
 func (f *taskFinder) tooMany() {
 	if !f.cut {
 		f.cut = true
-		f.damage.add("there are more than %d tasks, of which the first are listed: damaged, or too many", maxTasks)
+		f.damage.Add("there are more than %d tasks, of which the first are listed: damaged, or too many", maxTasks)
 	}
 }
 
 // idle adds the idle tasks, and tells which CPU each belongs to.
 func (f *taskFinder) idle(ctx context.Context) error {
-	list, err := f.k.cpus.get(ctx, f.k.readCPUs)
+	list, err := f.k.cpus.Get(ctx, f.k.readCPUs)
 	if err != nil {
-		f.damage.add("%w", err)
+		f.damage.Add("%w", err)
 		return ctx.Err()
 	}
-	f.damage.include(list.answers)
+	f.damage.Include(list.Timeouts)
 	cpus := list.all
 	var addrs []uint64
 	for i := range cpus {
 		addrs = append(addrs, cpus[i].Idle)
 	}
-	records, err := f.l.task.read(ctx, f.k.Space, addrs)
+	tasks, errs, err := f.r.Read(ctx, f.k.Space, addrs)
 	if err != nil {
 		return err
 	}
-	for i, r := range records {
+	for i := range tasks {
 		switch {
 		case addrs[i] == 0:
-		case r.err != nil:
-			f.damage.add("idle task of CPU %d: %w", cpus[i].ID, r.err)
-		case f.l.PID.int(r) != 0:
-			f.damage.add("idle task of CPU %d at %#x: not a task with pid 0", cpus[i].ID, addrs[i])
+		case errs[i] != nil:
+			f.damage.Add("idle task of CPU %d: %w", cpus[i].ID, errs[i])
+		case tasks[i].PID != 0:
+			f.damage.Add("idle task of CPU %d at %#x: not a task with pid 0", cpus[i].ID, addrs[i])
 		default:
-			f.addIdle(addrs[i], r, cpus[i].ID)
+			f.addIdle(addrs[i], &tasks[i], cpus[i].ID)
 		}
 	}
 	return nil
 }
 
 // addIdle takes in the idle task of a CPU.
-func (f *taskFinder) addIdle(addr uint64, r record, cpu int) {
-	f.add(addr, r)
+func (f *taskFinder) addIdle(addr uint64, s *taskStruct, cpu int) {
+	f.add(addr, s)
 	t := f.byAddr[addr]
 	t.Idle, t.CPU = true, cpu
 }
@@ -331,32 +329,31 @@ func (f *taskFinder) byCPU(ctx context.Context) error {
 	for i := range cpus {
 		addr := cpus[i].Current
 		if addr == 0 && !cpus[i].Offline {
-			f.damage.add("CPU %d: what it ran cannot be read", cpus[i].ID)
+			f.damage.Add("CPU %d: what it ran cannot be read", cpus[i].ID)
 		}
 		if addr == 0 || f.byAddr[addr] != nil {
 			continue
 		}
-		r, err := f.l.task.readOne(ctx, f.k.Space, addr)
+		s, err := f.r.ReadOne(ctx, f.k.Space, addr)
 		switch {
-		case err != nil && r.data == nil:
-			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case err != nil:
-			f.damage.add("current task of CPU %d: %w", cpus[i].ID, err)
-		case !f.l.plausible(r):
-			f.damage.add("current task of CPU %d at %#x: not a task", cpus[i].ID, addr)
-		case f.l.PID.int(r) == 0:
-			f.addIdle(addr, r, cpus[i].ID)
+			f.damage.Add("current task of CPU %d: %w", cpus[i].ID, err)
+		case !s.plausible():
+			f.damage.Add("current task of CPU %d at %#x: not a task", cpus[i].ID, addr)
+		case s.PID == 0:
+			f.addIdle(addr, s, cpus[i].ID)
 		default:
-			f.add(addr, r)
+			f.add(addr, s)
 		}
 	}
 	return nil
 }
 
-// plausible reports whether a record can be that of a task at all.
-func (l *taskLayout) plausible(r record) bool {
-	pid, tgid, stack := l.PID.int(r), l.TGID.int(r), l.Stack.uint(r)
-	return pid >= 0 && pid < maxPID && tgid >= 0 && tgid < maxPID && int64(stack) < 0
+// plausible reports whether a struct can be a task.
+func (s *taskStruct) plausible() bool {
+	return s.PID >= 0 && s.PID < maxPID && s.TGID >= 0 && s.TGID < maxPID && int64(s.Stack) < 0
 }
 
 // finish puts the list in order and finds out parents.

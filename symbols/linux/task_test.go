@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/symbols"
 )
 
@@ -34,68 +36,68 @@ func newTaskWorld(t *testing.T, rules fakeRules) *taskWorld {
 		"init_pid_ns": initPIDNS, "init_task": initTask, "nr_cpu_ids": nrCPUs, "__cpu_possible_mask": cpuMask,
 		"__per_cpu_offset": perCPUOffs, "runqueues": runQueues,
 	})}
-	w.types.define("task_struct", "__state", 4, "stack", "flags", 4, "on_cpu", 4, "thread_info.cpu", 4, "tasks", 16,
+	w.Structs.Define("task_struct", "__state", 4, "stack", "flags", 4, "on_cpu", 4, "thread_info.cpu", 4, "tasks", 16,
 		"pid", 4, "tgid", 4, "real_parent", "comm", 16, "exit_state", 4, "thread.sp", "thread.fsbase", "thread.gsbase",
 		"mm", "pid_links", 64, "thread_node", 16, "signal", "real_cred")
-	w.types.define("list_head", "next", "prev")
-	w.types.define("signal_struct", "thread_head", 16)
-	w.types.define("pid", "numbers[0].nr", 4, "tasks[0].first")
-	w.types.define("xa_node", "shift", 1, "slots", 512)
-	w.types.define("pid_namespace", "idr.idr_rt.xa_head")
-	w.types.define("rq", "curr", "idle")
-	defineRegs(w.types)
-	w.put(nrCPUs, 2)
-	w.put(cpuMask, 3)
-	w.put(perCPUOffs, cpu0, cpu1)
-	w.root = w.alloc("xa_node", 0)
-	w.put(initPIDNS, w.root|xaInternal)
+	w.Structs.Define("list_head", "next", "prev")
+	w.Structs.Define("signal_struct", "thread_head", 16)
+	w.Structs.Define("pid", "numbers[0].nr", 4, "tasks[0].first")
+	w.Structs.Define("xa_node", "shift", 1, "slots", 512)
+	w.Structs.Define("pid_namespace", "idr.idr_rt.xa_head")
+	w.Structs.Define("rq", "curr", "idle")
+	defineRegs(w.Structs)
+	w.Put(nrCPUs, 2)
+	w.Put(cpuMask, 3)
+	w.Put(perCPUOffs, cpu0, cpu1)
+	w.root = w.Alloc("xa_node", 0)
+	w.Put(initPIDNS, w.root|2)
 	w.place(initTask, 0, 0)
-	w.put(cpu0+runQueues, initTask, initTask)
-	idle := w.alloc("task_struct", 0)
+	w.Put(cpu0+runQueues, initTask, initTask)
+	idle := w.Alloc("task_struct", 0)
 	w.place(idle, 0, 0)
-	w.put(cpu1+runQueues, idle, idle)
-	head := initTask + w.types["task_struct.tasks"].Offset
-	w.put(head, head, head)
+	w.Put(cpu1+runQueues, idle, idle)
+	head := initTask + w.Structs["task_struct.tasks"].Offset
+	w.Put(head, head, head)
 	return w
 }
 
 // place writes a task_struct, with a list of threads that is empty but for itself.
 func (w *taskWorld) place(addr uint64, pid, tgid int) {
-	w.set(addr, "task_struct", "pid", uint64(pid))
-	w.set(addr, "task_struct", "tgid", uint64(tgid))
-	w.set(addr, "task_struct", "stack", w.alloc("", 0x4000))
-	copy(w.RAM[addr+w.types["task_struct.comm"].Offset-base:], fmt.Sprintf("task%d\x00", pid))
+	w.Set(addr, "task_struct", "pid", uint64(pid))
+	w.Set(addr, "task_struct", "tgid", uint64(tgid))
+	w.Set(addr, "task_struct", "stack", w.Alloc("", 0x4000))
+	copy(w.RAM[addr+w.Structs["task_struct.comm"].Offset-base:], fmt.Sprintf("task%d\x00", pid))
 	if pid == tgid {
-		signal := w.alloc("signal_struct", 0)
-		w.set(addr, "task_struct", "signal", signal)
-		w.put(signal, signal, signal)
-		w.insert(signal, addr+w.types["task_struct.thread_node"].Offset)
+		signal := w.Alloc("signal_struct", 0)
+		w.Set(addr, "task_struct", "signal", signal)
+		w.Put(signal, signal, signal)
+		w.insert(signal, addr+w.Structs["task_struct.thread_node"].Offset)
 	}
 }
 
 // insert puts a node behind the head of a list.
 func (w *taskWorld) insert(head, node uint64) {
-	next, _ := w.readUint(ctx, head, 8)
-	w.put(node, next, head)
-	w.put(head, node)
-	w.put(next+8, node)
+	next, _ := kmem.ReadUint(ctx, w.Space, head, 8)
+	w.Put(node, next, head)
+	w.Put(head, node)
+	w.Put(next+8, node)
 }
 
 // add makes a task that is in the tree of pids and in the lists.
 func (w *taskWorld) add(pid, tgid int) uint64 {
-	task, nr := w.alloc("task_struct", 0), w.alloc("pid", 0)
+	task, nr := w.Alloc("task_struct", 0), w.Alloc("pid", 0)
 	w.place(task, pid, tgid)
 	w.tasks[pid] = task
-	w.set(nr, "pid", "numbers[0].nr", uint64(pid))
-	w.set(nr, "pid", "tasks[0].first", task+w.types["task_struct.pid_links"].Offset)
-	w.put(slot(w.root, pid), nr)
+	w.Set(nr, "pid", "numbers[0].nr", uint64(pid))
+	w.Set(nr, "pid", "tasks[0].first", task+w.Structs["task_struct.pid_links"].Offset)
+	w.Put(slot(w.root, pid), nr)
 	if pid == tgid {
-		w.insert(initTask+w.types["task_struct.tasks"].Offset, task+w.types["task_struct.tasks"].Offset)
+		w.insert(initTask+w.Structs["task_struct.tasks"].Offset, task+w.Structs["task_struct.tasks"].Offset)
 		return nr
 	}
-	signal, _ := w.readUint(ctx, w.tasks[tgid]+w.types["task_struct.signal"].Offset, 8)
-	w.set(task, "task_struct", "signal", signal)
-	w.insert(signal, task+w.types["task_struct.thread_node"].Offset)
+	signal, _ := kmem.ReadUint(ctx, w.Space, w.tasks[tgid]+w.Structs["task_struct.signal"].Offset, 8)
+	w.Set(task, "task_struct", "signal", signal)
+	w.insert(signal, task+w.Structs["task_struct.thread_node"].Offset)
 	return nr
 }
 
@@ -118,29 +120,29 @@ func TestTasks(t *testing.T) {
 		damaged bool
 	}{
 		{"whole", func(*taskWorld, map[int]uint64) {}, all, false},
-		{"a pid without a task", func(w *taskWorld, p map[int]uint64) { w.set(p[9], "pid", "tasks[0].first", 0) },
+		{"a pid without a task", func(w *taskWorld, p map[int]uint64) { w.Set(p[9], "pid", "tasks[0].first", 0) },
 			"1/1 task1, 2/2 task2, 3/2 task3, 0/0 task0, 0/0 task0", false},
-		{"a struct pid that is another's", func(w *taskWorld, p map[int]uint64) { w.put(slot(w.root, 9), p[2]) }, all, true},
-		{"a struct pid that is none", func(w *taskWorld, p map[int]uint64) { w.put(slot(w.root, 3), wild) }, all, true},
+		{"a struct pid that is another's", func(w *taskWorld, p map[int]uint64) { w.Put(slot(w.root, 9), p[2]) }, all, true},
+		{"a struct pid that is none", func(w *taskWorld, p map[int]uint64) { w.Put(slot(w.root, 3), wild) }, all, true},
 		{"a task of another pid", func(w *taskWorld, p map[int]uint64) {
-			w.set(p[3], "pid", "tasks[0].first", w.tasks[1]+w.types["task_struct.pid_links"].Offset)
+			w.Set(p[3], "pid", "tasks[0].first", w.tasks[1]+w.Structs["task_struct.pid_links"].Offset)
 		}, all, true},
-		{"no tree at all", func(w *taskWorld, p map[int]uint64) { w.put(initPIDNS, wild|xaInternal) }, all, true},
+		{"no tree at all", func(w *taskWorld, p map[int]uint64) { w.Put(initPIDNS, wild|2) }, all, true},
 		{"no tree, and a list that is torn", func(w *taskWorld, p map[int]uint64) {
-			w.put(initPIDNS, wild|xaInternal)
-			w.put(w.tasks[2]+w.types["task_struct.tasks"].Offset, wild)
+			w.Put(initPIDNS, wild|2)
+			w.Put(w.tasks[2]+w.Structs["task_struct.tasks"].Offset, wild)
 		}, all, true}, // the list leads to the others from its other end
 		{"no tree, and a list that runs in a circle", func(w *taskWorld, p map[int]uint64) {
-			w.put(initPIDNS, wild|xaInternal)
-			link := w.tasks[9] + w.types["task_struct.tasks"].Offset
-			w.put(link, link)
+			w.Put(initPIDNS, wild|2)
+			link := w.tasks[9] + w.Structs["task_struct.tasks"].Offset
+			w.Put(link, link)
 		}, all, true},
 		{"no tree, and threads that lead nowhere", func(w *taskWorld, p map[int]uint64) {
-			w.put(initPIDNS, wild|xaInternal)
-			w.put(w.tasks[3]+w.types["task_struct.thread_node"].Offset, wild)
+			w.Put(initPIDNS, wild|2)
+			w.Put(w.tasks[3]+w.Structs["task_struct.thread_node"].Offset, wild)
 		}, all, true},
-		{"no idle task", func(w *taskWorld, p map[int]uint64) { w.put(cpu1+runQueues+8, wild) }, all, true},
-		{"a CPU without its data", func(w *taskWorld, p map[int]uint64) { w.put(perCPUOffs+8, wild) },
+		{"no idle task", func(w *taskWorld, p map[int]uint64) { w.Put(cpu1+runQueues+8, wild) }, all, true},
+		{"a CPU without its data", func(w *taskWorld, p map[int]uint64) { w.Put(perCPUOffs+8, wild) },
 			"1/1 task1, 2/2 task2, 3/2 task3, 9/9 task9, 0/0 task0", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -226,7 +228,7 @@ func TestPerCPUOfDamagedMemory(t *testing.T) {
 	} {
 		w := newTaskWorld(t, nil)
 		symbolsOf(w)
-		w.put(perCPUOffs, cpu0, tc.base)
+		w.Put(perCPUOffs, cpu0, tc.base)
 		addr, err := w.PerCPU(ctx, "runqueues", 1)
 		if tc.want == "" && (err != nil || addr != cpu1+runQueues) || tc.want != "" && (err == nil || err.Error() != tc.want) {
 			t.Errorf("%s: %#x, %v; want %q", tc.name, addr, err, tc.want)
@@ -237,19 +239,19 @@ func TestPerCPUOfDamagedMemory(t *testing.T) {
 func TestCR4(t *testing.T) {
 	const state = 0x2000 // per-CPU
 	w := newTaskWorld(t, nil)
-	w.types.define("tlb_state", "loaded_mm", "cr4")
+	w.Structs.Define("tlb_state", "loaded_mm", "cr4")
 	w.Symbols = symbols.NewTable([]symbols.Symbol{
 		{Name: "__per_cpu_start"}, {Name: "__per_cpu_end", Addr: 0x30000}, {Name: "nr_cpu_ids", Addr: nrCPUs},
 		{Name: "__cpu_possible_mask", Addr: cpuMask}, {Name: "__per_cpu_offset", Addr: perCPUOffs},
 		{Name: "runqueues", Addr: runQueues}, {Name: "cpu_tlbstate", Addr: state}, {Name: "idt_descr", Addr: cpu0 + 0x2800},
 	}, nil)
-	w.put(cpu0+0x2800, 0xfe00_0000_0000<<16|0xfff, 0xffff)
+	w.Put(cpu0+0x2800, 0xfe00_0000_0000<<16|0xfff, 0xffff)
 	if base, limit, err := w.IDT(ctx); base != 0xfffffe0000000000 || limit != 0xfff || err != nil {
 		t.Errorf("IDT at %#x, limit %#x, %v", base, limit, err)
 	}
 	for cpu, at := range []uint64{cpu0, cpu1} {
 		want := uint64(0x750ef0 + cpu)
-		w.set(at+state, "tlb_state", "cr4", want)
+		w.Set(at+state, "tlb_state", "cr4", want)
 		if got, err := w.CR4(ctx, cpu); got != want || err != nil {
 			t.Errorf("CR4 of CPU %d is %#x, %v; want %#x", cpu, got, err, want)
 		}
@@ -272,20 +274,20 @@ func TestCPUThatWasNotUpRanNothing(t *testing.T) {
 		{"ran a task, and is said not to be up", 0, true, false},
 	} {
 		w := newTaskWorld(t, nil)
-		w.types.define("cpuhp_cpu_state", "target", 4, "state", 4)
+		w.Structs.Define("cpuhp_cpu_state", "target", 4, "state", 4)
 		w.Symbols = symbols.NewTable([]symbols.Symbol{
 			{Name: "nr_cpu_ids", Addr: nrCPUs}, {Name: "__cpu_possible_mask", Addr: cpuMask},
 			{Name: "__per_cpu_offset", Addr: perCPUOffs}, {Name: "runqueues", Addr: runQueues},
 			{Name: "cpuhp_state", Addr: states}, {Name: "init_pid_ns", Addr: initPIDNS}, {Name: "init_task", Addr: initTask},
 		}, nil)
-		w.set(cpu0+states, "cpuhp_cpu_state", "state", 235)
-		w.set(cpu1+states, "cpuhp_cpu_state", "state", tc.state)
-		idle, _ := w.readUint(ctx, cpu1+runQueues+8, 8)
+		w.Set(cpu0+states, "cpuhp_cpu_state", "state", 235)
+		w.Set(cpu1+states, "cpuhp_cpu_state", "state", tc.state)
+		idle, _ := kmem.ReadUint(ctx, w.Space, cpu1+runQueues+8, 8)
 		ran := idle
 		if tc.busy {
 			w.add(5, 5)
 			ran = w.tasks[5]
-			w.put(cpu1+runQueues, ran)
+			w.Put(cpu1+runQueues, ran)
 		}
 		cpus, err := w.CPUs(ctx)
 		if err != nil {
@@ -313,8 +315,8 @@ func TestDamagedTaskStacks(t *testing.T) {
 	w := newTaskWorld(t, nil)
 	w.add(5, 5)
 	for _, sp := range []uint64{0, 0xdead000000000100, base, ^uint64(0)} {
-		w.set(w.tasks[5], "task_struct", "thread.sp", sp)
-		w.Kernel.tasks = lazy[*TaskList]{} // to be read anew
+		w.Set(w.tasks[5], "task_struct", "thread.sp", sp)
+		w.Kernel.tasks = kmem.Lazy[*TaskList]{} // to be read anew
 		l, err := w.Tasks(ctx)
 		if err != nil {
 			t.Fatal(err)
@@ -329,13 +331,13 @@ func TestDamagedTaskStacks(t *testing.T) {
 func TestSwitchedOut(t *testing.T) {
 	w := newTaskWorld(t, nil)
 	w.add(5, 5)
-	stack, err := w.readUint(ctx, w.tasks[5]+w.types["task_struct.stack"].Offset, 8)
+	stack, err := kmem.ReadUint(ctx, w.Space, w.tasks[5]+w.Structs["task_struct.stack"].Offset, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sp := stack + 0x3f00
-	w.set(w.tasks[5], "task_struct", "thread.sp", sp)
-	w.put(sp, 15, 14, 13, 12, 3, 6, 0xffffffff81000123)
+	w.Set(w.tasks[5], "task_struct", "thread.sp", sp)
+	w.Put(sp, 15, 14, 13, 12, 3, 6, 0xffffffff81000123)
 	l, err := w.Tasks(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -366,12 +368,12 @@ func TestTaskAtReadsOneTask(t *testing.T) {
 	if _, err := w.TaskAt(ctx, w.tasks[5]); err != nil { // types and page tables are known from now on
 		t.Fatal(err)
 	}
-	before := w.fake.Counts().Batches
+	before := w.Fake.Counts().Batches
 	task, err := w.TaskAt(ctx, w.tasks[7])
 	if err != nil || task.PID != 7 || task.Comm != "task7" || task.Idle {
 		t.Errorf("%+v, %v", task, err)
 	}
-	if batches := w.fake.Counts().Batches - before; batches != 1 {
+	if batches := w.Fake.Counts().Batches - before; batches != 1 {
 		t.Errorf("%d batches of reads", batches)
 	}
 	if task, err := w.TaskAt(ctx, initTask); err != nil || !task.Idle {
@@ -383,3 +385,6 @@ func TestTaskAtReadsOneTask(t *testing.T) {
 		}
 	}
 }
+
+// slot returns the address of a slot of the node of an XArray.
+func slot(node uint64, i int) uint64 { return node + 8 + 8*uint64(i) }

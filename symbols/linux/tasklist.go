@@ -1,25 +1,30 @@
 package linux
 
-import "context"
+import (
+	"context"
+
+	"physgdb/symbols/linux/kmem"
+)
 
 // byList goes through the list of processes, and of each through its threads, where the tree of pids was damaged: one
 // step costs one read, so that a list is no way to begin with.
 func (f *taskFinder) byList(ctx context.Context) error {
-	if len(f.damage.told) == 0 {
+	if !f.damage.Any() {
 		return nil
 	}
 	first, ok := f.k.Addr("init_task")
 	if !ok {
 		return nil
 	}
-	head := first + f.l.Tasks.Offset
+	node := f.r.Offset("Tasks")
+	head := first + node
 	lists, err := f.lists(ctx)
 	if err != nil {
 		return err
 	}
 	for _, link := range []uint64{lists.next, lists.prev} {
-		err := f.k.walkList(ctx, head, link, maxTasks, &f.damage, func(node uint64) (bool, error) {
-			return f.process(ctx, node-f.l.Tasks.Offset, lists)
+		err := kmem.WalkList(ctx, f.k.Space, head, link, maxTasks, &f.damage, func(at uint64) (bool, error) {
+			return f.process(ctx, at-node, lists)
 		})
 		if err != nil {
 			return err
@@ -57,67 +62,38 @@ func (f *taskFinder) process(ctx context.Context, leader uint64, l lists) (bool,
 	if f.cut {
 		return false, nil
 	}
-	r, err := f.l.task.readOne(ctx, f.k.Space, leader)
+	s, err := f.r.ReadOne(ctx, f.k.Space, leader)
 	if err != nil {
-		f.damage.add("list of processes: %w", err)
+		f.damage.Add("list of processes: %w", err)
 		return false, ctx.Err()
 	}
-	if !f.l.plausible(r) {
-		f.damage.add("list of processes: no task at %#x", leader)
+	if !s.plausible() {
+		f.damage.Add("list of processes: no task at %#x", leader)
 		return false, nil
 	}
-	if f.l.PID.int(r) != 0 {
-		f.add(leader, r)
+	if s.PID != 0 {
+		f.add(leader, s)
 	}
-	head := f.l.Signal.uint(r) + l.threads
-	err = f.k.walkList(ctx, head, l.next, maxTasks, &f.damage, func(node uint64) (bool, error) {
+	head := s.Signal + l.threads
+	err = kmem.WalkList(ctx, f.k.Space, head, l.next, maxTasks, &f.damage, func(node uint64) (bool, error) {
 		if f.cut {
 			return false, nil
 		}
-		addr := node - f.l.Node.Offset
-		if f.byAddr[addr] != nil || f.l.PID.int(r) == 0 {
+		addr := node - f.r.Offset("Node")
+		if f.byAddr[addr] != nil || s.PID == 0 {
 			return true, nil
 		}
-		t, err := f.l.task.readOne(ctx, f.k.Space, addr)
+		t, err := f.r.ReadOne(ctx, f.k.Space, addr)
 		if err != nil {
-			f.damage.add("threads of pid %d: %w", f.l.PID.int(r), err)
+			f.damage.Add("threads of pid %d: %w", s.PID, err)
 			return false, ctx.Err()
 		}
-		if !f.l.plausible(t) || f.l.TGID.int(t) != f.l.TGID.int(r) {
-			f.damage.add("threads of pid %d: no thread of it at %#x", f.l.PID.int(r), addr)
+		if !t.plausible() || t.TGID != s.TGID {
+			f.damage.Add("threads of pid %d: no thread of it at %#x", s.PID, addr)
 			return false, nil
 		}
 		f.add(addr, t)
 		return true, nil
 	})
 	return true, err
-}
-
-// walkList visits the nodes of a circular list, from the one that head leads to on, until it comes back to head or visit
-// says that it is not worth going on. link is where a node has the pointer to follow. What cannot be true of a list is told
-// to d. The error is for the memory as a whole, or ctx.
-func (k *Kernel) walkList(ctx context.Context, head, link uint64, most int, d *damage,
-	visit func(node uint64) (bool, error)) error {
-	seen := map[uint64]bool{}
-	at := head
-	for {
-		next, err := k.readUint(ctx, at+link, 8)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			d.add("list at %#x: %w", head, err)
-			return nil
-		case next == head:
-			return nil
-		case seen[next] || len(seen) >= most:
-			d.add("list at %#x: does not come back to its start, it runs in a circle at %#x", head, next)
-			return nil
-		}
-		seen[next] = true
-		if more, err := visit(next); err != nil || !more {
-			return err
-		}
-		at = next
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/mmu"
 )
 
@@ -33,7 +35,7 @@ func (k *Kernel) TaskCR3(ctx context.Context, t *Task) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	table, err := k.readUint(ctx, t.MM+pgd.Offset, 8)
+	table, err := kmem.ReadUint(ctx, k.Space, t.MM+pgd.Offset, 8)
 	if err != nil {
 		return 0, fmt.Errorf("page table of task %d: %w", t.PID, err)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
 )
@@ -12,7 +14,7 @@ import (
 // Types returns the layout of the kernel's data: from its vmlinux or, where that tells none, from the kernel's own BTF in
 // memory.
 func (k *Kernel) Types(ctx context.Context) (symbols.Types, error) {
-	return k.types.get(ctx, k.readTypes)
+	return k.types.Get(ctx, k.readTypes)
 }
 
 var errNoTypes = errors.New("the kernel's types are not known (give --vmlinux FILE, one with debug information): no file tells them")
@@ -34,11 +36,11 @@ func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 	return types, nil
 }
 
-// layout looks up the members of a kernel struct; see newLayout.
-func (k *Kernel) layout(ctx context.Context, typ string, members any) (*layout, error) {
+// StructOf looks up the members of a kernel struct; see [kmem.Struct].
+func StructOf[T any](ctx context.Context, k *Kernel, name string) (*kmem.Struct[T], error) {
 	types, err := k.Types(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return newLayout(types, typ, members)
+	return kmem.NewStruct[T](types, name)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"physgdb/symbols/linux/kmem"
+
 	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
 )
@@ -137,9 +139,9 @@ func (k *Kernel) frameAddress(ctx context.Context, r *Registers, rule *symbols.F
 	}
 	switch rule.Deref {
 	case symbols.DerefAfterOffset:
-		return k.readUint(ctx, base+uint64(rule.Offset), 8)
+		return kmem.ReadUint(ctx, k.Space, base+uint64(rule.Offset), 8)
 	case symbols.DerefBeforeOffset:
-		v, err := k.readUint(ctx, base, 8)
+		v, err := kmem.ReadUint(ctx, k.Space, base, 8)
 		return v + uint64(rule.Offset), err
 	}
 	return base + uint64(rule.Offset), nil
@@ -147,7 +149,7 @@ func (k *Kernel) frameAddress(ctx context.Context, r *Registers, rule *symbols.F
 
 // returned makes the registers as they will be when a function has returned.
 func (k *Kernel) returned(ctx context.Context, r *Registers, rule *symbols.FrameRule, cfa uint64) (*Registers, error) {
-	word, err := k.readUint(ctx, cfa-8, 8)
+	word, err := kmem.ReadUint(ctx, k.Space, cfa-8, 8)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +200,7 @@ func (k *Kernel) restore(ctx context.Context, r, next *Registers, rule *symbols.
 			next.forget(s.Reg)
 			continue
 		}
-		v, err := k.readUint(ctx, base+uint64(int64(s.Offset)), 8)
+		v, err := kmem.ReadUint(ctx, k.Space, base+uint64(int64(s.Offset)), 8)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -261,7 +263,7 @@ func (k *Kernel) moduleRule(ctx context.Context, kernel symbols.Unwinder, pc uin
 
 // unwindTable returns the kernel's own unwind table, in link addresses: from its vmlinux, or from memory.
 func (k *Kernel) unwindTable(ctx context.Context) (symbols.Unwinder, error) {
-	return k.unwinder.get(ctx, func(ctx context.Context) (symbols.Unwinder, error) {
+	return k.unwinder.Get(ctx, func(ctx context.Context) (symbols.Unwinder, error) {
 		if k.debug != nil {
 			if u, err := k.debug.Unwinder(); err == nil {
 				return u, nil

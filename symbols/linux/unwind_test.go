@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/symbols/linux/kmem/kmemtest"
+
 	"physgdb/symbols"
 )
 
@@ -16,10 +18,10 @@ const (
 )
 
 // defineRegs lays out the structs that registers are read from.
-func defineRegs(types fakeTypes) {
-	types.define("pt_regs", "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
+func defineRegs(types kmemtest.Structs) {
+	types.Define("pt_regs", "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
 		"orig_ax", "ip", "cs", 2, "flags", "sp", "ss", 2)
-	types.define("inactive_task_frame", "r15", "r14", "r13", "r12", "bx", "bp", "ret_addr")
+	types.Define("inactive_task_frame", "r15", "r14", "r13", "r12", "bx", "bp", "ret_addr")
 }
 
 // call is the rule of a function that keeps its caller's frame n bytes above its RSP.
@@ -45,69 +47,69 @@ func TestUnwind(t *testing.T) {
 	}{
 		{
 			"calls", fakeRules{inner: call(24), middle - 1: call(8), outer - 1: last()},
-			func(w *world, sp uint64) { w.put(sp, 0, 0, middle, outer) },
+			func(w *world, sp uint64) { w.Put(sp, 0, 0, middle, outer) },
 			[]uint64{inner, middle, outer}, 0, "",
 		}, {
 			"a frame pointer", fakeRules{inner: byRBP, middle - 1: last()},
-			func(w *world, sp uint64) { w.put(sp+64, 0, middle) },
+			func(w *world, sp uint64) { w.Put(sp+64, 0, middle) },
 			[]uint64{inner, middle}, 0, "",
 		}, {
 			"from one stack to another", fakeRules{inner: otherStack, middle - 1: otherStackUp, outer - 1: last()},
 			func(w *world, sp uint64) {
-				w.put(sp, sp+0x808)
-				w.put(sp+0x800, middle, sp+0x400) // RSP is then sp+0x808, and holds the way back
-				w.put(sp+0x408, outer)
+				w.Put(sp, sp+0x808)
+				w.Put(sp+0x800, middle, sp+0x400) // RSP is then sp+0x808, and holds the way back
+				w.Put(sp+0x408, outer)
 			},
 			[]uint64{inner, middle, outer}, 0, "",
 		}, {
 			"an interrupt", fakeRules{inner: interrupted, middle: call(8), outer - 1: last()},
 			func(w *world, sp uint64) {
-				w.put(sp+8, make([]uint64, 15)...)
-				w.put(sp+8+15*8, ^uint64(0), middle, 0x10, 0x246, sp+0x400, 0x18)
-				w.put(sp+0x400, outer)
+				w.Put(sp+8, make([]uint64, 15)...)
+				w.Put(sp+8+15*8, ^uint64(0), middle, 0x10, 0x246, sp+0x400, 0x18)
+				w.Put(sp+0x400, outer)
 			},
 			[]uint64{inner, middle, outer}, 0, "",
 		}, {
 			"an exception's own frame", fakeRules{inner: exception, middle: last()},
-			func(w *world, sp uint64) { w.put(sp+8, middle, 0x10, 0x246, sp+0x400, 0x18) },
+			func(w *world, sp uint64) { w.Put(sp+8, middle, 0x10, 0x246, sp+0x400, 0x18) },
 			[]uint64{inner, middle}, 0, "",
 		}, {
 			"up to user space", fakeRules{inner: interrupted},
 			func(w *world, sp uint64) {
-				w.put(sp+8+15*8, 1, 0x401000, 0x33, 0x246, 0x7ffc00001000, 0x2b)
+				w.Put(sp+8+15*8, 1, 0x401000, 0x33, 0x246, 0x7ffc00001000, 0x2b)
 			},
 			[]uint64{inner}, 0x401000, "",
 		}, {
 			"a call of address 0", fakeRules{middle - 1: last()},
-			func(w *world, sp uint64) { w.put(sp, middle); w.code(middle-2, 0xff, 0xd0) },
+			func(w *world, sp uint64) { w.Put(sp, middle); w.Code(middle-2, 0xff, 0xd0) },
 			[]uint64{0, middle}, 0, "",
 		}, {
 			"a call of an address in user space", fakeRules{middle - 1: last()},
-			func(w *world, sp uint64) { w.put(sp, middle); w.call(inner, middle) },
+			func(w *world, sp uint64) { w.Put(sp, middle); w.call(inner, middle) },
 			[]uint64{0x1234, middle}, 0, "",
 		}, {
 			"a call of an address that is not canonical", fakeRules{middle - 1: last()},
-			func(w *world, sp uint64) { w.put(sp, middle); w.call(inner, middle) },
+			func(w *world, sp uint64) { w.Put(sp, middle); w.call(inner, middle) },
 			[]uint64{0xdead000000000000, middle}, 0, "",
 		}, {
 			"a call of data", fakeRules{middle - 1: last()},
-			func(w *world, sp uint64) { w.put(sp, middle); w.call(inner, middle) },
+			func(w *world, sp uint64) { w.Put(sp, middle); w.call(inner, middle) },
 			[]uint64{base + 0x1000, middle}, 0, "",
 		}, {
 			"a call of an address where nothing is mapped", fakeRules{middle - 1: last()},
-			func(w *world, sp uint64) { w.put(sp, middle); w.call(inner, middle) },
+			func(w *world, sp uint64) { w.Put(sp, middle); w.call(inner, middle) },
 			[]uint64{0xffffffffc0001000, middle}, 0, "",
 		}, {
 			"a bad address of code that was not called", fakeRules{middle - 1: last()},
-			func(w *world, sp uint64) { w.put(sp, middle) },
+			func(w *world, sp uint64) { w.Put(sp, middle) },
 			[]uint64{0x1234}, 0, "no unwind table covers the code at 0x1234",
 		}, {
 			"code that no table covers, and that keeps a frame pointer", fakeRules{middle - 1: call(8), outer - 1: last()},
-			func(w *world, sp uint64) { w.put(sp+64, sp+128, middle, outer); w.call(inner, middle) },
+			func(w *world, sp uint64) { w.Put(sp+64, sp+128, middle, outer); w.call(inner, middle) },
 			[]uint64{inner, middle, outer}, 0, "",
 		}, {
 			"code that no table covers", fakeRules{inner: call(8)},
-			func(w *world, sp uint64) { w.put(sp, middle) },
+			func(w *world, sp uint64) { w.Put(sp, middle) },
 			[]uint64{inner, middle}, 0, "no unwind table covers the code at 0xffffffff810001ff",
 		}, {
 			"code of which the table knows nothing", fakeRules{inner: {Kind: symbols.NoFrame}},
@@ -123,14 +125,14 @@ func TestUnwind(t *testing.T) {
 			func(*world, uint64) {}, []uint64{inner}, 0, "not present",
 		}, {
 			"a stack that runs in a circle", fakeRules{inner: otherStack, middle - 1: otherStack},
-			func(w *world, sp uint64) { w.put(sp-8, middle, sp) },
+			func(w *world, sp uint64) { w.Put(sp-8, middle, sp) },
 			[]uint64{inner, middle}, 0, "circle",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, tc.rules, nil)
-			defineRegs(w.types)
-			sp := w.alloc("", 0x1000) + 0x100
+			defineRegs(w.Structs)
+			sp := w.Alloc("", 0x1000) + 0x100
 			tc.stack(w, sp)
 			regs := &Registers{Exact: true}
 			regs.set(symbols.RIP, tc.want[0])
@@ -160,9 +162,9 @@ func TestUnwind(t *testing.T) {
 // TestUnwindIsBounded has a stack of calls without an end.
 func TestUnwindIsBounded(t *testing.T) {
 	w := newWorld(t, fakeRules{inner - 1: call(8)}, nil)
-	sp := w.alloc("", 1<<20)
+	sp := w.Alloc("", 1<<20)
 	for i := range uint64(1 << 17) {
-		w.put(sp+8*i, inner)
+		w.Put(sp+8*i, inner)
 	}
 	regs := &Registers{}
 	regs.set(symbols.RIP, inner)
@@ -185,11 +187,11 @@ func TestUnwindTellsWhatIsWrongWithAModulesTable(t *testing.T) {
 		Name: "torn", Regions: []ModuleRegion{{Name: "text", Base: inModule, Size: 0x1000, Text: true}},
 		k: w.Kernel, orc: moduleORC{ips: 0x1234, entries: inModule, count: 1},
 	}
-	w.Kernel.unwinder.set(kernel)
-	w.Kernel.modules.set(&Modules{All: []*Module{torn}})
+	w.Kernel.unwinder.Set(kernel)
+	w.Kernel.modules.Set(&Modules{All: []*Module{torn}})
 	regs := &Registers{Exact: true}
 	regs.set(symbols.RIP, inModule+0x10)
-	regs.set(symbols.RSP, w.alloc("", 0x1000))
+	regs.set(symbols.RSP, w.Alloc("", 0x1000))
 	for _, name := range []string{"without a frame pointer", "with one that leads nowhere"} {
 		b, err := w.Unwind(ctx, regs)
 		if err != nil || b.Err == nil || !strings.Contains(b.Err.Error(), "ORC table of module torn") {

@@ -16,12 +16,12 @@ func (k *Kernel) UserRegisters(ctx context.Context, t *Task) (*Registers, error)
 	if t.MM == 0 {
 		return nil, fmt.Errorf("task %d has no user space", t.PID)
 	}
-	l, err := k.ptRegsLayout(ctx)
+	layout, err := k.ptRegsLayout(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, padding := range []uint64{0, fredPadding} {
-		regs, err := k.readPtRegs(ctx, t.StackEnd()-padding-l.regs.size)
+		regs, err := k.readPtRegs(ctx, t.StackEnd()-padding-layout.Size())
 		if err != nil {
 			return nil, fmt.Errorf("registers of the program of task %d: %w", t.PID, err)
 		}

@@ -13,9 +13,9 @@ import (
 func newProcess(t *testing.T) (w *taskWorld, task *Task) {
 	t.Helper()
 	w = newTaskWorld(t, nil)
-	w.types.define("mm_struct", "pgd", "task_size", "saved_auxv", 64)
+	w.Structs.Define("mm_struct", "pgd", "task_size", "saved_auxv", 64)
 	w.add(5, 5)
-	w.set(w.tasks[5], "task_struct", "mm", w.alloc("mm_struct", 0))
+	w.Set(w.tasks[5], "task_struct", "mm", w.Alloc("mm_struct", 0))
 	l, err := w.Tasks(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -40,14 +40,14 @@ func TestUserRegisters(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w, task := newProcess(t)
-			at := task.StackEnd() - tc.padding - w.types["pt_regs"].Size
+			at := task.StackEnd() - tc.padding - w.Structs["pt_regs"].Size
 			for i, name := range []string{"r15", "bx", "di"} {
-				w.set(at, "pt_regs", name, uint64(100+i))
+				w.Set(at, "pt_regs", name, uint64(100+i))
 			}
-			w.set(at, "pt_regs", "ip", tc.ip)
-			w.set(at, "pt_regs", "cs", tc.cs)
-			w.set(at, "pt_regs", "ss", tc.ss)
-			w.set(at, "pt_regs", "orig_ax", 202)
+			w.Set(at, "pt_regs", "ip", tc.ip)
+			w.Set(at, "pt_regs", "cs", tc.cs)
+			w.Set(at, "pt_regs", "ss", tc.ss)
+			w.Set(at, "pt_regs", "orig_ax", 202)
 			regs, err := w.UserRegisters(ctx, task)
 			if !tc.found {
 				if err == nil {
@@ -90,11 +90,11 @@ func TestProgramABI(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w, task := newProcess(t)
-			w.set(task.MM, "mm_struct", "task_size", tc.taskSize)
-			at := task.StackEnd() - w.types["pt_regs"].Size
-			w.set(at, "pt_regs", "ip", 0x401000)
-			w.set(at, "pt_regs", "cs", tc.cs)
-			w.set(at, "pt_regs", "ss", userSS)
+			w.Set(task.MM, "mm_struct", "task_size", tc.taskSize)
+			at := task.StackEnd() - w.Structs["pt_regs"].Size
+			w.Set(at, "pt_regs", "ip", 0x401000)
+			w.Set(at, "pt_regs", "cs", tc.cs)
+			w.Set(at, "pt_regs", "ss", userSS)
 			if got, err := w.ProgramABI(ctx, task); got != tc.want || err != nil {
 				t.Errorf("ABI %d, %v; want %d", got, err, tc.want)
 			}
@@ -122,7 +122,7 @@ func TestAuxv(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w, task := newProcess(t)
-			w.put(task.MM+w.types["mm_struct.saved_auxv"].Offset, tc.saved...)
+			w.Put(task.MM+w.Structs["mm_struct.saved_auxv"].Offset, tc.saved...)
 			got, err := w.Auxv(ctx, task)
 			if !bytes.Equal(got, tc.want) || (err != nil) != tc.unfinished {
 				t.Errorf("% x, %v", got, err)
@@ -130,8 +130,8 @@ func TestAuxv(t *testing.T) {
 		})
 	}
 	w, task := newProcess(t)
-	w.set(task.MM, "mm_struct", "task_size", 0xffffe000)
-	w.put(task.MM+w.types["mm_struct.saved_auxv"].Offset, 9|0x8049000<<32, 0)
+	w.Set(task.MM, "mm_struct", "task_size", 0xffffe000)
+	w.Put(task.MM+w.Structs["mm_struct.saved_auxv"].Offset, 9|0x8049000<<32, 0)
 	if got, err := w.Auxv(ctx, task); !bytes.Equal(got, words(9|0x8049000<<32, 0)) || err != nil {
 		t.Errorf("a 32-bit program has % x, %v", got, err)
 	}
@@ -149,7 +149,7 @@ func TestAgain(t *testing.T) {
 		t.Fatal(l, err)
 	}
 	w.add(7, 7)
-	again, err := w.Again(ctx, mmu.New(w.fake, nil))
+	again, err := w.Again(ctx, mmu.New(w.Fake, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

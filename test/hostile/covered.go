@@ -48,7 +48,7 @@ func OtherAttacks() []Covered {
 			[]string{"symbols.FuzzKallsyms", "symbols.TestDamagedKallsyms", "symbols.TestExpandedNamesAreBounded", "symbols.TestTokensAreLookedForInManyPlaces", "symbols.FuzzFindExports"}},
 		{"types", "BTF is arbitrary, or expands without limit",
 			[]string{"symbols.FuzzBTF", "symbols.TestLongNamesOfBTFAreCut", "symbols/elfsynth.FuzzBTF", "symbols/elfsynth.TestDamagedTypesMakeSoundDWARF", "symbols/elfsynth.TestDebuggersSurviveDamagedTypes", "symbols/elfsynth.TestArraysDoNotWrap"}},
-		{"types", "members have sizes and offsets that none can have", []string{"symbols/linux.TestLayoutRefusesMonsters", "symbols/linux.TestLayoutReadsNoMoreOfAMemberThanItCanHave"}},
+		{"types", "members have sizes and offsets that none can have", []string{"symbols/linux/kmem.TestStructRefusesHugeMembers", "symbols/linux/kmem.TestStructBoundsMembers"}},
 		{"stacks", "ORC is arbitrary, and frames lead to themselves",
 			[]string{"symbols.FuzzORC", "symbols/linux.TestUnwindIsBounded", "symbols/linux.TestDamagedTaskStacks", "symbols/linux.FuzzUnwindByFramePointer", "symbols/linux.FuzzLongestAddressTable"}},
 		{"stacks", "return addresses are replaced, and the lists of the originals are arbitrary",
