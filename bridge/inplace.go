@@ -22,18 +22,3 @@ func InPlace(look func()) (err error) {
 	look()
 	return nil
 }
-
-// copyInPlace copies src, which is shown in place, to dst and returns how much of its start that was: all unless some of it
-// is gone.
-func copyInPlace(dst, src []byte) (n int) {
-	if InPlace(func() { n = copy(dst, src) }) == nil {
-		return n
-	}
-	n = 0 // nobody knows in which order bytes are copied
-	for step := 512; step > 0; step /= 8 {
-		for n < len(src) && InPlace(func() { copy(dst[n:], src[n:min(len(src), n+step)]) }) == nil {
-			n = min(len(src), n+step)
-		}
-	}
-	return n
-}

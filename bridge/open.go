@@ -17,8 +17,6 @@ type Opener func(ctx context.Context, source *url.URL, o *Options) (Memory, erro
 
 // Options are what every source may be opened with. The zero value is usual.
 type Options struct {
-	// Schemes maps a URL scheme to what opens it. "file" is always there.
-	Schemes map[string]Opener
 	// Timeout is how long a source may leave one request unanswered, all retries included; 0 means its own default.
 	Timeout time.Duration
 	// Logger takes what a person may want to know; nil means silence.
@@ -33,9 +31,9 @@ func (o *Options) Log() hclog.Logger {
 	return o.Logger
 }
 
-// Open opens a source: a URL such as nettlp://192.168.10.1?local=192.168.10.3 or file:/tmp/ram, or a bare path, which
-// means file:. A nil o means no scheme but file.
-func Open(ctx context.Context, source string, o *Options) (Memory, error) {
+// Open opens a source with the opener of its scheme: a URL such as nettlp://192.168.10.1?local=192.168.10.3 or
+// file:/tmp/ram, or a bare path, whose scheme is file. A nil o means the defaults.
+func Open(ctx context.Context, source string, openers map[string]Opener, o *Options) (Memory, error) {
 	if o == nil {
 		o = &Options{}
 	}
@@ -43,13 +41,10 @@ func Open(ctx context.Context, source string, o *Options) (Memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	open, ok := o.Schemes[u.Scheme]
-	if u.Scheme == "file" {
-		open, ok = openFile, true
-	}
+	open, ok := openers[u.Scheme]
 	if !ok {
-		known := append(slices.Sorted(maps.Keys(o.Schemes)), "file")
-		return nil, fmt.Errorf("source %q: unknown scheme %q; known are %s", source, u.Scheme, strings.Join(known, ", "))
+		known := strings.Join(slices.Sorted(maps.Keys(openers)), ", ")
+		return nil, fmt.Errorf("source %q: unknown scheme %q; known are %s", source, u.Scheme, known)
 	}
 	m, err := open(ctx, u, o)
 	if err != nil {

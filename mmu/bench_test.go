@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"physgdb/bridge"
+	"physgdb/bridge/dump"
 	"physgdb/mmu"
 	"physgdb/test/memimage"
 )
@@ -33,7 +34,7 @@ func benchSpace(b *testing.B, levels, level int) (*mmu.Space, bridge.Viewer) {
 	if err := os.WriteFile(path, im.RAM, 0o600); err != nil {
 		b.Fatal(err)
 	}
-	mem, err := bridge.Open(ctx, "file:"+path, nil)
+	mem, err := dump.OpenFiles([]string{path}, "")
 	if err != nil {
 		b.Fatal(err)
 	}

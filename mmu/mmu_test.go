@@ -16,6 +16,7 @@ import (
 
 	"physgdb/bridge"
 	"physgdb/bridge/bridgetest"
+	"physgdb/bridge/dump"
 	"physgdb/mmu"
 	"physgdb/test/memimage"
 )
@@ -260,7 +261,7 @@ func TestReadMemoryOfAFileThatIsCutShort(t *testing.T) {
 	if err := os.WriteFile(path, w.RAM, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	mem, err := bridge.Open(ctx, path, nil)
+	mem, err := dump.OpenFiles([]string{path}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"physgdb/bridge"
 	"physgdb/bridge/bridgetest"
+	"physgdb/bridge/dump"
 )
 
 // asker sends raw TLPs to an adapter on one tag and takes what comes back.
@@ -147,7 +148,7 @@ func TestAdapterOfAFileThatIsCutShort(t *testing.T) {
 	if err := os.WriteFile(path, ram, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	mem, err := bridge.Open(context.Background(), path, nil)
+	mem, err := dump.OpenFiles([]string{path}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,8 +39,7 @@ func TestSourceURLs(t *testing.T) {
 		{"nettlp://127.77.0.1?local=nosuchhost.invalid", "local address"},
 	} {
 		t.Run(tc.source, func(t *testing.T) {
-			m, err := bridge.Open(context.Background(), tc.source,
-				&bridge.Options{Schemes: map[string]bridge.Opener{"nettlp": Open}})
+			m, err := bridge.Open(context.Background(), tc.source, map[string]bridge.Opener{"nettlp": Open}, nil)
 			if err == nil {
 				if i := m.Info(); i.Name != tc.source || i.RAM.Known() {
 					t.Errorf("info is %+v", i)

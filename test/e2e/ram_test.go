@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"physgdb/bridge"
+	"physgdb/bridge/dump"
 	"physgdb/bridge/nettlp"
 	"physgdb/gdbstub/rsp"
 	"physgdb/test/session"
@@ -59,7 +60,7 @@ func TestOnlyRAMIsTouched(t *testing.T) {
 // startAdapter runs an adapter in this process, where its counters can be seen.
 func startAdapter(t *testing.T, h *host, ram bridge.RAMMap) (*nettlp.Adapter, string) {
 	t.Helper()
-	mem, err := bridge.Open(context.Background(), h.guest.Source(), nil)
+	mem, err := bridge.Open(context.Background(), h.guest.Source(), map[string]bridge.Opener{"file": dump.Open}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

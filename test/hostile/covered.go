@@ -29,7 +29,7 @@ func OtherAttacks() []Covered {
 		{"sources", "a file is a FIFO, a device, a directory, or has 8 TiB of holes",
 			[]string{"test/hostile.TestFilesThatAreNone", "internal/regular.TestOnlyRegularFilesAreOpened", "symbols.TestOnlyRegularFilesAreRead", "test.TestFilesArePrivateAndListenersFew"}},
 		{"sources", "a file looks like a dump that it is not, is split, or is cut while it is read",
-			[]string{"bridge.TestFilesThatAreNotRAM", "bridge.FuzzFile", "bridge.TestAFileThatIsCutShort", "bridge.TestSplitFile"}},
+			[]string{"bridge/dump.TestFilesThatAreNotRAM", "bridge/dump.FuzzFile", "bridge/dump.TestAFileThatIsCutShort", "bridge/dump.TestSplitFile"}},
 		{"sources", "a RAM map overlaps, wraps, or is no map", []string{"bridge.TestParseRAMMap", "bridge.FuzzParseRAMMap"}},
 		{"sources", "anything leads to physical addresses that are no RAM, where a read may change a device",
 			[]string{"bridge.TestGuard", "bridge.TestGuardReadsWhatItMay", "symbols/linux.TestFindTouchesNothingThatMayBeADevice", "test/e2e.TestOnlyRAMIsTouched"}},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"physgdb/bridge"
+	"physgdb/bridge/dump"
 	"physgdb/mmu"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
@@ -56,7 +57,7 @@ func (im *Image) open(ctx context.Context) error {
 	if im.RAM, err = unix.Mmap(int(f.Fd()), 0, im.free, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("map %s: %w", im.Path, err)
 	}
-	if im.memory, err = bridge.Open(ctx, im.Path, nil); err != nil {
+	if im.memory, err = dump.OpenFiles([]string{im.Path}, ""); err != nil {
 		return err
 	}
 	found, err := linux.Find(ctx, mmu.New(im.memory, nil), im.memory, nil)

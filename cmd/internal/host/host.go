@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"physgdb/bridge"
+	"physgdb/bridge/dump"
 	"physgdb/bridge/nettlp"
 	"physgdb/bridge/notify"
 	"physgdb/internal/regular"
@@ -134,11 +135,8 @@ func openSource(ctx context.Context, o *Options) (bridge.Memory, error) {
 	if o.Source == "" {
 		return nil, usagef("SOURCE is empty: %s", sourceForms)
 	}
-	mem, err := bridge.Open(ctx, o.Source, &bridge.Options{
-		Schemes: map[string]bridge.Opener{"nettlp": nettlp.Open},
-		Timeout: o.Timeout,
-		Logger:  o.Log,
-	})
+	openers := map[string]bridge.Opener{"file": dump.Open, "nettlp": nettlp.Open}
+	mem, err := bridge.Open(ctx, o.Source, openers, &bridge.Options{Timeout: o.Timeout, Logger: o.Log})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("source %s: no such file; %s", o.Source, sourceForms)
 	}

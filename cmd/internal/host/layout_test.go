@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"physgdb/bridge"
+	"physgdb/bridge/dump"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
@@ -102,7 +103,7 @@ func TestAMapIsNamedWhereNoneFits(t *testing.T) {
 func TestTheKernelsListOfRAMNamesTheSplit(t *testing.T) {
 	k := memimage.NewKernel(nil)
 	path := splitRAM(t, k, fourGiB, 6<<30)
-	mem, err := bridge.Open(ctx, path, nil)
+	mem, err := dump.OpenFiles([]string{path}, "")
 	must(t, err)
 	for end, want := range map[bridge.PhysAddr]uint64{
 		fourGiB + 4<<30:          2 << 30,     // QEMU's q35

@@ -13,6 +13,7 @@ import (
 
 	"physgdb/bridge"
 	"physgdb/bridge/bridgetest"
+	"physgdb/bridge/dump"
 	"physgdb/mmu"
 	"physgdb/test/memimage"
 )
@@ -111,7 +112,7 @@ func TestSearch(t *testing.T) {
 	must(t, s.WriteFile(path))
 	for name, open := range map[string]func() bridge.Memory{
 		"seen in place": func() bridge.Memory {
-			m, err := bridge.Open(ctx, path, nil)
+			m, err := dump.OpenFiles([]string{path}, "")
 			must(t, err)
 			return m
 		},
@@ -157,7 +158,7 @@ func TestSearchOfAFileThatIsCutShort(t *testing.T) {
 	s := newScattered()
 	path := filepath.Join(t.TempDir(), "ram")
 	must(t, os.WriteFile(path, s.RAM, 0o600))
-	mem, err := bridge.Open(ctx, path, nil)
+	mem, err := dump.OpenFiles([]string{path}, "")
 	must(t, err)
 	defer mem.Close()
 	must(t, os.Truncate(path, 6<<20))

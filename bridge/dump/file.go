@@ -1,4 +1,4 @@
-package bridge
+package dump
 
 import (
 	"context"
@@ -13,12 +13,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"physgdb/bridge"
 	"physgdb/internal/regular"
 )
 
 // segment is a stretch of physical memory and the bytes that back it.
 type segment struct {
-	Range
+	bridge.Range
 	data []byte
 	off  uint64 // of data in the files, which count as one
 }
@@ -35,12 +36,11 @@ type file struct {
 	mappings [][]byte     // one for each file; nil after Close
 }
 
-// openFile opens file:PATH, where the byte at offset A holds physical address A, or
-// file:PATH?map=PA:SIZE:OFFSET,… for a file whose parts lie elsewhere (RAM split around the PCI hole). The numbers are
-// hexadecimal with 0x or decimal. Further files, each given by &file=PATH, follow the first as if all were one, as the
-// memories of a virtual machine's NUMA nodes do.
-func openFile(_ context.Context, u *url.URL, _ *Options) (Memory, error) {
-	q, err := NewQuery(u)
+// Open opens file:PATH, in which the byte at offset A is that of physical address A, or file:PATH?map=PA:SIZE:OFFSET,…
+// for a file whose parts lie elsewhere (RAM split around the PCI hole). The numbers are hexadecimal with 0x or decimal.
+// Each &file=PATH adds a file; all count as one, in their order, as the memories of a virtual machine's NUMA nodes do.
+func Open(_ context.Context, u *url.URL, _ *bridge.Options) (bridge.Memory, error) {
+	q, err := bridge.NewQuery(u)
 	if err != nil {
 		return nil, err
 	}
@@ -48,11 +48,12 @@ func openFile(_ context.Context, u *url.URL, _ *Options) (Memory, error) {
 	if err := q.Done(); err != nil {
 		return nil, err
 	}
-	return openFiles(append([]string{u.Opaque}, more...), layout)
+	return OpenFiles(append([]string{u.Opaque}, more...), layout)
 }
 
-// openFiles maps files, and places their bytes as layout says.
-func openFiles(paths []string, layout string) (*file, error) {
+// OpenFiles maps files, whose bytes count as one, and places them in physical memory as layout says, which has the form of
+// the map= key of [Open]; "" means that an offset is a physical address.
+func OpenFiles(paths []string, layout string) (bridge.Memory, error) {
 	m := &file{name: "file:" + paths[0], paths: paths, whole: layout == ""}
 	for _, path := range paths[1:] {
 		m.name += " + " + path
@@ -128,8 +129,8 @@ func (m *file) lay(layout string) ([]segment, error) {
 		}
 		sum += size
 		for _, data := range m.pieces(off, size) {
-			segs = append(segs, segment{Range{pa, pa + PhysAddr(len(data))}, data, off})
-			pa, off = pa+PhysAddr(len(data)), off+uint64(len(data))
+			segs = append(segs, segment{bridge.Range{Start: pa, End: pa + bridge.PhysAddr(len(data))}, data, off})
+			pa, off = pa+bridge.PhysAddr(len(data)), off+uint64(len(data))
 		}
 	}
 	if ramOf(segs).Size() != sum {
@@ -139,7 +140,7 @@ func (m *file) lay(layout string) ([]segment, error) {
 }
 
 // parsePart reads PA:SIZE:OFFSET.
-func parsePart(part string) (pa PhysAddr, size, off uint64, err error) {
+func parsePart(part string) (pa bridge.PhysAddr, size, off uint64, err error) {
 	fields := strings.Split(part, ":")
 	var v [3]uint64
 	if len(fields) != len(v) {
@@ -153,7 +154,7 @@ func parsePart(part string) (pa PhysAddr, size, off uint64, err error) {
 	if v[1] == 0 || v[0]+v[1] < v[0] {
 		return 0, 0, 0, errors.New("the range is empty or does not fit 64 bits")
 	}
-	return PhysAddr(v[0]), v[1], v[2], nil
+	return bridge.PhysAddr(v[0]), v[1], v[2], nil
 }
 
 // pieces returns size bytes from an offset on, a piece for each file that they lie in.
@@ -170,15 +171,15 @@ func (m *file) pieces(off, size uint64) (list [][]byte) {
 	return list
 }
 
-func ramOf(segs []segment) RAMMap {
-	ranges := make([]Range, len(segs))
+func ramOf(segs []segment) bridge.RAMMap {
+	ranges := make([]bridge.Range, len(segs))
 	for i, s := range segs {
 		ranges[i] = s.Range
 	}
-	return NewRAMMap(ranges)
+	return bridge.NewRAMMap(ranges)
 }
 
-func (m *file) View(addr PhysAddr, n int) ([]byte, bool) {
+func (m *file) View(addr bridge.PhysAddr, n int) ([]byte, bool) {
 	data := m.from(addr)
 	if n > len(data) {
 		return nil, false
@@ -186,7 +187,7 @@ func (m *file) View(addr PhysAddr, n int) ([]byte, bool) {
 	return data[:n:n], data != nil
 }
 
-func (m *file) ReadPhys(ctx context.Context, ops []Op) error {
+func (m *file) ReadPhys(ctx context.Context, ops []bridge.Op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -200,30 +201,30 @@ func (m *file) ReadPhys(ctx context.Context, ops []Op) error {
 		n, err := m.read(op.Addr, op.Buf)
 		op.Err = nil
 		if err != nil {
-			op.Err = &AccessError{op.Addr + PhysAddr(n), len(op.Buf) - n, err}
+			op.Err = &bridge.AccessError{Addr: op.Addr + bridge.PhysAddr(n), Len: len(op.Buf) - n, Err: err}
 		}
 	}
 	return nil
 }
 
 // read copies what lies at addr, across segments that touch, and returns how much that was, and why no more.
-func (m *file) read(addr PhysAddr, p []byte) (n int, err error) {
+func (m *file) read(addr bridge.PhysAddr, p []byte) (n int, err error) {
 	for n < len(p) {
-		data := m.from(addr + PhysAddr(n))
+		data := m.from(addr + bridge.PhysAddr(n))
 		if len(data) == 0 {
-			return n, ErrNotRAM
+			return n, bridge.ErrNotRAM
 		}
 		data = data[:min(len(data), len(p)-n)]
 		got := copyInPlace(p[n:], data)
 		if n += got; got < len(data) {
-			return n, ErrGone
+			return n, bridge.ErrGone
 		}
 	}
 	return n, nil
 }
 
 // from returns what lies from addr on in one segment, or nothing.
-func (m *file) from(addr PhysAddr) []byte {
+func (m *file) from(addr bridge.PhysAddr) []byte {
 	for i := range m.segments {
 		if s := &m.segments[i]; addr >= s.Start && addr < s.End {
 			return s.data[addr-s.Start:]
@@ -232,17 +233,17 @@ func (m *file) from(addr PhysAddr) []byte {
 	return nil
 }
 
-func (m *file) Info() Info { return Info{Name: m.name, RAM: ramOf(m.segments)} }
+func (m *file) Info() bridge.Info { return bridge.Info{Name: m.name, RAM: ramOf(m.segments)} }
 
 // Layout returns how many bytes the files have; ok is false if a map says where they lie.
 func (m *file) Layout() (size uint64, ok bool) { return m.size(), m.whole }
 
 // Lay opens the source once more, laid out as the map= key of a URL says.
-func (m *file) Lay(layout string) (Memory, error) { return openFiles(m.paths, layout) }
+func (m *file) Lay(layout string) (bridge.Memory, error) { return OpenFiles(m.paths, layout) }
 
 // Data lists where the files hold data now, see [Sparse].
-func (m *file) Data() RAMMap {
-	var ranges []Range
+func (m *file) Data() bridge.RAMMap {
+	var ranges []bridge.Range
 	var base uint64
 	for i, path := range m.paths {
 		size := m.sizes[i]
@@ -251,15 +252,15 @@ func (m *file) Data() RAMMap {
 		}
 		base += size
 	}
-	return NewRAMMap(ranges)
+	return bridge.NewRAMMap(ranges)
 }
 
 // where returns the physical memory that is backed by bytes of the files.
-func (m *file) where(e extent) (list []Range) {
+func (m *file) where(e extent) (list []bridge.Range) {
 	for _, s := range m.segments {
 		from, to := max(e.from, s.off), min(e.to, s.off+s.Size())
 		if from < to {
-			list = append(list, Range{s.Start + PhysAddr(from-s.off), s.Start + PhysAddr(to-s.off)})
+			list = append(list, bridge.Range{Start: s.Start + bridge.PhysAddr(from-s.off), End: s.Start + bridge.PhysAddr(to-s.off)})
 		}
 	}
 	return list
@@ -275,4 +276,19 @@ func (m *file) Close() error {
 	}
 	m.mappings = nil
 	return err
+}
+
+// copyInPlace copies src, which is shown in place, to dst and returns how much of its start that was: all unless some of it
+// is gone.
+func copyInPlace(dst, src []byte) (n int) {
+	if bridge.InPlace(func() { n = copy(dst, src) }) == nil {
+		return n
+	}
+	n = 0 // nobody knows in which order bytes are copied
+	for step := 512; step > 0; step /= 8 {
+		for n < len(src) && bridge.InPlace(func() { copy(dst[n:], src[n:min(len(src), n+step)]) }) == nil {
+			n = min(len(src), n+step)
+		}
+	}
+	return n
 }

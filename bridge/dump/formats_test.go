@@ -1,4 +1,4 @@
-package bridge_test
+package dump_test
 
 import (
 	"os"
@@ -13,7 +13,7 @@ import (
 // refusal opens a source that must be refused and returns the error.
 func refusal(t *testing.T, path string) string {
 	t.Helper()
-	m, err := bridge.Open(ctx, path, nil)
+	m, err := openSource(path)
 	if err == nil {
 		m.Close()
 		t.Fatal("it was opened")
@@ -77,7 +77,7 @@ func FuzzFile(f *testing.F) {
 		if layout != "" {
 			source += "&map=" + layout
 		}
-		m, err := bridge.Open(ctx, source, nil)
+		m, err := openSource(source)
 		if err != nil {
 			return
 		}
