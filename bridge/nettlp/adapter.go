@@ -67,7 +67,7 @@ func NewAdapter(mem bridge.Memory, o *AdapterOptions) (*Adapter, error) {
 	}
 	a.view, _ = mem.(bridge.Viewer)
 	a.link = newLink(opts.Link, p, func() { a.counters.dropped.Add(1) })
-	a.link.trains = sendsTrains(p.fds[0])
+	a.link.gso = hasGSO(p.fds[0])
 	return a, nil
 }
 

@@ -48,7 +48,7 @@ func (a asker) send(tlp []byte) (answers [][]byte) {
 	if err := a.p.send(0, append(Stamp{}.AppendTo(nil), tlp...)); err != nil {
 		a.t.Fatal(err)
 	}
-	buf := make([]byte, maxTrain)
+	buf := make([]byte, maxBatch)
 	for {
 		ready, err := a.p.wait(50 * time.Millisecond)
 		if err != nil {

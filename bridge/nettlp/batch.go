@@ -47,7 +47,7 @@ func newBatch(c *Client, p *ports) *batch {
 		ports:   p,
 		epoch:   time.Now(),
 		out:     make([]byte, 0, stampSize+header4DW),
-		in:      make([]byte, maxTrain),
+		in:      make([]byte, maxBatch),
 		tags:    newTagPool(c.opts.pool),
 		flights: make([]flight, c.opts.pool),
 		expires: never,
@@ -230,7 +230,7 @@ func (b *batch) receive(tag uint8) {
 }
 
 // takeAll looks at the datagrams that came together on the port of a tag. Some may outlast the flight.
-func (b *batch) takeAll(tag uint8, t *train) {
+func (b *batch) takeAll(tag uint8, t *gsoBatch) {
 	for datagram, ok := t.next(); ok; datagram, ok = t.next() {
 		if b.flights[tag].active {
 			b.take(tag, datagram)
@@ -273,7 +273,7 @@ func (b *batch) reject(tag uint8, err error) {
 		b.hear(tag)
 		p := b.refuse(tag, refused)
 		p.fail(b.cutter.ops, refused)
-	case err != errDuplicate && err != errStray:
+	case err != errDuplicate && err != errLate:
 		b.flights[tag].why = err
 	}
 }
@@ -310,7 +310,7 @@ func (b *batch) match(tag uint8, datagram []byte) (done bool, err error) {
 	case !f.sent.fresh(stamp):
 		return false, errStale
 	case b.tags.suspect(tag) && !f.fits(&c):
-		return false, errStray
+		return false, errLate
 	}
 	done, err = f.accept(&c)
 	if err == nil || errors.As(err, new(*refusal)) {

@@ -135,7 +135,7 @@ func newBareClient(p *ports, tags, replies int) *bareClient {
 	return &bareClient{
 		ports:   p,
 		request: make([]byte, stampSize+header3DW),
-		in:      make([]byte, maxTrain),
+		in:      make([]byte, maxBatch),
 		replies: replies,
 		missing: make([]int, tags),
 		tags:    tags,
@@ -206,7 +206,7 @@ func respond(b *testing.B, listen netip.Addr, sizes []int) {
 		var from unix.RawSockaddrInet4
 		in, out := make([]byte, maxDatagram), make([]byte, maxDatagram)
 		way := newLink(Link{}, p, func() {})
-		way.trains = sendsTrains(p.fds[0])
+		way.gso = hasGSO(p.fds[0])
 		for turn.interrupted(context.Background()) == nil {
 			ready, _ := p.wait(forever)
 			for i := range ready {

@@ -23,7 +23,7 @@ var (
 // No fault of the answer.
 var (
 	errDuplicate = errors.New("duplicate completion") // the bytes came before
-	errStray     = errors.New("completion of an earlier request")
+	errLate      = errors.New("completion of an earlier request")
 )
 
 // refusal is an answer that no retry would change.

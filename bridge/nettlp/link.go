@@ -28,8 +28,8 @@ type link struct {
 	rand    *rand.Rand
 	queue   []held   // sorted by due
 	spare   [][]byte // buffers of datagrams that were sent
-	trains  bool     // whether the kernel takes several datagrams as one
-	sender  trainSender
+	gso     bool     // whether the kernel takes several datagrams as one
+	sender  gsoSender
 }
 
 // held is a datagram on its way.
@@ -87,7 +87,7 @@ func (l *link) hold(port uint8, to *unix.RawSockaddrInet4, datagram []byte, arri
 func (l *link) release(now time.Duration) {
 	n := 0
 	for n < len(l.queue) && l.queue[n].due <= now {
-		k := l.couple(l.queue[n:], now)
+		k := l.coalesce(l.queue[n:], now)
 		l.send(l.queue[n : n+k])
 		n += k
 	}
@@ -97,12 +97,12 @@ func (l *link) release(now time.Duration) {
 	l.queue = slices.Delete(l.queue, 0, n)
 }
 
-// couple returns how many of the first datagrams of a queue, which is not empty, are due and can travel as one.
-func (l *link) couple(queue []held, now time.Duration) (n int) {
+// coalesce returns how many of the first datagrams of a queue, which is not empty, are due and can travel as one.
+func (l *link) coalesce(queue []held, now time.Duration) (n int) {
 	first := &queue[0]
 	segment := len(first.datagram)
 	size := segment
-	for n = 1; l.trains && n < min(len(queue), maxSegments); n++ {
+	for n = 1; l.gso && n < min(len(queue), maxSegments); n++ {
 		h := &queue[n]
 		size += len(h.datagram)
 		if h.due > now || h.port != first.port || h.to != first.to || len(h.datagram) > segment || size > maxSent {
@@ -125,14 +125,14 @@ func (l *link) patience(now time.Duration) time.Duration {
 
 // send sends datagrams that can travel as one.
 func (l *link) send(together []held) {
-	if len(together) == 1 || !l.sendTrain(together) {
+	if len(together) == 1 || !l.sendBatch(together) {
 		l.sendEach(together)
 	}
 }
 
-// sendTrain reports false if it cannot be done: for this way, or in general, the kernel will not have it, and is not asked
+// sendBatch reports false if it cannot be done: for this way, or in general, the kernel will not have it, and is not asked
 // again. Which error says so depends on its version, and whether the device or the MTU is what is wrong.
-func (l *link) sendTrain(together []held) bool {
+func (l *link) sendBatch(together []held) bool {
 	for i := range together {
 		l.sender.add(together[i].datagram)
 	}
@@ -140,7 +140,7 @@ func (l *link) sendTrain(together []held) bool {
 	switch err := l.sender.send(l.ports.fds[first.port], len(first.datagram), &first.to); err {
 	case nil:
 	case unix.EINVAL, unix.EMSGSIZE, unix.EIO, unix.EOPNOTSUPP, unix.ENOPROTOOPT:
-		l.trains = false
+		l.gso = false
 		return false
 	default:
 		for range together {

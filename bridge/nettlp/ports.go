@@ -33,7 +33,7 @@ type ports struct {
 	event  int // eventfd: readable after wake
 	timer  int // timerfd, for waits that are to be exact
 	events []unix.EpollEvent
-	in     trainReceiver
+	in     gsoReceiver
 }
 
 // openPorts binds n sockets from base on. If remote is valid, each talks to the same port there and to nothing else.
@@ -74,7 +74,7 @@ func (p *ports) open(local, remote netip.Addr, base uint16, n int) (err error) {
 			if err != nil {
 				return fmt.Errorf("no way from %s to %s: %w", local, remote, err)
 			}
-			acceptTrains(fd)
+			enableGRO(fd)
 		}
 		if err := p.watch(fd, int32(i), 0); err != nil {
 			return err
@@ -112,9 +112,11 @@ func (p *ports) close() {
 }
 
 // send and recv move datagrams on the port of a tag, to and from the remote given to openPorts: one, or what of one length
-// travelled together, at most maxTrain bytes. They never wait.
-func (p *ports) send(tag uint8, datagram []byte) error           { return sendTo(p.fds[tag], datagram, nil) }
-func (p *ports) recv(tag uint8, buf []byte) (t train, err error) { return p.in.recv(p.fds[tag], buf) }
+// travelled together, at most maxBatch bytes. They never wait.
+func (p *ports) send(tag uint8, datagram []byte) error { return sendTo(p.fds[tag], datagram, nil) }
+func (p *ports) recv(tag uint8, buf []byte) (t gsoBatch, err error) {
+	return p.in.recv(p.fds[tag], buf)
+}
 
 // wait returns what became ready within d: at most one event per port, named by its Fd field, or wakeEvent.
 func (p *ports) wait(d time.Duration) ([]unix.EpollEvent, error) {

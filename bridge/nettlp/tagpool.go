@@ -11,7 +11,7 @@ import (
 // tag that was used longest ago, so that they have the most time to run out; else it is the one used last, whose socket
 // is still in the CPU's caches.
 type tagPool struct {
-	strays
+	lateCompletions
 	free    []uint8
 	resting []restingTag
 	turn    int // where fit cuts next
@@ -24,7 +24,7 @@ type restingTag struct {
 }
 
 func newTagPool(n int) tagPool {
-	p := tagPool{strays: newStrays(n), free: make([]uint8, n, 2*n), resting: make([]restingTag, 0, n)}
+	p := tagPool{lateCompletions: newLateCompletions(n), free: make([]uint8, n, 2*n), resting: make([]restingTag, 0, n)}
 	for i := range p.free {
 		p.free[i] = uint8(i)
 	}
@@ -134,7 +134,7 @@ func (p *tagPool) rest(tag uint8, until time.Duration) {
 
 // next returns when there may be a tag again at the latest, or never.
 func (p *tagPool) next() time.Duration {
-	first := p.strays.next()
+	first := p.lateCompletions.next()
 	for i := range p.resting {
 		first = min(first, p.resting[i].until)
 	}

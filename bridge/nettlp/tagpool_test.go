@@ -100,7 +100,7 @@ func TestRequestsAreCutShortOnlyIfNeeded(t *testing.T) {
 }
 
 // A stray is over when answers came for some seconds. While none do, it waits like the adapter, but not for ever.
-func TestHowLongStraysLive(t *testing.T) {
+func TestLateCompletionsExpire(t *testing.T) {
 	const step = 10 * time.Millisecond
 	live := func(hear func(now time.Duration) bool) (now time.Duration) {
 		p := newTagPool(1)
@@ -111,7 +111,7 @@ func TestHowLongStraysLive(t *testing.T) {
 			}
 			p.expire(now)
 		}
-		if p.strays.next() != never || len(p.queue) > 0 {
+		if p.lateCompletions.next() != never || len(p.queue) > 0 {
 			t.Error("something is left of it")
 		}
 		return now
@@ -121,11 +121,11 @@ func TestHowLongStraysLive(t *testing.T) {
 		hear     func(now time.Duration) bool
 		from, to time.Duration
 	}{
-		{"always heard", func(time.Duration) bool { return true }, strayLife, strayLife + 5*step},
-		{"never heard", func(time.Duration) bool { return false }, strayLimit, strayLimit + 5*step},
+		{"always heard", func(time.Duration) bool { return true }, lateLife, lateLife + 5*step},
+		{"never heard", func(time.Duration) bool { return false }, maxLate, maxLate + 5*step},
 		{"heard after ten seconds", func(now time.Duration) bool { return now >= 10*time.Second },
-			10*time.Second + strayLife - awakeAfter, 10*time.Second + strayLife + 5*step},
-		{"heard every second", func(now time.Duration) bool { return now%time.Second == 0 }, strayLimit, strayLimit + 5*step},
+			10*time.Second + lateLife - awakeAfter, 10*time.Second + lateLife + 5*step},
+		{"heard every second", func(now time.Duration) bool { return now%time.Second == 0 }, maxLate, maxLate + 5*step},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := live(tc.hear); got < tc.from || got > tc.to {
@@ -135,7 +135,7 @@ func TestHowLongStraysLive(t *testing.T) {
 	}
 }
 
-func TestAStrayThatIsAskedAgainLivesLonger(t *testing.T) {
+func TestLateRequestAskedAgainLivesLonger(t *testing.T) {
 	p := newTagPool(1)
 	p.add(0, 0x2000, 8, 0)
 	p.add(0, 0x2000, 8, 0)
@@ -144,7 +144,7 @@ func TestAStrayThatIsAskedAgainLivesLonger(t *testing.T) {
 	for _, tc := range []struct {
 		now  time.Duration
 		want bool
-	}{{strayLimit + time.Second, true}, {strayLimit + 2*time.Second, false}} {
+	}{{maxLate + time.Second, true}, {maxLate + 2*time.Second, false}} {
 		if p.expire(tc.now); p.suspect(0) != tc.want {
 			t.Errorf("at %v: suspect is %v", tc.now, p.suspect(0))
 		}

@@ -16,19 +16,19 @@ const (
 	maxSegments = 64
 	// maxSent is how many bytes: what an IPv4 packet holds next to its own header and UDP's.
 	maxSent = 1<<16 - 1 - 20 - 8
-	// maxTrain is how many bytes may come as one.
-	maxTrain = 1 << 16
+	// maxBatch is how many bytes may come as one.
+	maxBatch = 1 << 16
 )
 
 // train is what one receive brought: datagrams of one length, but for the last, which may be shorter; most often just one.
-type train struct {
+type gsoBatch struct {
 	rest    []byte
 	segment int // length of each but the last; 0 if there is but one
 	ended   bool
 }
 
 // next takes the first datagram off the train, which may be empty. It reports false when there are no more.
-func (t *train) next() (datagram []byte, ok bool) {
+func (t *gsoBatch) next() (datagram []byte, ok bool) {
 	if t.ended {
 		return nil, false
 	}
@@ -47,23 +47,23 @@ type control struct {
 	value [8]byte // of which the kernel uses the first two or four
 }
 
-// acceptTrains lets a socket receive trains. A kernel that has none goes on as ever.
-func acceptTrains(fd int) { unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) }
+// enableGRO lets a socket receive trains. A kernel that has none goes on as ever.
+func enableGRO(fd int) { unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) }
 
-// sendsTrains reports whether the kernel knows of trains. One that does not would send them as one long datagram.
-func sendsTrains(fd int) bool {
+// hasGSO reports whether the kernel knows of trains. One that does not would send them as one long datagram.
+func hasGSO(fd int) bool {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil
 }
 
-// trainReceiver receives from connected sockets, without allocating or waiting.
-type trainReceiver struct {
+// gsoReceiver receives from connected sockets, without allocating or waiting.
+type gsoReceiver struct {
 	msg unix.Msghdr
 	iov unix.Iovec
 	ctl control
 }
 
 // recv takes what is next in a socket. It returns EAGAIN if that is nothing.
-func (r *trainReceiver) recv(fd int, buf []byte) (train, error) {
+func (r *gsoReceiver) recv(fd int, buf []byte) (gsoBatch, error) {
 	r.iov.Base = unsafe.SliceData(buf)
 	r.iov.SetLen(len(buf))
 	r.msg.Iov = &r.iov
@@ -72,17 +72,17 @@ func (r *trainReceiver) recv(fd int, buf []byte) (train, error) {
 	r.msg.SetControllen(int(unsafe.Sizeof(r.ctl)))
 	n, _, e := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg)), 0)
 	if e != 0 {
-		return train{}, e
+		return gsoBatch{}, e
 	}
-	t := train{rest: buf[:n]}
+	t := gsoBatch{rest: buf[:n]}
 	if r.msg.Controllen > 0 && r.ctl.Level == unix.IPPROTO_UDP && r.ctl.Type == unix.UDP_GRO {
 		t.segment = int(*(*int32)(unsafe.Pointer(&r.ctl.value)))
 	}
 	return t, nil
 }
 
-// trainSender sends trains, without allocating or waiting.
-type trainSender struct {
+// gsoSender sends trains, without allocating or waiting.
+type gsoSender struct {
 	msg unix.Msghdr
 	iov [maxSegments]unix.Iovec
 	ctl control
@@ -90,14 +90,14 @@ type trainSender struct {
 }
 
 // add couples a datagram, which must stay as it is until the train was sent.
-func (s *trainSender) add(datagram []byte) {
+func (s *gsoSender) add(datagram []byte) {
 	s.iov[s.n].Base = unsafe.SliceData(datagram)
 	s.iov[s.n].SetLen(len(datagram))
 	s.n++
 }
 
 // send sends what was added, and begins anew. All but the last datagram must be as long as segment says, the last at most.
-func (s *trainSender) send(fd, segment int, to *unix.RawSockaddrInet4) error {
+func (s *gsoSender) send(fd, segment int, to *unix.RawSockaddrInet4) error {
 	s.msg.Name = (*byte)(unsafe.Pointer(to))
 	s.msg.Namelen = uint32(unsafe.Sizeof(*to))
 	s.msg.Iov = &s.iov[0]

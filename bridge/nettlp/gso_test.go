@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestTrainsComeApart(t *testing.T) {
+func TestBatchIsSplitIntoDatagrams(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		bytes   string
@@ -19,7 +19,7 @@ func TestTrainsComeApart(t *testing.T) {
 	}{
 		{"one datagram", "abcdef", 0, []string{"abcdef"}},
 		{"an empty one", "", 0, []string{""}},
-		{"one, which the kernel calls a train", "abc", 3, []string{"abc"}},
+		{"one, which the kernel reports as a batch", "abc", 3, []string{"abc"}},
 		{"one shorter than a segment", "ab", 3, []string{"ab"}},
 		{"whole segments", "abcdef", 3, []string{"abc", "def"}},
 		{"a shorter end", "abcdefg", 3, []string{"abc", "def", "g"}},
@@ -27,7 +27,7 @@ func TestTrainsComeApart(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var got []string
-			tr := train{rest: []byte(tc.bytes), segment: tc.segment}
+			tr := gsoBatch{rest: []byte(tc.bytes), segment: tc.segment}
 			for d, ok := tr.next(); ok; d, ok = tr.next() {
 				got = append(got, string(d))
 			}
@@ -38,7 +38,7 @@ func TestTrainsComeApart(t *testing.T) {
 	}
 }
 
-func TestWhatTravelsTogether(t *testing.T) {
+func TestCoalesce(t *testing.T) {
 	here, there := unix.RawSockaddrInet4{Port: 1}, unix.RawSockaddrInet4{Port: 2}
 	of := func(port uint8, to unix.RawSockaddrInet4, due time.Duration, lengths ...int) (q []held) {
 		for _, n := range lengths {
@@ -69,11 +69,11 @@ func TestWhatTravelsTogether(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := newLink(Link{}, nil, nil)
-			if got := l.couple(tc.queue, 5); got != 1 {
+			if got := l.coalesce(tc.queue, 5); got != 1 {
 				t.Errorf("%d without the kernel's help, want 1", got)
 			}
-			l.trains = true
-			if got := l.couple(tc.queue, 5); got != tc.want {
+			l.gso = true
+			if got := l.coalesce(tc.queue, 5); got != tc.want {
 				t.Errorf("%d, want %d", got, tc.want)
 			}
 		})
@@ -94,8 +94,8 @@ func linkTo(t *testing.T) (l *link, peer *ports, to unix.RawSockaddrInet4) {
 	}
 	t.Cleanup(peer.close)
 	l = newLink(Link{}, far, func() { t.Error("a datagram was dropped") })
-	if l.trains = sendsTrains(far.fds[0]); !l.trains {
-		t.Skip("this kernel has no trains")
+	if l.gso = hasGSO(far.fds[0]); !l.gso {
+		t.Skip("this kernel has no UDP segmentation offload")
 	}
 	if err := peer.send(0, []byte("hello")); err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func arrivals(t *testing.T, l *link, peer *ports, to *unix.RawSockaddrInet4) (go
 		l.transmit(0, to, []byte(d), 0)
 	}
 	l.release(0)
-	buf := make([]byte, maxTrain)
+	buf := make([]byte, maxBatch)
 	for {
 		came, err := peer.recv(0, buf)
 		if err != nil {
@@ -127,7 +127,7 @@ func arrivals(t *testing.T, l *link, peer *ports, to *unix.RawSockaddrInet4) (go
 	}
 }
 
-func TestTrainsTravelAsOne(t *testing.T) {
+func TestBatchIsSentAsOne(t *testing.T) {
 	l, peer, to := linkTo(t)
 	if d := cmp.Diff([][]string{{"aaaa", "bbbb", "cc"}}, arrivals(t, l, peer, &to)); d != "" {
 		t.Error(d)
@@ -135,7 +135,7 @@ func TestTrainsTravelAsOne(t *testing.T) {
 }
 
 // The kernel refuses trains without checksums.
-func TestRefusedTrainsGoOneByOne(t *testing.T) {
+func TestRefusedBatchIsSentOneByOne(t *testing.T) {
 	l, peer, to := linkTo(t)
 	if err := unix.SetsockoptInt(l.ports.fds[0], unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func TestRefusedTrainsGoOneByOne(t *testing.T) {
 		if d := cmp.Diff([][]string{{"aaaa"}, {"bbbb"}, {"cc"}}, arrivals(t, l, peer, &to)); d != "" {
 			t.Error(d)
 		}
-		if l.trains {
+		if l.gso {
 			t.Error("the kernel would be asked again")
 		}
 	}
@@ -172,7 +172,7 @@ func TestAdapterAnswersAnyone(t *testing.T) {
 	conn.SetReadDeadline(time.Now().Add(2 * time.Second))
 	var data strings.Builder
 	for _, want := range []int{256, 256, 88} {
-		buf := make([]byte, maxTrain)
+		buf := make([]byte, maxBatch)
 		n, err := conn.Read(buf)
 		if err != nil || n != stampSize+header3DW+want {
 			t.Fatalf("datagram of %d bytes, %v; want %d bytes of data", n, err, want)

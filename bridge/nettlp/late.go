@@ -15,19 +15,19 @@ const (
 	// looseCut is where libtlp's psmem cuts instead: every so many bytes from the first DW of a request.
 	looseCut = 256
 
-	// strayLife is how long the answer of a request can be under way while others come in time. The longer, the more strays
+	// lateLife is how long the answer of a request can be under way while others come in time. The longer, the more strays
 	// there are on a line that loses, and the shorter requests must be cut.
-	strayLife = 3 * time.Second
-	// strayLimit is how long in all: an adapter that stands still longer has been restarted.
-	strayLimit = 30 * time.Second
+	lateLife = 3 * time.Second
+	// maxLate is how long in all: an adapter that stands still longer has been restarted.
+	maxLate = 30 * time.Second
 	// awakeAfter is for how long before an answer the adapter is known not to have stood still.
 	awakeAfter = 50 * time.Millisecond
 )
 
 // strays are the requests that were not answered in full, or asked twice under one tag: their completions may still
 // come. Of one shape there is one, or several that end at the very same address, where they ask for the same bytes.
-type strays struct {
-	byShape map[shape]stray
+type lateCompletions struct {
+	byShape map[shape]lateRequest
 	count   []int // by tag
 	queue   []sighting
 	awake   time.Duration // how long the adapter is known to have been awake
@@ -42,7 +42,7 @@ type shape struct {
 }
 
 // stray is a request whose completions may still come.
-type stray struct {
+type lateRequest struct {
 	addr, end bridge.PhysAddr
 	since     time.Duration // when the last such request was given up
 }
@@ -54,7 +54,9 @@ type sighting struct {
 	awake time.Duration
 }
 
-func newStrays(tags int) strays { return strays{byShape: map[shape]stray{}, count: make([]int, tags)} }
+func newLateCompletions(tags int) lateCompletions {
+	return lateCompletions{byShape: map[shape]lateRequest{}, count: make([]int, tags)}
+}
 
 func shapeOf(tag uint8, addr bridge.PhysAddr, n int) shape {
 	s := shape{tag: tag, end: uint8((addr + bridge.PhysAddr(n)) % endings)}
@@ -65,34 +67,34 @@ func shapeOf(tag uint8, addr bridge.PhysAddr, n int) shape {
 }
 
 // add takes in a request, given up now, which admits has let pass. Of requests with one end the last counts.
-func (s *strays) add(tag uint8, addr bridge.PhysAddr, n int, now time.Duration) {
+func (s *lateCompletions) add(tag uint8, addr bridge.PhysAddr, n int, now time.Duration) {
 	sh := shapeOf(tag, addr, n)
 	if _, ok := s.byShape[sh]; !ok {
 		s.count[tag]++
 	}
-	s.byShape[sh] = stray{addr, addr + bridge.PhysAddr(n), now}
+	s.byShape[sh] = lateRequest{addr, addr + bridge.PhysAddr(n), now}
 	s.queue = append(s.queue, sighting{sh, now, s.awake})
 }
 
 // hear notes that the adapter answered something in time.
-func (s *strays) hear(now time.Duration) {
+func (s *lateCompletions) hear(now time.Duration) {
 	s.awake += min(now-s.heard, awakeAfter)
 	s.heard = now
 }
 
 // starve notes that nothing can be asked any more, because of strays. An adapter that was awake passes for awake.
-func (s *strays) starve(now time.Duration) {
+func (s *lateCompletions) starve(now time.Duration) {
 	if now-s.heard <= 2*awakeAfter {
 		s.hear(now)
 	}
 }
 
 // expire forgets those that are over.
-func (s *strays) expire(now time.Duration) {
+func (s *lateCompletions) expire(now time.Duration) {
 	n := 0
 	for ; n < len(s.queue); n++ {
 		q := &s.queue[n]
-		if now-q.since < strayLimit && s.awake-q.awake < strayLife {
+		if now-q.since < maxLate && s.awake-q.awake < lateLife {
 			break
 		}
 		if old, ok := s.byShape[q.shape]; ok && old.since == q.since {
@@ -106,25 +108,25 @@ func (s *strays) expire(now time.Duration) {
 }
 
 // next returns when the first of them is over at the latest, or never.
-func (s *strays) next() time.Duration {
+func (s *lateCompletions) next() time.Duration {
 	if len(s.queue) == 0 {
 		return never
 	}
-	return s.queue[0].since + strayLimit
+	return s.queue[0].since + maxLate
 }
 
 // suspect reports whether a tag has any.
-func (s *strays) suspect(tag uint8) bool { return s.count[tag] > 0 }
+func (s *lateCompletions) suspect(tag uint8) bool { return s.count[tag] > 0 }
 
 // double reports whether such a request would add none, because there is one of this shape with this end.
-func (s *strays) double(tag uint8, addr bridge.PhysAddr, n int) bool {
+func (s *lateCompletions) double(tag uint8, addr bridge.PhysAddr, n int) bool {
 	old, ok := s.byShape[shapeOf(tag, addr, n)]
 	return ok && old.end == addr+bridge.PhysAddr(n)
 }
 
 // admits reports whether no stray's completion could be taken, under tag, for one of this request, unless it brings the
 // same bytes.
-func (s *strays) admits(tag uint8, addr bridge.PhysAddr, n int) bool {
+func (s *lateCompletions) admits(tag uint8, addr bridge.PhysAddr, n int) bool {
 	if !s.suspect(tag) {
 		return true
 	}
