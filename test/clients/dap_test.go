@@ -75,12 +75,9 @@ func functionBreakpoints(names ...string) request {
 	return request{"setFunctionBreakpoints", args{"breakpoints": all}}
 }
 
-// do does what an editor does for an action. Without the machine that is nothing.
+// do does what an editor does for an action.
 func (d *dapDriver) do(ctx context.Context, action string) (outcome, error) {
 	var o outcome
-	if d.tap == nil {
-		return o, nil
-	}
 	var err error
 	switch action {
 	case attach, reattach, crowded:
@@ -128,7 +125,7 @@ func (d *dapDriver) disconnect(ctx context.Context, o *outcome) error {
 	return d.end()
 }
 
-// interrupt presses Pause before the editor has heard that the machine does not run.
+// interrupt requests a pause before the adapter has reported that the machine does not run.
 func (d *dapDriver) interrupt(ctx context.Context, o *outcome) error {
 	d.adapter.Skip("stopped")
 	for _, call := range []*session.Call{
@@ -192,7 +189,7 @@ func (d *dapDriver) placed(r request) args {
 	return a
 }
 
-// stopped waits until the editor hears that the machine stands, and asks where.
+// stopped waits for the event that the machine has stopped, and asks for the innermost frame.
 func (d *dapDriver) stopped(ctx context.Context, o *outcome) error {
 	for {
 		var at struct{ ThreadID int }
@@ -215,7 +212,7 @@ func (d *dapDriver) stopped(ctx context.Context, o *outcome) error {
 			d.frame = stack.StackFrames[0].ID
 			return nil
 		}
-		// That was an earlier stop: lldb's adapter tells of some twice, and the second time late.
+		// That was an earlier stop: lldb's adapter reports some twice, the second time late.
 	}
 }
 
@@ -250,7 +247,7 @@ func shown(body json.RawMessage) string {
 var lldbThreadName = regexp.MustCompile(`^Thread #\d+ (.*)$`)
 
 // dapItems are the threads or functions in an answer. lldb's adapter numbers threads by TID; that
-// of gdb as gdb does, and tells more of a thread behind its name.
+// of gdb numbers them as gdb does and adds details in parentheses after the name.
 func dapItems(body json.RawMessage) []string {
 	var lists struct {
 		StackFrames, Threads []struct {

@@ -1,9 +1,9 @@
 // Package clients has every debugger that people use do what a person does with a dead machine, and
-// tells how each fares.
+// records the results.
 //
-// A row is an action (rows_test.go), told apart from how it is done; a column is a client
+// A row is an action (rows_test.go), separate from how a client does it; a column is a client
 // (gdb_test.go, lldb_test.go, …), which knows what to type for each action; and there is a table
-// for each kit (kit_test.go), the files that a person has beside the machine. Every cell passes, or
+// for each kit (kit_test.go), the files that a user has besides the machine. Every cell passes, or
 // is known not to for a reason that lies in the client. `make clients` writes the tables to
 // docs/clients.md, and what was typed, answered and sent to bin/clients; there each action may also
 // take no more than [limit] longer than the same client needs for the same without any machine.

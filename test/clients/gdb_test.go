@@ -44,59 +44,44 @@ const probe = "p/x jiffies"
 const unmappedVA = 0xffffffff00000000
 
 // gdbRecipes are what a person types.
-func (m *machine) gdbRecipes() map[string]recipe {
-	connect := only("target remote " + m.address())
+func (m *machine) gdbRecipes() map[string][]string {
+	connect := "target remote " + m.address()
 	s := m.search
-	return map[string]recipe{
-		attach:      connect,
-		relocated:   both("p &init_task", "p vfs_read", "x/s linux_banner"),
-		backtrace:   {with: []string{"bt"}, alone: m.scopes()},
-		threads:     only("info threads"),
-		printing:    both("p init_task.comm"),
-		disassembly: both("x/20i vfs_read"),
-		finding:     both(fmt.Sprintf("find /g %#x, +%#x, %#x", m.at(s.start), s.length, s.word)),
-		showCR3:     only("info registers cr3"),
-		setCR3: only(fmt.Sprintf("set $cr3 = %#x", m.guest.Facts.ClockCR3), fmt.Sprintf("x/gx %#x", m.clockVar),
-			"monitor cr3 threads"),
-		ofModule:   only("p &oops_inner"),
-		resume:     only("continue", probe),
-		step:       only("next", probe),
-		breakpoint: only("break vfs_read", "continue", "delete", probe),
-		setVar:     only("set var jiffies = 7", probe),
-		ctrlC:      only("continue", probe),
-		unmapped:   only(fmt.Sprintf("x/gx %#x", uint64(unmappedVA)), probe),
-		detach:     only("detach"),
-		reattach:   connect,
-		crowded:    only("target remote "+m.address(), "info threads"),
+	return map[string][]string{
+		attach:      {connect},
+		relocated:   {"p &init_task", "p vfs_read", "x/s linux_banner"},
+		backtrace:   {"bt"},
+		threads:     {"info threads"},
+		printing:    {"p init_task.comm"},
+		disassembly: {"x/20i vfs_read"},
+		finding:     {fmt.Sprintf("find /g %#x, +%#x, %#x", s.start, s.length, s.word)},
+		showCR3:     {"info registers cr3"},
+		setCR3: {fmt.Sprintf("set $cr3 = %#x", m.guest.Facts.ClockCR3), fmt.Sprintf("x/gx %#x", m.clockVar),
+			"monitor cr3 threads"},
+		ofModule:   {"p &oops_inner"},
+		resume:     {"continue", probe},
+		step:       {"next", probe},
+		breakpoint: {"break vfs_read", "continue", "delete", probe},
+		setVar:     {"set var jiffies = 7", probe},
+		ctrlC:      {"continue", probe},
+		unmapped:   {fmt.Sprintf("x/gx %#x", uint64(unmappedVA)), probe},
+		detach:     {"detach"},
+		reattach:   {connect},
+		crowded:    {connect, "info threads"},
 	}
-}
-
-// scopes has gdb find the functions, arguments and lines that a backtrace shows, by names, since it
-// has no stack. A file made of memory has none.
-func (m *machine) scopes() []string {
-	if m.made {
-		return nil
-	}
-	var commands []string
-	for _, f := range m.guest.Facts.Frames {
-		if at, known := m.linked[f.Function]; known {
-			commands = append(commands, fmt.Sprintf("info scope *%#x", at+f.Offset-1))
-		}
-	}
-	return commands
 }
 
 // gdbDriver is a gdb at its prompt.
 type gdbDriver struct {
 	*machine
 	gdb     *session.Interactive
-	recipes map[string]recipe
+	recipes map[string][]string
 	said    []session.Step
 }
 
 func (d *gdbDriver) do(ctx context.Context, action string) (outcome, error) {
 	var o outcome
-	for i, command := range d.commands(d.recipes[action]) {
+	for i, command := range d.recipes[action] {
 		step, err := d.typeOne(ctx, command, action == ctrlC && i == 0)
 		d.said = append(d.said, step)
 		o.text += step.Output + "\n"

@@ -9,7 +9,7 @@ import (
 	"physgdb/test/guest"
 )
 
-// kit is what a person has of the dead kernel beside its memory.
+// kit lists the files of the dead kernel that a user has besides its memory.
 type kit struct {
 	name    string
 	about   string                        // above its table
@@ -26,8 +26,7 @@ type files struct {
 // kits are the tables.
 var kits = []kit{nothing, debugFiles}
 
-// nothing is no file at all: the stub makes one of the machine's memory. For clients that ask no
-// stub for files it is written before, and those of the modules beside it.
+// nothing is no file at all: the stub makes one of the machine's memory. For clients that request no files from a stub, this file and those of the modules are written beforehand.
 var nothing = kit{
 	name: "no vmlinux",
 	about: "`physgdb serve SOURCE`, and no file of the kernel. gdb and cdt-gdb-adapter are given none; the others begin with what\n" +
@@ -59,7 +58,7 @@ var debugFiles = kit{
 	},
 }
 
-// suits tells whether a client can hold the files of a kit at all. lldb 14 takes six minutes of CPU
+// suits reports whether a client can use the files of a kit. lldb 14 takes six minutes of CPU
 // to connect with the vmlinux of Debian's 6.1, where a task sleeps in a function with a cold part:
 // it disassembles the megabytes between the parts.
 func (k kit) suits(c client, release string) bool {

@@ -35,10 +35,10 @@ func (lldbCLI) start(ctx context.Context, m *machine) (driver, error) {
 	return &lldbDriver{machine: m, lldb: lldb, recipes: m.lldbRecipes()}, nil
 }
 
-// lldbModule is the command by which lldb learns of a module, and lldbSection the one that tells it
-// where that is, which it forgets when it detaches.
+// lldbModule returns the command that adds a module to lldb's target.
 func (m *machine) lldbModule() string { return "target modules add " + m.module }
 
+// lldbSection returns the command that sets a module's address. lldb discards it when it detaches.
 func (m *machine) lldbSection() string {
 	where := fmt.Sprintf(".text %#x", m.guest.Facts.ModuleSections["trouble"][".text"])
 	if m.made {
@@ -55,32 +55,30 @@ const lldbProbe = "p/x jiffies"
 const lldbTargets = "target list"
 
 // lldbRecipes are what a person types.
-func (m *machine) lldbRecipes() map[string]recipe {
+func (m *machine) lldbRecipes() map[string][]string {
 	connect := "gdb-remote " + m.address()
 	s := m.search
-	return map[string]recipe{
-		attach: only(connect, m.lldbModule(), m.lldbSection(), "frame info"),
-		relocated: { // without a machine, x makes it crash
-			with: []string{"p &init_task", "p vfs_read", "x/s &linux_banner"}, alone: []string{"p &init_task", "p vfs_read"},
-		},
-		backtrace:   only("bt"),
-		threads:     only("thread list"),
-		printing:    both("p init_task.comm"),
-		disassembly: {with: []string{"x/20i vfs_read"}, alone: []string{"disassemble -n vfs_read -c 20"}},
-		finding:     only(fmt.Sprintf("memory find -e %#x -- %#x %#x", s.word, s.start, s.start+s.length)),
-		showCR3:     only("register read cr3"),
-		setCR3: only(fmt.Sprintf("register write cr3 %#x", m.guest.Facts.ClockCR3), fmt.Sprintf("x/gx %#x", m.clockVar),
-			"process plugin packet monitor cr3 threads"),
-		ofModule:   only("disassemble -n oops_inner -c 1"), // without debug information p does not know its type
-		resume:     only("continue", lldbProbe),
-		step:       only("next", lldbProbe),
-		breakpoint: only("breakpoint set -n vfs_read", "continue", "breakpoint delete -f", lldbProbe),
-		setVar:     only("p *(unsigned long *)&jiffies = 7", lldbProbe),
-		ctrlC:      only("continue", lldbProbe),
-		unmapped:   only(fmt.Sprintf("x/gx %#x", uint64(unmappedVA)), lldbProbe),
-		detach:     only("detach", lldbTargets),
-		reattach:   only(connect, m.lldbSection(), "frame info"),
-		crowded:    only(connect, "thread list"),
+	return map[string][]string{
+		attach:      {connect, m.lldbModule(), m.lldbSection(), "frame info"},
+		relocated:   {"p &init_task", "p vfs_read", "x/s &linux_banner"},
+		backtrace:   {"bt"},
+		threads:     {"thread list"},
+		printing:    {"p init_task.comm"},
+		disassembly: {"x/20i vfs_read"},
+		finding:     {fmt.Sprintf("memory find -e %#x -- %#x %#x", s.word, s.start, s.start+s.length)},
+		showCR3:     {"register read cr3"},
+		setCR3: {fmt.Sprintf("register write cr3 %#x", m.guest.Facts.ClockCR3), fmt.Sprintf("x/gx %#x", m.clockVar),
+			"process plugin packet monitor cr3 threads"},
+		ofModule:   {"disassemble -n oops_inner -c 1"}, // without debug information p does not know its type
+		resume:     {"continue", lldbProbe},
+		step:       {"next", lldbProbe},
+		breakpoint: {"breakpoint set -n vfs_read", "continue", "breakpoint delete -f", lldbProbe},
+		setVar:     {"p *(unsigned long *)&jiffies = 7", lldbProbe},
+		ctrlC:      {"continue", lldbProbe},
+		unmapped:   {fmt.Sprintf("x/gx %#x", uint64(unmappedVA)), lldbProbe},
+		detach:     {"detach", lldbTargets},
+		reattach:   {connect, m.lldbSection(), "frame info"},
+		crowded:    {connect, "thread list"},
 	}
 }
 
@@ -88,14 +86,14 @@ func (m *machine) lldbRecipes() map[string]recipe {
 type lldbDriver struct {
 	*machine
 	lldb        *session.LLDB
-	recipes     map[string]recipe
+	recipes     map[string][]string
 	said        []session.Step
 	interrupted bool
 }
 
 func (d *lldbDriver) do(_ context.Context, action string) (outcome, error) {
 	var o outcome
-	for i, command := range d.commands(d.recipes[action]) {
+	for i, command := range d.recipes[action] {
 		step, err := d.lldb.Type(command)
 		for deadline := time.Now().Add(5 * time.Second); err == nil && command == lldbTargets &&
 			strings.Contains(step.Output, "state=stopped") && time.Now().Before(deadline); {
@@ -117,7 +115,7 @@ func (d *lldbDriver) do(_ context.Context, action string) (outcome, error) {
 	return o, nil
 }
 
-// stop ends lldb, whose exit status tells of an interrupt.
+// stop ends lldb. After an interrupt its exit status is not 0.
 func (d *lldbDriver) stop(context.Context) (string, error) {
 	err := d.lldb.Close()
 	if d.interrupted {
@@ -158,7 +156,7 @@ func (m *machine) vscodeRecipes() adapterRecipes {
 	actions := dapActions()
 	lldb := m.lldbRecipes()
 	for _, action := range []string{printing, disassembly, finding, showCR3, setCR3, ofModule, setVar, unmapped} { // as at the prompt
-		for _, command := range lldb[action].with {
+		for _, command := range lldb[action] {
 			actions[action] = append(actions[action], typed("`"+command))
 		}
 	}

@@ -23,15 +23,11 @@ func startEngine(t *testing.T, vmlinux string) *engine {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, fmt.Errorf("gdb hangs"))
 	t.Cleanup(cancel)
-	gdb, err := session.StartMI(ctx)
+	gdb, err := session.StartMIEngine(ctx, vmlinux)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &engine{t, ctx, gdb}
-	for _, command := range miStart(vmlinux) {
-		e.want(e.do(command), "^done")
-	}
-	return e
+	return &engine{t, ctx, gdb}
 }
 
 // do sends a command and returns what came up to its result.
@@ -93,8 +89,7 @@ func (e *engine) connect(address string) {
 	e.want(e.do("-target-select remote "+address), `*stopped,frame={addr="0x`, "^connected")
 }
 
-// reconnect connects again in the same gdb, which now tells the signal in the stop's T packet as a
-// reason: a pause to MIEngine.
+// reconnect connects again in the same gdb, which then reports the signal of the T packet as the reason of the stop: a pause for MIEngine.
 func (e *engine) reconnect(address string) {
 	e.t.Helper()
 	e.want(e.do("-target-select remote "+address), `*stopped,reason="signal-received",signal-name="SIGTRAP"`, `frame={addr="0x`,
@@ -114,7 +109,7 @@ func (e *engine) looks() string {
 	return level[1]
 }
 
-// works wants an answer, by a value that stands still.
+// works checks that gdb still answers: it reads a value that does not change.
 func (e *engine) works(r *rig) {
 	e.t.Helper()
 	e.want(e.do(miProbe), fmt.Sprintf(`^done,value="%d"`, r.truth.jiffies))
@@ -132,7 +127,7 @@ func TestMIEngine(t *testing.T) {
 
 func launched(t *testing.T, r *rig, address string) {
 	e := startEngine(t, r.dead.Kernel.Vmlinux)
-	e.do("-break-insert -f main") // the kernel has none; MIEngine does not mind
+	e.do("-break-insert -f main") // the kernel has none; MIEngine continues
 	e.connect(address)
 	vfsWrite := e.looks()
 

@@ -12,7 +12,7 @@ import (
 // action is what a person does with a dead machine, by whatever client: a row.
 type action struct {
 	name string
-	// check compares what a client showed with the truth.
+	// check compares what a client showed with what is known of the machine.
 	check func(w *witness, o outcome) error
 }
 
@@ -78,9 +78,7 @@ var crowdRow = action{crowded, listsTasks}
 // showsTheDeath wants the client to show the function in which the machine died.
 func showsTheDeath(w *witness, o outcome) error { return o.says(`\b` + w.calls()[0] + `\b`) }
 
-// followsCallTrace wants the functions of the kernel's own trace in their order. A client shows
-// inlined functions besides, and what it made up from saved registers behind the entry; it names
-// parts of functions after the whole.
+// followsCallTrace wants the functions of the kernel's own trace in their order. A client also shows inlined functions, and beyond the entry frames that it derived from saved registers; it names parts of functions after the whole.
 func followsCallTrace(w *witness, o outcome) error {
 	rest := o.items
 	for _, want := range w.calls() {
@@ -97,7 +95,7 @@ func followsCallTrace(w *witness, o outcome) error {
 	return nil
 }
 
-// noTID is in front of the name of a thread in a list that does not tell its TID.
+// noTID precedes the name of a thread in a list without TIDs.
 const noTID = "? "
 
 // listsTasks wants every task with its name. Workers of the kernel come and go.
