@@ -16,11 +16,16 @@ demo: build
 	@sh test/guest/setup.sh demo
 	@go run ./test/demo -release $(RELEASE) $(if $(LA57),-la57) $(if $(PTI),-pti)
 
-# The race detector makes tests of much computing several times as slow. What symbols computes is
-# used by several goroutines in the tests of the other packages.
+# The race detector slows computation several times. The packages of symbols compute much, so their
+# own tests run without it, at the same time as the others; the other packages' tests use them with
+# it. test/e2e takes longest and mostly waits for debuggers: it is started first.
+.PHONY: test-symbols test-race
 test: setup lint
+	@$(MAKE) --no-print-directory -j2 test-race test-symbols
+test-symbols:
 	go test -timeout 40m ./symbols/...
-	go test -race -timeout 40m $$(go list ./... | grep -v '^physgdb/symbols')
+test-race:
+	go test -race -timeout 40m ./test/e2e $$(go list ./... | grep -v -e '^physgdb/symbols' -e '/test/e2e$$')
 
 # Every debugger on a dead machine, as a table in docs/clients.md; what was typed, answered and sent
 # goes to bin/clients.
@@ -48,7 +53,7 @@ kernels-custom:
 # each series.
 modules: setup
 	go test -count=1 -timeout 90m -v -run TestModulesOfEveryHeaders ./test/guest -headers
-	go test -count=1 -timeout 120m -v -run TestGuestMeetsTrouble ./test/guest -releases 5.10,6.1,6.12,7.2,newest
+	go test -count=1 -timeout 120m -v -run TestTroubleModule ./test/guest -releases 5.10,6.1,6.12,7.2,newest
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
