@@ -23,9 +23,9 @@ func configuration(t *testing.T, text string) map[string]any {
 	return c
 }
 
-// TestVSCodeSampleIsWhatTheDocumentShows compares docs/vscode/launch.json with the configurations
+// TestVSCodeSampleMatchesDocument compares docs/vscode/launch.json with the configurations
 // in docs/vscode.md.
-func TestVSCodeSampleIsWhatTheDocumentShows(t *testing.T) {
+func TestVSCodeSampleMatchesDocument(t *testing.T) {
 	sample, err := os.ReadFile("../docs/vscode/launch.json")
 	if err != nil {
 		t.Fatal(err)

@@ -19,9 +19,9 @@ var listeners = []string{"cmd/internal/entry/address.go", "cmd/internal/entry/un
 // readers are the files that may open what is no regular file: the null device.
 var readers = []string{"cmd/internal/entry/stdio.go"}
 
-// TestFilesArePrivateAndListenersFew reads the source of the product: files and directories are
+// TestPrivateFilesAndListeners reads the source of the product: files and directories are
 // created for their owner alone, and listeners in one place.
-func TestFilesArePrivateAndListenersFew(t *testing.T) {
+func TestPrivateFilesAndListeners(t *testing.T) {
 	calls := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		name, _ := filepath.Rel("..", path)

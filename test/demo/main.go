@@ -94,7 +94,7 @@ func (d *demo) run(ctx context.Context, c guest.Config) error {
 	return nil
 }
 
-// forgetEarlierRuns runs physgdb from dir, since what it keeps for the next time lies beside its
+// forgetEarlierRuns runs physgdb from dir, since what it keeps for the next time lies next to its
 // binary, see package session.
 func (d *demo) forgetEarlierRuns(dir string) error {
 	bin, err := filepath.Abs(string(d.physgdb))
@@ -304,7 +304,7 @@ func (d *demo) quote(text string) {
 	}
 }
 
-// compare shows what someone said beside what the witness says.
+// compare prints a value next to the expected one.
 func (d *demo) compare(who, what, said, witness string) {
 	verdict := "equal"
 	if said != witness || witness == "" {
@@ -314,7 +314,7 @@ func (d *demo) compare(who, what, said, witness string) {
 	fmt.Printf("%-16s %8s: %s\n%-16s %8s: %s\n%-16s           %s\n", what, who, said, "", "witness", witness, "", verdict)
 }
 
-// between returns what stands between two strings, or "".
+// between returns the text between two strings, or "".
 func between(s, before, after string) string {
 	_, s, _ = strings.Cut(s, before)
 	s, _, ok := strings.Cut(s, after)

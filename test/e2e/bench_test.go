@@ -55,7 +55,7 @@ func BenchmarkDump(b *testing.B) {
 				out := filepath.Join(b.TempDir(), "dump")
 				var seconds float64 // of the command itself: gdb's start does not count
 				for b.Loop() {
-					address, base := p.serve(b, h, content, r.addr) // anew, as it remembers what it has read
+					address, base := p.serve(b, h, content, r.addr) // a new one each time, because it caches what it has read
 					dump := fmt.Sprintf("dump binary memory %s %#x %#x", out, base, base+r.size)
 					seconds += lastStep(b, gdb(b, "", address, dump), "")
 				}
@@ -135,7 +135,7 @@ func same(b *testing.B, name, other string) {
 	}
 }
 
-// lastWord finds the last eight bytes of a file that stand nowhere else in it.
+// lastWord finds the last eight bytes of a file that occur only once.
 func lastWord(b *testing.B, name string) (at, word uint64) {
 	b.Helper()
 	data, err := os.ReadFile(name)

@@ -16,7 +16,7 @@ import (
 )
 
 // TestCrashAgrees asks another reader of dead kernels, on a dump of the same machine: crash 8.0.2,
-// which needs to be told the slide and phys_base, and does not start on 6.12.
+// which needs the slide and phys_base on its command line and does not start on 6.12.
 func TestCrashAgrees(t *testing.T) {
 	h := hosts[0].ready(t)
 	dump := filepath.Join(t.TempDir(), "vmcore")
@@ -36,7 +36,7 @@ func TestCrashAgrees(t *testing.T) {
 		t.Fatalf("crash:\n%s", out)
 	}
 	log, bt := parts[1], parts[2]
-	// The time stands on the first line of a record there, and on each here, as on the console.
+	// crash prints the time on the first line of a record, physgdb on each line, as the console does.
 	stamp := regexp.MustCompile(`(?m)^ *\[ *\d+\.\d+\] ?`)
 	var theirs, ours []string
 	for line := range strings.Lines(log) {

@@ -30,8 +30,7 @@ func TestLLDBAdapter(t *testing.T) {
 	}
 }
 
-// attachLLDB connects to the stub, and is told at once that the machine stands in the thread that
-// panicked.
+// attachLLDB connects to the stub and expects a stop in the thread that panicked, at once.
 func (e *editor) attachLLDB(h *host) {
 	e.t.Helper()
 	e.do("initialize", args{"adapterID": "lldb-vscode", "linesStartAt1": true}, nil)

@@ -96,7 +96,7 @@ type stopped struct {
 	ThreadID int
 }
 
-// stops sends a request to run and wants to hear at once that the machine stands.
+// stops sends a request that resumes the machine and expects a stop within a second.
 func (e *editor) stops(command string, arguments any) stopped {
 	e.t.Helper()
 	e.Skip("stopped")
@@ -228,7 +228,7 @@ func (e *editor) configuration(h *host, kind string) args {
 	text := strings.NewReplacer("${workspaceFolder}/vmlinux", h.guest.Kernel.Vmlinux, "${workspaceFolder}", h.dir,
 		"127.0.0.1:1234", e.tap.Address(), `"127.0.0.1"`, strconv.Quote(hostName), `"1234"`, strconv.Quote(port)).Replace(string(sample))
 	var launch struct{ Configurations []args }
-	_, text, _ = strings.Cut(text, "\n{\n") // behind the comment
+	_, text, _ = strings.Cut(text, "\n{\n") // after the comment
 	if err := json.Unmarshal([]byte("{"+text), &launch); err != nil {
 		e.t.Fatal(err)
 	}
@@ -239,8 +239,7 @@ func (e *editor) configuration(h *host, kind string) args {
 	return launch.Configurations[i]
 }
 
-// attachGDB connects to the stub. Once that is done, the adapter lets the machine run, and hears
-// that it cannot.
+// attachGDB connects to the stub. The adapter then resumes the machine, and the stub refuses.
 func (e *editor) attachGDB(h *host) {
 	e.t.Helper()
 	e.do("initialize", args{"adapterID": "gdbtarget", "pathFormat": "path", "linesStartAt1": true}, nil)
@@ -397,8 +396,7 @@ func (e *editor) memory(reference string, count int) string {
 	return string(data)
 }
 
-// gdbCannotRun asks for all that lets a program run: the editor hears at once that it stands, in
-// the thread it was in.
+// gdbCannotRun sends each request that resumes a program, and expects a stop at once, in the same thread.
 func (e *editor) gdbCannotRun(at frame) {
 	e.t.Helper()
 	for _, run := range []struct {
@@ -415,15 +413,14 @@ func (e *editor) gdbCannotRun(at frame) {
 		if got := e.stops(run.command, a); got != (stopped{run.reason, 1}) {
 			e.t.Errorf("%s %s: stopped by %+v", run.command, run.granularity, got)
 		}
-		e.do("pause", args{"threadId": 1}, nil) // an editor may do that before it hears of the stop
+		e.do("pause", args{"threadId": 1}, nil) // an editor may send that before it receives the stop event
 		if got := e.stack(1)[0].PC; got != at.PC {
 			e.t.Errorf("%s went to %s", run.command, got)
 		}
 	}
 }
 
-// gdbCannotBreak sets breakpoints. gdb believes that it can, until it has to; then they are in the
-// way until they are gone.
+// gdbCannotBreak sets breakpoints. gdb accepts them, fails to insert them at the next resume, and fails again until they are deleted.
 func (e *editor) gdbCannotBreak() {
 	e.t.Helper()
 	var set struct {

@@ -33,9 +33,9 @@ var deaths = []*host{
 	{name: "6.12-user-6GB", config: guest.Config{Release: "6.12", Other: "user", MemoryMiB: 6144, LA57: true}},
 }
 
-// TestTheDeadExplainThemselves has nothing but the RAM of each machine, and the vmlinux of some: no
+// TestPanickedGuests has nothing but the RAM of each machine, and the vmlinux of some: no
 // CR3, no notice, no map.
-func TestTheDeadExplainThemselves(t *testing.T) {
+func TestPanickedGuests(t *testing.T) {
 	each(t, slices.Concat(hosts, deaths), func(t *testing.T, h *host) {
 		if slices.Contains(deaths, h) {
 			defer h.close()
@@ -244,7 +244,7 @@ func (h *host) stub(t testing.TB, args ...string) string {
 }
 
 // otherCPU compares where the CPUs rest with QEMU's registers, and what they had been doing with
-// what they were told to.
+// what their configuration asks for.
 func otherCPU(t *testing.T, h *host) {
 	traces := lines[verify.Trace](t, h.explain(t, "bt", "--json", "cpus").Stdout)
 	if len(traces) != h.guest.Facts.CPUs {
@@ -421,7 +421,7 @@ func (h *host) gdbFollows(t *testing.T, bt string) {
 
 // gdbTrace names the functions of a gdb backtrace: those of the kernel by its symbol table, those
 // of modules as gdb does. Inlined ones, which have no address of their own, are left out, and so is
-// what gdb made up behind the entry.
+// the frames that gdb adds beyond the entry.
 func (h *host) gdbTrace(t *testing.T, bt string) []string {
 	t.Helper()
 	var names []string
@@ -429,7 +429,7 @@ func (h *host) gdbTrace(t *testing.T, bt string) []string {
 	for i, f := range frames {
 		addr, _ := strconv.ParseUint(f[2], 16, 64)
 		switch s, _, ok := h.vmlinux.At(addr - 1 - h.slide(t)); {
-		case addr == 0 && i == 0: // frame 0 stands at the start of a line
+		case addr == 0 && i == 0: // frame 0 is at the start of a line
 			names = append(names, f[3])
 		case addr == 0:
 			// The function that it was inlined into has the address, and comes with the next lines:
@@ -468,7 +468,7 @@ func (h *host) gdbReachesEntries(t *testing.T, traces string, tasks int) {
 	}
 }
 
-// moduleSymbols compares where gdb believes the variables and functions of physgdb.ko to be with
+// moduleSymbols compares the addresses of the variables and functions of physgdb.ko in gdb with
 // where its file and /sys/module put them.
 func moduleSymbols(t *testing.T, h *host) {
 	f, err := elf.Open(h.guest.Kernel.Module)

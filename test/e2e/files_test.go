@@ -52,7 +52,7 @@ func TestFilesOfTheMachine(t *testing.T) {
 	})
 }
 
-// checkKallsyms compares a fetched /proc/kallsyms with what the machine told of its own.
+// checkKallsyms compares a fetched /proc/kallsyms with the one that the guest printed.
 func (h *host) checkKallsyms(t *testing.T, text string) {
 	t.Helper()
 	line := regexp.MustCompile(`^[0-9a-f]{16} [Atrdb] \S+(\t\[\w+\])?\n$`)
@@ -115,12 +115,12 @@ func TestPhysicalMode(t *testing.T) {
 			}
 		}
 		if out := session.Find(steps, "monitor info"); !strings.Contains(out, "Addresses are physical") {
-			t.Errorf("monitor info does not tell:\n%s", out)
+			t.Errorf("monitor info does not show it:\n%s", out)
 		}
 	})
 }
 
-// TestRegions compares what lldb would be told of the kernel's half with QEMU's own walk of the
+// TestRegions compares the regions that the stub reports to lldb for the kernel's half with QEMU's walk of the
 // tables.
 func TestRegions(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
@@ -163,10 +163,10 @@ func TestRegions(t *testing.T) {
 			t.Errorf("vfs_read is in %+v", got)
 		}
 		if got := parseRegion(t, session.Find(steps, ask(0x7fff00000000000))); got.rights != "" || got.size == 0 {
-			t.Errorf("a hole is told as %+v", got)
+			t.Errorf("a hole is reported as %+v", got)
 		}
 		if got := parseRegion(t, session.Find(steps, ask(^uint64(0)))); got.start+got.size != ^uint64(0) {
-			t.Errorf("the last region is told as %+v", got)
+			t.Errorf("the last region is reported as %+v", got)
 		}
 	})
 }

@@ -48,7 +48,7 @@ func TestFind(t *testing.T) {
 				t.Errorf("%s finds %#x, QEMU has %#x\n%s", who, got, at(start, places), out)
 			}
 		}
-		// one search for what is absent; one for each place and one more, as gdb goes on behind
+		// one search for what is absent; one for each place and one more, as gdb continues after
 		// each
 		if n := strings.Count(s.Stderr(), `packet="qSearch:memory:`); n != 1+len(places)+1 {
 			t.Errorf("%d searches, want %d", n, 1+len(places)+1)
@@ -70,7 +70,7 @@ func saved(t *testing.T, h *host, va uint64, size int) []byte {
 	return data
 }
 
-// occurrences returns where a word stands in data.
+// occurrences returns the offsets of a word in data.
 func occurrences(data []byte, word string) (at []uint64) {
 	for from := 0; ; from++ {
 		i := bytes.Index(data[from:], []byte(word))

@@ -213,7 +213,7 @@ func beforeTrampoline(names verify.Symbols) []string {
 }
 
 // endsIn reports whether a /proc/PID/stack ends in one of these functions: 5.10 knows no true
-// address behind a kretprobe.
+// address after a kretprobe.
 func endsIn(stack string, functions []string) bool {
 	lines := strings.Split(strings.TrimSpace(stack), "\n")
 	_, place, _ := strings.Cut(lines[len(lines)-1], "] ")
@@ -222,7 +222,7 @@ func endsIn(stack string, functions []string) bool {
 }
 
 // gdb compares every stack in a gdb that was given no file with physgdb's own. It returns how many
-// frames in them stand for replaced return addresses.
+// frames in them represent replaced return addresses.
 func (m *instrumentedMachine) gdb(t *testing.T, source []string, traces []verify.Trace, dead *verify.Trace) int {
 	const all, border = "thread apply all bt", " in [replaced-return] ()"
 	steps := gdb(t, "", serve(t, source...), "set print frame-arguments none", "bt", all)

@@ -121,7 +121,7 @@ func TestClock(t *testing.T) {
 				t.Errorf("member of a struct: %q, want %s", got, want)
 			}
 		})
-		t.Run("beside vmlinux, by name and by CR3", func(t *testing.T) {
+		t.Run("with vmlinux, by name and by CR3", func(t *testing.T) {
 			address := serve(t, h.guest.Source(), "--notify", h.notices)
 			setCR3 := fmt.Sprintf("set $cr3 = %#x", h.guest.Facts.ClockCR3)
 			steps := gdb(t, h.guest.Kernel.Vmlinux, address, "add-symbol-file "+h.guest.ClockELF(),
@@ -201,7 +201,7 @@ func TestInfo(t *testing.T) {
 		log := h.log(t)
 		offset := regexp.MustCompile(`Kernel Offset: (0x[0-9a-f]+) from`).FindStringSubmatch(log)
 		if offset == nil {
-			t.Fatal("the log does not tell the kernel's offset")
+			t.Fatal("the log does not contain the kernel's offset")
 		}
 		for _, want := range []string{
 			"Linux version " + h.guest.Facts.Release, levels, "slide      " + offset[1] + "\n",
@@ -215,9 +215,9 @@ func TestInfo(t *testing.T) {
 	})
 }
 
-// TestGDBLendsItsSymbols gives the vmlinux to gdb alone: once connected, every task is there all
+// TestSymbolsFromGDB gives the vmlinux to gdb alone: once connected, every task is there all
 // the same.
-func TestGDBLendsItsSymbols(t *testing.T) {
+func TestSymbolsFromGDB(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		address := serve(t, adapter(t, h), "--symbols", "none")
 		dead := fmt.Sprintf("thread find %s", h.guest.Facts.PanicMessage)
@@ -242,7 +242,7 @@ func TestGDBLendsItsSymbols(t *testing.T) {
 			t.Errorf("with a program loaded, too, the kernel is not shown: %q", out)
 		}
 		if out := session.Find(steps, "monitor info"); !strings.Contains(out, "which the debugger lent") {
-			t.Errorf("monitor info does not tell whose symbols these are:\n%s", out)
+			t.Errorf("monitor info does not say where the symbols come from:\n%s", out)
 		}
 	})
 }

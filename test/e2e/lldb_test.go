@@ -270,8 +270,8 @@ func TestLLDBWithTypes(t *testing.T) {
 	})
 }
 
-// TestLLDBWithoutAFile has no vmlinux on lldb's side.
-func TestLLDBWithoutAFile(t *testing.T) {
+// TestLLDBWithoutFile has no vmlinux on lldb's side.
+func TestLLDBWithoutFile(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		l := startLLDB(t, "", h.stub(t))
 		defer l.close()
@@ -288,8 +288,8 @@ func (h *host) isIn(function string, addr uint64) bool {
 	return ok && s.Name == function
 }
 
-// TestLLDBReadsAProcess sets cr3 to that of a process and reads its memory.
-func TestLLDBReadsAProcess(t *testing.T) {
+// TestLLDBReadsProcess sets cr3 to that of a process and reads its memory.
+func TestLLDBReadsProcess(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		l := startLLDB(t, "", h.stub(t))
 		defer l.close()
@@ -319,5 +319,5 @@ func TestLLDBIsInterrupted(t *testing.T) {
 	}
 	l.wants("register read cr3", "cr3 = 0x")
 	l.wants("bt 2", "panic")
-	_ = l.Close() // lldb's exit status tells of the interrupt
+	_ = l.Close() // after an interrupt, lldb's exit status is not 0
 }

@@ -10,10 +10,10 @@ import (
 	"physgdb/symbols"
 )
 
-// TestMadeFileIsTheVmlinux compares what was read out of a machine's memory with the kernel's real
+// TestSyntheticFileMatchesVmlinux compares what was read out of a machine's memory with the kernel's real
 // vmlinux: every function symbol, the types and notes byte by byte, and the unwind tables. What the
-// debuggers are told of these is compared with the compiler's words in package elfsynth.
-func TestMadeFileIsTheVmlinux(t *testing.T) {
+// debuggers read of these is compared with the compiler's data in package elfsynth.
+func TestSyntheticFileMatchesVmlinux(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		path := filepath.Join(t.TempDir(), "vmlinux.synth")
 		run(t, "symbols", h.guest.Source(), "-o", path)

@@ -100,7 +100,7 @@ func each(t *testing.T, some []*host, test func(t *testing.T, h *host)) {
 // preparing are the machines that are made in the background.
 var preparing sync.WaitGroup
 
-// prepare lets the machine die in the background, if all tests are run: else nobody might want it.
+// prepare boots the machine in the background if all tests are run; with -run it may not be needed.
 func (h *host) prepare() {
 	if flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.bench").Value.String() == "" {
 		preparing.Go(h.makeOnce)

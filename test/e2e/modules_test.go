@@ -13,7 +13,7 @@ import (
 	"physgdb/test/verify"
 )
 
-// dummies is how many modules [manyModules] has loaded, beside those that every guest has.
+// dummies is the number of modules that [manyModules] has loaded, besides those of every guest.
 const dummies = 120
 
 // manyModules is a machine that died in a chain of calls through many modules.

@@ -9,9 +9,9 @@ import (
 	"physgdb/test/verify"
 )
 
-// TestCPUThatNeverCameUp has a machine that could have one CPU more than it ran on, as most have
+// TestCPUThatNeverStarted has a machine that could have one CPU more than it ran on, as most have
 // that know of empty sockets.
-func TestCPUThatNeverCameUp(t *testing.T) {
+func TestCPUThatNeverStarted(t *testing.T) {
 	h := &host{
 		name: "6.1-maxcpus", dir: filepath.Join(t.TempDir(), "guest"),
 		config: guest.Config{Release: "6.1", CPUs: 3, Cmdline: "maxcpus=2"},

@@ -97,7 +97,7 @@ func serveProgram(b *testing.B, conn net.Conn, program string) {
 	}
 }
 
-// freeAddress returns an address that nobody listens at.
+// freeAddress returns an address at which no process listens.
 func freeAddress(b *testing.B) string {
 	b.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -14,7 +14,7 @@ import (
 	"physgdb/test/session"
 )
 
-// TestPrograms attaches gdb to a process of the machine, beside the kernel, and compares what it
+// TestPrograms attaches gdb to a process of the machine as a second inferior, and compares what it
 // shows with what the process said of itself.
 func TestPrograms(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
@@ -45,7 +45,7 @@ func TestPrograms(t *testing.T) {
 			t.Errorf("after continue the last tick has the number %q", got)
 		}
 		if out := session.Find(steps, inside); !strings.HasPrefix(out, "runtime.") {
-			t.Errorf("the program stands in %q", out)
+			t.Errorf("the program is in %q", out)
 		}
 		if bt := session.Find(steps, "bt"); !strings.Contains(bt, " in runtime.") {
 			t.Errorf("its backtrace:\n%s", bt)
@@ -55,10 +55,10 @@ func TestPrograms(t *testing.T) {
 			t.Errorf("%d threads, /proc had %d:\n%s", got, threads, list)
 		}
 		if got := strings.Count(list, "Thread 1."); got < len(h.guest.Facts.Threads)/2 {
-			t.Errorf("the kernel's threads are gone beside it: %d", got)
+			t.Errorf("with a program attached, the kernel's threads are missing: %d", got)
 		}
 		if out := session.Find(steps, "x/s linux_banner"); !strings.Contains(out, "Linux version "+h.guest.Facts.Release) {
-			t.Errorf("beside it, the kernel's banner is %q", out)
+			t.Errorf("with a program attached, the kernel's banner is %q", out)
 		}
 		if out := session.Find(steps, "info os processes"); !strings.Contains(out, fmt.Sprintf("\n%-10d root", pid)) {
 			t.Errorf("info os processes:\n%s", out)
@@ -66,9 +66,9 @@ func TestPrograms(t *testing.T) {
 	})
 }
 
-// TestMapsAndCoreOfAProgram wants the mappings of a process to lie within those that /proc had, and
+// TestProgramMapsAndCore wants the mappings of a process to lie within those that /proc had, and
 // its memory and registers to be found again in a core dump of it.
-func TestMapsAndCoreOfAProgram(t *testing.T) {
+func TestProgramMapsAndCore(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		pid, threads := h.process(t, "clock")
 		core := filepath.Join(t.TempDir(), "core")
@@ -79,7 +79,7 @@ func TestMapsAndCoreOfAProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 		if out := session.Find(steps, "info os"); !strings.Contains(out, "processes") {
-			t.Errorf("info os beside a program: %q", out)
+			t.Errorf("info os with a program attached: %q", out)
 		}
 		h.checkMappings(t, session.Find(steps, "info proc mappings"))
 		after, err := session.GDB(limited(t, time.Minute), h.guest.ClockELF(), "core-file "+core, now, pc, "info threads")
@@ -98,9 +98,9 @@ func TestMapsAndCoreOfAProgram(t *testing.T) {
 	})
 }
 
-// TestProgramOf32Bits attaches gdb to a 32-bit process, beside the kernel, and compares what it
+// Test32BitProgram attaches gdb to a 32-bit process as a second inferior, and compares what it
 // shows with what the source of the program says, and so does a core dump of it.
-func TestProgramOf32Bits(t *testing.T) {
+func Test32BitProgram(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		pid, _ := h.process(t, "compat")
 		core := filepath.Join(t.TempDir(), "core")
@@ -141,16 +141,16 @@ func TestProgramOf32Bits(t *testing.T) {
 			t.Errorf("it is in system call %q", got)
 		}
 		if out := session.Find(steps, "info auxv"); !regexp.MustCompile(`(?m)^9 +AT_ENTRY .* ` + h.entry(t) + `$`).MatchString(out) {
-			t.Errorf("info auxv does not tell the entry:\n%s", out)
+			t.Errorf("info auxv does not show the entry:\n%s", out)
 		}
 		if out := session.Find(steps, arch); !strings.Contains(out, `"i386"`) {
 			t.Errorf("the program: %q", out)
 		}
 		if out := session.Find(steps, arch+" "); !strings.Contains(out, `"i386:x86-64"`) {
-			t.Errorf("the kernel beside it: %q", out)
+			t.Errorf("the kernel as the other inferior: %q", out)
 		}
 		if out := session.Find(steps, "x/s linux_banner"); !strings.Contains(out, "Linux version "+h.guest.Facts.Release) {
-			t.Errorf("beside it, the kernel's banner is %q", out)
+			t.Errorf("with a program attached, the kernel's banner is %q", out)
 		}
 	})
 }
@@ -246,6 +246,6 @@ func spinnerAsProgram(t *testing.T, h *host) {
 		}
 	}
 	if out := session.Value(session.Find(steps, place)); out != "1" {
-		t.Errorf("it does not stand where it spins: %q", out)
+		t.Errorf("its pc is not in its loop: %q", out)
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"physgdb/test/session"
 )
 
-// TestOnlyRAMIsTouched reads all over what is mapped, devices among it, as a debugger would, and
+// TestOnlyRAMIsRead reads all over what is mapped, devices among it, as a debugger would, and
 // looks at the adapter for requests that touch anything but RAM.
-func TestOnlyRAMIsTouched(t *testing.T) {
+func TestOnlyRAMIsRead(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		iomem := filepath.Join(t.TempDir(), "iomem")
 		if err := os.WriteFile(iomem, []byte(h.guest.Facts.IOMem), 0o600); err != nil {

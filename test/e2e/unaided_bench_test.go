@@ -15,7 +15,7 @@ import (
 	"physgdb/test/session"
 )
 
-// BenchmarkSymbols makes the file that stands in for a vmlinux, from the start of the command to
+// BenchmarkSymbols makes the file that replaces a vmlinux, from the start of the command to
 // its end: out of a mapped file, and through the software adapter with a delay. bridge-bytes are
 // what was read of the machine. "kept" is a command that needs symbols when the file is there
 // already and is compared with memory, "trusted" the same without comparing.

@@ -54,7 +54,7 @@ func lldbWithoutVmlinux(t *testing.T, h *host) {
 		got = append(got, m[1])
 	}
 	// In some boots lldb 14 goes no further than a cold part that ends in a call, where the return
-	// address is behind the function.
+	// address is after the function.
 	if n := len(got); n > 0 && n < len(want) && strings.HasSuffix(got[n-1], ".cold") {
 		t.Logf("lldb ends at %s", got[n-1])
 		want = want[:n]
@@ -64,13 +64,13 @@ func lldbWithoutVmlinux(t *testing.T, h *host) {
 	}
 }
 
-// lldbFunction is the kernel's function of a frame, but for those that stand for what was saved
+// lldbFunction is the kernel's function of a frame, except for those that represent what was saved
 // where something was interrupted. lldb moves per-CPU variables with the rest, to where programs
 // may lie.
 var lldbFunction = regexp.MustCompile("(?m)^.* frame #\\d+: 0xffff\\S+ \\S+`([^\\s(\\[]+)")
 
-// TestGDBWithoutAFile looks at machines of which there is nothing but the memory, through a bridge.
-func TestGDBWithoutAFile(t *testing.T) {
+// TestGDBWithoutFile looks at machines of which there is nothing but the memory, through a bridge.
+func TestGDBWithoutFile(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		facts := &h.guest.Facts
 		kallsyms := facts.Kallsyms
@@ -142,8 +142,8 @@ func (h *host) panickedTask(t *testing.T) uint64 {
 	return addr
 }
 
-// TestLLDBWithoutAVmlinux gives lldb the file that physgdb makes of the memory.
-func TestLLDBWithoutAVmlinux(t *testing.T) {
+// TestLLDBWithoutVmlinux gives lldb the file that physgdb makes of the memory.
+func TestLLDBWithoutVmlinux(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		file := filepath.Join(t.TempDir(), "vmlinux.synth")
 		run(t, "symbols", h.guest.Source(), "-o", file)
@@ -179,8 +179,8 @@ func (h *host) lldbFollowsAll(t *testing.T, out string) {
 	}
 }
 
-// TestVmlinuxIsFoundByItsBuildID has one lie where Debian's packages put it.
-func TestVmlinuxIsFoundByItsBuildID(t *testing.T) {
+// TestVmlinuxFoundByBuildID has one lie where Debian's packages put it.
+func TestVmlinuxFoundByBuildID(t *testing.T) {
 	h := hosts[0].ready(t)
 	id := hex.EncodeToString(h.vmlinux.BuildID)
 	dir := t.TempDir()
@@ -208,21 +208,21 @@ func TestVmlinuxIsFoundByItsBuildID(t *testing.T) {
 	}
 }
 
-// TestAKeptFileIsUsedAgain looks at one machine three times. The second time memory is compared
+// TestCachedFileIsReused looks at one machine three times. The second time memory is compared
 // with what the kept file was made of; the third time build-ids are trusted, which costs next to
 // nothing.
-func TestAKeptFileIsUsedAgain(t *testing.T) {
+func TestCachedFileIsReused(t *testing.T) {
 	h := hosts[3].ready(t)
 	cost := func(args ...string) (bytes float64, took time.Duration) {
 		r := run(t, append([]string{"info", adapter(t, h), "--symbols", "ram"}, args...)...)
 		m := regexp.MustCompile(`batches, ([0-9.]+) (\S+);`).FindStringSubmatch(r.Stderr)
 		if m == nil {
-			t.Fatalf("what it cost is not told: %q", r.Stderr)
+			t.Fatalf("the cost is not reported: %q", r.Stderr)
 		}
 		n, _ := strconv.ParseFloat(m[1], 64)
 		return n * map[string]float64{"MiB": 1 << 20, "KiB": 1 << 10}[m[2]], r.Elapsed
 	}
-	// What VMCOREINFO tells is the witness for what was found without it.
+	// The values in VMCOREINFO check what was found without it.
 	dir := t.TempDir()
 	var made [2][]byte
 	for i, args := range [][]string{nil, {"--notify", h.notices}} {
@@ -256,9 +256,9 @@ func forgetKept(t testing.TB) {
 	}
 }
 
-// TestTablesAreMissing has machines whose kernel was built without one of its tables, or lost it:
-// what is left still works, and what is missing is told.
-func TestTablesAreMissing(t *testing.T) {
+// TestMissingTables has machines whose kernel was built without one of its tables, or lost it:
+// the rest still works, and what is missing is reported.
+func TestMissingTables(t *testing.T) {
 	h := hosts[3].ready(t)
 	for _, tc := range []struct {
 		name, table string

@@ -31,7 +31,7 @@ func atHome(t *testing.T) {
 	t.Setenv("TMPDIR", temporary)
 	t.Cleanup(func() {
 		if left, err := filepath.Glob(filepath.Join(temporary, "physgdb-*")); len(left) > 0 || err != nil {
-			t.Errorf("left behind: %v, %v", left, err)
+			t.Errorf("leftover files: %v, %v", left, err)
 		}
 	})
 }
@@ -56,8 +56,8 @@ func TestPhysgdbStartsGDB(t *testing.T) {
 	}
 }
 
-// TestPhysgdbStartsGDBOnAProcess: gdb's main file is then the program.
-func TestPhysgdbStartsGDBOnAProcess(t *testing.T) {
+// TestPhysgdbStartsGDBOnProcess: gdb's main file is then the program.
+func TestPhysgdbStartsGDBOnProcess(t *testing.T) {
 	h := hosts[0].ready(t)
 	atHome(t)
 	r := run(t, "gdb", h.guest.Source(), "--notify", h.notices, "--cr3", "hello:clock", "--vmlinux", h.guest.Kernel.Vmlinux,
@@ -108,8 +108,8 @@ func (d *dialogue) say(keys, text string) string {
 
 const ctrlC, ctrlBackslash = "\x03", "\x1c"
 
-// TestCtrlCIsTheDebuggers: neither the stub nor the connection ends by it, whoever started whom.
-func TestCtrlCIsTheDebuggers(t *testing.T) {
+// TestCtrlCReachesOnlyTheDebugger checks that Ctrl-C ends neither the stub nor the connection, whether gdb started the stub or the stub gdb.
+func TestCtrlCReachesOnlyTheDebugger(t *testing.T) {
 	h := hosts[0].ready(t)
 	atHome(t)
 	source, vmlinux := h.guest.Source(), h.guest.Kernel.Vmlinux
@@ -144,7 +144,7 @@ func TestCtrlCIsTheDebuggers(t *testing.T) {
 	}
 }
 
-func TestASignalEndsDebuggerAndStub(t *testing.T) {
+func TestSignalEndsDebuggerAndStub(t *testing.T) {
 	h := hosts[0].ready(t)
 	atHome(t)
 	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP} {
@@ -177,9 +177,9 @@ func TestGDBStartsTheStub(t *testing.T) {
 	}
 }
 
-// TestGDBSaysWhyItsStubDoesNotServe: what the stub prints is not shown by all that drive a
+// TestGDBShowsStubError: what the stub prints is not shown by all that drive a
 // debugger.
-func TestGDBSaysWhyItsStubDoesNotServe(t *testing.T) {
+func TestGDBShowsStubError(t *testing.T) {
 	command := "| " + string(physgdb) + " serve --listen stdio /no/such/ram"
 	steps := gdb(t, "", command)
 	if out := session.Find(steps, "target remote "+command); !strings.Contains(out, "source /no/such/ram: no such file") {
@@ -187,7 +187,7 @@ func TestGDBSaysWhyItsStubDoesNotServe(t *testing.T) {
 	}
 }
 
-func TestStdioIsNotATerminal(t *testing.T) {
+func TestStdioRejectsTerminal(t *testing.T) {
 	d := talk(t, string(physgdb), "serve", "--listen", "stdio", "/no/such/ram")
 	d.say("", "type into gdb: target remote | physgdb serve --listen stdio SOURCE")
 	if status, _ := d.term.Wait(); status != 2 {
@@ -195,7 +195,7 @@ func TestStdioIsNotATerminal(t *testing.T) {
 	}
 }
 
-// TestOtherAddresses are those that debuggers take beside an IPv4 address.
+// TestOtherAddresses connects to the addresses that debuggers take besides IPv4 ones.
 func TestOtherAddresses(t *testing.T) {
 	h := hosts[0].ready(t)
 	path := filepath.Join(t.TempDir(), "dead")
@@ -226,8 +226,8 @@ func TestOtherAddresses(t *testing.T) {
 	}
 }
 
-// TestTheStubEndsAtOnce, also while a client waits for a bridge that does not answer.
-func TestTheStubEndsAtOnce(t *testing.T) {
+// TestStubEndsAtOnce, also while a client waits for a bridge that does not answer.
+func TestStubEndsAtOnce(t *testing.T) {
 	h := hosts[0].ready(t)
 	server, client := session.Link()
 	bridge, err := physgdb.Start(limited(t, time.Minute), "adapter at", "adapter", h.guest.Source(), "--listen", server.String())

@@ -11,13 +11,13 @@ import (
 	"physgdb/test/verify"
 )
 
-// wildCall is a machine that died of a call through a pointer that leads to no code.
+// wildCall is a machine that died of a call through a pointer to no code.
 var wildCall = &host{name: "6.12-wild", config: guest.Config{Release: "6.12", Panic: "wild"}}
 
-// TestCallOfNoCode wants backtraces to go on from there. The kernel's own unwinder does not: its
+// TestCallThroughWildPointer wants backtraces to go on from there. The kernel's own unwinder does not: its
 // trace has the return addresses on the stack, each marked as a guess, and among them are all that
 // count.
-func TestCallOfNoCode(t *testing.T) {
+func TestCallThroughWildPointer(t *testing.T) {
 	h := wildCall.ready(t)
 	defer h.close()
 	log, err := h.guest.KernelLog()

@@ -134,7 +134,7 @@ func (a *aptState) cache(ctx context.Context, args ...string) (string, error) {
 
 // download fetches packages into a directory.
 func (a *aptState) download(ctx context.Context, debs []deb, dir string, log hclog.Logger) error {
-	// As root apt would change to a user who may not write here.
+	// As root, apt would switch to a user that may not write here.
 	args := append([]string{"download", "-qq", "-o", "APT::Sandbox::User=root"}, a.options...)
 	for _, d := range debs {
 		log.Info(fmt.Sprintf("downloading %s %s (%.0f MB)", d.Name, d.Version, float64(d.Size)/1e6))

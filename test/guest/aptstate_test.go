@@ -21,7 +21,7 @@ https://packages.example.com/apt/
 	}
 }
 
-func TestArchivesInOrderOfPreference(t *testing.T) {
+func TestArchiveOrder(t *testing.T) {
 	suites := &choice{Archive: "suites"}
 	for _, c := range []struct {
 		series string

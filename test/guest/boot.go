@@ -71,10 +71,10 @@ type Config struct {
 	// Threads gives the guest a process crowd with so many threads, the first of them named crowd,
 	// the others crowd-1, crowd-2 and so on, each asleep in a system call.
 	Threads int
-	// Modules is how many modules dummy_000, dummy_001 and so on the guest loads, beside the
+	// Modules is how many modules dummy_000, dummy_001 and so on the guest loads, besides the
 	// others.
 	Modules int
-	// Full makes the guest tell all that it knows of itself: see [Guest.AllKallsyms] and
+	// Full makes the guest report everything that it can about itself: see [Guest.AllKallsyms] and
 	// [Guest.Stacks].
 	Full bool
 	// Cmdline is added to the kernel command line.
@@ -84,7 +84,7 @@ type Config struct {
 	// NoticePort is the UDP port on 127.0.0.1 where someone else waits for notices. If it is 0 the
 	// guest's notices are collected, see [Guest.Notices].
 	NoticePort int
-	// Logger hears what is going on; nil means silence.
+	// Logger receives progress messages; nil means none.
 	Logger hclog.Logger
 }
 
@@ -93,7 +93,7 @@ type Config struct {
 const patience = 5 * time.Minute
 
 // errEarly says that a guest died by itself while it booted.
-var errEarly = errors.New("the guest panicked before it was told to")
+var errEarly = errors.New("the guest panicked before it was asked to")
 
 // mostBoots is how often a guest is booted that dies early: in software emulation, on a busy
 // machine, a kernel does so once in a while.
@@ -207,7 +207,7 @@ func (g *Guest) makeFiles(ctx context.Context) error {
 	return nil
 }
 
-// awaitEnd waits for the guest to panic, or to be up if it shall live.
+// awaitEnd waits for the guest to panic, or to be up if it is to stay alive.
 func (g *Guest) awaitEnd(ctx context.Context) error {
 	for {
 		done, err := g.ended()
@@ -236,7 +236,7 @@ const noticeCopies = 3
 
 // ended says whether the guest is where it was meant to come to.
 func (g *Guest) ended() (bool, error) {
-	// The log first: what the guest told before it panicked is then there to be read.
+	// The log first: it then contains everything that the guest printed before it panicked.
 	log, err := os.ReadFile(g.SerialLog())
 	if err != nil {
 		return false, err

@@ -54,7 +54,7 @@ func lock(ctx context.Context, path string, log hclog.Logger) (func(), error) {
 	}
 }
 
-// create makes a directory appear at path at once and whole: fill works beside it, under another
+// create makes a complete directory appear at path atomically: fill works in the same parent, under another
 // name. What a process left there that was killed while doing so is removed; the caller holds the
 // lock.
 func create(path string, fill func(dir string) error) error { return createPart(path, ".", fill) }
@@ -83,7 +83,7 @@ func createPart(path, part string, fill func(dir string) error) error {
 	return nil
 }
 
-// fingerprint sums up names and contents of files, so that whatever was made of them can be told
+// fingerprint sums up names and contents of files, so that results made from them can be distinguished
 // from what will be.
 func fingerprint(files ...string) (string, error) {
 	sum := sha256.New()

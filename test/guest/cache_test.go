@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-func TestLockKeepsOthersOut(t *testing.T) {
+func TestLockIsExclusive(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "lock")
 	unlock, err := lock(t.Context(), file, hclog.NewNullLogger())
 	if err != nil {
@@ -30,7 +30,7 @@ func TestLockKeepsOthersOut(t *testing.T) {
 	again()
 }
 
-func TestCreateMakesAllOrNothing(t *testing.T) {
+func TestCreateIsAtomic(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "kernel")
 	failure := errors.New("the line is dead")
 	fill := func(dir string) error { return os.WriteFile(filepath.Join(dir, "vmlinux"), nil, 0o644) }
@@ -51,7 +51,7 @@ func TestCreateMakesAllOrNothing(t *testing.T) {
 	}
 }
 
-func TestCreateFileLeavesTheFileAlone(t *testing.T) {
+func TestCreateFileKeepsExisting(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "vmlinux")
 	failure := errors.New("the line is dead")
 	fill := func(dir string) error {
@@ -73,8 +73,8 @@ func TestCreateFileLeavesTheFileAlone(t *testing.T) {
 	}
 }
 
-// TestACompleteKernelIsOneWithWhatIsWanted has every stage of a kernel's directory.
-func TestACompleteKernelIsOneWithWhatIsWanted(t *testing.T) {
+// TestKernelIsComplete has every stage of a kernel's directory.
+func TestKernelIsComplete(t *testing.T) {
 	p := &packages{Version: "6.1.192-2", Debug: deb{Name: "linux-image-dbg"}}
 	bare, full := &chooser{cache: t.TempDir(), Wanted: Wanted{NoDebug: true, Flavour: "cloud"}}, &chooser{Wanted: Wanted{Flavour: "cloud"}}
 	full.cache = bare.cache

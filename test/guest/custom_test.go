@@ -26,9 +26,9 @@ func TestParseCustom(t *testing.T) {
 	}
 }
 
-// TestCustomsShareTrees checks that kernels of one build tree follow each other: else every build
-// would start anew.
-func TestCustomsShareTrees(t *testing.T) {
+// TestCustomKernelsShareTrees checks that kernels of one build tree follow each other: else every build
+// would start from scratch.
+func TestCustomKernelsShareTrees(t *testing.T) {
 	all, err := Customs(t.Context())
 	if err != nil {
 		t.Fatal(err)

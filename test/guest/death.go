@@ -16,7 +16,7 @@ type Death struct {
 	PanicCPU  int    `json:"panic_cpu"`
 	PanicPID  int    `json:"panic_pid"`
 	PanicComm string `json:"panic_comm"`
-	// Taint is what stood between "Tainted: " and the release when the trace was printed, such as
+	// Taint is the text between "Tainted: " and the release when the trace was printed, such as
 	// "G OE"; "" for "Not tainted". An oops sets its own flag, D, only afterwards.
 	Taint string `json:"taint"`
 	// Slide is how far KASLR has moved the kernel, by the line "Kernel Offset".

@@ -155,7 +155,7 @@ func marked(frames []Frame) string {
 	return strings.Join(all, " ")
 }
 
-func TestParseDeathOfTheLiving(t *testing.T) {
+func TestParseDeathWithoutPanic(t *testing.T) {
 	log := ParseKernelLog("[    1.000000] Linux version 6.12\n[    2.500000] Call Trace:\n[    2.500000]  fn+0x1/0x2\n")
 	if diff := cmp.Diff(Death{Uptime: 2500 * time.Millisecond}, ParseDeath(log)); diff != "" {
 		t.Error(diff)

@@ -38,7 +38,7 @@ func (g *Guest) gatherFacts() error {
 		return err
 	}
 	if said.facts == nil {
-		return errors.New("the guest has told nothing about itself")
+		return errors.New("the guest has reported nothing about itself")
 	}
 	g.Facts = Facts{
 		Facts: *said.facts, Threads: said.threads, LastClock: said.lastClock, Capture: said.capture,

@@ -44,7 +44,7 @@ func TestGuestDies(t *testing.T) {
 	}
 }
 
-func TestGuestOfInitsEnd(t *testing.T) {
+func TestGuestInitExits(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a kernel")
 	}
@@ -75,12 +75,12 @@ func TestGuestLives(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the clock stands still")
+			t.Fatal("the clock does not advance")
 		}
 	}
 }
 
-func TestBootSaysWhatWentWrong(t *testing.T) {
+func TestBootErrors(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a kernel")
 	}

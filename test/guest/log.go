@@ -30,7 +30,7 @@ func (g *Guest) KernelLog() ([]LogLine, error) {
 
 // stamp is what precedes a line of the kernel: "[ 7.654321] ", then "[ T1] " or so with
 // CONFIG_PRINTK_CALLER. It is not always at the beginning: the kernel interrupts what processes
-// print, but nobody interrupts the kernel.
+// print, but nothing interrupts the kernel.
 var stamp = regexp.MustCompile(`\[ *(\d+)\.(\d{6})\](?:\[ *[TC]\d+\])? `)
 
 // ParseKernelLog picks the kernel's lines out of what came over a serial console. A last line

@@ -45,7 +45,7 @@ func TestParseKernelLog(t *testing.T) {
 	}
 }
 
-func TestPanickedWaitsForTheWholeLine(t *testing.T) {
+func TestPanicMessageNeedsWholeLine(t *testing.T) {
 	const log = "[    7.8] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---\n"
 	if !panicked(log) {
 		t.Error("not seen")
@@ -55,7 +55,7 @@ func TestPanickedWaitsForTheWholeLine(t *testing.T) {
 	}
 }
 
-// FuzzParseKernelLog wants every line that is found to stand in the text behind its stamp.
+// FuzzParseKernelLog checks that every line found is in the text after its time stamp.
 func FuzzParseKernelLog(f *testing.F) {
 	f.Add("clock: 1[    5.000000] on\r\n10803\r\n[    5.000001][    T1]  on\r\n")
 	f.Fuzz(func(t *testing.T, serial string) {

@@ -91,7 +91,7 @@ Package: linux-kbuild-6.1
 Version: 6.1.192-2
 `
 
-func TestAssembleTakesWhatBelongsTogether(t *testing.T) {
+func TestAssembleMatchesVersions(t *testing.T) {
 	const kernel = "6.1.0-56-cloud-amd64"
 	known := parseIndex(index)
 	needed := dependencies(known["linux-headers-"+kernel].depends)
@@ -116,7 +116,7 @@ func TestAssembleTakesWhatBelongsTogether(t *testing.T) {
 	}
 }
 
-func TestAssembleMissesWhatIsNotThere(t *testing.T) {
+func TestAssembleReportsMissing(t *testing.T) {
 	const kernel = "6.1.0-56-cloud-amd64"
 	for _, gone := range []string{"-unsigned", "-dbg", "linux-headers-6.1.0-56-cloud", "linux-kbuild", "-common"} {
 		t.Run(gone, func(t *testing.T) {

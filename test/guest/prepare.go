@@ -87,7 +87,7 @@ func Prepare(ctx context.Context, series string, log hclog.Logger) (*Kernel, err
 	return PrepareKernel(ctx, Wanted{Series: series}, log)
 }
 
-// PrepareWithoutDebug is [Prepare] for those who need no vmlinux: the first time it downloads some
+// PrepareWithoutDebug is [Prepare] without a vmlinux: the first time it downloads some
 // 45 MB and keeps 100. It is the same kernel, and all that Prepare has to add later is the vmlinux.
 func PrepareWithoutDebug(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
 	return PrepareKernel(ctx, Wanted{Series: series, NoDebug: true}, log)

@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestKernelWithoutDebugIsTheSame(t *testing.T) {
+func TestKernelWithoutDebugPackage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("downloads kernels")
 	}

@@ -18,7 +18,7 @@ const (
 	witnessFile = "witness.jsonl"
 	shelfFile   = "shelf" // memory that the guest shares with us
 	qemuLog     = "qemu.log"
-	qmpSocket   = "qmp" // for whoever wants it: a socket takes one client at a time
+	qmpSocket   = "qmp" // for other programs: a socket takes one client at a time
 	rigSocket   = "rig" // ours
 )
 
@@ -37,7 +37,7 @@ func (g *Guest) startQEMU(ctx context.Context, port int) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(qemu, g.qemuArgs(port)...)
-	// Unix socket names are short, so QEMU is told one relative to its own directory.
+	// Unix socket names are short, so QEMU gets one relative to its own directory.
 	cmd.Dir, cmd.Stdout, cmd.Stderr = g.dir, log, log
 	// A test that is killed takes its guest along.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -19,7 +19,7 @@ type monitor struct {
 	lines *bufio.Reader
 }
 
-// message is anything that QEMU says. The greeting and events, which concern nobody here, have
+// message is anything that QEMU sends. The greeting and events, which are not used here, have
 // neither member.
 type message struct {
 	Return json.RawMessage `json:"return"`

@@ -9,7 +9,7 @@ set -eu
 packages="qemu-system-x86 gdb xz-utils gcc-12 libc6-dev make libelf1 libssl3"
 if [ "${1:-}" != demo ]; then
 	# gcc, binutils: programs for tests to look at. gdbserver: gdb's usual peer, to measure against.
-	# crash: another who reads dead kernels, to compare with. elfutils, llvm: those who check the
+	# crash: another reader of dead kernels, for comparison. elfutils, llvm: programs that check the
 	# ELF and DWARF that we make. lldb: another debugger, with its debug adapter. node: what runs
 	# the one for gdb, from wherever it came.
 	packages="$packages gcc binutils gdbserver crash elfutils llvm lldb-14"

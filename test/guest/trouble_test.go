@@ -75,7 +75,7 @@ var troubles = []trouble{
 	},
 	{
 		config: Config{Release: "6.12", Panic: "nmi", LA57: true},
-		comm:   "init", message: "trouble beside a deaf CPU",
+		comm:   "init", message: "trouble with a deaf CPU",
 		trace: slices.Concat([]string{"panic", "nmi_inner", "nmi_middle", "nmi_outer"}, systemCall),
 		more: func(t *testing.T, v *victim) {
 			log, err := v.KernelLog()
@@ -91,7 +91,7 @@ var troubles = []trouble{
 
 var releases = flag.String("releases", "", "meet trouble on kernels of all these `series`, with commas between them")
 
-func TestGuestMeetsTrouble(t *testing.T) {
+func TestTroubleModule(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots kernels")
 	}
@@ -133,7 +133,7 @@ func (v *victim) testOops(t *testing.T, function string, cr2 uint64) {
 			t.Errorf("%s was %#x in the oops, and is %#x", name, registers[name], cpu[name])
 		}
 	}
-	// The function's address, which the log does not tell, is that of the module's code and the
+	// The function's address, which the log does not contain, is that of the module's code and the
 	// symbol's offset in it.
 	code := v.Facts.ModuleSections["trouble"][".text"] + symbols(t, v.Kernel.Trouble)[function].Value + rip.Offset
 	want := map[string]string{"oops_inner": "8b4718", "bug_inner": "0f0b"}[function] // mov 0x18(%rdi),%eax; ud2

@@ -43,7 +43,7 @@ func unpack(ctx context.Context, deb string, place func(name string) (path strin
 	return nil
 }
 
-// copyFiles tells whether it stopped before the end of the archive.
+// copyFiles reports whether it stopped before the end of the archive.
 func copyFiles(archive *tar.Reader, place func(name string) (string, bool)) (stopped bool, err error) {
 	for {
 		header, err := archive.Next()

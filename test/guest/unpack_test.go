@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestUnpackSeesTheEnd has a package whole, not wanted to its end, cut short, and damaged.
-func TestUnpackSeesTheEnd(t *testing.T) {
+// TestUnpackFindsEnd has a package whole, not wanted to its end, cut short, and damaged.
+func TestUnpackFindsEnd(t *testing.T) {
 	dir := t.TempDir()
 	must := func(err error) {
 		t.Helper()

@@ -40,7 +40,7 @@ func Attacks() []Attack {
 		{"stacks", "frames without end", "the unwind table has every function return to its own stack pointer", framesWithoutEnd, stacks, ""},
 		{"stacks", "unwind table", "all entries of the unwind table are for one address", unsortedORC, stacks, ""},
 		{"stacks", "deep stacks", "every stack is full of addresses of code and of pointers to itself", deepStacks, stacks, ""},
-		{"stacks", "saved stack pointers", "every stack pointer leads to no stack", wildStacks, stacks, ""},
+		{"stacks", "saved stack pointers", "every saved stack pointer is wrong", wildStacks, stacks, ""},
 
 		{"modules", "symbols of one name", "a module with a million symbols that share a name of 4,000 bytes",
 			func(im *Image) error { return fakeModules(im, 1, 1<<20) }, modules, "damaged"},

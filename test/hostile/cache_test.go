@@ -200,8 +200,8 @@ func poisonCache(t *testing.T, dir, physgdb, image string, p *poison) (changed v
 	return changed
 }
 
-// TestCostOfBeingSure prints what it takes to compare memory with what a kept file was made of.
-func TestCostOfBeingSure(t *testing.T) {
+// TestCostOfVerification prints what it takes to compare memory with what a kept file was made of.
+func TestCostOfVerification(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
 		dir := t.TempDir()
@@ -259,9 +259,9 @@ func sizeOfSources(t *testing.T, dir string) string {
 	return fmt.Sprintf("%.1f MiB in %d parts", float64(sum)/(1<<20), len(d.About.Parts))
 }
 
-// TestLeftoversInTheCache: what a killed command left goes, and the cache can be listed and
+// TestLeftoverCacheFiles: what a killed command left goes, and the cache can be listed and
 // cleared.
-func TestLeftoversInTheCache(t *testing.T) {
+func TestLeftoverCacheFiles(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
 		dir := t.TempDir()

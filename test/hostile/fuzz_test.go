@@ -216,8 +216,8 @@ func (m *mutator) debugger(ctx context.Context, dir, name string, args ...string
 	return nil
 }
 
-// TestMutationsAreUndone: what a seed changes is what it changes again, and undo leaves no trace.
-func TestMutationsAreUndone(t *testing.T) {
+// TestMutationsAreReverted: what a seed changes is what it changes again, and undo leaves no trace.
+func TestMutationsAreReverted(t *testing.T) {
 	ram := make([]byte, 1<<16)
 	for i := range ram {
 		ram[i] = byte(i * 7)

@@ -126,7 +126,7 @@ func debug(t *testing.T, dir, physgdb, image string) {
 	}
 }
 
-func TestMachinesWithoutAKernel(t *testing.T) {
+func TestMachinesWithoutKernel(t *testing.T) {
 	physgdb := build(t)
 	for _, tc := range []struct {
 		name, says string
@@ -175,7 +175,7 @@ func TestOutcomeIsChecked(t *testing.T) {
 		{Args: []string{"x"}, Stdout: "a name with \x1b[2J in it"}, {Args: []string{"x"}, Stdout: "bidi \u202e in it"},
 	} {
 		if bad.Check() == nil {
-			t.Errorf("%+v is taken for good", bad)
+			t.Errorf("%+v is accepted", bad)
 		}
 	}
 }

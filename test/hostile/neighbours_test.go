@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestNoticesAreForged reads forged files of notices.
-func TestNoticesAreForged(t *testing.T) {
+// TestForgedNotices reads forged files of notices.
+func TestForgedNotices(t *testing.T) {
 	physgdb := build(t)
 	panicked := `{"physgdb":1,"event":"panic","seq":1,"cpu":0,"pid":1,"comm":"evil","msg":"%s","cr3":"%s"}` + "\n"
 	for _, tc := range []struct{ name, content, says string }{
@@ -39,9 +39,9 @@ func TestNoticesAreForged(t *testing.T) {
 	}
 }
 
-// TestIdleAndStrangeClients has a server with as many idle clients as it takes and more, and with a
-// browser's requests. A debugger is served all the same.
-func TestIdleAndStrangeClients(t *testing.T) {
+// TestIdleAndInvalidClients has a server with as many idle clients as it takes and more, and with a
+// browser's requests. A debugger is still served.
+func TestIdleAndInvalidClients(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
 		s, err := Serve(t.Context(), t.TempDir(), physgdb, image)
@@ -58,7 +58,7 @@ func TestIdleAndStrangeClients(t *testing.T) {
 			defer conn.Close()
 		}
 		for _, beginning := range []string{"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n$qRcmd,696e666f#b6", "GET /$?#3f HTTP/1.1\r\n", "\x16\x03\x01\x02\x00$?#3f"} {
-			if got := stranger(t, s.address, beginning); strings.Contains(got, "$") {
+			if got := request(t, s.address, beginning); strings.Contains(got, "$") {
 				t.Errorf("%.20q is answered: %q", beginning, got)
 			}
 		}
@@ -69,8 +69,8 @@ func TestIdleAndStrangeClients(t *testing.T) {
 	})
 }
 
-// stranger sends what is no debugger's and returns the answer until the connection is closed.
-func stranger(t *testing.T, address, beginning string) string {
+// request sends data that no debugger sends and returns the answer until the connection is closed.
+func request(t *testing.T, address, beginning string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -86,8 +86,8 @@ func stranger(t *testing.T, address, beginning string) string {
 	return string(answer)
 }
 
-// TestMemoryIsWrittenForItsOwnerAlone: no other user reads what is written of memory.
-func TestMemoryIsWrittenForItsOwnerAlone(t *testing.T) {
+// TestWrittenMemoryIsPrivate: no other user reads what is written of memory.
+func TestWrittenMemoryIsPrivate(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
 		dir := t.TempDir()
@@ -110,9 +110,9 @@ func TestMemoryIsWrittenForItsOwnerAlone(t *testing.T) {
 	})
 }
 
-// TestFilesThatAreNone has names of files that are FIFOs, devices or directories. None is waited
+// TestIrregularFiles has names of files that are FIFOs, devices or directories. None is waited
 // for.
-func TestFilesThatAreNone(t *testing.T) {
+func TestIrregularFiles(t *testing.T) {
 	physgdb := build(t)
 	dir := t.TempDir()
 	fifo, directory, large := filepath.Join(dir, "fifo"), filepath.Join(dir, "directory"), filepath.Join(dir, "large")

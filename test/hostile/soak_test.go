@@ -138,8 +138,8 @@ func crowd(ctx context.Context, t *testing.T, dir string, s *Server) *tally {
 		_, _, err := s.Debug(ctx)
 		return err
 	})
-	const strangers = 4
-	for i := range strangers {
+	const randomClients = 4
+	for i := range randomClients {
 		rng := rand.New(rand.NewPCG(uint64(i), 12))
 		again("random client", func() error { return random(ctx, rng, s.address) })
 	}

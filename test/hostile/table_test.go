@@ -14,8 +14,8 @@ var table = flag.String("table", "", "write the table of attacks into a `file`, 
 // marks are the lines of docs/security.md between which the tables are.
 var marks = [2]string{"<!-- attacks: written by make hostile -->\n", "<!-- end of attacks -->\n"}
 
-// TestDocumentHasTheTable: docs/security.md has the attacks of the tables.
-func TestDocumentHasTheTable(t *testing.T) {
+// TestDocumentHasTable: docs/security.md has the attacks of the tables.
+func TestDocumentHasTable(t *testing.T) {
 	path := filepath.Join("..", "..", "docs", "security.md")
 	if *table != "" {
 		path = *table

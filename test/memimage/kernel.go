@@ -14,7 +14,7 @@ const LinkText = 0xffffffff81000000
 // What a [Kernel] maps besides its image, in every address space.
 const (
 	UserVA = 0x400000 // a user page, r-x, whose content differs between address spaces
-	HoleVA = 0x401000 // the page behind it, which is not mapped
+	HoleVA = 0x401000 // the next page, which is not mapped
 )
 
 // BuildID is the build-id of a [Kernel] unless it is given another.
@@ -49,7 +49,7 @@ type KernelOptions struct {
 type Kernel struct {
 	*Image
 	KernelOptions
-	CR3 uint64 // of an address space, its kernel half if there are two; the user half is the page behind
+	CR3 uint64 // of an address space, its kernel half if there are two; the user half is the next page
 }
 
 // NewKernel makes a kernel; a nil o means the usual one.
@@ -132,7 +132,7 @@ func (k *Kernel) Text() uint64 { return LinkText + k.Slide }
 type Symbol struct {
 	Name string
 	Link uint64 // link address, or offset of a per-CPU variable
-	Size uint64 // bytes; 0 if not told
+	Size uint64 // bytes; 0 if unknown
 	Func bool
 }
 

@@ -20,7 +20,7 @@ func (k *Kernel) upperHalf() []byte {
 func (k *Kernel) InitTop() bridge.PhysAddr { return k.High + k.offset("init_top_pgt") }
 
 // AddTrampoline puts a real-mode trampoline into memory, as a kernel does that starts further CPUs:
-// a top-level table at an address below 1 MiB, and its header in the page behind.
+// a top-level table at an address below 1 MiB, and its header in the next page.
 func (k *Kernel) AddTrampoline(table bridge.PhysAddr) {
 	copy(k.RAM[table:], k.upperHalf())
 	k.Put64(table, 0x1000|Present|Writable)
@@ -39,7 +39,7 @@ func (k *Kernel) AddTrampolineHeader(at bridge.PhysAddr) {
 	k.Put64(at+16, cr4) // and no flags
 }
 
-// VMCoreInfo returns the ELF note in which the kernel tells of itself.
+// VMCoreInfo returns the ELF note in which the kernel describes itself.
 func (k *Kernel) VMCoreInfo() []byte {
 	link := uint64(k.offset("init_top_pgt")-k.TextPhys) + LinkText
 	text := fmt.Sprintf("OSRELEASE=6.1.0-test\nPAGESIZE=4096\nSYMBOL(_stext)=%x\nSYMBOL(swapper_pg_dir)=%x\n"+
@@ -76,7 +76,7 @@ const (
 	ResourceEnd     = 64
 )
 
-// resourceBTF tells that layout in the kernel's own format.
+// resourceBTF is that layout in BTF.
 func resourceBTF() ([]byte, error) {
 	word := &btf.Int{Name: "unsigned long", Size: 8}
 	s := &btf.Struct{Name: "resource", Size: ResourceSize}

@@ -268,8 +268,7 @@ func (d *DAP) Printed() string {
 	return all.String()
 }
 
-// Transcript returns all that was said so far, a line for a message: seconds since the start, who
-// speaks, and what.
+// Transcript returns all messages so far, one a line: seconds since the start, direction and content.
 func (d *DAP) Transcript() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

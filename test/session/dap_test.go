@@ -29,7 +29,7 @@ func framed(content string) string {
 	return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(content), content)
 }
 
-func TestAnAnswerMeetsItsRequest(t *testing.T) {
+func TestDAPMatchesAnswersToRequests(t *testing.T) {
 	d := speaker(t,
 		framed(`{"seq":1,"type":"event","event":"output","body":{"output":"hello\n"}}`),
 		framed(`{"seq":2,"type":"event","event":"stopped","body":{"reason":"first"}}`),
@@ -65,7 +65,7 @@ func TestAnAnswerMeetsItsRequest(t *testing.T) {
 	}
 }
 
-func TestABadAdapterIsAnError(t *testing.T) {
+func TestDAPRejectsBadFraming(t *testing.T) {
 	for name, says := range map[string]string{
 		"no length":         "Content-Type: x\r\n\r\n{}",
 		"a wild length":     "Content-Length: 99999999999\r\n\r\n{}",
@@ -88,7 +88,7 @@ func TestABadAdapterIsAnError(t *testing.T) {
 	}
 }
 
-func TestAnAdapterThatIsSilentIsLeft(t *testing.T) {
+func TestDAPStopsWaitingAtDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	d, err := session.StartDAP(ctx, "cat") // which says what it is asked
@@ -103,8 +103,8 @@ func TestAnAdapterThatIsSilentIsLeft(t *testing.T) {
 	}
 }
 
-// TestTheLastEventIsHeard: an adapter says what it is about to do, and ends.
-func TestTheLastEventIsHeard(t *testing.T) {
+// TestDAPDeliversEventBeforeExit: an adapter says what it is about to do, and ends.
+func TestDAPDeliversEventBeforeExit(t *testing.T) {
 	for range 200 {
 		d, err := session.StartDAP(t.Context(), "printf", "%s", framed(`{"type":"event","event":"terminated"}`))
 		if err != nil {
@@ -114,7 +114,7 @@ func TestTheLastEventIsHeard(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := d.Await(t.Context(), "terminated", nil); err == nil {
-			t.Fatal("heard twice")
+			t.Fatal("the event was delivered twice")
 		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)

@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// Interactive is a debugger that stays at its prompt, with someone who reads each answer before
-// typing on.
+// Interactive is a debugger at its prompt. Each answer is read before the next command is typed.
 type Interactive struct {
 	*process
 	echo  func(text string) string
 	typed int
 }
 
-// StartInteractive starts a debugger. It shall print no prompt; echo returns its command that
+// StartInteractive starts a debugger. It must print no prompt; echo returns its command that
 // prints a text on a line of its own, by which the end of an answer is known. The debugger is
 // killed when ctx ends.
 func StartInteractive(ctx context.Context, echo func(text string) string, name string, args ...string) (*Interactive, error) {

@@ -24,8 +24,7 @@ type LLDB struct {
 	marks int
 }
 
-// StartLLDB starts lldb 14 with the file to debug, or "" for none. It is killed when ctx ends; call
-// Close all the same.
+// StartLLDB starts lldb 14 with the file to debug, or "" for none. It is killed when ctx ends; Close must be called even then.
 func StartLLDB(ctx context.Context, file string) (*LLDB, error) {
 	commands, in, err := os.Pipe()
 	if err != nil {
@@ -52,7 +51,7 @@ func StartLLDB(ctx context.Context, file string) (*LLDB, error) {
 		out.Close()
 		return nil, err
 	}
-	first := "version" // beside which there is what lldb says as it starts
+	first := "version" // its output includes what lldb prints as it starts
 	if file != "" {
 		first = "target create " + file
 	}

@@ -9,7 +9,7 @@ import (
 	"physgdb/test/session"
 )
 
-func TestLLDBIsTypedInto(t *testing.T) {
+func TestLLDBAnswers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	l, err := session.StartLLDB(ctx, "")
@@ -29,7 +29,7 @@ func TestLLDBIsTypedInto(t *testing.T) {
 	}
 }
 
-func TestAnLLDBThatDoesNotComeUpIsGone(t *testing.T) {
+func TestLLDBStartTimesOut(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if l, err := session.StartLLDB(ctx, ""); err == nil {

@@ -28,7 +28,7 @@ func Build(ctx context.Context, dir string) (Physgdb, error) {
 	return Physgdb(bin), nil
 }
 
-// environ is the environment of its commands: what they keep lies beside the binary, so that
+// environ is the environment of its commands: their caches are next to the binary, so that
 // nothing is known of earlier runs; and no server is asked for debug information.
 func (p Physgdb) environ() []string {
 	return append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(filepath.Dir(string(p)), "cache"), "DEBUGINFOD_URLS=")
@@ -157,5 +157,5 @@ func (s *Service) Wait() error {
 	return s.err
 }
 
-// Usage tells what the process took; call it after Stop.
+// Usage returns the resources that the process used; call it after Stop.
 func (s *Service) Usage() *os.ProcessState { return s.cmd.ProcessState }

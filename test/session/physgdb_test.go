@@ -8,7 +8,7 @@ import (
 	"physgdb/test/session"
 )
 
-func TestACommandThatIsNotThere(t *testing.T) {
+func TestMissingCommand(t *testing.T) {
 	nobody := session.Physgdb(t.TempDir() + "/physgdb")
 	r, err := nobody.Run(t.Context(), "info")
 	if !errors.Is(err, fs.ErrNotExist) || r.Status != -1 {

@@ -11,7 +11,7 @@ import (
 	"github.com/creack/pty"
 )
 
-// Terminal is a program on a terminal of its own, with somebody at the keyboard.
+// Terminal is a program on a terminal of its own, and the keyboard of that terminal.
 type Terminal struct {
 	cmd    *exec.Cmd
 	keys   *os.File
@@ -41,8 +41,7 @@ func (t *Terminal) Type(keys string) error {
 	return err
 }
 
-// Await waits until text appears behind what was awaited before, and returns what is on the screen
-// up to there.
+// Await waits until text appears after what was awaited before, and returns the screen's text up to there.
 func (t *Terminal) Await(ctx context.Context, text string) (string, error) {
 	for {
 		fresh := t.screen.String()[t.read:]
@@ -63,7 +62,7 @@ func (t *Terminal) Signal(signal os.Signal) error { return t.cmd.Process.Signal(
 
 // Wait waits for the end of the program and returns its exit status and all that was on the screen.
 func (t *Terminal) Wait() (status int, screen string) {
-	_ = t.cmd.Wait() // the status tells
+	_ = t.cmd.Wait() // the exit status is returned
 	<-t.copied
 	t.keys.Close()
 	return t.cmd.ProcessState.ExitCode(), t.screen.String()

@@ -20,7 +20,7 @@ func Functions(frames []uint64, vmlinux *symbols.Table, slide uint64) []string {
 	var names []string
 	for i, addr := range frames {
 		if i > 0 {
-			addr-- // a return address may lie behind a function that ends in a call
+			addr-- // a return address may be past the end of a function that ends in a call
 		}
 		s, _, ok := vmlinux.At(addr - slide)
 		if !ok || !s.Func && !strings.HasPrefix(s.Name, "entry_") {

@@ -99,7 +99,7 @@ func hexes(addrs []uint64) []string {
 
 var lldbThread = regexp.MustCompile(`(?m)^[* ] thread #`)
 
-// lldbBorder is a frame that stands for what was saved where something was interrupted.
+// lldbBorder is a frame for the registers that were saved at an interrupt.
 var lldbBorder = regexp.MustCompile(`(?m)^.* frame #\d+: \S+ \S+` + "`" + `\[[a-z-]+\].*$`)
 
 // LLDBStacks compares lldb's `bt all` with physgdb's own traces: every stack must reach the first

@@ -7,7 +7,7 @@
  *	stuck		sleeps in trouble.ko, where no signal reaches it
  *	crowd N		N threads, each asleep in a system call, under a name of its own
  *
- *	faulter		opens a file when it is told to on stdin, and has memory
+ *	faulter		opens a file when it reads a line from stdin, and has memory
  *			at FAULT_ADDRESS that never arrives
  *
  * A crowd says so on stdout when all are there.

@@ -43,7 +43,7 @@ func refusals(string) error {
 	return nil
 }
 
-// loadBare loads it without a target, which gives the file in /proc all the same.
+// loadBare loads it without a target, which creates the file in /proc as well.
 func loadBare(string) error {
 	if err := load(physgdb, ""); err != nil {
 		return err

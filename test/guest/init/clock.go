@@ -15,7 +15,7 @@ type clock struct {
 	pid    int
 	hello  string
 	fsBase uint64
-	ticks  chan int64 // holds the last one that nobody has taken yet
+	ticks  chan int64 // holds the last one until it is received
 	ended  chan error
 }
 
@@ -66,7 +66,7 @@ func (c *clock) follow(lines *bufio.Scanner) {
 	}
 }
 
-// forget drops a tick that nobody has taken.
+// forget drops a tick that was not received.
 func (c *clock) forget() {
 	select {
 	case <-c.ticks:

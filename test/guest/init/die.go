@@ -10,7 +10,7 @@ import (
 
 const trouble = "/trouble.ko"
 
-// way is a way to die. Nothing of it may be done before the witness has told everything.
+// way is a way to die. It must not start before the witness has reported everything.
 type way struct {
 	// needsTrouble says that it is the module's.
 	needsTrouble bool

@@ -17,7 +17,7 @@ import (
 const dummy = "dummy_000"
 
 // loadDummies loads the module as often as was asked for, each time under another name. Each is
-// told the function of the one before it.
+// given the function of the one before it.
 func loadDummies(o *options) error {
 	if o.modules == 0 {
 		return nil

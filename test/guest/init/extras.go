@@ -43,7 +43,7 @@ func startCompat(*options) error {
 	return err
 }
 
-// startExtra starts a process of /bin that nobody listens to.
+// startExtra starts a process of /bin and ignores its output.
 func startExtra(name string) (pid int, err error) {
 	attributes := &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}}
 	p, err := os.StartProcess(filepath.Join("/bin", name), []string{name}, attributes)

@@ -125,7 +125,7 @@ func readVersion() error {
 	return err
 }
 
-// startFaulter starts a process that opens a file when it is told to, and has memory at faultAddr
+// startFaulter starts a process that opens a file on request, and has memory at faultAddr
 // that never arrives.
 func startFaulter() (pid int, open func() error, err error) {
 	said, words, err := os.Pipe()

@@ -1,7 +1,7 @@
 // Command init is process 1 of a test guest: it sets the machine up, starts the clock, says
 // everything it knows about the machine, and makes the kernel panic.
 //
-// The kernel command line tells it what to do:
+// The kernel command line configures it:
 //
 //	physgdb.port=PORT      where notices go, on the host
 //	physgdb.panic=HOW      how to die: sysrq (default), exit, oops, bug, hung, irq, irq-user, nmi, chain, kdump, kexec; none;
@@ -28,8 +28,8 @@ import (
 // since a tick.
 const afterTick = 300 * time.Millisecond
 
-// mostTicks is how many ticks may come too soon before the clock is stopped all the same.
-const mostTicks = 5
+// maxTicks is the number of ticks that may come too soon before the clock is stopped anyway.
+const maxTicks = 5
 
 func main() {
 	if filepath.Base(os.Args[0]) == sleeper {
@@ -140,7 +140,7 @@ func untilPanic(c *clock, w *reporter, s *shelf, o *options) error {
 			return err
 		}
 		time.Sleep(afterTick)
-		if len(c.ticks) > 0 && attempt < mostTicks {
+		if len(c.ticks) > 0 && attempt < maxTicks {
 			continue // on a busy host the sleep took so long that the clock has ticked again
 		}
 		still, err := holdStill(c)
@@ -158,7 +158,7 @@ func untilPanic(c *clock, w *reporter, s *shelf, o *options) error {
 		if err := tellThreads(w); err != nil {
 			return err
 		}
-		if err := tellStacks(w, s); err != nil {
+		if err := reportStacks(w, s); err != nil {
 			return err
 		}
 		if err := w.panic(o.panic); err != nil {
@@ -169,8 +169,8 @@ func untilPanic(c *clock, w *reporter, s *shelf, o *options) error {
 	}
 }
 
-// tellStacks tells the stacks of all threads, if the host has shared memory for them.
-func tellStacks(w *reporter, s *shelf) error {
+// reportStacks writes the stacks of all threads, if the host has shared memory for them.
+func reportStacks(w *reporter, s *shelf) error {
 	piece, err := s.put(sleepStacks)
 	if err != nil || piece == nil {
 		return err

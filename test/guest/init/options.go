@@ -66,7 +66,7 @@ func (o *options) set(key, value string) (err error) {
 	return err
 }
 
-// validate refuses what nobody knows, and what does not go together.
+// validate rejects unknown values and combinations that do not work.
 func (o *options) validate() error {
 	known := ways()
 	if _, ok := known[o.panic]; !ok && o.panic != "none" {

@@ -86,7 +86,7 @@ func readThread(dir string) (witness.Thread, error) {
 	return t, err
 }
 
-// parseStat reads /proc/PID/stat: id, name, state, parent; the flags are field 9. The name stands
+// parseStat reads /proc/PID/stat: id, name, state, parent; the flags are field 9. The name is
 // in parentheses and may itself hold some.
 func parseStat(stat string) (t witness.Thread, err error) {
 	const kernelThread = 0x200000 // PF_KTHREAD of include/linux/sched.h

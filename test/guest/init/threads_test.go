@@ -48,7 +48,7 @@ func TestParseStatRefuses(t *testing.T) {
 }
 
 // An id that no process has: the kernel's limit is 4 million.
-func TestReadThreadThatIsGone(t *testing.T) {
+func TestReadExitedThread(t *testing.T) {
 	if _, err := readThread("/proc/4194305"); err != errGone {
 		t.Errorf("got error %v, want %v", err, errGone)
 	}

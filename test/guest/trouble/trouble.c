@@ -29,7 +29,7 @@
  */
 #define FRAME static __attribute__((__noipa__))
 
-/* A condition that nobody can foresee: what follows a call that is known not to return has no ORC.
+/* A condition that the compiler cannot predict: what follows a call that is known not to return has no ORC.
  * */
 static const bool yes = true;
 #define THE_END READ_ONCE(yes)
@@ -133,7 +133,7 @@ static int irq_over_user(void)
 	return arm(true);
 }
 
-/* --- nmi: a panic beside a CPU that takes no interrupts -------------------- */
+/* --- nmi: a panic while another CPU takes no interrupts -------------------- */
 
 static bool deaf;
 
@@ -156,7 +156,7 @@ FRAME int nmi_inner(void)
 	while (!READ_ONCE(deaf))
 		cpu_relax();
 	if (THE_END)
-		panic("trouble beside a deaf CPU");
+		panic("trouble with a deaf CPU");
 	return 0;
 }
 
@@ -203,7 +203,7 @@ FRAME int oops_outer(void)
 	return oops_middle(NULL) + 1;
 }
 
-/* --- wild: calls through a pointer that leads to no code ------------------- */
+/* --- wild: calls through a pointer to no code ------------------- */
 
 FRAME int wild_inner(unsigned long address)
 {

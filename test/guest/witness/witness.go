@@ -1,4 +1,4 @@
-// Package witness is what a guest says about itself while it is alive: the truth that tests compare
+// Package witness defines what a guest reports about itself while it is alive: the values that tests compare
 // with what they read out of its dead memory. The guest writes it to its second serial port, where
 // no kernel message can get in between.
 package witness
@@ -12,7 +12,7 @@ type Record struct {
 	// Still comes once, when the clock has been stopped, if the guest is to panic.
 	Still *Still `json:"still,omitempty"`
 	// Threads come when the guest is about to panic, or when it has been set up if it is to live.
-	// When they have changed while they were told they are told again.
+	// If they change while they are being reported, they are reported again.
 	Threads []Thread `json:"threads,omitempty"`
 	// Stacks come before the panic if the guest shares memory with the host: a list of [Stack] in
 	// JSON.

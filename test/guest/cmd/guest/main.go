@@ -3,7 +3,7 @@
 //
 //	go run ./test/guest/cmd/guest -release 6.12 -la57 -pti
 //
-// One line of JSON on stdout tells when the guest is ready.
+// It prints one line of JSON on stdout when the guest is ready.
 package main
 
 import (
@@ -49,7 +49,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&c.Other, "other", "", "`what` the CPUs that do not panic do: idle or user (default idle)")
 	flag.IntVar(&c.Threads, "threads", 0, "start a process with so `many` threads")
 	flag.IntVar(&c.Modules, "modules", 0, "load so `many` modules dummy_000, dummy_001…")
-	flag.BoolVar(&c.Full, "full", false, "let the guest tell all symbols and stacks, into the file shelf")
+	flag.BoolVar(&c.Full, "full", false, "let the guest write all symbols and stacks into the file shelf")
 	flag.StringVar(&c.Cmdline, "append", "", "added to the kernel command line")
 	flag.IntVar(&c.NoticePort, "notice-port", 0, "UDP `port` on 127.0.0.1 where notices are awaited (default: take them)")
 	dump := flag.String("dump", "", "also write the memory to a `file` in the format of kdump")
