@@ -1,7 +1,7 @@
-// Command demo shows what physgdb is for: a real kernel panics in QEMU; its RAM can be reached
-// through a NetTLP adapter alone, and nobody has its vmlinux. gdb, started without any file, prints
-// what the kernel and a user process held at that moment. Beside it stands what the machine itself
-// said while it lived. The exit status is 0 if both agree.
+// Command demo shows what physgdb does. A real kernel panics in QEMU; its RAM is reachable only
+// through a NetTLP adapter, and there is no vmlinux. gdb, started without any file, prints values
+// of the kernel and of a user process at that moment, and the demo compares them with what the
+// machine reported while it was running. The exit status is 0 if all are equal.
 //
 //	go run ./test/demo -release 6.12 -la57 -pti
 package main
@@ -224,16 +224,16 @@ func (d *demo) kernelSession(ctx context.Context, g *guest.Guest) error {
 	d.transcript(g, steps)
 
 	d.chapter("The witness")
-	said := func(command string) string { return session.Find(steps, command) }
-	d.compare("gdb", "name of task 0", between(said("print init_task.comm"), `"`, `\`), "swapper/0")
-	d.compare("gdb", "init_task", between(said("print &init_task"), ") ", " "), fmt.Sprintf("%#x", g.Facts.Kallsyms["init_task"]))
-	d.compare("gdb", "Call Trace", arrows(session.PrintedByGDB(said("bt"))), arrows(session.TrimTrace(g.Facts.CallTrace)))
-	d.compare("gdb", "died of", between(said(threads), "(panicked: ", "; on CPU"), g.Facts.PanicMessage)
-	d.compare("gdb", "kernel release", between(said("x/s linux_banner"), "Linux version ", " "), g.Facts.Release)
-	d.compare("gdb", "virtio_net", between(said(module), ") ", " "),
+	output := func(command string) string { return session.Find(steps, command) }
+	d.compare("gdb", "name of task 0", between(output("print init_task.comm"), `"`, `\`), "swapper/0")
+	d.compare("gdb", "init_task", between(output("print &init_task"), ") ", " "), fmt.Sprintf("%#x", g.Facts.Kallsyms["init_task"]))
+	d.compare("gdb", "Call Trace", arrows(session.PrintedByGDB(output("bt"))), arrows(session.TrimTrace(g.Facts.CallTrace)))
+	d.compare("gdb", "died of", between(output(threads), "(panicked: ", "; on CPU"), g.Facts.PanicMessage)
+	d.compare("gdb", "kernel release", between(output("x/s linux_banner"), "Linux version ", " "), g.Facts.Release)
+	d.compare("gdb", "virtio_net", between(output(module), ") ", " "),
 		fmt.Sprintf("%#x", g.Facts.ModuleSections["virtio_net"][".gnu.linkonce.this_module"]))
-	d.compare("gdb", "clock's threads", tasks(said(program)), clockThreads(g))
-	d.compare("gdb", "clock's time", session.Value(said(clock)), fmt.Sprint(g.Facts.LastClock))
+	d.compare("gdb", "clock's threads", tasks(output(program)), clockThreads(g))
+	d.compare("gdb", "clock's time", session.Value(output(clock)), fmt.Sprint(g.Facts.LastClock))
 	return nil
 }
 
