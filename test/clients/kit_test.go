@@ -26,7 +26,8 @@ type files struct {
 // kits are the tables.
 var kits = []kit{nothing, debugFiles}
 
-// nothing is no file at all: the stub makes one of the machine's memory. For clients that request no files from a stub, this file and those of the modules are written beforehand.
+// nothing is no file at all: the stub makes one of the machine's memory. For clients that request
+// no files from a stub, this file and those of the modules are written beforehand.
 var nothing = kit{
 	name: "no vmlinux",
 	about: "`physgdb serve SOURCE`, and no file of the kernel. gdb and cdt-gdb-adapter are given none; the others begin with what\n" +

@@ -89,7 +89,8 @@ func (e *engine) connect(address string) {
 	e.want(e.do("-target-select remote "+address), `*stopped,frame={addr="0x`, "^connected")
 }
 
-// reconnect connects again in the same gdb, which then reports the signal of the T packet as the reason of the stop: a pause for MIEngine.
+// reconnect connects again in the same gdb, which then reports the signal of the T packet as the
+// reason of the stop: a pause for MIEngine.
 func (e *engine) reconnect(address string) {
 	e.t.Helper()
 	e.want(e.do("-target-select remote "+address), `*stopped,reason="signal-received",signal-name="SIGTRAP"`, `frame={addr="0x`,

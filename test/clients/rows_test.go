@@ -78,7 +78,9 @@ var crowdRow = action{crowded, listsTasks}
 // showsTheDeath wants the client to show the function in which the machine died.
 func showsTheDeath(w *witness, o outcome) error { return o.says(`\b` + w.calls()[0] + `\b`) }
 
-// followsCallTrace wants the functions of the kernel's own trace in their order. A client also shows inlined functions, and beyond the entry frames that it derived from saved registers; it names parts of functions after the whole.
+// followsCallTrace wants the functions of the kernel's own trace in their order. A client also
+// shows inlined functions, and beyond the entry frames that it derived from saved registers; it
+// names parts of functions after the whole.
 func followsCallTrace(w *witness, o outcome) error {
 	rest := o.items
 	for _, want := range w.calls() {

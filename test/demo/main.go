@@ -63,17 +63,17 @@ func (d *demo) run(ctx context.Context, c guest.Config) error {
 	defer os.RemoveAll(dir)
 	c.Dir = dir
 	d.notices = filepath.Join(dir, "notices.jsonl")
-	if err := d.forgetEarlierRuns(dir); err != nil {
+	if err := d.useEmptyCache(dir); err != nil {
 		return err
 	}
 
-	g, err := d.panicHost(ctx, c)
+	g, err := d.panicTarget(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
 
-	d.chapter("Only its RAM is left, and a PCIe device that reads it: a NetTLP adapter (here in software)")
+	d.chapter("Its RAM is read through a PCIe device, a NetTLP adapter (here in software)")
 	d.say("$ physgdb adapter --memory ram --listen %s &", adapterIP)
 	adapter, err := d.physgdb.Start(ctx, "adapter at", "adapter", "--memory", g.RAMFile(), "--listen", adapterIP)
 	if err != nil {
@@ -81,22 +81,22 @@ func (d *demo) run(ctx context.Context, c guest.Config) error {
 	}
 	defer adapter.Stop()
 
-	for _, session := range []func(context.Context, *guest.Guest) error{d.obituary, d.kernelSession, d.programSession} {
+	for _, session := range []func(context.Context, *guest.Guest) error{d.panicSummary, d.kernelSession, d.programSession} {
 		if err := session(ctx, g); err != nil {
 			return err
 		}
 	}
 	if d.differ > 0 {
-		return fmt.Errorf("%d values differ from the witness", d.differ)
+		return fmt.Errorf("%d values differ from what the machine reported", d.differ)
 	}
-	d.chapter("All equal, after %.0f s. Nobody had a vmlinux, or typed an address, a KASLR offset or a CR3.",
+	d.chapter("All values are equal, after %.0f s, without a vmlinux and without an address, a KASLR offset or a CR3 as input.",
 		time.Since(d.begin).Seconds())
 	return nil
 }
 
-// forgetEarlierRuns runs physgdb from dir, since what it keeps for the next time lies next to its
-// binary, see package session.
-func (d *demo) forgetEarlierRuns(dir string) error {
+// useEmptyCache runs physgdb from dir, because its cache is next to its binary, see package
+// session.
+func (d *demo) useEmptyCache(dir string) error {
 	bin, err := filepath.Abs(string(d.physgdb))
 	if err != nil {
 		return err
@@ -108,14 +108,14 @@ func (d *demo) forgetEarlierRuns(dir string) error {
 	return os.Symlink(bin, string(d.physgdb))
 }
 
-// panicHost boots a host that runs the clock, and lets it panic. Its notices are kept by physgdb
-// notify.
-func (d *demo) panicHost(ctx context.Context, c guest.Config) (*guest.Guest, error) {
+// panicTarget boots a machine that runs the clock process and panics. physgdb notify records its
+// notices.
+func (d *demo) panicTarget(ctx context.Context, c guest.Config) (*guest.Guest, error) {
 	c.NoDebug = true
 	if _, err := guest.PrepareWithoutDebug(ctx, c.Release, c.Logger); err != nil {
 		return nil, err
 	}
-	d.chapter("A Debian kernel boots in QEMU, with physgdb.ko and a clock process, and panics: that takes some 20 s")
+	d.chapter("A Debian kernel boots in QEMU, with physgdb.ko and a clock process, and panics; this takes about 20 s")
 	d.say("$ physgdb notify --listen udp://127.0.0.1:0 > notices.jsonl &")
 	listener, err := d.physgdb.Start(ctx, "listening for notices", "notify", "--listen", "udp://127.0.0.1:0")
 	if err != nil {
@@ -130,7 +130,7 @@ func (d *demo) panicHost(ctx context.Context, c guest.Config) (*guest.Guest, err
 		return nil, err
 	}
 	if err = awaitNotice(ctx, listener); err == nil {
-		err = d.lastWords(g, listener.Stdout())
+		err = d.showMessages(g, listener.Stdout())
 	}
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
@@ -140,8 +140,8 @@ func (d *demo) panicHost(ctx context.Context, c guest.Config) (*guest.Guest, err
 
 // awaitNotice waits for the notice of the panic, which may still be on its way.
 func awaitNotice(ctx context.Context, listener *session.Service) error {
-	const patience, pause = 10 * time.Second, 10 * time.Millisecond
-	for range patience / pause {
+	const maxWait, pause = 10 * time.Second, 10 * time.Millisecond
+	for range maxWait / pause {
 		if strings.Contains(listener.Stdout(), `"event":"panic"`) {
 			return nil
 		}
@@ -150,11 +150,11 @@ func awaitNotice(ctx context.Context, listener *session.Service) error {
 		}
 		time.Sleep(pause)
 	}
-	return fmt.Errorf("no notice of the panic in %v", patience)
+	return fmt.Errorf("no notice of the panic in %v", maxWait)
 }
 
-// lastWords shows and keeps what the host said while it died.
-func (d *demo) lastWords(g *guest.Guest, notices string) error {
+// showMessages prints the last messages of the machine and writes its notices to a file.
+func (d *demo) showMessages(g *guest.Guest, notices string) error {
 	log, err := os.ReadFile(g.SerialLog())
 	if err != nil {
 		return err
@@ -166,12 +166,12 @@ func (d *demo) lastWords(g *guest.Guest, notices string) error {
 	return os.WriteFile(d.notices, []byte(notices), 0o600)
 }
 
-// fromRAM lets physgdb do without a vmlinux also where one lies about.
+// fromRAM makes physgdb use no vmlinux even if one is installed.
 const fromRAM = "--symbols=ram"
 
-// obituary asks what the machine died of, with no debugger at all.
-func (d *demo) obituary(ctx context.Context, g *guest.Guest) error {
-	d.chapter("What did it die of? physgdb knows the RAM, and nothing else: no vmlinux, no debug package")
+// panicSummary shows the cause of the panic, without a debugger.
+func (d *demo) panicSummary(ctx context.Context, g *guest.Guest) error {
+	d.chapter("The cause of the panic, from RAM alone: no vmlinux, no debug package")
 	info, err := d.ask(ctx, "info")
 	if err != nil {
 		return err
@@ -180,14 +180,14 @@ func (d *demo) obituary(ctx context.Context, g *guest.Guest) error {
 	if err != nil {
 		return err
 	}
-	d.chapter("The witness: what the machine itself said while it lived, and in its log")
+	d.chapter("Comparison with what the machine reported while it was running, and with its log")
 	d.compare("physgdb", "KASLR offset", between(info, "\nslide      ", "\n"), fmt.Sprintf("%#x", g.Facts.Slide))
 	d.compare("physgdb", "died of", between(info, "\ndied of    panicked: ", ";"), g.Facts.PanicMessage)
 	d.compare("physgdb", "Call Trace", arrows(session.PrintedByPhysgdb(bt)), arrows(session.TrimTrace(g.Facts.CallTrace)))
 	return nil
 }
 
-// ask shows what a command says of the machine.
+// ask runs a command and prints its output.
 func (d *demo) ask(ctx context.Context, command string) (string, error) {
 	d.say("$ physgdb %s '%s' %s", command, source, fromRAM)
 	r, err := d.physgdb.Run(ctx, command, source, fromRAM)
@@ -198,10 +198,10 @@ func (d *demo) ask(ctx context.Context, command string) (string, error) {
 	return r.Stdout, nil
 }
 
-// kernelSession looks at the kernel, with a gdb that has no file, then at one of its modules, and
-// at the clock beside it.
+// kernelSession examines the kernel with a gdb that has no file, then one of its modules, and the
+// clock process.
 func (d *demo) kernelSession(ctx context.Context, g *guest.Guest) error {
-	d.chapter("gdb on the dead kernel, without any file: the kernel itself brings names, types and how to unwind")
+	d.chapter("gdb on the dead kernel, without any file: names, types and unwind tables come from its memory")
 	d.say("$ physgdb serve '%s' %s &", source, fromRAM)
 	stub, address, err := d.physgdb.Serve(ctx, source, fromRAM)
 	if err != nil {
@@ -223,7 +223,7 @@ func (d *demo) kernelSession(ctx context.Context, g *guest.Guest) error {
 	}
 	d.transcript(g, steps)
 
-	d.chapter("The witness")
+	d.chapter("Comparison with what the machine reported")
 	output := func(command string) string { return session.Find(steps, command) }
 	d.compare("gdb", "name of task 0", between(output("print init_task.comm"), `"`, `\`), "swapper/0")
 	d.compare("gdb", "init_task", between(output("print &init_task"), ") ", " "), fmt.Sprintf("%#x", g.Facts.Kallsyms["init_task"]))
@@ -237,7 +237,7 @@ func (d *demo) kernelSession(ctx context.Context, g *guest.Guest) error {
 	return nil
 }
 
-// tasks are the process and the thread of each line of ps.
+// tasks returns the process and the thread of each line of ps.
 func tasks(ps string) string {
 	var all []string
 	for line := range strings.Lines(ps) {
@@ -248,7 +248,7 @@ func tasks(ps string) string {
 	return strings.Join(all, " ")
 }
 
-// clockThreads are the same by /proc.
+// clockThreads returns the same from /proc.
 func clockThreads(g *guest.Guest) string {
 	var all []string
 	for _, t := range g.Facts.Threads {
@@ -259,10 +259,10 @@ func clockThreads(g *guest.Guest) string {
 	return strings.Join(all, " ")
 }
 
-// arrows writes a trace on one line, innermost first.
+// arrows returns a trace on one line, innermost first.
 func arrows(trace []string) string { return strings.Join(trace, " < ") }
 
-// programSession looks at the clock alone, with its own ELF as gdb's main file.
+// programSession examines the clock process alone, with its own ELF as gdb's main file.
 func (d *demo) programSession(ctx context.Context, g *guest.Guest) error {
 	d.chapter("gdb on the clock process alone")
 	d.say("$ physgdb serve '%s' --notify notices.jsonl --cr3 hello:clock &", source)
@@ -278,7 +278,7 @@ func (d *demo) programSession(ctx context.Context, g *guest.Guest) error {
 		return err
 	}
 	d.transcript(g, steps)
-	d.chapter("The witness")
+	d.chapter("Comparison with what the machine reported")
 	d.compare("gdb", "clock's time", session.Value(session.Find(steps, clock)), fmt.Sprint(g.Facts.LastClock))
 	return nil
 }
@@ -287,7 +287,7 @@ func (d *demo) chapter(format string, args ...any) { fmt.Printf("\n=== "+format+
 
 func (d *demo) say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
-// transcript shows a gdb session, with a short name for the program and without a line for each
+// transcript prints a gdb session, with a short name for the program and without a line for each
 // file that gdb fetches.
 func (d *demo) transcript(g *guest.Guest, steps []session.Step) {
 	text := strings.ReplaceAll(session.Transcript(steps), g.ClockELF(), filepath.Base(g.ClockELF()))
@@ -305,13 +305,13 @@ func (d *demo) quote(text string) {
 }
 
 // compare prints a value next to the expected one.
-func (d *demo) compare(who, what, said, witness string) {
+func (d *demo) compare(program, what, got, want string) {
 	verdict := "equal"
-	if said != witness || witness == "" {
+	if got != want || want == "" {
 		verdict = "DIFFERENT"
 		d.differ++
 	}
-	fmt.Printf("%-16s %8s: %s\n%-16s %8s: %s\n%-16s           %s\n", what, who, said, "", "witness", witness, "", verdict)
+	fmt.Printf("%-16s %8s: %s\n%-16s %8s: %s\n%-16s           %s\n", what, program, got, "", "machine", want, "", verdict)
 }
 
 // between returns the text between two strings, or "".

@@ -10,7 +10,8 @@ import (
 )
 
 // TestActions does what a user may do with a program that runs, and wants a clear sentence, nothing
-// changed, and a prompt that works. gdb itself takes up to a second for some of them, and longer while other tests run.
+// changed, and a prompt that works. gdb itself takes up to a second for some of them, and longer
+// while other tests run.
 func TestActions(t *testing.T) {
 	const cannotRun = "This machine is dead (panicked: sysrq triggered crash; task init"
 	onTwo(t, func(t *testing.T, h *host) {

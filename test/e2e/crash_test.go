@@ -36,7 +36,8 @@ func TestCrashAgrees(t *testing.T) {
 		t.Fatalf("crash:\n%s", out)
 	}
 	log, bt := parts[1], parts[2]
-	// crash prints the time on the first line of a record, physgdb on each line, as the console does.
+	// crash prints the time on the first line of a record, physgdb on each line, as the console
+	// does.
 	stamp := regexp.MustCompile(`(?m)^ *\[ *\d+\.\d+\] ?`)
 	var theirs, ours []string
 	for line := range strings.Lines(log) {

@@ -396,7 +396,8 @@ func (e *editor) memory(reference string, count int) string {
 	return string(data)
 }
 
-// gdbCannotRun sends each request that resumes a program, and expects a stop at once, in the same thread.
+// gdbCannotRun sends each request that resumes a program, and expects a stop at once, in the same
+// thread.
 func (e *editor) gdbCannotRun(at frame) {
 	e.t.Helper()
 	for _, run := range []struct {
@@ -420,7 +421,8 @@ func (e *editor) gdbCannotRun(at frame) {
 	}
 }
 
-// gdbCannotBreak sets breakpoints. gdb accepts them, fails to insert them at the next resume, and fails again until they are deleted.
+// gdbCannotBreak sets breakpoints. gdb accepts them, fails to insert them at the next resume, and
+// fails again until they are deleted.
 func (e *editor) gdbCannotBreak() {
 	e.t.Helper()
 	var set struct {

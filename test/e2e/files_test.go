@@ -120,8 +120,8 @@ func TestPhysicalMode(t *testing.T) {
 	})
 }
 
-// TestRegions compares the regions that the stub reports to lldb for the kernel's half with QEMU's walk of the
-// tables.
+// TestRegions compares the regions that the stub reports to lldb for the kernel's half with QEMU's
+// walk of the tables.
 func TestRegions(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		if h.config.LA57 {

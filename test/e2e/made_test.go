@@ -10,9 +10,10 @@ import (
 	"physgdb/symbols"
 )
 
-// TestSyntheticFileMatchesVmlinux compares what was read out of a machine's memory with the kernel's real
-// vmlinux: every function symbol, the types and notes byte by byte, and the unwind tables. What the
-// debuggers read of these is compared with the compiler's data in package elfsynth.
+// TestSyntheticFileMatchesVmlinux compares what was read out of a machine's memory with the
+// kernel's real vmlinux: every function symbol, the types and notes byte by byte, and the unwind
+// tables. What the debuggers read of these is compared with the compiler's data in package
+// elfsynth.
 func TestSyntheticFileMatchesVmlinux(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		path := filepath.Join(t.TempDir(), "vmlinux.synth")

@@ -10,7 +10,8 @@ import (
 )
 
 // TestRecognisedAsQEMU does in gdb what gef does in its mode for QEMU's whole machines: it asks
-// whether this is one, and reads page tables in physical memory. The expected contents come from QEMU's monitor.
+// whether this is one, and reads page tables in physical memory. The expected contents come from
+// QEMU's monitor.
 func TestRecognisedAsQEMU(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		qemu := h.registers(t, h.guest.Facts.PanicCPU)

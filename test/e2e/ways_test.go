@@ -108,7 +108,8 @@ func (d *dialogue) say(keys, text string) string {
 
 const ctrlC, ctrlBackslash = "\x03", "\x1c"
 
-// TestCtrlCReachesOnlyTheDebugger checks that Ctrl-C ends neither the stub nor the connection, whether gdb started the stub or the stub gdb.
+// TestCtrlCReachesOnlyTheDebugger checks that Ctrl-C ends neither the stub nor the connection,
+// whether gdb started the stub or the stub gdb.
 func TestCtrlCReachesOnlyTheDebugger(t *testing.T) {
 	h := hosts[0].ready(t)
 	atHome(t)

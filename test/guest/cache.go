@@ -54,9 +54,9 @@ func lock(ctx context.Context, path string, log hclog.Logger) (func(), error) {
 	}
 }
 
-// create makes a complete directory appear at path atomically: fill works in the same parent, under another
-// name. What a process left there that was killed while doing so is removed; the caller holds the
-// lock.
+// create makes a complete directory appear at path atomically: fill works in the same parent, under
+// another name. What a process left there that was killed while doing so is removed; the caller
+// holds the lock.
 func create(path string, fill func(dir string) error) error { return createPart(path, ".", fill) }
 
 // createFile is create for a file alone: fill makes it under its own name among whatever else it
@@ -83,8 +83,8 @@ func createPart(path, part string, fill func(dir string) error) error {
 	return nil
 }
 
-// fingerprint sums up names and contents of files, so that results made from them can be distinguished
-// from what will be.
+// fingerprint sums up names and contents of files, so that results made from them can be
+// distinguished from what will be.
 func fingerprint(files ...string) (string, error) {
 	sum := sha256.New()
 	for _, file := range files {

@@ -26,8 +26,8 @@ func TestParseCustom(t *testing.T) {
 	}
 }
 
-// TestCustomKernelsShareTrees checks that kernels of one build tree follow each other: else every build
-// would start from scratch.
+// TestCustomKernelsShareTrees checks that kernels of one build tree follow each other: else every
+// build would start from scratch.
 func TestCustomKernelsShareTrees(t *testing.T) {
 	all, err := Customs(t.Context())
 	if err != nil {

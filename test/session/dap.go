@@ -268,7 +268,8 @@ func (d *DAP) Printed() string {
 	return all.String()
 }
 
-// Transcript returns all messages so far, one a line: seconds since the start, direction and content.
+// Transcript returns all messages so far, one a line: seconds since the start, direction and
+// content.
 func (d *DAP) Transcript() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -24,7 +24,8 @@ type LLDB struct {
 	marks int
 }
 
-// StartLLDB starts lldb 14 with the file to debug, or "" for none. It is killed when ctx ends; Close must be called even then.
+// StartLLDB starts lldb 14 with the file to debug, or "" for none. It is killed when ctx ends;
+// Close must be called even then.
 func StartLLDB(ctx context.Context, file string) (*LLDB, error) {
 	commands, in, err := os.Pipe()
 	if err != nil {

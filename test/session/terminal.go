@@ -41,7 +41,8 @@ func (t *Terminal) Type(keys string) error {
 	return err
 }
 
-// Await waits until text appears after what was awaited before, and returns the screen's text up to there.
+// Await waits until text appears after what was awaited before, and returns the screen's text up to
+// there.
 func (t *Terminal) Await(ctx context.Context, text string) (string, error) {
 	for {
 		fresh := t.screen.String()[t.read:]

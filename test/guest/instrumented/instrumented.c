@@ -18,7 +18,8 @@
 /* What the functions add to the result keeps their calls from becoming jumps. */
 #define FRAME static __attribute__((__noipa__))
 
-/* A condition that the compiler cannot predict: what follows a call that is known not to return has no ORC.
+/* A condition that the compiler cannot predict: what follows a call that is known not to return has
+ * no ORC.
  * */
 static const bool yes = true;
 #define THE_END READ_ONCE(yes)

@@ -29,7 +29,8 @@
  */
 #define FRAME static __attribute__((__noipa__))
 
-/* A condition that the compiler cannot predict: what follows a call that is known not to return has no ORC.
+/* A condition that the compiler cannot predict: what follows a call that is known not to return has
+ * no ORC.
  * */
 static const bool yes = true;
 #define THE_END READ_ONCE(yes)

@@ -1,6 +1,6 @@
-// Package witness defines what a guest reports about itself while it is alive: the values that tests compare
-// with what they read out of its dead memory. The guest writes it to its second serial port, where
-// no kernel message can get in between.
+// Package witness defines what a guest reports about itself while it is alive: the values that
+// tests compare with what they read out of its dead memory. The guest writes it to its second
+// serial port, where no kernel message can get in between.
 package witness
 
 // Record is one line of JSON on the second serial port. Exactly one member is set.
