@@ -36,6 +36,7 @@ var (
 var allowed = map[string][]string{
 	"bridge":             {},
 	"bridge/bridgetest":  {"bridge"},
+	"bridge/dump":        {"bridge"},
 	"bridge/nettlp":      {"bridge"},
 	"bridge/notify":      {"bridge"},
 	"mmu":                {"bridge"},
