@@ -3,6 +3,8 @@ package symbols
 import (
 	"slices"
 	"testing"
+
+	"physgdb/symbols/internal/symtest"
 )
 
 // TestAliasesAreOrderedAsTheKernelOrdersThem has groups of symbols at one address out of /proc/kallsyms of guests with Linux
@@ -21,9 +23,9 @@ func TestAliasesAreOrderedAsTheKernelOrdersThem(t *testing.T) {
 			for _, name := range group {
 				syms = append(syms, Symbol{Name: name, Addr: addr})
 			}
-			dice().Shuffle(len(syms), func(i, j int) { syms[i], syms[j] = syms[j], syms[i] })
+			symtest.Dice().Shuffle(len(syms), func(i, j int) { syms[i], syms[j] = syms[j], syms[i] })
 			var got []string
-			table := newRankedTable(syms, nil)
+			table := NewRankedTable(syms, nil)
 			for s := range table.All() {
 				got = append(got, s.Name)
 			}
@@ -39,7 +41,7 @@ func TestAliasesAreOrderedAsTheKernelOrdersThem(t *testing.T) {
 
 // TestWeakAliasesComeLast: weak symbols give way to all others, whatever they are called.
 func TestWeakAliasesComeLast(t *testing.T) {
-	table := newRankedTable([]Symbol{{Name: "a", Addr: 8, Weak: true}, {Name: "__b", Addr: 8}, {Name: "__start_c", Addr: 8}}, nil)
+	table := NewRankedTable([]Symbol{{Name: "a", Addr: 8, Weak: true}, {Name: "__b", Addr: 8}, {Name: "__start_c", Addr: 8}}, nil)
 	if s, _, _ := table.At(8); s.Name != "__b" {
 		t.Errorf("got %s, want __b", s.Name)
 	}
@@ -59,28 +61,4 @@ func TestLookupAll(t *testing.T) {
 	if found := table.LookupAll("nothing"); len(found) > 0 {
 		t.Errorf("found %+v", found)
 	}
-}
-
-// TestScanBuildIDs has notes among other bytes: two build-ids, one that is cut off, and notes of other types.
-func TestScanBuildIDs(t *testing.T) {
-	note := func(kind byte, id string) string {
-		return "\x04\x00\x00\x00" + string(rune(len(id))) + "\x00\x00\x00" + string(rune(kind)) + "\x00\x00\x00GNU\x00" + id
-	}
-	image := []byte("some" + note(3, "twenty bytes of an id") + "\x00\x00\x00" + note(1, "no build-id!") + note(3, "12345678") + "GNU\x00" +
-		note(3, "this one is cut")[:20])
-	got := ScanBuildIDs(image)
-	if len(got) != 2 || string(got[0]) != "twenty bytes of an id" || string(got[1]) != "12345678" {
-		t.Errorf("got %q", got)
-	}
-}
-
-func FuzzScanBuildIDs(f *testing.F) {
-	f.Add([]byte("\x04\x00\x00\x00\x08\x00\x00\x00\x03\x00\x00\x00GNU\x0012345678"))
-	f.Fuzz(func(t *testing.T, image []byte) {
-		for _, id := range ScanBuildIDs(image) {
-			if len(id) < shortestBuildID || len(id) > longestBuildID {
-				t.Fatalf("a build-id of %d bytes", len(id))
-			}
-		}
-	})
 }

@@ -57,9 +57,9 @@ func NewTable(syms []Symbol, buildID []byte) *Table {
 	}
 }
 
-// newRankedTable is NewTable for the symbols of a file, whose order means nothing: those at one address are put in the order
+// NewRankedTable is NewTable for the symbols of a file, whose order means nothing: those at one address are put in the order
 // that a kernel's kallsyms would have them in.
-func newRankedTable(syms []Symbol, buildID []byte) *Table {
+func NewRankedTable(syms []Symbol, buildID []byte) *Table {
 	t := NewTable(syms, buildID)
 	t.byAddr = sync.OnceValue(func() []int32 {
 		order := indexAddrs(syms)

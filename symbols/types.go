@@ -41,18 +41,18 @@ func (f Field) Count() uint64 {
 	return f.Size / f.Elem
 }
 
-// step is one name of a path, with the indices that follow it.
-type step struct {
-	name    string
-	indices []uint64
+// Step is one name of a path, with the indices that follow it.
+type Step struct {
+	Name    string
+	Indices []uint64
 }
 
-// parsePath takes "a.b[3].c" apart.
-func parsePath(path string) ([]step, error) {
-	var steps []step
+// ParsePath takes "a.b[3].c" apart.
+func ParsePath(path string) ([]Step, error) {
+	var steps []Step
 	for part := range strings.SplitSeq(path, ".") {
 		name, rest, indexed := strings.Cut(part, "[")
-		s := step{name: name}
+		s := Step{Name: name}
 		for indexed {
 			var digits string
 			digits, rest, indexed = strings.Cut(rest, "]")
@@ -60,7 +60,7 @@ func parsePath(path string) ([]step, error) {
 			if err != nil || !indexed {
 				return nil, fmt.Errorf("path %q: %q is not an index", path, digits)
 			}
-			s.indices = append(s.indices, i)
+			s.Indices = append(s.Indices, i)
 			if rest, indexed = strings.CutPrefix(rest, "["); !indexed && rest != "" {
 				return nil, fmt.Errorf("path %q: %q behind an index", path, rest)
 			}

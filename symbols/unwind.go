@@ -91,8 +91,8 @@ type SavedReg struct {
 // this list counts. It is valid as long as the rule.
 func (r *FrameRule) Saved() []SavedReg { return r.saved[:r.nsaved] }
 
-// save adds a register to the list, or reports that there is no room for it.
-func (r *FrameRule) save(s SavedReg) bool {
+// Save adds a register to the list, or reports that there is no room for it.
+func (r *FrameRule) Save(s SavedReg) bool {
 	if int(r.nsaved) == len(r.saved) {
 		return false
 	}
@@ -104,7 +104,7 @@ func (r *FrameRule) save(s SavedReg) bool {
 // ByFramePointer is the rule of code that keeps RBP as its frame pointer, past its first two instructions.
 func ByFramePointer() FrameRule {
 	r := FrameRule{Kind: CallFrame, Base: RBP, Offset: 16}
-	r.save(SavedReg{RBP, CFA, -16})
+	r.Save(SavedReg{RBP, CFA, -16})
 	return r
 }
 

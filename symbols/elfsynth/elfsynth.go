@@ -3,7 +3,10 @@
 // that nobody has.
 package elfsynth
 
-import "physgdb/symbols"
+import (
+	"physgdb/symbols"
+	"physgdb/symbols/orc"
+)
 
 // Program is what is known of a kernel or of one of its modules. All addresses are those that the file shall have: for a
 // kernel link addresses, for a module those at run time.
@@ -57,7 +60,7 @@ type Blob struct {
 type ORC struct {
 	IPs, Entries Blob
 	Header       Blob // of a kernel that has one
-	Format       symbols.ORCFormat
+	Format       orc.Format
 }
 
 // Rule describes how to unwind a range of code.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"physgdb/symbols"
+	"physgdb/symbols/orc"
 )
 
 // debugFrame makes a .debug_frame section (DWARF 5, section 6.4) of a program's ORC tables: nil if it has none. It also
@@ -41,7 +42,7 @@ func debugFrame(ctx context.Context, p *Program) (section []byte, syms []symbols
 
 // orc describes the code that ORC tables cover.
 func (b *frameBuilder) orc(ctx context.Context, o *ORC) error {
-	orc, err := symbols.NewORC(o.IPs.Addr, o.IPs.Data, o.Entries.Data, o.Format)
+	orc, err := orc.New(o.IPs.Addr, o.IPs.Data, o.Entries.Data, o.Format)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,9 @@ import (
 	"github.com/go-delve/delve/pkg/dwarf/frame"
 
 	"physgdb/symbols"
+	"physgdb/symbols/dwarf"
+	"physgdb/symbols/internal/symtest"
+	"physgdb/symbols/orc"
 )
 
 // TestFramesOfTheKernelAreItsORC unwinds by what debugFrame made from every entry of a kernel's table, and from the last
@@ -84,7 +87,7 @@ func TestFramesAgreeWithTheCompilers(t *testing.T) {
 	onKernels(t, func(t *testing.T, path string) {
 		p := programOf(t, path)
 		u := newUnwinder(t, p)
-		compiler, err := symbols.ReadCFI(path)
+		compiler, err := symtest.Read(path, dwarf.ReadCFI)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +182,7 @@ func programOf(t testing.TB, path string) *Program {
 		}
 		blob.Addr = s.Addr
 	}
-	if p.ORC.Format, err = symbols.ORCFormatOf(p.ORC.Header.Data, p.ORC.Entries.Data); err != nil {
+	if p.ORC.Format, err = orc.FormatOf(p.ORC.Header.Data, p.ORC.Entries.Data); err != nil {
 		t.Fatal(err)
 	}
 	syms, err := f.Symbols()
@@ -342,7 +345,7 @@ func (m machine) byORC(r *symbols.FrameRule) (c caller) {
 // unwinder unwinds by call frame information, as debuggers do.
 type unwinder struct {
 	t       testing.TB
-	orc     *symbols.ORC
+	orc     *orc.Table
 	section []byte
 	syms    []symbols.Symbol
 	fdes    frame.FrameDescriptionEntries
@@ -358,7 +361,7 @@ func newUnwinder(t testing.TB, p *Program) *unwinder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	orc, err := symbols.NewORC(p.ORC.IPs.Addr, p.ORC.IPs.Data, p.ORC.Entries.Data, p.ORC.Format)
+	orc, err := orc.New(p.ORC.IPs.Addr, p.ORC.IPs.Data, p.ORC.Entries.Data, p.ORC.Format)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +457,7 @@ func (u *unwinder) eval(m *machine, expression []byte) uint64 {
 
 // orcTable makes tables of 6.4 at an address, of pairs of an address and an entry.
 func orcTable(base uint64, pairs ...any) *ORC {
-	o := &ORC{IPs: Blob{Addr: base}, Entries: Blob{Addr: base + 0x1000}, Format: symbols.ORC6_4}
+	o := &ORC{IPs: Blob{Addr: base}, Entries: Blob{Addr: base + 0x1000}, Format: orc.Linux6_4}
 	for i := 0; i < len(pairs); i += 2 {
 		rel := uint64(pairs[i].(int)) - base - uint64(len(o.IPs.Data))
 		o.IPs.Data = binary.LittleEndian.AppendUint32(o.IPs.Data, uint32(rel))
@@ -563,7 +566,7 @@ func FuzzDebugFrame(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ips, entries []byte, format uint8, base, text, size, sym1, sym2 uint64) {
 		p := &Program{Sections: []Section{{Addr: text, Size: size, Exec: true}, {Addr: text + size, Size: size}}}
 		p.Symbols = []symbols.Symbol{{Name: "a", Addr: sym1}, {Name: "__pfx_b", Addr: sym2}}
-		p.ORC = &ORC{IPs: Blob{base, ips}, Entries: Blob{base, entries}, Format: symbols.ORCFormat(format)}
+		p.ORC = &ORC{IPs: Blob{base, ips}, Entries: Blob{base, entries}, Format: orc.Format(format)}
 		section, _, err := debugFrame(t.Context(), p)
 		if err != nil {
 			return

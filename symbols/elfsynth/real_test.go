@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"physgdb/symbols"
+	"physgdb/symbols/elffile"
+	"physgdb/symbols/orc"
 	"physgdb/test/guest"
 )
 
@@ -57,7 +59,7 @@ func kernelProgram(t testing.TB, vmlinux string) *Program {
 		p.ORC.Header = blob(t, f, ".orc_header")
 	}
 	var err error
-	if p.ORC.Format, err = symbols.ORCFormatOf(p.ORC.Header.Data, p.ORC.Entries.Data); err != nil {
+	if p.ORC.Format, err = orc.FormatOf(p.ORC.Header.Data, p.ORC.Entries.Data); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -77,7 +79,7 @@ func cutOut(all []Section, part Section) []Section {
 // symbolsOf returns the symbols that kallsyms has too, without sizes.
 func symbolsOf(t testing.TB, path string) []symbols.Symbol {
 	t.Helper()
-	table, err := symbols.ReadELF(path)
+	table, err := elffile.ReadTable(path)
 	if err != nil {
 		t.Fatal(err)
 	}

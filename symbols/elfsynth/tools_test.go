@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 )
 
 // TestToolsFindNothingWrong shows the files of kernels and of a module to those who know ELF and DWARF.
@@ -63,19 +64,19 @@ func TestFileIsReadLikeAVmlinux(t *testing.T) {
 	})
 }
 
-func openSymbols(t *testing.T, path string) *symbols.File {
+func openSymbols(t *testing.T, path string) *elffile.File {
 	t.Helper()
-	f, err := symbols.Open(path)
+	f, err := elffile.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-func sameField(t *testing.T, ours, theirs *symbols.File) {
+func sameField(t *testing.T, ours, theirs *elffile.File) {
 	t.Helper()
 	var fields [2]symbols.Field
-	for i, f := range []*symbols.File{ours, theirs} {
+	for i, f := range []*elffile.File{ours, theirs} {
 		types, err := f.Types()
 		if err == nil {
 			fields[i], err = types.Field("task_struct", "comm")
@@ -89,10 +90,10 @@ func sameField(t *testing.T, ours, theirs *symbols.File) {
 	}
 }
 
-func sameRule(t *testing.T, ours, theirs *symbols.File, pc uint64) {
+func sameRule(t *testing.T, ours, theirs *elffile.File, pc uint64) {
 	t.Helper()
 	var rules [2]symbols.FrameRule
-	for i, f := range []*symbols.File{ours, theirs} {
+	for i, f := range []*elffile.File{ours, theirs} {
 		u, err := f.Unwinder()
 		if err != nil {
 			t.Fatal(err)

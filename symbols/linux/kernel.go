@@ -13,6 +13,7 @@ import (
 
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 )
 
 // ErrOtherKernel says that a vmlinux is not that of the kernel in memory.
@@ -117,7 +118,7 @@ func (k *Kernel) checkBuildID(ctx context.Context) error {
 	if _, err := k.Space.ReadMemory(ctx, start, notes); err != nil {
 		return fmt.Errorf("%w, or memory is damaged: read the build-id: %w", ErrOtherKernel, err)
 	}
-	id := symbols.BuildID(notes)
+	id := elffile.BuildID(notes)
 	if bytes.Equal(id, k.Symbols.BuildID) {
 		return nil
 	}

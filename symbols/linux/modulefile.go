@@ -9,7 +9,7 @@ import (
 	"os"
 
 	"physgdb/internal/regular"
-	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 )
 
 // ModuleFile is a module's file on the disk of this machine, a relocatable ELF file.
@@ -92,7 +92,7 @@ func (m *ModuleFile) parse() error {
 			if err != nil {
 				return fmt.Errorf("section %s: %w", s.Name, err)
 			}
-			m.BuildID = symbols.BuildID(notes)
+			m.BuildID = elffile.BuildID(notes)
 		}
 	}
 	return m.readHeaders()

@@ -14,7 +14,7 @@ import (
 	"physgdb/symbols/linux/kmem"
 
 	"physgdb/internal/plain"
-	"physgdb/symbols"
+	"physgdb/symbols/debuginfo"
 )
 
 // ErrNoModuleFile says that the file of a module was not found, or only ones that will not do.
@@ -78,7 +78,7 @@ func (f *ModuleFiles) Find(ctx context.Context, m *Module) (string, error) {
 func (f *ModuleFiles) underBuildID(id []byte) []string {
 	var paths []string
 	for _, dir := range append(slices.Clone(f.dirs), "/usr/lib/debug") {
-		path := symbols.BuildIDFile(dir, id)
+		path := debuginfo.BuildIDFile(dir, id)
 		if _, err := os.Stat(path); err == nil {
 			paths = append(paths, path)
 		}

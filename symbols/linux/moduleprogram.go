@@ -8,6 +8,7 @@ import (
 
 	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
+	"physgdb/symbols/orc"
 )
 
 // Program reads what the kernel keeps about a module: its symbols, types and stack frames, where they are in the running
@@ -47,7 +48,7 @@ func (m *Module) frames(ctx context.Context) (*elfsynth.ORC, error) {
 	if err != nil {
 		return nil, err
 	}
-	orc, ok := kernel.(*symbols.ORC)
+	orc, ok := kernel.(*orc.Table)
 	if !ok {
 		return nil, fmt.Errorf("module %s: the format of its ORC table is not known, as the kernel has none", m.Name)
 	}

@@ -7,8 +7,7 @@ import (
 	"strings"
 
 	"physgdb/symbols/linux/kmem"
-
-	"physgdb/symbols"
+	"physgdb/symbols/orc"
 )
 
 // Modules is the modules that a kernel had loaded.
@@ -46,7 +45,7 @@ type Module struct {
 	symbols  kmem.Lazy[*ModuleSymbols]
 	sections kmem.Lazy[[]ModuleSection]
 	noteID   kmem.Lazy[[]byte]
-	unwinder kmem.Lazy[*symbols.ORC]
+	unwinder kmem.Lazy[*orc.Table]
 }
 
 // ModuleState is how far a module has come (enum module_state).
@@ -160,11 +159,11 @@ func (ms *Modules) Named(name string) *Module {
 func moduleName(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // Unwinder returns the module's table of stack frames. format is that of the kernel's own.
-func (m *Module) Unwinder(ctx context.Context, format symbols.ORCFormat) (*symbols.ORC, error) {
-	return m.unwinder.Get(ctx, func(ctx context.Context) (*symbols.ORC, error) { return m.readUnwinder(ctx, format) })
+func (m *Module) Unwinder(ctx context.Context, format orc.Format) (*orc.Table, error) {
+	return m.unwinder.Get(ctx, func(ctx context.Context) (*orc.Table, error) { return m.readUnwinder(ctx, format) })
 }
 
-func (m *Module) readUnwinder(ctx context.Context, format symbols.ORCFormat) (*symbols.ORC, error) {
+func (m *Module) readUnwinder(ctx context.Context, format orc.Format) (*orc.Table, error) {
 	ips, entries, err := m.readORC(ctx)
 	if err != nil {
 		return nil, err
@@ -172,7 +171,7 @@ func (m *Module) readUnwinder(ctx context.Context, format symbols.ORCFormat) (*s
 	if err := m.k.moduleTables.take(len(ips) + len(entries)); err != nil {
 		return nil, fmt.Errorf("ORC table of module %s: %w", m.Name, err)
 	}
-	orc, err := symbols.NewORC(m.orc.ips, ips, entries, format)
+	orc, err := orc.New(m.orc.ips, ips, entries, format)
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name, err)
 	}

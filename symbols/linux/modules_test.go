@@ -12,6 +12,7 @@ import (
 
 	"physgdb/bridge"
 	"physgdb/symbols"
+	"physgdb/symbols/orc"
 )
 
 // moduleWorld is a kernel with modules.
@@ -593,7 +594,7 @@ func TestModuleUnwinder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		orc, err := ms.All[0].Unwinder(ctx, symbols.ORC6_4)
+		orc, err := ms.All[0].Unwinder(ctx, orc.Linux6_4)
 		if tc.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tc.err) {
 				t.Errorf("%s: error %v, want %q", tc.name, err, tc.err)

@@ -11,6 +11,7 @@ import (
 
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 )
 
 // ModuleSection is a section of a module's file, as it was loaded.
@@ -177,7 +178,7 @@ func (m *Module) readBuildID(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("build-id of module %s: %w", m.Name, err)
 	}
 	for _, n := range notes {
-		if id := symbols.BuildID(n.Buf[:n.N]); id != nil {
+		if id := elffile.BuildID(n.Buf[:n.N]); id != nil {
 			return id, nil
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // moduleTypes is where the BTF of a module lies.
 type moduleTypes struct{ addr, size uint64 }
 
-// btfModule is struct btf_module, and btf is struct btf (kernel/bpf/btf.c).
+// btfModule is struct btf_module, and btfData is struct btf (kernel/bpf/btf.c).
 type (
 	btfModule struct {
 		List   struct{} `c:"list"`
@@ -19,7 +19,7 @@ type (
 		Module uint64   `c:"module"`
 		BTF    uint64   `c:"btf"`
 	}
-	btf struct {
+	btfData struct {
 		Data uint64 `c:"data"`
 		Size uint64 `c:"data_size"`
 	}
@@ -58,7 +58,7 @@ func (k *Kernel) findModuleTypes(ctx context.Context) (*modulesTypes, error) {
 	if err != nil {
 		return nil, err
 	}
-	layout, err := StructOf[btf](ctx, k, "btf")
+	layout, err := StructOf[btfData](ctx, k, "btf")
 	if err != nil {
 		return nil, err
 	}

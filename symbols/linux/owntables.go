@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/symbols/btf"
+	"physgdb/symbols/elffile"
+	"physgdb/symbols/kallsyms"
 	"physgdb/symbols/linux/kmem"
 
 	"physgdb/mmu"
@@ -89,12 +92,12 @@ func (k *Kernel) tablesIn(
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's read-only data at %#x: %w", r.First, err)
 	}
-	found, err := symbols.FindKallsyms(img.base, img.Data, k.Text)
+	found, err := kallsyms.Find(img.base, img.Data, k.Text)
 	if err != nil {
 		if len(img.Holes) > 0 {
 			err = fmt.Errorf("%w (of the kernel's read-only data, %d pieces are missing: %w)", err, len(img.Holes), img.Holes[0].Err)
 		}
-		return nil, &NoNamesError{err, symbols.ScanBuildIDs(img.Data)}
+		return nil, &NoNamesError{err, elffile.ScanBuildIDs(img.Data)}
 	}
 	t := &OwnTables{image: img, symbols: found.All(), reading: k.digestKallsyms(img, found)}
 	if found.Lost > 0 {
@@ -113,7 +116,7 @@ func (k *Kernel) tablesIn(
 	}
 	names := symbols.NewTable(t.symbols, nil)
 	t.k = k.named(names)
-	t.BuildID = symbols.BuildID(t.notes(ctx).Data)
+	t.BuildID = elffile.BuildID(t.notes(ctx).Data)
 	names.BuildID = t.BuildID
 	return t, nil
 }
@@ -128,7 +131,7 @@ func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, pr
 	if t.image, err = k.wholeReadOnlyData(ctx, t.image, progress); err != nil {
 		return err
 	}
-	exports := symbols.FindExports(t.image.base, t.image.Data, t.symbols, func(addr uint64) bool {
+	exports := kallsyms.FindExports(t.image.base, t.image.Data, t.symbols, func(addr uint64) bool {
 		return addr >= imageBase && addr < imageBase+imageSpan || addr < mostPerCPU
 	})
 	for i := range exports { // the next name may be far away
@@ -274,7 +277,7 @@ func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, er
 }
 
 // digestKallsyms begins the digest of what is read with the table of names.
-func (k *Kernel) digestKallsyms(img *image, found *symbols.Kallsyms) *digester {
+func (k *Kernel) digestKallsyms(img *image, found *kallsyms.Table) *digester {
 	baseAt := found.BaseAt
 	if baseAt != 0 {
 		baseAt -= k.Slide
@@ -313,7 +316,7 @@ func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
 	if i < 0 {
 		return elfsynth.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", err)
 	}
-	size, err := symbols.BTFSize(t.image.Data[i:])
+	size, err := btf.Size(t.image.Data[i:])
 	if err == nil && size > elfsynth.MaxBTF {
 		err = fmt.Errorf("BTF: %d bytes: damaged", size)
 	}

@@ -14,6 +14,7 @@ import (
 	"physgdb/bridge"
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/orc"
 )
 
 // ErrOffline says that a CPU was not up, so that there is nothing to be known of it.
@@ -372,11 +373,11 @@ func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbo
 	return k.guessFramePointer(ctx, regs, above[:min(len(above), farthest)])
 }
 
-// takeStackCallsRBP sets RBP, if it is not known, to its value in symbols.StackCall, if that is one of the callers: there it is the
+// takeStackCallsRBP sets RBP, if it is not known, to its value in orc.StackCall, if that is one of the callers: there it is the
 // word at RSP. A function that changes RBP saves it first, so the value is still valid if no function in between has saved it. lldb
 // unwinds StackCall by RBP.
 func (k *Kernel) takeStackCallsRBP(ctx context.Context, regs *Registers) error {
-	fn, ok := k.symbol(symbols.StackCall)
+	fn, ok := k.symbol(orc.StackCall)
 	if _, known := regs.Get(symbols.RBP); known || !ok {
 		return nil
 	}

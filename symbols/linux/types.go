@@ -8,6 +8,7 @@ import (
 	"physgdb/symbols/linux/kmem"
 
 	"physgdb/symbols"
+	"physgdb/symbols/btf"
 	"physgdb/symbols/elfsynth"
 )
 
@@ -29,7 +30,7 @@ func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w, and in memory: %w", errNoTypes, err)
 	}
-	types, err := symbols.NewBTF(raw)
+	types, err := btf.New(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w, and in memory: %w", errNoTypes, err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
+	"physgdb/symbols/orc"
 )
 
 // Frame is one function that had not returned.
@@ -241,7 +242,7 @@ func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, e
 // kept it from looking.
 func (k *Kernel) moduleRule(ctx context.Context, kernel symbols.Unwinder, pc uint64) (
 	rule symbols.FrameRule, ok bool, why error) {
-	orc, ok := kernel.(*symbols.ORC)
+	orc, ok := kernel.(*orc.Table)
 	if !ok {
 		return rule, false, nil
 	}
@@ -278,7 +279,7 @@ func (k *Kernel) readORC(ctx context.Context) (symbols.Unwinder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no unwind tables: %w", err)
 	}
-	return symbols.NewORC(t.IPs.Addr, t.IPs.Data, t.Entries.Data, t.Format)
+	return orc.New(t.IPs.Addr, t.IPs.Data, t.Entries.Data, t.Format)
 }
 
 // orcTables reads the kernel's ORC tables out of memory, and prepares them for use. Addresses are link addresses.
@@ -317,10 +318,10 @@ func (k *Kernel) readORCTables(ctx context.Context) (*elfsynth.ORC, error) {
 // finishORC finds out in which format ORC tables are, and prepares them for use.
 func (k *Kernel) finishORC(t *elfsynth.ORC) (*elfsynth.ORC, error) {
 	var err error
-	if t.Format, err = symbols.ORCFormatOf(t.Header.Data, t.Entries.Data); err != nil {
+	if t.Format, err = orc.FormatOf(t.Header.Data, t.Entries.Data); err != nil {
 		return nil, err
 	}
-	if orc, err := symbols.NewORC(t.IPs.Addr, t.IPs.Data, t.Entries.Data, t.Format); err == nil {
+	if orc, err := orc.New(t.IPs.Addr, t.IPs.Data, t.Entries.Data, t.Format); err == nil {
 		orc.FollowStackCalls(k.Symbols) // in place
 	}
 	return t, nil

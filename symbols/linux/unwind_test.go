@@ -8,6 +8,7 @@ import (
 	"physgdb/symbols/linux/kmem/kmemtest"
 
 	"physgdb/symbols"
+	"physgdb/symbols/orc"
 )
 
 // Where the code of these tests lies: the rule of each function is found at its call's address.
@@ -179,7 +180,7 @@ func TestUnwindIsBounded(t *testing.T) {
 func TestUnwindTellsWhatIsWrongWithAModulesTable(t *testing.T) {
 	const inModule = 0xffffffffc0000000
 	w := newWorld(t, nil, nil)
-	kernel, err := symbols.NewORC(inner, make([]byte, 8), make([]byte, 12), symbols.ORC4_14)
+	kernel, err := orc.New(inner, make([]byte, 8), make([]byte, 12), orc.Linux4_14)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 	"physgdb/test/session"
 )
 
@@ -294,7 +294,7 @@ func TestLLDBReadsProcess(t *testing.T) {
 		l := startLLDB(t, "", h.stub(t))
 		defer l.close()
 		l.says("settings set target.process.disable-memory-cache true")
-		program, err := symbols.ReadELF(h.guest.ClockELF())
+		program, err := elffile.ReadTable(h.guest.ClockELF())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 )
 
 // TestSyntheticFileMatchesVmlinux compares what was read out of a machine's memory with the
@@ -18,7 +18,7 @@ func TestSyntheticFileMatchesVmlinux(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		path := filepath.Join(t.TempDir(), "vmlinux.synth")
 		run(t, "symbols", h.guest.Source(), "-o", path)
-		made, err := symbols.Open(path)
+		made, err := elffile.Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,12 @@ func TestSyntheticFileMatchesVmlinux(t *testing.T) {
 				t.Errorf("section %s differs", section)
 			}
 		}
-		real, err := symbols.ReadORC(h.guest.Kernel.Vmlinux)
+		vmlinux, err := elffile.Open(h.guest.Kernel.Vmlinux)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer vmlinux.Close()
+		real, err := vmlinux.Unwinder()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +54,7 @@ func TestSyntheticFileMatchesVmlinux(t *testing.T) {
 }
 
 // sameFunctions wants every function of one name in both files to be at the same address.
-func (h *host) sameFunctions(t *testing.T, made *symbols.File) {
+func (h *host) sameFunctions(t *testing.T, made *elffile.File) {
 	t.Helper()
 	count := map[string]int{}
 	real := map[string]uint64{}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 	"physgdb/test/guest"
 	"physgdb/test/session"
 )
@@ -129,7 +130,7 @@ func (h *host) make() error {
 		return err
 	}
 	h.guest = g
-	if h.vmlinux, err = symbols.ReadELF(g.Kernel.Vmlinux); err != nil {
+	if h.vmlinux, err = elffile.ReadTable(g.Kernel.Vmlinux); err != nil {
 		return err
 	}
 	var lines []string

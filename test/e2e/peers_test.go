@@ -13,7 +13,7 @@ import (
 
 	"physgdb/gdbstub"
 	"physgdb/gdbstub/rsp"
-	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 )
 
 // peer is something for gdb to talk to that shows it the bytes of the file content: physgdb and
@@ -70,7 +70,7 @@ func gdbserver(b *testing.B, _ *host, content string, _ uint64) (string, uint64)
 	if out, err := exec.Command("gcc", "-nostdlib", "-static", "-no-pie", "-o", program, program+".s").CombinedOutput(); err != nil {
 		b.Fatalf("gcc: %v\n%s", err, out)
 	}
-	table, err := symbols.ReadELF(program)
+	table, err := elffile.ReadTable(program)
 	if err != nil {
 		b.Fatal(err)
 	}

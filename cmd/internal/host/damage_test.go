@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"physgdb/bridge"
-	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 	"physgdb/test/guest"
 )
 
@@ -55,7 +55,7 @@ func damage(t *testing.T, release string, seeds int64) {
 	g, err := guest.Boot(ctx, guest.Config{Release: release, MemoryMiB: 256, PTI: true})
 	must(t, err)
 	defer g.Close()
-	vmlinux, err := symbols.Open(g.Kernel.Vmlinux)
+	vmlinux, err := elffile.Open(g.Kernel.Vmlinux)
 	must(t, err)
 	healthy := newVictim(t, g.RAMFile())
 	if failed := healthy.examine(t, vmlinux, true); failed > 0 {
@@ -195,7 +195,7 @@ func (v *victim) heal() {
 
 // examine lets every command look at the machine, and returns how many of them failed. If learn is set it notes what they
 // read.
-func (v *victim) examine(t *testing.T, vmlinux *symbols.File, learn bool) (failed int) {
+func (v *victim) examine(t *testing.T, vmlinux *elffile.File, learn bool) (failed int) {
 	var mem bridge.Memory = (*viewed)(v)
 	if learn {
 		mem = (*recorded)(v)

@@ -7,7 +7,7 @@ import (
 	"errors"
 
 	"physgdb/bridge"
-	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 	"physgdb/symbols/linux"
 )
 
@@ -55,7 +55,7 @@ func (m *Machine) checkFit(ctx context.Context, found map[string]uint64) error {
 // checkNotes looks for a build-id where the notes should be.
 func (m *Machine) checkNotes(ctx context.Context, start, stop uint64) error {
 	notes, err := m.readLandmark(ctx, start, stop-start)
-	if err != nil || symbols.BuildID(notes) == nil {
+	if err != nil || elffile.BuildID(notes) == nil {
 		return cmp.Or(err, errMisfit)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"physgdb/cmd/internal/kept"
 	"physgdb/gdbstub"
 	"physgdb/internal/plain"
-	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
 )
@@ -107,7 +107,7 @@ func (m *Machine) openModule(ctx context.Context, md *linux.Module) (gdbstub.Fil
 func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (gdbstub.File, error) {
 	var types []byte
 	if m.vmlinux != nil {
-		types, _ = symbols.ReadRawBTF(m.vmlinux.path) // without it the module has no types; makeVmlinux has said so
+		types, _ = elffile.ReadBTF(m.vmlinux.path) // without it the module has no types; makeVmlinux has said so
 	}
 	program, missing, err := md.Program(ctx, types)
 	if err != nil {

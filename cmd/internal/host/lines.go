@@ -1,9 +1,9 @@
 package host
 
-import "physgdb/symbols"
+import "physgdb/symbols/dwarf"
 
 // sourceLines returns which source lines the kernel's code came from, or nil if its vmlinux does not tell.
-func (m *Machine) sourceLines() *symbols.Lines {
+func (m *Machine) sourceLines() *dwarf.Lines {
 	if m.vmlinux == nil || m.vmlinux.made { // memory holds no source lines
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 
 	"physgdb/cmd/internal/kept"
-	"physgdb/symbols"
+	"physgdb/symbols/elffile"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
 )
@@ -62,7 +62,7 @@ func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sourc
 		return nil, nil
 	}
 	v := &vmlinuxFile{path: e.Path, made: true, release: release}
-	if v.File, err = symbols.Open(e.Path); err != nil {
+	if v.File, err = elffile.Open(e.Path); err != nil {
 		m.log.Warn("a kept file cannot be used, and is made again", "why", err)
 		return nil, v.close()
 	}
@@ -108,7 +108,7 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 			return nil, errors.Join(err, v.close())
 		}
 	}
-	if v.File, err = symbols.Open(v.path); err != nil {
+	if v.File, err = elffile.Open(v.path); err != nil {
 		return nil, errors.Join(err, v.close())
 	}
 	return v, nil

@@ -7,6 +7,7 @@ import (
 	"physgdb/bridge"
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/dwarf"
 	"physgdb/symbols/linux"
 )
 
@@ -77,7 +78,7 @@ type tracer struct {
 	m       *Machine
 	running map[uint64]*linux.CPU
 	dead    *linux.Task // that panicked, or nil
-	lines   *symbols.Lines
+	lines   *dwarf.Lines
 }
 
 func (m *Machine) newTracer(ctx context.Context, lines bool) (*tracer, error) {
@@ -191,7 +192,7 @@ func (tr *tracer) frame(ctx context.Context, f *linux.Frame, n int) traceFrame {
 }
 
 // addLines finds the source line at a link address, and what was inlined there.
-func (f *traceFrame) addLines(lines *symbols.Lines, pc uint64) {
+func (f *traceFrame) addLines(lines *dwarf.Lines, pc uint64) {
 	source, err := lines.Frames(pc)
 	if err != nil || len(source) == 0 {
 		return

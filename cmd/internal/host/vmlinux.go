@@ -13,6 +13,8 @@ import (
 	"physgdb/internal/plain"
 	"physgdb/internal/regular"
 	"physgdb/symbols"
+	"physgdb/symbols/debuginfo"
+	"physgdb/symbols/elffile"
 	"physgdb/symbols/linux"
 )
 
@@ -26,7 +28,7 @@ const (
 // vmlinuxFile is the file that explains a kernel: names, types, how to unwind stacks. It was given by the user, found, or made
 // of what the kernel keeps in its memory about itself.
 type vmlinuxFile struct {
-	*symbols.File
+	*elffile.File
 	path    string
 	found   bool // by its build-id
 	made    bool
@@ -49,7 +51,7 @@ func (o *Options) openVmlinux() (*vmlinuxFile, error) {
 	if o.Vmlinux == "" {
 		return nil, nil
 	}
-	file, err := symbols.Open(o.Vmlinux)
+	file, err := elffile.Open(o.Vmlinux)
 	var format *elf.FormatError
 	switch {
 	case err == nil:
@@ -174,8 +176,8 @@ func (m *Machine) releaseBy(ctx context.Context, names *symbols.Table) string {
 }
 
 // debugPlaces returns where debug information may be, by the user's environment and options.
-func (m *Machine) debugPlaces(o *Options) *symbols.DebugPlaces {
-	places := symbols.UsualDebugPlaces(os.Getenv)
+func (m *Machine) debugPlaces(o *Options) *debuginfo.Places {
+	places := debuginfo.FromEnvironment(os.Getenv)
 	places.Dirs = o.DebugDirs
 	return places
 }
@@ -200,7 +202,7 @@ func (m *Machine) foundVmlinux(ctx context.Context, o *Options, buildID []byte, 
 
 // openFound opens a vmlinux that the user has not named; it returns nil if it cannot be used.
 func (m *Machine) openFound(path string) *vmlinuxFile {
-	file, err := symbols.Open(path)
+	file, err := elffile.Open(path)
 	if err != nil {
 		m.log.Warn("the vmlinux that was found cannot be used", "why", err)
 		return nil
