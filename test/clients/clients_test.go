@@ -268,6 +268,6 @@ func keep(t *testing.T, name, content string) {
 func (r *rig) about() string {
 	return fmt.Sprintf(`## Linux %s
 
-Its kernel was moved by %#x. "2000 threads" is another machine: connect, and list %d tasks.
+The slide is %#x. "2000 threads" is another machine: connect, and list %d tasks.
 `, r.dead.Kernel.Release, r.dead.Facts.Slide, len(r.crowd.Facts.Threads))
 }

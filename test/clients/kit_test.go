@@ -30,8 +30,8 @@ var kits = []kit{nothing, debugFiles}
 // no files from a stub, this file and those of the modules are written beforehand.
 var nothing = kit{
 	name: "no vmlinux",
-	about: "`physgdb serve SOURCE`, and no file of the kernel. gdb and cdt-gdb-adapter are given none; the others begin with what\n" +
-		"`physgdb symbols SOURCE -o vmlinux --modules-to DIR` makes of the machine's memory.",
+	about: "`physgdb serve SOURCE`, without a file of the kernel. gdb and cdt-gdb-adapter start without one; the\n" +
+		"others with the file that `physgdb symbols SOURCE -o vmlinux --modules-to DIR` makes from memory.",
 	options: func(*guest.Guest) []string { return nil },
 	files: func(ctx context.Context, r *rig, g *guest.Guest) (files, error) {
 		dir, err := os.MkdirTemp(r.dir, "made-")
@@ -50,7 +50,7 @@ var nothing = kit{
 // debugFiles are the vmlinux with its debug information, and the files of the modules.
 var debugFiles = kit{
 	name:  "vmlinux",
-	about: "`physgdb serve SOURCE --vmlinux vmlinux --modules DIR`, and every client begins with that vmlinux.",
+	about: "`physgdb serve SOURCE --vmlinux vmlinux --modules DIR`, and every client starts with that vmlinux.",
 	options: func(g *guest.Guest) []string {
 		return []string{"--vmlinux", g.Kernel.Vmlinux, "--modules", filepath.Dir(g.Kernel.Trouble)}
 	},

@@ -15,5 +15,5 @@ var reasons = map[place]map[string]string{
 
 // lldbSkipsCaller is what lldb does where a machine died in a module (UnwindAssembly-x86 of LLVM: a
 // call of the next instruction is half of an idiom by which position-independent code reads rip).
-const lldbSkipsCaller = "it leaves out the caller of the innermost function if that one is in a module. Functions begin with a call " +
-	"of __fentry__, which has no target yet in the file of a module, and lldb takes such a call for a push. `monitor bt` shows all."
+const lldbSkipsCaller = "the caller of the innermost function is missing if that function is in a module. Functions begin with a call " +
+	"of __fentry__, which has no target yet in the file of a module, and lldb takes such a call for a push. `monitor bt` shows it."

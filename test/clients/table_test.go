@@ -41,8 +41,8 @@ attachCommands: 'target modules add trouble.ko', and after each attach
 '.text ADDRESS' from 'monitor modules --files'.
 
 With the vmlinux of the 6.1 of Debian, lldb 14 needs six minutes of CPU to connect, because it
-disassembles megabytes where a task sleeps in a function with a cold part. It is therefore missing in
-that table. '--threads cpus' avoids it, and so does having no vmlinux.
+disassembles megabytes where a task sleeps in a function with a cold part. It is therefore missing
+in that table. '--threads cpus' avoids it, and so does having no vmlinux.
 `, "'", "`")
 
 // markdown returns a table, followed by the numbered reasons.
@@ -69,7 +69,7 @@ func markdown(about string, columns []column) string {
 		fmt.Fprint(&b, " |\n")
 	}
 	if numbered > 0 {
-		fmt.Fprint(&b, "\nWhat a client cannot do, for a reason of its own:\n\n", notes.String())
+		fmt.Fprint(&b, "\nWhat a client cannot do for reasons of its own:\n\n", notes.String())
 	}
 	return b.String()
 }

@@ -33,14 +33,14 @@ type column struct {
 
 const preface = `# Kernels that Debian does not ship
 
-Written by ''make kernels-custom'': kernels built from Debian's linux-source packages with the small configurations of
-''test/guest/custom'', each booted with 5-level paging and page-table isolation and left to panic in a module while
-the other CPU takes no interrupts.
-physgdb reads nothing but the guest's RAM.
+Written by ''make kernels-custom'': kernels built from Debian's linux-source packages with the small
+configurations of ''test/guest/custom''. Each is booted with 5-level paging and page-table isolation
+and panics in a module while the other CPU takes no interrupts. physgdb reads only the guest's RAM.
 
-A cell says pass only if what physgdb shows equals an independent witness: what the guest reported about itself (/proc,
-/sys), what its kernel printed on the serial console, or its vmlinux and System.map. A cell says no, with a number, where
-the memory of such a kernel does not hold what is needed and physgdb says so; its message is quoted below the table.
+A cell says pass only if the result of physgdb equals an independent one: what the guest reported
+about itself (/proc, /sys), what its kernel printed on the serial console, or its vmlinux and
+System.map. A cell says no, with a number, where the memory of such a kernel does not contain what is
+needed and physgdb reports it; its message is quoted below the table.
 
 `
 

@@ -65,7 +65,7 @@ func prefixes(line string, markdown bool) (first, rest string, ok bool) {
 	item := bullet.FindString(text)
 	first, rest = comment+item, rest+strings.Repeat(" ", len(item))
 	text = text[len(item):]
-	return first, rest, text != "" && !strings.ContainsAny(text[:1], " \t|#>`<")
+	return first, rest, text != "" && !strings.ContainsAny(text[:1], " \t|#><") && !strings.HasPrefix(text, "```")
 }
 
 // continues reports whether a line goes on with the paragraph whose further lines begin with prefix.
@@ -74,7 +74,7 @@ func continues(line, prefix string, markdown bool) bool {
 	if !ok || text == "" || bullet.MatchString(text) || strings.HasPrefix(text, "*/") {
 		return false
 	}
-	return !strings.ContainsAny(text[:1], " \t") && !(markdown && strings.ContainsAny(text[:1], "|#>`<"))
+	return !strings.ContainsAny(text[:1], " \t") && !(markdown && strings.ContainsAny(text[:1], "|#><")) && !strings.HasPrefix(text, "```")
 }
 
 // fill breaks a paragraph into lines of at most maxColumns.
