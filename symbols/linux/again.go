@@ -9,13 +9,11 @@ import (
 // Again returns the same kernel with nothing remembered of what it knew, to be read through m: for a machine that has run
 // on. What cannot have changed stays: where the kernel is, its symbols and its types.
 func (k *Kernel) Again(ctx context.Context, m *mmu.MMU) (*Kernel, error) {
-	again := &Kernel{
-		Location: k.Location, FoundBy: k.FoundBy, Slide: k.Slide, Symbols: k.Symbols, m: m, debug: k.debug, borrowed: k.borrowed,
-	}
-	var err error
-	if again.Space, err = m.Space(k.lastingRoot(ctx)); err != nil {
+	again, err := k.derive(m, k.lastingRoot(ctx), k.Symbols, k.debug)
+	if err != nil {
 		return nil, err
 	}
+	again.borrowed = k.borrowed
 	if types, err := k.Types(ctx); err == nil {
 		again.types.Set(types)
 	}

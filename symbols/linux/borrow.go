@@ -24,12 +24,15 @@ func BorrowedNames() []string {
 // With returns the same kernel, explained by a vmlinux, or by what stands in for one. One whose build-id is not that in
 // memory is refused with [ErrOtherKernel]; one that has none is not, as it was made of this memory.
 func (k *Kernel) With(ctx context.Context, table *symbols.Table, debug Debug) (*Kernel, error) {
-	text, err := textOf(table)
+	text, err := linkAddr(table)
 	if err != nil {
 		return nil, err
 	}
-	known := k.named(table)
-	known.Slide, known.debug = k.Text-text, debug
+	known, err := k.derive(k.m, k.Root, table, debug)
+	if err != nil {
+		return nil, err
+	}
+	known.Slide = k.Text - text
 	if len(table.BuildID) > 0 {
 		if err := known.checkBuildID(ctx); err != nil {
 			return nil, err
@@ -46,8 +49,11 @@ func (k *Kernel) WithSymbols(ctx context.Context, found map[string]uint64) (*Ker
 	for name, addr := range found {
 		table = append(table, symbols.Symbol{Name: name, Addr: addr - k.Slide, Size: unknownSize})
 	}
-	known := k.named(symbols.NewTable(table, nil))
-	known.debug, known.borrowed = k.debug, true
+	known, err := k.derive(k.m, k.Root, symbols.NewTable(table, nil), k.debug)
+	if err != nil {
+		return nil, err
+	}
+	known.borrowed = true
 	return known, known.leaveTrampoline(ctx)
 }
 

@@ -72,7 +72,7 @@ func (k *Kernel) readCPUs(ctx context.Context) (*cpuList, error) {
 
 // PossibleCPUs lists the numbers in the kernel's mask of CPUs that could be there. It needs no types.
 func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
-	n, err := k.readSymbol(ctx, "nr_cpu_ids", 4)
+	n, err := k.ReadSymbol(ctx, "nr_cpu_ids", 4)
 	if err != nil {
 		return nil, err
 	}

@@ -24,18 +24,18 @@ type Death struct {
 // noCPU is the panic_cpu of a kernel that has not panicked (PANIC_CPU_INVALID, include/linux/panic.h).
 const noCPU = 0xffff_ffff
 
-// Death finds out what the kernel died of.
-func (k *Kernel) Death(ctx context.Context) (*Death, error) {
-	return k.death.Get(ctx, k.readDeath)
+// Death returns how the kernel died. The messages of the panic and of the oops are found by log.
+func (k *Kernel) Death(ctx context.Context, log LogReader) (*Death, error) {
+	return k.death.Get(ctx, func(ctx context.Context) (*Death, error) { return k.readDeath(ctx, log) })
 }
 
-func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
+func (k *Kernel) readDeath(ctx context.Context, log LogReader) (*Death, error) {
 	d := &Death{}
-	id, err := k.readSymbol(ctx, "panic_cpu", 4)
+	id, err := k.ReadSymbol(ctx, "panic_cpu", 4)
 	if err != nil {
 		return nil, err
 	}
-	oopses, err := k.readSymbol(ctx, "die_counter", 4)
+	oopses, err := k.ReadSymbol(ctx, "die_counter", 4)
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (k *Kernel) readDeath(ctx context.Context) (*Death, error) {
 	if err := k.findDead(ctx, d, int(id)); err != nil {
 		return nil, err
 	}
-	return d, k.readLastWords(ctx, d)
+	return d, k.readLastWords(ctx, d, log)
 }
 
 // findDead finds the CPU that panicked, and its task.
@@ -73,46 +73,50 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 	return nil
 }
 
-// panicPrefix is what panic() logs before its message (kernel/panic.c). In 5.10 with PREEMPT_RT the message is a record of its own.
-const panicPrefix = "Kernel panic - not syncing:"
+// LogLine is a message of the kernel's log, as far as [Kernel.Death] uses it.
+type LogLine struct {
+	Caller uint32 // the same for the messages of one task or, in interrupts, of one CPU
+	Text   string
+}
 
-// IsPanic reports whether a record is the one in which the kernel says that it gives up.
-func (r LogRecord) IsPanic() bool { return strings.HasPrefix(r.Text, panicPrefix) }
+// LogReader reads the newest messages of a kernel's log, oldest first. It may return both messages and
+// an error, which then says why some are missing.
+type LogReader func(ctx context.Context, k *Kernel, newest int) ([]LogLine, error)
+
+// PanicPrefix is what panic() logs before its message (kernel/panic.c). In 5.10 with PREEMPT_RT the message is a record
+// of its own.
+const PanicPrefix = "Kernel panic - not syncing:"
 
 // oopsPrefixes are how the first line of an oops begins that says what is wrong (arch/x86/mm/fault.c, lib/bug.c,
 // arch/x86/kernel/traps.c).
 var oopsPrefixes = []string{"BUG: ", "kernel BUG at ", "Oops: ", "general protection fault", "divide error", "stack guard page"}
 
 // readLastWords looks for what panic() was told, and for the oops before it, in the newest lines of the log.
-func (k *Kernel) readLastWords(ctx context.Context, d *Death) error {
-	const newest = 512 // records: a panic prints its message, then a backtrace, and sometimes the state of all CPUs
-	log, err := k.Log(ctx, newest)
-	if err != nil {
-		d.Note(err)
-		return ctx.Err() // one can do without
-	}
-	d.Include(log.Timeouts)
-	d.findLastWords(log.Records)
-	return nil
+func (k *Kernel) readLastWords(ctx context.Context, d *Death, log LogReader) error {
+	const newest = 512 // lines: a panic prints its message, then a backtrace, and sometimes the state of all CPUs
+	lines, err := log(ctx, k, newest)
+	d.Note(err)
+	d.findLastWords(lines)
+	return ctx.Err() // without the log, the rest is still of use
 }
 
 // findLastWords finds in the log what panic() was told, and the oops before it. Who panics because of an oops is the one that
 // had it: a task, or an interrupt on the same CPU.
-func (d *Death) findLastWords(records []LogRecord) {
-	last := slices.IndexFunc(records, LogRecord.IsPanic)
+func (d *Death) findLastWords(lines []LogLine) {
+	last := slices.IndexFunc(lines, func(l LogLine) bool { return strings.HasPrefix(l.Text, PanicPrefix) })
 	if last < 0 {
 		return
 	}
-	d.Message = strings.TrimSpace(strings.TrimPrefix(records[last].Text, panicPrefix))
-	if d.Message == "" && last+1 < len(records) && records[last+1].Caller == records[last].Caller {
-		d.Message = records[last+1].Text
+	d.Message = strings.TrimSpace(strings.TrimPrefix(lines[last].Text, PanicPrefix))
+	if d.Message == "" && last+1 < len(lines) && lines[last+1].Caller == lines[last].Caller {
+		d.Message = lines[last+1].Text
 	}
 	if d.Oopses == 0 {
 		return
 	}
-	for _, r := range records[:last] {
+	for _, r := range lines[:last] {
 		first := &d.Before
-		if r.Caller == records[last].Caller {
+		if r.Caller == lines[last].Caller {
 			first = &d.Cause
 		}
 		isOops := slices.ContainsFunc(oopsPrefixes, func(p string) bool { return strings.HasPrefix(r.Text, p) })
@@ -127,7 +131,7 @@ type Taint uint64
 
 // Taint returns what had happened before the kernel died, or since.
 func (k *Kernel) Taint(ctx context.Context) (Taint, error) {
-	mask, err := k.readSymbol(ctx, "tainted_mask", 8)
+	mask, err := k.ReadSymbol(ctx, "tainted_mask", 8)
 	return Taint(mask), err
 }
 

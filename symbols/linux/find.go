@@ -80,7 +80,7 @@ func Find(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *FindOptions) (*
 		o = &FindOptions{}
 	}
 	if o.Symbols != nil {
-		if _, err := textOf(o.Symbols); err != nil {
+		if _, err := linkAddr(o.Symbols); err != nil {
 			return nil, err
 		}
 	}

@@ -66,6 +66,30 @@ type Kernel struct {
 	moduleTables   quota
 }
 
+// New returns the kernel at l. It does not compare o.Symbols with the memory, and expects that the kernel was linked at the
+// usual address.
+func New(m *mmu.MMU, l *Location, o *Options) (*Kernel, error) {
+	space, err := m.Space(l.Root)
+	if err != nil {
+		return nil, err
+	}
+	return &Kernel{
+		Location: *l, FoundBy: ByCR3, Space: space, Slide: l.Text - defaultText, Symbols: o.Symbols, m: m, debug: o.Debug,
+	}, nil
+}
+
+// derive returns the same kernel, read through m from the page tables at root, with other symbols and nothing cached.
+func (k *Kernel) derive(m *mmu.MMU, root mmu.Root, names *symbols.Table, debug Debug) (*Kernel, error) {
+	l := k.Location
+	l.Root = root
+	d, err := New(m, &l, &Options{Symbols: names, Debug: debug})
+	if err != nil {
+		return nil, err
+	}
+	d.FoundBy, d.Slide = k.FoundBy, k.Slide
+	return d, nil
+}
+
 // Attach finds the kernel under a CR3. If there is a vmlinux, its build-id must equal that in memory: the error is then
 // [ErrOtherKernel].
 func Attach(ctx context.Context, m *mmu.MMU, o *Options) (*Kernel, error) {
@@ -78,24 +102,20 @@ func Attach(ctx context.Context, m *mmu.MMU, o *Options) (*Kernel, error) {
 
 // attach identifies the kernel that was found at l.
 func attach(ctx context.Context, m *mmu.MMU, l *Location, o *Options) (*Kernel, error) {
-	k := &Kernel{Location: *l, FoundBy: ByCR3, Symbols: o.Symbols, Slide: l.Text - defaultText, m: m, debug: o.Debug}
-	var err error
-	if k.Space, err = m.Space(l.Root); err != nil {
-		return nil, err
+	k, err := New(m, l, o)
+	if err != nil || o.Symbols == nil {
+		return k, err
 	}
-	if o.Symbols == nil {
-		return k, nil
-	}
-	text, err := textOf(o.Symbols)
+	text, err := linkAddr(o.Symbols)
 	if err != nil {
 		return nil, err
 	}
-	k.Slide = l.Text - text
+	k.Slide = k.Text - text
 	return k, k.checkBuildID(ctx)
 }
 
-// textOf returns the link address of _text, which every vmlinux has.
-func textOf(vmlinux *symbols.Table) (uint64, error) {
+// linkAddr returns the link address of _text, which every vmlinux has.
+func linkAddr(vmlinux *symbols.Table) (uint64, error) {
 	text, ok := vmlinux.Lookup("_text")
 	if !ok {
 		return 0, fmt.Errorf("%w, or of none: it has no symbol _text", ErrOtherKernel)
@@ -249,8 +269,8 @@ func (k *Kernel) namesFunctionsOnly() bool {
 	return functions && !data && !k.borrowed
 }
 
-// readSymbol reads a little-endian number of size bytes, at most 8, at a symbol.
-func (k *Kernel) readSymbol(ctx context.Context, name string, size int) (uint64, error) {
+// ReadSymbol reads a little-endian number of size bytes, at most 8, at a symbol.
+func (k *Kernel) ReadSymbol(ctx context.Context, name string, size int) (uint64, error) {
 	addr, ok := k.Addr(name)
 	if !ok {
 		return 0, k.noSymbol(name)

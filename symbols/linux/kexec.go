@@ -91,7 +91,7 @@ func (k *Kernel) readGlobals(ctx context.Context, list []global) ([]uint64, erro
 // CommandLine returns what the boot loader passed to the kernel.
 func (k *Kernel) CommandLine(ctx context.Context) (string, error) {
 	const most = 4096 // more than COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h)
-	addr, err := k.readSymbol(ctx, "saved_command_line", 8)
+	addr, err := k.ReadSymbol(ctx, "saved_command_line", 8)
 	if err != nil {
 		return "", err
 	}
@@ -213,7 +213,7 @@ func (k *Kernel) NotePlace(ctx context.Context) (bridge.PhysAddr, error) {
 	if k.Note != 0 {
 		return k.Note, nil
 	}
-	addr, err := k.readSymbol(ctx, "vmcoreinfo_note", 8)
+	addr, err := k.ReadSymbol(ctx, "vmcoreinfo_note", 8)
 	if err != nil {
 		return 0, err
 	}

@@ -115,7 +115,9 @@ func (k *Kernel) tablesIn(
 		}
 	}
 	names := symbols.NewTable(t.symbols, nil)
-	t.k = k.named(names)
+	if t.k, err = k.derive(k.m, k.Root, names, nil); err != nil {
+		return nil, err
+	}
 	t.BuildID = elffile.BuildID(t.notes(ctx).Data)
 	names.BuildID = t.BuildID
 	return t, nil

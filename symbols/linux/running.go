@@ -71,7 +71,7 @@ func refused(err error) error {
 // oopsed returns the registers of the first oops, if that was on this CPU, and the stack is still what it was then
 // (exec_summary_regs, arch/x86/kernel/dumpstack.c).
 func (k *Kernel) oopsed(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
-	count, err := k.readSymbol(ctx, "die_counter", 4)
+	count, err := k.ReadSymbol(ctx, "die_counter", 4)
 	addr, ok := k.Addr("exec_summary_regs")
 	if err != nil || count == 0 || !ok {
 		return nil, err
@@ -133,7 +133,7 @@ var userRegs = [...]symbols.Reg{
 
 // crashNote returns the registers that a machine with a crash kernel saved of this CPU as it died. It is nil on others.
 func (k *Kernel) crashNote(ctx context.Context, c *CPU, _ *Task) (*Registers, error) {
-	base, err := k.readSymbol(ctx, "crash_notes", 8)
+	base, err := k.ReadSymbol(ctx, "crash_notes", 8)
 	if err != nil || base == 0 {
 		return nil, err
 	}

@@ -115,11 +115,10 @@ func (k *Kernel) HasSources(
 	if !bytes.Equal(d.finish().Digest, s.Digest) {
 		return false, nil
 	}
-	keep, err := k.named(names).keepsFramePointers(ctx)
+	named, err := k.derive(k.m, k.Root, names, nil)
+	if err != nil {
+		return false, err
+	}
+	keep, err := named.keepsFramePointers(ctx)
 	return err == nil && keep == s.FramePointers, ctx.Err()
-}
-
-// named returns the same kernel with other symbols, and with nothing remembered.
-func (k *Kernel) named(names *symbols.Table) *Kernel {
-	return &Kernel{Location: k.Location, FoundBy: k.FoundBy, Space: k.Space, Slide: k.Slide, Symbols: names, m: k.m}
 }

@@ -8,11 +8,11 @@ import (
 
 // VMCoreInfoText returns the text of the kernel's VMCOREINFO, lines of KEY=VALUE, as it keeps it for its dumps.
 func (k *Kernel) VMCoreInfoText(ctx context.Context) ([]byte, error) {
-	addr, err := k.readSymbol(ctx, "vmcoreinfo_data", 8)
+	addr, err := k.ReadSymbol(ctx, "vmcoreinfo_data", 8)
 	if err != nil {
 		return nil, err
 	}
-	size, err := k.readSymbol(ctx, "vmcoreinfo_size", 8)
+	size, err := k.ReadSymbol(ctx, "vmcoreinfo_size", 8)
 	if err != nil {
 		return nil, err
 	}

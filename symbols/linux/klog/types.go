@@ -1,4 +1,4 @@
-package linux
+package klog
 
 import (
 	"bytes"
@@ -8,10 +8,11 @@ import (
 	"strings"
 
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
 )
 
-// logTypes returns what the layout of the log is read from: the kernel's types or, for a kernel without them, its VMCOREINFO.
-func (k *Kernel) logTypes(ctx context.Context) (symbols.Types, error) {
+// typesOf returns what the layout of the log is read from: the kernel's types or, for a kernel without them, its VMCOREINFO.
+func typesOf(ctx context.Context, k *linux.Kernel) (symbols.Types, error) {
 	types, err := k.Types(ctx)
 	if err == nil || ctx.Err() != nil {
 		return types, err
@@ -24,7 +25,7 @@ func (k *Kernel) logTypes(ctx context.Context) (symbols.Types, error) {
 }
 
 // vmcoreInfoTypes are the types of the log by VMCOREINFO, which lists sizes and offsets (log_buf_vmcoreinfo_setup(),
-// kernel/printk/printk.c of 5.10 and later). They have the members that [logRing] reads and no others.
+// kernel/printk/printk.c of 5.10 and later). They have the members that [ring] reads and no others.
 type vmcoreInfoTypes map[string]uint64
 
 // newVMCoreInfoTypes takes the numbers out of the text of VMCOREINFO.
@@ -39,14 +40,14 @@ func newVMCoreInfoTypes(text []byte) vmcoreInfoTypes {
 	return t
 }
 
-// logStructs has the types of members that are structs, logSizes the sizes of others in bytes (struct printk_ringbuffer,
+// structs has the types of members that are structs, sizes the sizes of others in bytes (struct printk_ringbuffer,
 // prb_desc and printk_info, kernel/printk/printk_ringbuffer.h).
 var (
-	logStructs = map[string]string{
+	structs = map[string]string{
 		"printk_ringbuffer.desc_ring": "prb_desc_ring", "printk_ringbuffer.text_data_ring": "prb_data_ring",
 		"prb_desc.text_blk_lpos": "prb_data_blk_lpos", "printk_info.dev_info": "dev_printk_info",
 	}
-	logSizes = map[string]uint64{
+	sizes = map[string]uint64{
 		"prb_desc_ring.count_bits": 4, "prb_desc_ring.descs": 8, "prb_desc_ring.infos": 8, "prb_desc_ring.head_id": 8,
 		"prb_desc_ring.tail_id": 8, "prb_data_ring.size_bits": 4, "prb_data_ring.data": 8, "prb_desc.state_var": 8,
 		"prb_data_blk_lpos.begin": 8, "prb_data_blk_lpos.next": 8, "printk_info.seq": 8, "printk_info.ts_nsec": 8,
@@ -67,14 +68,14 @@ func (t vmcoreInfoTypes) Field(typ, path string) (symbols.Field, error) {
 		return symbols.Field{}, fmt.Errorf("VMCOREINFO: struct %s: %s: %w", typ, name, symbols.ErrNoMember)
 	}
 	if nested {
-		f, err := t.Field(logStructs[member], rest)
+		f, err := t.Field(structs[member], rest)
 		f.Offset += offset
 		return f, err
 	}
 	if length, ok := t["LENGTH(printk_info_"+name+")"]; ok && typ == "dev_printk_info" {
 		return symbols.Field{Offset: offset, Size: length, Elem: 1}, nil
 	}
-	size, ok := logSizes[member]
+	size, ok := sizes[member]
 	if !ok {
 		return symbols.Field{}, fmt.Errorf("VMCOREINFO: struct %s: size of %s: %w", typ, name, symbols.ErrNoMember)
 	}

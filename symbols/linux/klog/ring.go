@@ -1,4 +1,4 @@
-package linux
+package klog
 
 import (
 	"cmp"
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/kmem"
 )
 
@@ -16,45 +17,45 @@ import (
 // text. A descriptor and an info are found by the low bits of an id that only ever grows; a text by its logical position,
 // which only ever grows too. A descriptor's word holds its id and, above, its state.
 const (
-	logStateShift = 62
-	logIDMask     = 1<<logStateShift - 1
+	stateShift = 62
+	idMask     = 1<<stateShift - 1
 
 	// The states. 1 and 2 are messages that are complete (to the first its caller may still add).
-	logReserved = 0 // being written
-	logReusable = 3 // given up to make room
+	reserved = 0 // being written
+	reusable = 3 // given up to make room
 
 	// Logical positions of texts that are none.
-	logFailed    = 1 // there was no room for it
-	logNoText    = 1 // bit 0: any of them
-	logBlockHead = 8 // bytes: each text begins with the id of its descriptor
+	failed    = 1 // there was no room for it
+	noText    = 1 // bit 0: any of them
+	blockHead = 8 // bytes: each text begins with the id of its descriptor
 
 	// The bits of struct printk_info that no type tells: flags:5, level:3 in the byte behind facility.
-	logFlagCont   = 8 // LOG_CONT
-	logLevelShift = 5
+	flagCont   = 8 // LOG_CONT
+	levelShift = 5
 )
 
-// logChunk bounds how many records are read at once.
-const logChunk = 4096
+// chunk bounds how many records are read at once.
+const chunk = 4096
 
 // The largest rings: LOG_BUF_LEN_MAX is 1<<31 bytes of text, and there is a descriptor for each 32 of them.
 const (
-	mostLogTextBits  = 31
-	mostLogCountBits = mostLogTextBits - 5
+	maxTextBits  = 31
+	maxCountBits = maxTextBits - 5
 )
 
 // Bounds of what is kept of a log.
 const (
-	mostLogRecords = 1 << 18
-	mostLogBytes   = 64 << 20  // of all texts
-	mostLogText    = 1<<16 - 1 // bytes of one: printk_info.text_len has 16 bits
+	maxRecords    = 1 << 18
+	maxBytes      = 64 << 20  // of all texts
+	maxRecordText = 1<<16 - 1 // bytes of one: printk_info.text_len has 16 bits
 )
 
-// logRing reads the log from its newest record backwards.
-type logRing struct {
-	k *Kernel
+// ring reads the log from its newest record backwards.
+type ring struct {
+	k *linux.Kernel
 
-	desc *kmem.Struct[logDesc]
-	info *kmem.Struct[logInfo]
+	desc *kmem.Struct[descriptor]
+	info *kmem.Struct[recordInfo]
 
 	descs, infos, text  uint64 // where the rings begin
 	countBits, textBits uint
@@ -63,12 +64,12 @@ type logRing struct {
 	left     uint64 // how many there are from it back to the oldest
 	textLeft uint64 // bytes of text that still may be, as no two texts share any
 
-	found  []LogRecord // newest first
+	found  []Record // newest first
 	damage kmem.Damage
 }
 
-// logHead is struct printk_ringbuffer.
-type logHead struct {
+// ringHead is struct printk_ringbuffer.
+type ringHead struct {
 	CountBits uint64 `c:"desc_ring.count_bits"`
 	Descs     uint64 `c:"desc_ring.descs"`
 	Infos     uint64 `c:"desc_ring.infos"`
@@ -78,15 +79,15 @@ type logHead struct {
 	Text      uint64 `c:"text_data_ring.data"`
 }
 
-// logDesc is struct prb_desc.
-type logDesc struct {
+// descriptor is struct prb_desc.
+type descriptor struct {
 	State uint64 `c:"state_var"`
 	Begin uint64 `c:"text_blk_lpos.begin"`
 	Next  uint64 `c:"text_blk_lpos.next"`
 }
 
-// logInfo is struct printk_info. The byte after facility has bit-fields, which the types of some kernels do not list.
-type logInfo struct {
+// recordInfo is struct printk_info. The byte after facility has bit-fields, which the types of some kernels do not list.
+type recordInfo struct {
 	Seq       uint64 `c:"seq"`
 	Time      uint64 `c:"ts_nsec"`
 	TextLen   uint64 `c:"text_len"`
@@ -96,30 +97,30 @@ type logInfo struct {
 	Device    string `c:"?dev_info.device" max:"48"`    // PRINTK_INFO_DEVICE_LEN
 }
 
-// logRing finds the rings. prb leads to those in use: the kernel moves to larger ones when it boots with log_buf_len=.
-func (k *Kernel) logRing(ctx context.Context) (*logRing, error) {
+// openRing finds the rings. prb leads to those in use: the kernel moves to larger ones when it boots with log_buf_len=.
+func openRing(ctx context.Context, k *linux.Kernel) (*ring, error) {
 	if _, ok := k.Addr("prb"); !ok {
 		if _, old := k.Addr("log_first_idx"); old {
 			return nil, errNoRing
 		}
 	}
-	prb, err := k.readSymbol(ctx, "prb", 8)
+	prb, err := k.ReadSymbol(ctx, "prb", 8)
 	if err != nil {
 		return nil, err
 	}
-	types, err := k.logTypes(ctx)
+	types, err := typesOf(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	layout, err := kmem.NewStruct[logHead](types, "printk_ringbuffer")
+	layout, err := kmem.NewStruct[ringHead](types, "printk_ringbuffer")
 	if err != nil {
 		return nil, err
 	}
-	r := &logRing{k: k}
-	if r.desc, err = kmem.NewStruct[logDesc](types, "prb_desc"); err != nil {
+	r := &ring{k: k}
+	if r.desc, err = kmem.NewStruct[descriptor](types, "prb_desc"); err != nil {
 		return nil, err
 	}
-	if r.info, err = kmem.NewStruct[logInfo](types, "printk_info"); err != nil {
+	if r.info, err = kmem.NewStruct[recordInfo](types, "printk_info"); err != nil {
 		return nil, err
 	}
 	if err := r.checkTypes(); err != nil {
@@ -134,7 +135,7 @@ func (k *Kernel) logRing(ctx context.Context) (*logRing, error) {
 
 // checkTypes refuses types that were read from damaged memory: there are thousands of each, and behind facility there is
 // another byte.
-func (r *logRing) checkTypes() error {
+func (r *ring) checkTypes() error {
 	const maxSize = 1 << 12 // bytes
 	if r.desc.Size() > maxSize || r.info.Size() > maxSize || r.info.Offset("Facility")+1 >= r.info.Size() {
 		return errors.New("this kernel's types: struct prb_desc or printk_info is damaged")
@@ -143,16 +144,16 @@ func (r *logRing) checkTypes() error {
 }
 
 // begin takes the head of the rings.
-func (r *logRing) begin(head *logHead) error {
+func (r *ring) begin(head *ringHead) error {
 	countBits, textBits := head.CountBits, head.TextBits
-	if countBits == 0 || countBits > mostLogCountBits || textBits == 0 || textBits > mostLogTextBits {
+	if countBits == 0 || countBits > maxCountBits || textBits == 0 || textBits > maxTextBits {
 		return fmt.Errorf("it has 2^%d records and 2^%d bytes of text: damaged memory", countBits, textBits)
 	}
 	r.countBits, r.textBits = uint(countBits), uint(textBits)
 	r.descs, r.infos, r.text = head.Descs, head.Infos, head.Text
-	r.next = head.Head & logIDMask
-	r.left = (r.next-head.Tail)&logIDMask + 1
-	r.textLeft = min(uint64(1)<<textBits, mostLogBytes)
+	r.next = head.Head & idMask
+	r.left = (r.next-head.Tail)&idMask + 1
+	r.textLeft = min(uint64(1)<<textBits, maxBytes)
 	if count := r.count(); r.left > count {
 		r.damage.Add("the oldest and the newest record are %d apart, in a ring of %d", r.left, count)
 		r.left = count
@@ -160,28 +161,28 @@ func (r *logRing) begin(head *logHead) error {
 	return nil
 }
 
-func (r *logRing) count() uint64 { return 1 << r.countBits }
+func (r *ring) count() uint64 { return 1 << r.countBits }
 
 // exhausted reports whether there are no older records.
-func (r *logRing) exhausted() bool { return r.left == 0 }
+func (r *ring) exhausted() bool { return r.left == 0 }
 
-// logText is where a text lies, and the record that it belongs to.
-type logText struct {
-	record int    // in logRing.found; its text is still missing
+// textBlock is where a text lies, and the record that it belongs to.
+type textBlock struct {
+	record int    // in ring.found; its text is still missing
 	id     uint64 // what must stand before it
 	at     uint64 // in the ring of texts, of its head
 	size   int    // bytes, without head
 }
 
 // readOlder reads the next older records, as many as are wanted if they are all there: two batches.
-func (r *logRing) readOlder(ctx context.Context, want int) error {
-	if len(r.found) > mostLogRecords {
-		r.damage.Add("there are more than %d records, of which the newest are shown: damaged, or too many", mostLogRecords)
+func (r *ring) readOlder(ctx context.Context, want int) error {
+	if len(r.found) > maxRecords {
+		r.damage.Add("there are more than %d records, of which the newest are shown: damaged, or too many", maxRecords)
 		r.left = 0
 		return nil
 	}
 	n := min(uint64(want), r.left)
-	first := (r.next - n + 1) & logIDMask // the ids first to r.next, oldest first in memory
+	first := (r.next - n + 1) & idMask // the ids first to r.next, oldest first in memory
 	descs, err := r.readSlots(ctx, first, n)
 	if err != nil {
 		return err
@@ -192,19 +193,19 @@ func (r *logRing) readOlder(ctx context.Context, want int) error {
 		return nil
 	}
 	start := len(r.found)
-	var texts []logText
+	var texts []textBlock
 	for i := n; i > 0; i-- {
-		if t, ok := r.judge(descs, int(i-1), (first+i-1)&logIDMask, int(n)); ok {
+		if t, ok := r.judge(descs, int(i-1), (first+i-1)&idMask, int(n)); ok {
 			texts = append(texts, t)
 		}
 	}
-	r.next = (first - 1) & logIDMask
+	r.next = (first - 1) & idMask
 	r.left -= n
 	return r.readTexts(ctx, texts, start)
 }
 
 // readSlots reads n descriptors from the id first on, and then their infos.
-func (r *logRing) readSlots(ctx context.Context, first, n uint64) (*kmem.Sparse, error) {
+func (r *ring) readSlots(ctx context.Context, first, n uint64) (*kmem.Sparse, error) {
 	slot := first % r.count()
 	behind := min(n, r.count()-slot) // in one piece; the rest begins at slot 0
 	var spans []kmem.Span
@@ -219,97 +220,97 @@ func (r *logRing) readSlots(ctx context.Context, first, n uint64) (*kmem.Sparse,
 
 // seq returns the number of the message with an id, or its low 32 bits: both count messages, and ids begin one round
 // before 0 in 32 bits (DESC0_ID).
-func (r *logRing) seq(id uint64) uint32 { return uint32(id + r.count()) }
+func (r *ring) seq(id uint64) uint32 { return uint32(id + r.count()) }
 
 // judge looks at the i-th of n slots that were read. If there is a message it goes to found; if that has text, judge
 // tells where it lies.
-func (r *logRing) judge(slots *kmem.Sparse, i int, id uint64, n int) (logText, bool) {
+func (r *ring) judge(slots *kmem.Sparse, i int, id uint64, n int) (textBlock, bool) {
 	seq := r.seq(id)
 	descSize, infoSize := int(r.desc.Size()), int(r.info.Size())
 	whole, err := slots.Part(i*descSize, descSize)
 	if err != nil {
 		r.damage.Add("record %d: %w", seq, err)
-		return logText{}, false
+		return textBlock{}, false
 	}
 	desc := r.desc.Decode(whole)
-	if desc.State&logIDMask != id {
+	if desc.State&idMask != id {
 		r.damage.Add("record %d: its place holds another (%#x): it was never written, or memory is damaged", seq, desc.State)
-		return logText{}, false
+		return textBlock{}, false
 	}
-	switch desc.State >> logStateShift {
-	case logReusable:
-		return logText{}, false // dropped, as the kernel does with the oldest
-	case logReserved:
+	switch desc.State >> stateShift {
+	case reusable:
+		return textBlock{}, false // dropped, as the kernel does with the oldest
+	case reserved:
 		r.damage.Add("record %d: was being written when the machine died", seq)
-		return logText{}, false
+		return textBlock{}, false
 	}
 	whole, err = slots.Part(n*descSize+i*infoSize, infoSize)
 	if err != nil {
 		r.damage.Add("record %d: %w", seq, err)
-		return logText{}, false
+		return textBlock{}, false
 	}
 	info := r.info.Decode(whole)
 	if uint32(info.Seq) != seq {
 		r.damage.Add("record %d: says that it is record %d", seq, info.Seq)
-		return logText{}, false
+		return textBlock{}, false
 	}
 	return r.locate(&desc, info.TextLen, id, info.record(whole[r.info.Offset("Facility")+1]))
 }
 
 // locate adds a message to found, and tells where its text lies if it has any.
-func (r *logRing) locate(desc *logDesc, size, id uint64, record LogRecord) (logText, bool) {
+func (r *ring) locate(desc *descriptor, size, id uint64, record Record) (textBlock, bool) {
 	begin, next := desc.Begin, desc.Next
 	seq := r.seq(id)
-	if begin&logNoText != 0 && next&logNoText != 0 {
-		if begin == logFailed {
+	if begin&noText != 0 && next&noText != 0 {
+		if begin == failed {
 			r.damage.Add("record %d: the log had no room for its text", seq)
-			return logText{}, false
+			return textBlock{}, false
 		}
 		r.found = append(r.found, record) // an empty line
-		return logText{}, false
+		return textBlock{}, false
 	}
 	at, room, ok := r.block(begin, next)
-	if !ok || size > min(room, mostLogText) {
+	if !ok || size > min(room, maxRecordText) {
 		r.damage.Add("record %d: %d bytes of text from position %#x to %#x: damaged", seq, size, begin, next)
-		return logText{}, false
+		return textBlock{}, false
 	}
 	if size > r.textLeft {
 		r.damage.Add("record %d: its text and those of later records are more than the log can hold, or than is read: damaged", seq)
-		return logText{}, false
+		return textBlock{}, false
 	}
 	r.textLeft -= size
 	r.found = append(r.found, record)
-	return logText{record: len(r.found) - 1, id: id, at: at, size: int(size)}, true
+	return textBlock{record: len(r.found) - 1, id: id, at: at, size: int(size)}, true
 }
 
 // block returns where the block of a text begins in the ring, and how many bytes it has for text. A block that does not
 // fit before the end of the ring lies at its beginning, and next is then in the round after that of begin. Kernels from
 // 6.19 on let a block reach right up to the end.
-func (r *logRing) block(begin, next uint64) (at, room uint64, ok bool) {
+func (r *ring) block(begin, next uint64) (at, room uint64, ok bool) {
 	ring := uint64(1) << r.textBits
 	switch {
-	case (begin|next)%logBlockHead != 0:
+	case (begin|next)%blockHead != 0:
 		return 0, 0, false
 	case begin < next && begin>>r.textBits == (next-1)>>r.textBits:
 		at, room = begin%ring, next-begin
 	case (begin+ring)>>r.textBits == next>>r.textBits:
 		at, room = 0, next%ring
 	}
-	if room < logBlockHead {
+	if room < blockHead {
 		return 0, 0, false
 	}
-	return at, room - logBlockHead, true
+	return at, room - blockHead, true
 }
 
 // record returns all of a message except its text. bits is the byte after facility.
-func (i *logInfo) record(bits byte) LogRecord {
-	return LogRecord{
+func (i *recordInfo) record(bits byte) Record {
+	return Record{
 		Seq:       i.Seq,
 		Time:      time.Duration(i.Time),
-		Level:     bits >> logLevelShift,
+		Level:     bits >> levelShift,
 		Facility:  i.Facility,
-		Caller:    LogCaller(i.Caller),
-		Continued: bits&logFlagCont != 0,
+		Caller:    Caller(i.Caller),
+		Continued: bits&flagCont != 0,
 		Subsystem: i.Subsystem,
 		Device:    i.Device,
 	}
@@ -319,13 +320,13 @@ func (i *logInfo) record(bits byte) LogRecord {
 const joinTexts = 512
 
 // readTexts fills the texts of found in, and takes out of it, from start on, what has none.
-func (r *logRing) readTexts(ctx context.Context, texts []logText, start int) error {
-	slices.SortFunc(texts, func(a, b logText) int { return cmp.Compare(a.at, b.at) })
+func (r *ring) readTexts(ctx context.Context, texts []textBlock, start int) error {
+	slices.SortFunc(texts, func(a, b textBlock) int { return cmp.Compare(a.at, b.at) })
 	var spans []kmem.Span
 	places := make([]int, len(texts)) // where each is in what is read
 	total := 0
 	for i, t := range texts {
-		begin, end := r.text+t.at, r.text+t.at+logBlockHead+uint64(t.size)
+		begin, end := r.text+t.at, r.text+t.at+blockHead+uint64(t.size)
 		last := len(spans) - 1
 		if last < 0 || begin > spans[last].Addr+uint64(spans[last].Size)+joinTexts {
 			spans = append(spans, kmem.Span{Addr: begin})
@@ -354,20 +355,20 @@ func (r *logRing) readTexts(ctx context.Context, texts []logText, start int) err
 }
 
 // fill sets the text of a message, which begins at place in what was read.
-func (r *logRing) fill(read *kmem.Sparse, t logText, place int) error {
-	block, err := read.Part(place, logBlockHead+t.size)
+func (r *ring) fill(read *kmem.Sparse, t textBlock, place int) error {
+	block, err := read.Part(place, blockHead+t.size)
 	if err != nil {
 		return err
 	}
 	if owner := binary.LittleEndian.Uint64(block); owner != t.id {
 		return fmt.Errorf("its text belongs to another record, or was overwritten (id %#x, want %#x)", owner, t.id)
 	}
-	r.found[t.record].Text = string(block[logBlockHead:])
+	r.found[t.record].Text = string(block[blockHead:])
 	return nil
 }
 
 // drop takes records out of found; all of them stand at start or later.
-func (r *logRing) drop(lost []int, start int) {
+func (r *ring) drop(lost []int, start int) {
 	if len(lost) == 0 {
 		return
 	}

@@ -1,6 +1,7 @@
-package linux
+package klog
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -10,22 +11,26 @@ import (
 	"time"
 
 	"physgdb/symbols/linux/kmem"
+	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/symbols/linux/linuxtest"
 
 	"physgdb/bridge"
 	"physgdb/symbols"
 )
 
+var ctx = context.Background()
+
 // logWriter writes messages into a ring as the kernel does (prb_reserve(), data_alloc(), prb_commit() of
 // kernel/printk/printk_ringbuffer.c), and remembers what is in it.
 type logWriter struct {
-	*world
+	*linuxtest.World
 	countBits, textBits uint
 	toTheEnd            bool // blocks may reach up to the end of the ring (6.19)
 
 	head, descs, infos, text uint64 // addresses
 	headID, tailID           uint64
 	headPos, tailPos         uint64
-	alive                    map[uint64]LogRecord // by id
+	alive                    map[uint64]Record // by id
 }
 
 const (
@@ -34,7 +39,7 @@ const (
 )
 
 func newLogWriter(t *testing.T, countBits, textBits uint) *logWriter {
-	w := newWorld(t, nil, map[string]uint64{"prb": base + 1<<20})
+	w := linuxtest.New(t, map[string]uint64{"prb": kmemtest.Base + 1<<20})
 	w.Structs.Define("printk_ringbuffer", "desc_ring.count_bits", 4, "desc_ring.descs", "desc_ring.infos", "desc_ring.head_id",
 		"desc_ring.tail_id", "text_data_ring.size_bits", 4, "text_data_ring.data")
 	w.Structs.Define("prb_desc", "state_var", "text_blk_lpos.begin", "text_blk_lpos.next")
@@ -46,7 +51,7 @@ func newLogWriter(t *testing.T, countBits, textBits uint) *logWriter {
 		w.Structs[strings.TrimSuffix("printk_info."+path, ".")] = f
 	}
 	count := uint64(1) << countBits
-	l := &logWriter{world: w, countBits: countBits, textBits: textBits, alive: map[uint64]LogRecord{}}
+	l := &logWriter{World: w, countBits: countBits, textBits: textBits, alive: map[uint64]Record{}}
 	l.lay(count)
 	return l
 }
@@ -59,7 +64,7 @@ func (l *logWriter) lay(count uint64) {
 	l.tailID = l.headID
 	l.headPos = -(uint64(1) << l.textBits)
 	l.tailPos = l.headPos
-	l.Put(base+1<<20, l.head)
+	l.Put(kmemtest.Base+1<<20, l.head)
 	l.Set(l.head, "printk_ringbuffer", "desc_ring.count_bits", uint64(l.countBits))
 	l.Set(l.head, "printk_ringbuffer", "desc_ring.descs", l.descs)
 	l.Set(l.head, "printk_ringbuffer", "desc_ring.infos", l.infos)
@@ -79,7 +84,7 @@ func (l *logWriter) count() uint64           { return 1 << l.countBits }
 func (l *logWriter) desc(id uint64) uint64   { return l.descs + id%l.count()*testDescSize }
 func (l *logWriter) info(id uint64) uint64   { return l.infos + id%l.count()*testInfoSize }
 func (l *logWriter) block(pos uint64) uint64 { return l.text + pos%(1<<l.textBits) }
-func (l *logWriter) get(addr uint64) uint64  { return l.Get64(bridge.PhysAddr(addr - base)) }
+func (l *logWriter) get(addr uint64) uint64  { return l.Get64(bridge.PhysAddr(addr - kmemtest.Base)) }
 
 // drop makes a descriptor reusable.
 func (l *logWriter) drop(id uint64) {
@@ -98,7 +103,7 @@ func (l *logWriter) dropTexts(upTo uint64) {
 }
 
 // log writes a message and returns its id.
-func (l *logWriter) log(r LogRecord) uint64 {
+func (l *logWriter) log(r Record) uint64 {
 	id := l.headID + 1
 	if id-l.count() == l.tailID {
 		l.drop(l.tailID)
@@ -127,10 +132,10 @@ func (l *logWriter) log(r LogRecord) uint64 {
 	}
 	info = append(info, r.Facility, flags)
 	info = binary.LittleEndian.AppendUint32(info, uint32(r.Caller))
-	clear(l.RAM[l.info(id)-base:][:testInfoSize])
-	copy(l.RAM[l.info(id)-base:], info)
-	copy(l.RAM[l.info(id)-base+24:], r.Subsystem)
-	copy(l.RAM[l.info(id)-base+40:], r.Device)
+	clear(l.RAM[l.info(id)-kmemtest.Base:][:testInfoSize])
+	copy(l.RAM[l.info(id)-kmemtest.Base:], info)
+	copy(l.RAM[l.info(id)-kmemtest.Base+24:], r.Subsystem)
+	copy(l.RAM[l.info(id)-kmemtest.Base+40:], r.Device)
 	l.alive[id] = r
 	l.publish()
 	return id
@@ -155,14 +160,14 @@ func (l *logWriter) write(id uint64, text string) (begin, next uint64) {
 		at = l.text
 		l.Put(at, id)
 	}
-	copy(l.RAM[at+8-base:], text)
+	copy(l.RAM[at+8-kmemtest.Base:], text)
 	l.headPos = next
 	return begin, next
 }
 
 // want is what the log must have.
-func (l *logWriter) want() []LogRecord {
-	var want []LogRecord
+func (l *logWriter) want() []Record {
+	var want []Record
 	for id := l.tailID; id <= l.headID; id++ {
 		if r, ok := l.alive[id]; ok {
 			want = append(want, r)
@@ -175,8 +180,8 @@ func (l *logWriter) want() []LogRecord {
 func (l *logWriter) fill(n int) {
 	random := rand.New(rand.NewPCG(1, uint64(n)))
 	for i := range n {
-		r := LogRecord{Time: time.Duration(i) * time.Millisecond, Level: uint8(i % 8), Facility: uint8(i % 24)}
-		r.Caller = LogCaller(uint32(i) | uint32(i%2)<<31)
+		r := Record{Time: time.Duration(i) * time.Millisecond, Level: uint8(i % 8), Facility: uint8(i % 24)}
+		r.Caller = Caller(uint32(i) | uint32(i%2)<<31)
 		r.Continued = i%5 == 0
 		if i%3 == 0 {
 			r.Subsystem, r.Device = "pci", fmt.Sprintf("+pci:%d", i)
@@ -207,7 +212,7 @@ func TestLogIsThatOfTheKernel(t *testing.T) {
 			l := newLogWriter(t, tc.countBits, tc.textBits)
 			l.toTheEnd = tc.toTheEnd
 			l.fill(tc.messages)
-			log, err := l.Log(ctx, 0)
+			log, err := Read(ctx, l.Kernel, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -223,9 +228,9 @@ func TestTextThatEndsWithTheRing(t *testing.T) {
 		l := newLogWriter(t, 6, 8) // room for eight blocks of 32 bytes
 		l.toTheEnd = toTheEnd
 		for i := range 21 {
-			l.log(LogRecord{Text: fmt.Sprintf("message %02d of 24 bytes.", i)})
+			l.log(Record{Text: fmt.Sprintf("message %02d of 24 bytes.", i)})
 		}
-		log, err := l.Log(ctx, 0)
+		log, err := Read(ctx, l.Kernel, 0)
 		if want := l.want(); err != nil || !slices.Equal(log.Records, want) || len(want) < 7 || len(log.Damage) != 0 {
 			t.Errorf("up to the end %v: %d records, want %d; damage %v, %v", toTheEnd, len(log.Records), len(want), log.Damage, err)
 		}
@@ -237,7 +242,7 @@ func TestNewestOfTheLog(t *testing.T) {
 	l.fill(5000)
 	want := l.want()
 	for _, n := range []int{1, 2, 63, 500, len(want) - 1, len(want), len(want) + 1, 1 << 20} {
-		log, err := l.Log(ctx, n)
+		log, err := Read(ctx, l.Kernel, n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,10 +255,10 @@ func TestNewestOfTheLog(t *testing.T) {
 func TestNewestOfALogOfWhichMuchWasDroppedCostsFewReads(t *testing.T) {
 	l := newLogWriter(t, 12, 9) // room for some twenty texts, and for thousands of messages
 	for range 20000 {
-		l.log(LogRecord{Text: "a line"})
+		l.log(Record{Text: "a line"})
 	}
 	before := l.Fake.Counts().Batches
-	log, err := l.Log(ctx, len(l.want())+1)
+	log, err := Read(ctx, l.Kernel, len(l.want())+1)
 	if n := l.Fake.Counts().Batches - before; err != nil || len(log.Records) != len(l.want()) || n > 20 {
 		t.Errorf("%d records, want %d, in %d batches; %v", len(log.Records), len(l.want()), n, err)
 	}
@@ -262,7 +267,7 @@ func TestNewestOfALogOfWhichMuchWasDroppedCostsFewReads(t *testing.T) {
 func TestLogCostsFewReads(t *testing.T) {
 	l := newLogWriter(t, 12, 17)
 	l.fill(20000)
-	if _, err := l.Log(ctx, 1); err != nil { // reads the page tables
+	if _, err := Read(ctx, l.Kernel, 1); err != nil { // reads the page tables
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
@@ -270,7 +275,7 @@ func TestLogCostsFewReads(t *testing.T) {
 		bytes  uint64
 	}{{0, 4096*(testDescSize+testInfoSize) + 128<<10 + 1024}, {100, 100*(testDescSize+testInfoSize+80) + 1024}} {
 		before := l.Fake.Counts()
-		if _, err := l.Log(ctx, tc.newest); err != nil {
+		if _, err := Read(ctx, l.Kernel, tc.newest); err != nil {
 			t.Fatal(err)
 		}
 		after := l.Fake.Counts()
@@ -311,10 +316,10 @@ func TestDamagedLog(t *testing.T) {
 		}, "apart, in a ring of 64", 20},
 		{"no places", func(l *logWriter, id uint64) {
 			l.Set(l.head, "printk_ringbuffer", "desc_ring.descs", 0xdead<<48)
-			l.Set(l.head, "printk_ringbuffer", "desc_ring.infos", base+1<<40)
+			l.Set(l.head, "printk_ringbuffer", "desc_ring.infos", kmemtest.Base+1<<40)
 		}, "record 19 and 20 before it", 0},
 		{"a page missing", func(l *logWriter, id uint64) {
-			l.Fake.Fail(bridge.PhysAddr(l.info(id)-base), 8, bridge.ErrRefused)
+			l.Fake.Fail(bridge.PhysAddr(l.info(id)-kmemtest.Base), 8, bridge.ErrRefused)
 		}, "record 9: ", 0},
 		{"no texts", func(l *logWriter, id uint64) {
 			l.Set(l.head, "printk_ringbuffer", "text_data_ring.data", 1)
@@ -324,7 +329,7 @@ func TestDamagedLog(t *testing.T) {
 			l := newLogWriter(t, 6, 11)
 			var id uint64
 			for i := range 20 {
-				r := LogRecord{Text: "message 9"}
+				r := Record{Text: "message 9"}
 				if i == 4 || i == 5 {
 					r.Text = ""
 				}
@@ -333,7 +338,7 @@ func TestDamagedLog(t *testing.T) {
 				}
 			}
 			tc.harm(l, id)
-			log, err := l.Log(ctx, 0)
+			log, err := Read(ctx, l.Kernel, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -357,8 +362,8 @@ func TestAPageMissingCostsOnlyItself(t *testing.T) {
 	l := newLogWriter(t, 10, 15)
 	l.fill(900)
 	want := len(l.want())
-	l.Fake.Fail(bridge.PhysAddr(l.infos-base)&^4095+8*4096, 1, bridge.ErrRefused)
-	log, err := l.Log(ctx, 0)
+	l.Fake.Fail(bridge.PhysAddr(l.infos-kmemtest.Base)&^4095+8*4096, 1, bridge.ErrRefused)
+	log, err := Read(ctx, l.Kernel, 0)
 	lost := want - len(log.Records)
 	if err != nil || lost < 40 || lost > 50 || len(log.Damage) != kmem.MaxDamage+1 { // 4096 bytes are 46 infos
 		t.Errorf("%d of %d records lost, %v; %d pieces of damage", lost, want, err, len(log.Damage))
@@ -371,13 +376,13 @@ func TestAPageMissingCostsOnlyItself(t *testing.T) {
 func TestTextsCannotOutgrowTheirRing(t *testing.T) {
 	l := newLogWriter(t, 8, 10)
 	for range 60 {
-		l.log(LogRecord{Text: "12345678"})
+		l.log(Record{Text: "12345678"})
 	}
 	for id := l.tailID + 1; id <= l.headID; id++ { // each now goes on to the end
 		l.Put(l.desc(id)+16, l.Word(l.desc(id)+8)+64)
 		l.Set(l.info(id), "printk_info", "text_len", 56)
 	}
-	log, err := l.Log(ctx, 0)
+	log, err := Read(ctx, l.Kernel, 0)
 	if err != nil || len(log.Records) > 1024/56 || !strings.Contains(fmt.Sprint(log.Damage), "more than the log can hold") {
 		t.Errorf("%d records, %v, %v", len(log.Records), log.Damage, err)
 	}
@@ -385,7 +390,7 @@ func TestTextsCannotOutgrowTheirRing(t *testing.T) {
 
 func TestLogThatCannotBeReadAtAll(t *testing.T) {
 	for name, harm := range map[string]func(l *logWriter){
-		"its head is nowhere": func(l *logWriter) { l.Put(base+1<<20, 0x1000) },
+		"its head is nowhere": func(l *logWriter) { l.Put(kmemtest.Base+1<<20, 0x1000) },
 		"monstrously many":    func(l *logWriter) { l.Set(l.head, "printk_ringbuffer", "desc_ring.count_bits", 60) },
 		"monstrous texts":     func(l *logWriter) { l.Set(l.head, "printk_ringbuffer", "text_data_ring.size_bits", 255) },
 		"no types":            func(l *logWriter) { delete(l.Structs, "printk_info") },
@@ -396,12 +401,12 @@ func TestLogThatCannotBeReadAtAll(t *testing.T) {
 		l := newLogWriter(t, 5, 10)
 		l.fill(10)
 		harm(l)
-		if log, err := l.Log(ctx, 0); err == nil || !strings.Contains(err.Error(), "the kernel's log: ") {
+		if log, err := Read(ctx, l.Kernel, 0); err == nil || !strings.Contains(err.Error(), "the kernel's log: ") {
 			t.Errorf("%s: %+v, %v", name, log, err)
 		}
 	}
-	old := newWorld(t, nil, map[string]uint64{"log_first_idx": base})
-	if _, err := old.Log(ctx, 0); err == nil || !strings.Contains(err.Error(), "5.10") {
+	old := linuxtest.New(t, map[string]uint64{"log_first_idx": kmemtest.Base})
+	if _, err := Read(ctx, old.Kernel, 0); err == nil || !strings.Contains(err.Error(), "5.10") {
 		t.Errorf("before 5.10: %v", err)
 	}
 }
@@ -418,9 +423,9 @@ func FuzzLog(f *testing.F) {
 		used := l.Next - l.head
 		for ; len(data) >= patch; data = data[patch:] {
 			at := uint64(binary.LittleEndian.Uint16(data)) % (used - 8)
-			copy(l.RAM[l.head-base+at:], data[2:patch])
+			copy(l.RAM[l.head-kmemtest.Base+at:], data[2:patch])
 		}
-		log, err := l.Log(ctx, 0)
+		log, err := Read(ctx, l.Kernel, 0)
 		if err != nil {
 			return
 		}
@@ -435,7 +440,7 @@ func FuzzLog(f *testing.F) {
 			}
 			seen[r.Seq] = true
 			text += len(r.Text)
-			LogFormat{Caller: true}.Format(r)
+			Format{Caller: true}.Format(r)
 		}
 		if text > int(used) && text > 1<<16 {
 			t.Errorf("%d bytes of text", text)

@@ -1,4 +1,4 @@
-package linux
+package klog
 
 import (
 	"errors"
@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/symbols/linux/linuxtest"
 )
 
 // logInfoText is the part of a VMCOREINFO that describes the log of a [logWriter].
@@ -44,21 +47,19 @@ LENGTH(printk_info_device)=48
 `
 
 // withoutTypes returns the kernel of a log whose vmlinux has no types, but which has a VMCOREINFO.
-func (l *logWriter) withoutTypes(t *testing.T, info string) *Kernel {
+func (l *logWriter) withoutTypes(t *testing.T, info string) *linux.Kernel {
 	t.Helper()
 	data, size, text := l.Alloc("", 8), l.Alloc("", 8), l.Alloc("", uint64(len(info)))
-	copy(l.RAM[text-base:], info)
+	copy(l.RAM[text-kmemtest.Base:], info)
 	l.Put(data, text)
 	l.Put(size, uint64(len(info)))
-	return &Kernel{Space: l.Space, Symbols: symbols.NewTable([]symbols.Symbol{
-		{Name: "prb", Addr: base + 1<<20}, {Name: "vmcoreinfo_data", Addr: data}, {Name: "vmcoreinfo_size", Addr: size},
-	}, nil)}
+	return l.With(t, map[string]uint64{"prb": kmemtest.Base + 1<<20, "vmcoreinfo_data": data, "vmcoreinfo_size": size}, nil)
 }
 
 func TestLogOfKernelWithoutTypes(t *testing.T) {
 	l := newLogWriter(t, 8, 13)
 	l.fill(100)
-	log, err := l.withoutTypes(t, logInfoText).Log(ctx, 0)
+	log, err := Read(ctx, l.withoutTypes(t, logInfoText), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func TestLogOfKernelWithoutTypes(t *testing.T) {
 
 func TestLogOfKernelWithoutTypesAndOffsets(t *testing.T) {
 	l := newLogWriter(t, 8, 13)
-	if _, err := l.withoutTypes(t, "OSRELEASE=6.12.0-test\n").Log(ctx, 0); !errors.Is(err, symbols.ErrNoType) {
+	if _, err := Read(ctx, l.withoutTypes(t, "OSRELEASE=6.12.0-test\n"), 0); !errors.Is(err, symbols.ErrNoType) {
 		t.Errorf("got error %v, want %v", err, symbols.ErrNoType)
 	}
 }
@@ -93,13 +94,13 @@ func TestNoSymbol(t *testing.T) {
 		symbols map[string]uint64
 		want    string
 	}{
-		{"functions only", map[string]uint64{"_text": base}, "the address of prb is not known: this kernel has names of functions only"},
-		{"data, too", map[string]uint64{"_text": base, "init_top_pgt": base + 8}, "the kernel has no symbol prb"},
+		{"functions only", map[string]uint64{"_text": kmemtest.Base}, "the address of prb is not known: this kernel has names of functions only"},
+		{"data, too", map[string]uint64{"_text": kmemtest.Base, "init_top_pgt": kmemtest.Base + 8}, "the kernel has no symbol prb"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := newWorld(t, nil, tc.symbols)
+			w := linuxtest.New(t, tc.symbols)
 			w.Structs.Define("printk_ringbuffer", "x")
-			if _, err := w.Log(ctx, 0); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := Read(ctx, w.Kernel, 0); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got error %v, want %q in it", err, tc.want)
 			}
 		})

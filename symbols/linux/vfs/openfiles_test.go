@@ -1,17 +1,23 @@
-package linux
+package vfs
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
+	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/kmem"
+	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/symbols/linux/linuxtest"
 )
+
+var ctx = context.Background()
 
 // filesWorld is a kernel with a process whose files a test opens. Its tree is a root, with a file system mounted on /dev.
 type filesWorld struct {
-	*taskWorld
-	task              *Task
+	*linuxtest.World
+	task              *linux.Task
 	fds               uint64 // the array of descriptors
 	rootMount, onDev  uint64
 	rootDir, dev, top uint64 // dentries: /, /dev below the mount, and the root of what is mounted there
@@ -19,7 +25,7 @@ type filesWorld struct {
 
 func newFilesWorld(t *testing.T) *filesWorld {
 	t.Helper()
-	w := &filesWorld{taskWorld: newTaskWorld(t, nil)}
+	w := &filesWorld{World: linuxtest.New(t, nil)}
 	w.Structs.Define("files_struct", "fdt")
 	w.Structs.Define("fdtable", "max_fds", 4, "fd")
 	w.Structs.Define("file", "f_path.mnt", "f_path.dentry")
@@ -33,7 +39,7 @@ func newFilesWorld(t *testing.T) *filesWorld {
 	w.Set(files, "files_struct", "fdt", table)
 	w.Set(table, "fdtable", "max_fds", 8)
 	w.Set(table, "fdtable", "fd", w.fds)
-	w.task = &Task{PID: 5, Files: files}
+	w.task = &linux.Task{PID: 5, Files: files}
 	w.rootDir = w.dentry("/", 0)
 	w.dev = w.dentry("dev", w.rootDir)
 	w.top = w.dentry("/", 0)
@@ -45,7 +51,7 @@ func newFilesWorld(t *testing.T) *filesWorld {
 
 func (w *filesWorld) text(s string) uint64 {
 	at := w.Alloc("", uint64(len(s)+16))
-	copy(w.RAM[at-base:], s)
+	copy(w.RAM[at-kmemtest.Base:], s)
 	return at
 }
 
@@ -80,7 +86,7 @@ func (w *filesWorld) placeless(name, fs string, inode uint64) uint64 {
 }
 
 // end is where the memory ends.
-func (w *filesWorld) end() uint64 { return base + uint64(len(w.RAM)) }
+func (w *filesWorld) end() uint64 { return kmemtest.Base + uint64(len(w.RAM)) }
 
 // open puts a file into a descriptor.
 func (w *filesWorld) open(fd int, dentry, mount uint64) {
@@ -134,7 +140,7 @@ func TestOpenFiles(t *testing.T) {
 		{"a path beyond reason", func(w *filesWorld) {
 			d := w.rootDir
 			for range 64 {
-				d = w.dentry(strings.Repeat("x", longestName), d)
+				d = w.dentry(strings.Repeat("x", maxName), d)
 			}
 			w.open(0, d, w.rootMount)
 		}, "0 ?", "does not lead to a root"},
@@ -163,7 +169,7 @@ func TestOpenFiles(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newFilesWorld(t)
 			tc.open(w)
-			files, damage, err := w.OpenFiles(ctx, []*Task{w.task})
+			files, damage, err := OpenFiles(ctx, w.Kernel, []*linux.Task{w.task})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -181,14 +187,14 @@ func TestOpenFiles(t *testing.T) {
 
 // One process whose number of descriptors is damaged must not use up what is looked at for all.
 func TestDamagedCountHidesNoOtherProcess(t *testing.T) {
-	for _, count := range []uint64{mostFDs + 1, 0xffffffff} {
+	for _, count := range []uint64{maxFDs + 1, 0xffffffff} {
 		w := newFilesWorld(t)
 		w.open(3, w.rootDir, w.rootMount)
 		table, files := w.Alloc("fdtable", 0), w.Alloc("files_struct", 0)
 		w.Set(files, "files_struct", "fdt", table)
 		w.Set(table, "fdtable", "max_fds", count)
 		w.Set(table, "fdtable", "fd", w.end()-8)
-		found, damage, err := w.OpenFiles(ctx, []*Task{{PID: 4, Files: files}, w.task})
+		found, damage, err := OpenFiles(ctx, w.Kernel, []*linux.Task{{PID: 4, Files: files}, w.task})
 		if err != nil || len(found[0]) != 0 || len(found[1]) != 1 || len(damage) != 1 {
 			t.Errorf("%d: %v, %v, %v", count, found, damage, err)
 		}

@@ -1,4 +1,5 @@
-package linux
+// Package vfs reads which files the processes of a Linux kernel had open.
+package vfs
 
 import (
 	"cmp"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/kmem"
 
 	"physgdb/mmu"
@@ -23,10 +25,10 @@ type OpenFile struct {
 
 // Limits of what is believed of a damaged machine.
 const (
-	mostFDs       = 1 << 21 // places for descriptors of all processes, most of which are free
-	mostOpenFiles = 1 << 16
-	mostPathParts = 1 << 18  // dentries and mounts that are read, for all files
-	mostPathBytes = 16 << 20 // of the paths of all files
+	maxFDs       = 1 << 21 // places for descriptors of all processes, most of which are free
+	maxOpenFiles = 1 << 16
+	maxPathParts = 1 << 18  // dentries and mounts that are read, for all files
+	maxPathBytes = 16 << 20 // of the paths of all files
 )
 
 // The structs on the way from a task to the names of its files (include/linux/fdtable.h, fs.h, dcache.h; fs/mount.h).
@@ -99,7 +101,7 @@ const unknownFile = "?"
 
 // fileFinder finds the names of open files. Each step is done for all of them at once, as it costs a round trip.
 type fileFinder struct {
-	k        *Kernel
+	k        *linux.Kernel
 	l        *layouts
 	dentries map[uint64]dentry
 	mounts   map[uint64]mount
@@ -115,7 +117,7 @@ type openFile struct {
 
 // OpenFiles lists the open files of tasks, each with its own. Those of threads are those of their process. damage tells what is
 // missing.
-func (k *Kernel) OpenFiles(ctx context.Context, tasks []*Task) (files [][]OpenFile, damage []error, err error) {
+func OpenFiles(ctx context.Context, k *linux.Kernel, tasks []*linux.Task) (files [][]OpenFile, damage []error, err error) {
 	types, err := k.Types(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open files: %w", err)
@@ -142,8 +144,8 @@ func (k *Kernel) OpenFiles(ctx context.Context, tasks []*Task) (files [][]OpenFi
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		if bytes > mostPathBytes {
-			f.damage.Add("the paths of all take more than %d MB, of which the first are shown: damaged", mostPathBytes>>20)
+		if bytes > maxPathBytes {
+			f.damage.Add("the paths of all take more than %d MB, of which the first are shown: damaged", maxPathBytes>>20)
 			break
 		}
 		name, ok := placeless[o.dentry]
@@ -161,7 +163,7 @@ func (k *Kernel) OpenFiles(ctx context.Context, tasks []*Task) (files [][]OpenFi
 }
 
 // files reads the descriptors of tasks, and the structs that these lead to.
-func (f *fileFinder) files(ctx context.Context, tasks []*Task) ([]openFile, error) {
+func (f *fileFinder) files(ctx context.Context, tasks []*linux.Task) ([]openFile, error) {
 	arrays, err := f.arrays(ctx, tasks)
 	if err != nil {
 		return nil, err
@@ -176,15 +178,15 @@ func (f *fileFinder) files(ctx context.Context, tasks []*Task) ([]openFile, erro
 		if a.Err != nil {
 			f.damage.Add("pid %d: its open files: %w", tasks[i].PID, a.Err)
 		}
-		for fd := 0; 8*(fd+1) <= a.N && len(open) <= mostOpenFiles; fd++ {
+		for fd := 0; 8*(fd+1) <= a.N && len(open) <= maxOpenFiles; fd++ {
 			if addr := binary.LittleEndian.Uint64(a.Buf[8*fd:]); addr != 0 {
 				open, at = append(open, openFile{task: i, fd: fd}), append(at, addr)
 			}
 		}
 	}
-	if len(open) > mostOpenFiles {
-		f.damage.Add("there are more than %d, of which the first are shown", mostOpenFiles)
-		open, at = open[:mostOpenFiles], at[:mostOpenFiles]
+	if len(open) > maxOpenFiles {
+		f.damage.Add("there are more than %d, of which the first are shown", maxOpenFiles)
+		open, at = open[:maxOpenFiles], at[:maxOpenFiles]
 	}
 	structs, errs, err := f.l.file.Read(ctx, f.k.Space, at)
 	if err != nil {
@@ -198,7 +200,7 @@ func (f *fileFinder) files(ctx context.Context, tasks []*Task) ([]openFile, erro
 }
 
 // arrays finds the array of descriptors of each task. A task that has none, or none that can be believed, has an empty one.
-func (f *fileFinder) arrays(ctx context.Context, tasks []*Task) ([]mmu.Op, error) {
+func (f *fileFinder) arrays(ctx context.Context, tasks []*linux.Task) ([]mmu.Op, error) {
 	addrs := make([]uint64, len(tasks))
 	for i, t := range tasks {
 		addrs[i] = t.Files
@@ -215,7 +217,7 @@ func (f *fileFinder) arrays(ctx context.Context, tasks []*Task) ([]mmu.Op, error
 		return nil, err
 	}
 	arrays := make([]mmu.Op, len(tasks))
-	left := uint64(mostFDs)
+	left := uint64(maxFDs)
 	for i, t := range tables {
 		switch err := cmp.Or(errs[i], tableErrs[i]); {
 		case tasks[i].Files == 0: // it has exited

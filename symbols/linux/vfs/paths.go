@@ -1,4 +1,4 @@
-package linux
+package vfs
 
 import (
 	"cmp"
@@ -15,9 +15,9 @@ import (
 
 // Limits of what is believed of a damaged machine.
 const (
-	deepestPath = 128  // directories and mounts
-	longestName = 255  // NAME_MAX, include/uapi/linux/limits.h
-	longestPath = 4096 // PATH_MAX
+	maxDepth = 128  // directories and mounts
+	maxName  = 255  // NAME_MAX, include/uapi/linux/limits.h
+	maxPath  = 4096 // PATH_MAX
 )
 
 // dentry is a name in a directory.
@@ -48,13 +48,13 @@ func (f *fileFinder) readPaths(ctx context.Context, files []openFile) error {
 			dentries, mounts = append(dentries, o.dentry), append(mounts, o.mount)
 		}
 	}
-	for range deepestPath {
+	for range maxDepth {
 		dentries, mounts = unread(dentries, f.dentries), unread(mounts, f.mounts)
 		if len(dentries)+len(mounts) == 0 {
 			return nil
 		}
-		if len(f.dentries)+len(f.mounts)+len(dentries)+len(mounts) > mostPathParts {
-			f.damage.Add("their paths have more than %d parts: damaged, or too many to look at", mostPathParts)
+		if len(f.dentries)+len(f.mounts)+len(dentries)+len(mounts) > maxPathParts {
+			f.damage.Add("their paths have more than %d parts: damaged, or too many to look at", maxPathParts)
 			return nil
 		}
 		parents, err := f.readDentries(ctx, dentries)
@@ -87,7 +87,7 @@ func (f *fileFinder) readDentries(ctx context.Context, addrs []uint64) (parents 
 	}
 	names := make([]mmu.Op, len(addrs))
 	for i, s := range structs {
-		names[i] = mmu.Op{VA: s.Name, Buf: make([]byte, min(s.Len, longestName))}
+		names[i] = mmu.Op{VA: s.Name, Buf: make([]byte, min(s.Len, maxName))}
 	}
 	if err := f.k.Space.ReadAll(ctx, names); err != nil {
 		return nil, err
@@ -198,14 +198,14 @@ var errNoPath = errors.New("its path does not lead to a root: damaged memory")
 // path returns the path of an open file, as d_path() has it (fs/d_path.c).
 func (f *fileFinder) path(o openFile) fileName {
 	path, at, in := "", o.dentry, o.mount
-	for range deepestPath {
+	for range maxDepth {
 		d, known := f.dentries[at]
 		m, mounted := f.mounts[in]
 		err := cmp.Or(o.err, d.err, m.err)
 		switch {
 		case err != nil:
 			return fileName{err: err}
-		case !known || !mounted || len(path) > longestPath:
+		case !known || !mounted || len(path) > maxPath:
 			return fileName{err: errNoPath}
 		case at == m.root && m.parent == in:
 			if f.dentries[o.dentry].hashed || path == "" {

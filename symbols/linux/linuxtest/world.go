@@ -1,0 +1,51 @@
+// Package linuxtest makes small kernels for the tests of packages that read one.
+package linuxtest
+
+import (
+	"testing"
+
+	"physgdb/symbols"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/kmem/kmemtest"
+)
+
+// World is a kernel in a small memory that a test fills.
+type World struct {
+	*kmemtest.World
+	*linux.Kernel
+}
+
+// New makes a kernel whose vmlinux has symbols at these addresses, and the types in Structs.
+func New(t testing.TB, addrs map[string]uint64) *World {
+	t.Helper()
+	w := &World{World: kmemtest.New(t)}
+	w.Kernel = w.With(t, addrs, debug{w.Structs})
+	return w
+}
+
+// With returns a kernel in the same memory with other symbols and debug information.
+func (w *World) With(t testing.TB, addrs map[string]uint64, d linux.Debug) *linux.Kernel {
+	t.Helper()
+	var table []symbols.Symbol
+	for name, addr := range addrs {
+		table = append(table, symbols.Symbol{Name: name, Addr: addr, Size: 0x100, Func: true})
+	}
+	k, err := linux.New(w.MMU, &linux.Location{Root: w.Root, Text: kmemtest.TextPage}, &linux.Options{
+		Symbols: symbols.NewTable(table, nil), Debug: d,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// debug is a vmlinux with types and without unwind tables.
+type debug struct{ types symbols.Types }
+
+func (d debug) Types() (symbols.Types, error)       { return d.types, nil }
+func (d debug) Unwinder() (symbols.Unwinder, error) { return noRules{}, nil }
+
+// noRules is an unwind table without entries.
+type noRules struct{}
+
+func (noRules) At(uint64) (symbols.FrameRule, bool) { return symbols.FrameRule{}, false }
