@@ -55,6 +55,7 @@ var allowed = map[string][]string{
 	"symbols/linux/module":        subsystem,
 	"symbols/linux/klog":          subsystem,
 	"symbols/linux/vfs":           subsystem,
+	"symbols/linux/linuxtest":     {"symbols", "symbols/linux", "symbols/linux/kmem/kmemtest"}, // for tests
 	"gdbstub":                     {"gdbstub/rsp"},
 	"gdbstub/rsp":                 {},
 	"cmd/internal/host":           append([]string{"gdbstub"}, machine...),

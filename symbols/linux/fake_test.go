@@ -49,7 +49,10 @@ func newWorld(t testing.TB, rules fakeRules, syms map[string]uint64) *world {
 	for name, addr := range syms {
 		table = append(table, symbols.Symbol{Name: name, Addr: addr, Size: 0x100, Func: true})
 	}
-	w.Kernel = &Kernel{Space: w.Virtual, Symbols: symbols.NewTable(table, nil), debug: fakeDebug{w.Structs, rules}}
+	w.Kernel = &Kernel{
+		Location: Location{Root: w.Root}, Space: w.Virtual, Symbols: symbols.NewTable(table, nil), m: w.MMU,
+		debug: fakeDebug{w.Structs, rules},
+	}
 	return w
 }
 

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"physgdb/symbols/linux/klog"
+
 	"physgdb/internal/plain"
-	"physgdb/symbols/linux"
 )
 
 func dmesgCommand() Command {
@@ -105,7 +106,7 @@ func (m *Machine) writeDmesg(ctx context.Context, w io.Writer, o *dmesgOptions) 
 	if err != nil {
 		return fmt.Errorf("dmesg: %w", err)
 	}
-	var format linux.LogFormat
+	var format klog.Format
 	if o.wall {
 		if format.Boot, err = m.Kernel.BootTime(ctx); err != nil {
 			return fmt.Errorf("dmesg -T: %w; without -T times are those since boot", err)
@@ -127,23 +128,23 @@ func (m *Machine) writeDmesg(ctx context.Context, w io.Writer, o *dmesgOptions) 
 }
 
 // messages returns the messages that were asked for, the oldest first.
-func (m *Machine) messages(ctx context.Context, o *dmesgOptions) ([]linux.LogRecord, []error, error) {
+func (m *Machine) messages(ctx context.Context, o *dmesgOptions) ([]klog.Record, []error, error) {
 	newest := o.newest
 	if o.levels != allLevels {
 		newest = 0 // nobody knows how far back the last ones of a level are
 	}
-	log, err := m.Kernel.Log(ctx, newest)
+	log, err := klog.Read(ctx, m.Kernel, newest)
 	if err != nil {
 		return nil, nil, err
 	}
-	records := slices.DeleteFunc(log.Records, func(r linux.LogRecord) bool { return o.levels>>r.Level&1 == 0 })
+	records := slices.DeleteFunc(log.Records, func(r klog.Record) bool { return o.levels>>r.Level&1 == 0 })
 	if o.newest > 0 {
 		records = records[max(0, len(records)-o.newest):]
 	}
 	return records, log.Damage, nil
 }
 
-func newLogLine(r *linux.LogRecord, boot time.Time) *logLine {
+func newLogLine(r *klog.Record, boot time.Time) *logLine {
 	l := &logLine{
 		Seq: r.Seq, Since: int64(r.Time), Level: strconv.Itoa(int(r.Level)), Facility: r.Facility, Caller: r.Caller.String(),
 		Text: r.Text, Subsystem: r.Subsystem, Device: r.Device,

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/klog"
 )
 
 func TestParseLevels(t *testing.T) {
@@ -20,7 +20,7 @@ func TestParseLevels(t *testing.T) {
 }
 
 func TestLogLineAsJSON(t *testing.T) {
-	r := &linux.LogRecord{
+	r := &klog.Record{
 		Seq: 7, Time: 1500 * time.Millisecond, Level: 3, Facility: 1, Caller: 1<<31 | 2, Text: "oh\x1b[2J\nno", Subsystem: "pci",
 	}
 	boot := time.Date(2026, 11, 23, 5, 0, 0, 0, time.UTC)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"physgdb/symbols/linux/klog"
+
 	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
 )
@@ -28,7 +30,7 @@ func (m *Machine) death(ctx context.Context) linux.Death {
 	if m.Kernel.Symbols == nil {
 		return linux.Death{}
 	}
-	d, err := m.Kernel.Death(ctx)
+	d, err := m.Kernel.Death(ctx, klog.Newest)
 	if err != nil {
 		return linux.Death{}
 	}

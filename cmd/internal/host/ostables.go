@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"physgdb/symbols/linux/vfs"
+
 	"physgdb/gdbstub"
 	"physgdb/symbols/linux"
 )
@@ -98,7 +100,7 @@ func (s *session) fileRows(ctx context.Context) ([][]string, error) {
 		return nil, err
 	}
 	tasks := ofProcesses(list)
-	files, damage, err := s.m.Kernel.OpenFiles(ctx, tasks)
+	files, damage, err := vfs.OpenFiles(ctx, s.m.Kernel, tasks)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/symbols/linux/klog"
+
 	"physgdb/symbols/linux"
 )
 
@@ -55,7 +57,7 @@ func TestRenderersOfEvilText(t *testing.T) {
 		"task":      func(b *bytes.Buffer) error { b.WriteString(taskWords(text, nil) + "\n"); return nil },
 		"/proc/PID": func(b *bytes.Buffer) error { b.WriteString(unknown(errorText(text)) + "\n"); return nil },
 		"log message": func(b *bytes.Buffer) error {
-			b.WriteString(linux.LogFormat{}.Format(&linux.LogRecord{Text: evil}))
+			b.WriteString(klog.Format{}.Format(&klog.Record{Text: evil}))
 			return nil
 		},
 	}

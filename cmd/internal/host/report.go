@@ -14,6 +14,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"physgdb/symbols/linux/klog"
+
 	"physgdb/internal/plain"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
@@ -37,8 +39,8 @@ func (m *Machine) WriteReport(ctx context.Context, w io.Writer) error {
 // report is a report that is being written.
 type report struct {
 	m      *Machine
-	log    []linux.LogRecord // its end
-	logErr error             // why there is none, or not all
+	log    []klog.Record // its end
+	logErr error         // why there is none, or not all
 }
 
 // facts says which kernel on which host, and how it ended.
@@ -111,7 +113,7 @@ func (m *Machine) text(ctx context.Context, addr uint64, most int) (string, erro
 }
 
 func (m *Machine) deathText(ctx context.Context) (string, error) {
-	death, err := m.Kernel.Death(ctx)
+	death, err := m.Kernel.Death(ctx, klog.Newest)
 	if err != nil {
 		return "", err
 	}
@@ -129,7 +131,7 @@ func (m *Machine) deathText(ctx context.Context) (string, error) {
 func (r *report) uptimeText(ctx context.Context) (string, error) {
 	var up time.Duration
 	when := "when it panicked"
-	i := slices.IndexFunc(r.log, linux.LogRecord.IsPanic)
+	i := slices.IndexFunc(r.log, klog.Record.IsPanic)
 	if i >= 0 {
 		up = r.log[i].Time
 	} else {
@@ -268,7 +270,7 @@ const (
 
 // readLog reads the end of the log.
 func (r *report) readLog(ctx context.Context) {
-	log, err := r.m.Kernel.Log(ctx, mostMessages)
+	log, err := klog.Read(ctx, r.m.Kernel, mostMessages)
 	if err != nil {
 		r.logErr = err
 		return
@@ -284,7 +286,7 @@ func (r *report) messages(_ context.Context, w io.Writer) {
 	}
 	shown := r.log[lastWords(r.log):]
 	fmt.Fprintf(w, "\nLog, its newest %d messages:\n", len(shown))
-	var format linux.LogFormat
+	var format klog.Format
 	for i := range shown {
 		io.WriteString(w, format.Format(&shown[i]))
 	}
@@ -301,9 +303,9 @@ var oopsHeader = regexp.MustCompile(`: [0-9a-f]{4} \[#1\]`)
 const beforeOops = 8
 
 // lastWords returns the index of the first message that belongs into a report.
-func lastWords(log []linux.LogRecord) int {
+func lastWords(log []klog.Record) int {
 	start := max(0, len(log)-newestReported)
-	oops := slices.IndexFunc(log, func(l linux.LogRecord) bool { return oopsHeader.MatchString(l.Text) })
+	oops := slices.IndexFunc(log, func(l klog.Record) bool { return oopsHeader.MatchString(l.Text) })
 	if oops < 0 {
 		return start
 	}

@@ -4,8 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/symbols/linux/klog"
+
 	"physgdb/symbols"
-	"physgdb/symbols/linux"
 )
 
 // TestReportOfLittle checks that a report goes on where something is not known, and says so.
@@ -28,8 +29,8 @@ func TestReportOfLittle(t *testing.T) {
 }
 
 func TestLastWords(t *testing.T) {
-	log := func(n int, said map[int]string) []linux.LogRecord {
-		records := make([]linux.LogRecord, n)
+	log := func(n int, said map[int]string) []klog.Record {
+		records := make([]klog.Record, n)
 		for i, text := range said {
 			records[i].Text = text
 		}
@@ -37,7 +38,7 @@ func TestLastWords(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name string
-		log  []linux.LogRecord
+		log  []klog.Record
 		want int
 	}{
 		{"none", nil, 0},

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"physgdb/symbols/linux/klog"
+
 	"physgdb/bridge/notify"
 	"physgdb/gdbstub"
 	"physgdb/internal/plain"
@@ -303,7 +305,7 @@ func (m *Machine) markDead(ctx context.Context, all []thread) {
 
 // deadTask returns the task that panicked, or nil.
 func (m *Machine) deadTask(ctx context.Context) *linux.Task {
-	death, err := m.Kernel.Death(ctx)
+	death, err := m.Kernel.Death(ctx, klog.Newest)
 	if err != nil {
 		m.log.Warn("what the machine died of cannot be found out", "why", err)
 		return nil

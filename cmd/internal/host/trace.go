@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"physgdb/symbols/linux/klog"
+
 	"physgdb/bridge"
 	"physgdb/mmu"
 	"physgdb/symbols"
@@ -87,7 +89,7 @@ func (m *Machine) newTracer(ctx context.Context, lines bool) (*tracer, error) {
 		return nil, err
 	}
 	t := &tracer{m: m, running: running}
-	if death, err := m.Kernel.Death(ctx); err == nil {
+	if death, err := m.Kernel.Death(ctx, klog.Newest); err == nil {
 		t.dead = death.Task
 	}
 	if lines {
