@@ -57,13 +57,6 @@ type Memory interface {
 	Close() error
 }
 
-// Viewer is the optional ability to show memory in place, without a copy and without a system call: a mapped file.
-type Viewer interface {
-	// View returns the n bytes at addr, valid until Close, or false when they are not there in one piece. They must be read
-	// by [InPlace].
-	View(addr PhysAddr, n int) ([]byte, bool)
-}
-
 // Counted is the optional ability to report what went over the wire.
 type Counted interface{ Counts() Counts }
 

@@ -191,7 +191,7 @@ func TestGuardIsNarrowed(t *testing.T) {
 			for page := bridge.PhysAddr(0); page < 0x11000; page += bridge.PageSize {
 				allowed := g.Info().RAM.Contains(page, 8)
 				_, err := bridge.Read(ctx, g, page, make([]byte, 8), true)
-				_, seen := g.View(page, 8)
+				_, seen := g.Viewer().View(page, 8)
 				if (err == nil) != allowed || seen != allowed {
 					t.Errorf("%#x: read %v, viewed %v; by its own map %v", uint64(page), err, seen, allowed)
 				}
@@ -205,10 +205,49 @@ type viewable struct{ witness }
 
 func (*viewable) View(_ bridge.PhysAddr, n int) ([]byte, bool) { return make([]byte, n), true }
 
+// shown is a memory that shows zeros in place and has hints.
+type shown struct{ *bridgetest.Fake }
+
+func (shown) View(_ bridge.PhysAddr, n int) ([]byte, bool) { return make([]byte, n), true }
+
+func (shown) Hints(context.Context) (bridge.Hints, error) { return bridge.Hints{Release: "6.1"}, nil }
+
+// TestWrappersForwardAbilities: a wrapper has an ability of what it wraps, and none that this has not.
+func TestWrappersForwardAbilities(t *testing.T) {
+	fake := bridgetest.NewFake(make([]byte, bridge.PageSize))
+	for _, tc := range []struct {
+		name    string
+		mem     bridge.Memory
+		views   bool
+		release string
+	}{
+		{"a memory", shown{fake}, true, "6.1"},
+		{"a guard", bridge.NewGuard(shown{fake}, nil), true, "6.1"},
+		{"a meter", bridge.NewMeter(shown{fake}), true, "6.1"},
+		{"a guard around a meter", bridge.NewGuard(bridge.NewMeter(shown{fake}), nil), true, "6.1"},
+		{"a cache", bridge.NewCache(shown{fake}, 1<<20), false, "6.1"},
+		{"a memory without abilities", fake, false, ""},
+		{"a guard around it", bridge.NewGuard(bridge.NewMeter(fake), nil), false, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if v := bridge.ViewerOf(tc.mem); (v != nil) != tc.views {
+				t.Errorf("viewer %v", v)
+			} else if v != nil {
+				if p, ok := v.View(8, 8); !ok || len(p) != 8 {
+					t.Errorf("%d bytes, %v", len(p), ok)
+				}
+			}
+			if h, err := bridge.HintsOf(ctx, tc.mem); h.Release != tc.release || err != nil {
+				t.Errorf("hints %+v, %v", h, err)
+			}
+		})
+	}
+}
+
 // TestGuardIsNarrowedWhileInUse has readers at work while the map shrinks page by page: what was refused once stays so.
 func TestGuardIsNarrowedWhileInUse(t *testing.T) {
 	const pages = 64
-	g := bridge.NewGuard(bridgetest.NewFake(make([]byte, pages*bridge.PageSize)), nil)
+	g := bridge.NewGuard(shown{bridgetest.NewFake(make([]byte, pages*bridge.PageSize))}, nil)
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
@@ -217,7 +256,7 @@ func TestGuardIsNarrowedWhileInUse(t *testing.T) {
 				if _, err := bridge.Read(ctx, g, end-8, make([]byte, 8), true); err == nil {
 					continue
 				}
-				if _, ok := g.View(end-8, 8); ok {
+				if _, ok := g.Viewer().View(end-8, 8); ok {
 					t.Errorf("%#x is shown after it was refused", uint64(end-8))
 				}
 				end -= bridge.PageSize

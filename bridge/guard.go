@@ -16,8 +16,7 @@ var legacyHole = Range{0xa0000, 0x100000}
 // Once a RAM map is known, it refuses all that lies outside. Before that it refuses what nothing vouches for (see
 // [Op.Trusted]) and the PC's legacy hole. A map that is known can only get smaller.
 type Guard struct {
-	mem    Memory
-	viewer Viewer // nil if mem cannot show memory in place
+	mem Memory
 
 	ram atomic.Pointer[RAMMap] // never nil; changed by Narrow alone
 }
@@ -28,7 +27,6 @@ func NewGuard(mem Memory, ram RAMMap) *Guard {
 	g := &Guard{mem: mem}
 	both := mem.Info().RAM.Intersect(ram)
 	g.ram.Store(&both)
-	g.viewer, _ = mem.(Viewer)
 	return g
 }
 
@@ -107,12 +105,25 @@ func (m RAMMap) allowed(op *Op) int {
 
 func (r Range) overlaps(addr PhysAddr, n int) bool { return addr < r.End && r.Start < addr+PhysAddr(n) }
 
-// View shows RAM in place where the memory behind the guard can.
-func (g *Guard) View(addr PhysAddr, n int) ([]byte, bool) {
-	if g.viewer == nil || !g.ram.Load().Contains(addr, uint64(n)) {
+// Viewer returns the guarded memory's ability to show RAM in place, or nil.
+func (g *Guard) Viewer() Viewer {
+	if inner := ViewerOf(g.mem); inner != nil {
+		return guardedView{g, inner}
+	}
+	return nil
+}
+
+// guardedView shows what a guard lets pass. Only memory with a known RAM map is shown in place.
+type guardedView struct {
+	guard *Guard
+	inner Viewer
+}
+
+func (v guardedView) View(addr PhysAddr, n int) ([]byte, bool) {
+	if !v.guard.ram.Load().Contains(addr, uint64(n)) {
 		return nil, false
 	}
-	return g.viewer.View(addr, n)
+	return v.inner.View(addr, n)
 }
 
 // Info describes the memory with the RAM map in force.

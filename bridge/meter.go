@@ -9,15 +9,12 @@ import (
 // Views cost nothing and are not counted.
 type Meter struct {
 	Memory
-	viewer                Viewer
 	batches, reads, bytes atomic.Uint64
 }
 
 // NewMeter counts the reads of mem.
 func NewMeter(mem Memory) *Meter {
-	m := &Meter{Memory: mem}
-	m.viewer, _ = mem.(Viewer)
-	return m
+	return &Meter{Memory: mem}
 }
 
 func (m *Meter) ReadPhys(ctx context.Context, ops []Op) error {
@@ -31,13 +28,8 @@ func (m *Meter) ReadPhys(ctx context.Context, ops []Op) error {
 	return m.Memory.ReadPhys(ctx, ops)
 }
 
-// View shows memory in place where the memory behind the meter can.
-func (m *Meter) View(addr PhysAddr, n int) ([]byte, bool) {
-	if m.viewer == nil {
-		return nil, false
-	}
-	return m.viewer.View(addr, n)
-}
+// Viewer returns the metered memory's ability to show memory in place, or nil.
+func (m *Meter) Viewer() Viewer { return ViewerOf(m.Memory) }
 
 // Counts returns what was counted so far, with what the bridge itself counts.
 func (m *Meter) Counts() Counts {

@@ -71,8 +71,7 @@ type table struct {
 
 // New returns an MMU over mem. A mem that is a [bridge.Viewer] is not copied from.
 func New(mem bridge.Memory, o *Options) *MMU {
-	m := &MMU{mem: mem, maxTables: 1 << 20}
-	m.viewer, _ = mem.(bridge.Viewer)
+	m := &MMU{mem: mem, viewer: bridge.ViewerOf(mem), maxTables: 1 << 20}
 	if o != nil {
 		m.resident = o.Resident
 		if o.MaxTables > 0 {

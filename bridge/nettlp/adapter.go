@@ -56,6 +56,7 @@ func NewAdapter(mem bridge.Memory, o *AdapterOptions) (*Adapter, error) {
 	a := &Adapter{
 		opts:  opts,
 		mem:   mem,
+		view:  bridge.ViewerOf(mem),
 		ram:   mem.Info().RAM,
 		turn:  newTurn(),
 		ports: p,
@@ -65,7 +66,6 @@ func NewAdapter(mem bridge.Memory, o *AdapterOptions) (*Adapter, error) {
 		out:   make([]byte, 0, maxDatagram),
 		page:  make([]byte, pageSize),
 	}
-	a.view, _ = mem.(bridge.Viewer)
 	a.link = newLink(opts.Link, p, func() { a.counters.dropped.Add(1) })
 	a.link.gso = hasGSO(p.fds[0])
 	return a, nil

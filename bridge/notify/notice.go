@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"physgdb/bridge"
 	"physgdb/internal/plain"
 )
 
@@ -101,6 +102,30 @@ func (n *Notice) cut() {
 			*text = strings.ToValidUTF8((*text)[:most], "") // without a part of a character at the end
 		}
 	}
+}
+
+// Hints returns what the notice says of the machine. They are unverified.
+func (n *Notice) Hints() bridge.Hints {
+	if n.Event != EventPanic {
+		return bridge.Hints{Roots: []bridge.Root{{Name: n.Comm, CR3: uint64(n.CR3)}}}
+	}
+	cpu := bridge.CPU{Number: -1, Registers: map[string]uint64{"cr3": uint64(n.CR3)}}
+	if n.CPU != nil {
+		cpu.Number = *n.CPU
+	}
+	for name, v := range map[string]*Hex{
+		"rip": n.RIP, "rsp": n.RSP, "rbp": n.RBP, "rbx": n.RBX, "r12": n.R12, "r13": n.R13, "r14": n.R14, "r15": n.R15,
+		"cr4": n.CR4, "efer": n.EFER, "gs_base": n.GSBase,
+	} {
+		if v != nil {
+			cpu.Registers[name] = uint64(*v)
+		}
+	}
+	hints := bridge.Hints{CPUs: []bridge.CPU{cpu}}
+	if n.VMCOREINFO != nil {
+		hints.VMCoreInfo = bridge.PhysAddr(*n.VMCOREINFO)
+	}
+	return hints
 }
 
 // Text describes the notice in one printable line.

@@ -12,6 +12,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+
+	"physgdb/bridge"
 	"physgdb/bridge/notify"
 )
 
@@ -37,6 +40,27 @@ func TestParse(t *testing.T) {
 	}
 	if n, err := notify.Parse([]byte(`{"physgdb":1,"cr3":"2a5c000"}`)); err != nil || n.CR3 != 0x2a5c000 {
 		t.Errorf("the shortest notice: %+v, %v", n, err)
+	}
+}
+
+func TestHints(t *testing.T) {
+	for datagram, want := range map[string]bridge.Hints{
+		full: {VMCoreInfo: 0x2801000, CPUs: []bridge.CPU{{Number: 1, Registers: map[string]uint64{
+			"cr3": 0x2a5c000, "cr4": 0x751ef0, "efer": 0xd01, "gs_base": 0xffff88801f100000,
+			"rip": 0xffffffff9d0a1b2c, "rsp": 0xffffc900001b3d28, "rbp": 0xffffc900001b3da8,
+		}}}},
+		`{"physgdb":1,"event":"panic","cr3":"0x1000"}`: {
+			CPUs: []bridge.CPU{{Number: -1, Registers: map[string]uint64{"cr3": 0x1000}}}},
+		`{"physgdb":1,"event":"hello","comm":"clock","cr3":"0x1000"}`: {
+			Roots: []bridge.Root{{Name: "clock", CR3: 0x1000}}},
+	} {
+		n, err := notify.Parse([]byte(datagram))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, n.Hints()); d != "" {
+			t.Errorf("%s: %s", datagram, d)
+		}
 	}
 }
 

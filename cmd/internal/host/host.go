@@ -86,7 +86,7 @@ func (m *Memory) uncounted() string {
 
 // View shows memory in place where the bridge can.
 func (m *Memory) View(addr bridge.PhysAddr, n int) ([]byte, bool) {
-	if v, ok := m.Memory.(bridge.Viewer); ok {
+	if v := bridge.ViewerOf(m.Memory); v != nil {
 		return v.View(addr, n)
 	}
 	return nil, false
@@ -123,7 +123,7 @@ func wrap(mem bridge.Memory, ram bridge.RAMMap) *Memory {
 	case mem.Info().RAM.Known():
 		m.ramFrom = ramAllOfSource
 	}
-	if _, ok := mem.(bridge.Viewer); ok {
+	if bridge.ViewerOf(mem) != nil {
 		m.Memory = m.guard
 	} else {
 		m.Memory, m.cached = bridge.NewCache(m.guard, cacheSize), true

@@ -34,7 +34,7 @@ func newWalker(m *Memory) *mmu.MMU {
 // afresh returns the same memory with a cache that is empty.
 func (m *Memory) afresh() *Memory {
 	again := *m
-	if _, inPlace := m.Memory.(bridge.Viewer); !inPlace {
+	if bridge.ViewerOf(m.Memory) == nil {
 		again.Memory = bridge.NewCache(m.guard, cacheSize)
 	}
 	return &again

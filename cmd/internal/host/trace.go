@@ -107,7 +107,7 @@ const stacksAhead = 128
 
 // readAhead reads the used part of stacks, so that a bridge's cache has them. Who reads them misses what is not there.
 func (tr *tracer) readAhead(ctx context.Context, tasks []*linux.Task) {
-	if _, inPlace := tr.m.Memory.Memory.(bridge.Viewer); inPlace || len(tasks) == 1 {
+	if bridge.ViewerOf(tr.m.Memory.Memory) != nil || len(tasks) == 1 {
 		return
 	}
 	var ops []mmu.Op
