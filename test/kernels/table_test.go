@@ -20,13 +20,13 @@ type row struct {
 const preface = `# What works on which kernel
 
 Written by ` + "`make kernels`" + `. Every machine is a real Debian kernel in QEMU with two CPUs and
-512 MB that died of the cause in its row. physgdb reads only its memory. A cell passes only if the result equals
-what the guest reported while it was running, or printed as it died: "slide" also checks the cause
-of death; "ps" is compared with /proc, "bt" with the Call Trace, "stacks" with /proc/PID/stack of
-every sleeping task, "dmesg" with the serial console, "modules" with /proc/modules and /sys/module,
-"kallsyms" with every line of /proc/kallsyms, "types" with the sizes and offsets of structs in the
-vmlinux of the debug package. "gdb" and "lldb" are started without a file. "attach" reads a variable
-of a user program.
+512 MB that died of the cause in its row. physgdb reads only its memory. A cell passes only if the
+result equals what the guest reported while it was running, or printed as it died: "slide" also
+checks the cause of death; "ps" is compared with /proc, "bt" with the Call Trace, "stacks" with
+/proc/PID/stack of every sleeping task, "dmesg" with the serial console, "modules" with
+/proc/modules and /sys/module, "kallsyms" with every line of /proc/kallsyms, "types" with the sizes
+and offsets of structs in the vmlinux of the debug package. "gdb" and "lldb" are started without a
+file. "attach" reads a variable of a user program.
 
 "–" means that there is nothing to compare with: modules of these kernels are no longer published,
 and the debug package is used for one machine of each of four kernels.
