@@ -8,7 +8,7 @@ import (
 	"physgdb/test/session"
 )
 
-// cdtAdapter is Eclipse CDT's debug adapter for gdb, as VS Code's extension of the type gdbtarget
+// cdtAdapter is Eclipse CDT's debug adapter for gdb, as VS Code's extension for the type gdbtarget
 // starts it.
 type cdtAdapter struct{}
 
@@ -18,7 +18,7 @@ func (cdtAdapter) start(_ context.Context, m *machine) (driver, error) {
 	return &dapDriver{machine: m, adapterRecipes: m.cdtRecipes()}, nil
 }
 
-// cdtRecipes are what an editor sends to it. What begins with > is for gdb.
+// cdtRecipes returns the requests that an editor sends to it. Lines that begin with > are for gdb.
 func (m *machine) cdtRecipes() adapterRecipes {
 	host, port, _ := net.SplitHostPort(m.address())
 	gdb := func(command string) request { return typed(">" + command) }

@@ -10,21 +10,21 @@ import (
 
 // client is a kind of debugger: a column.
 type client interface {
-	// name says which it is, with its version.
+	// name returns its name and version.
 	name() string
-	// start starts one with the kernel's file, connected to nothing.
+	// start starts one with the kernel's file, without a connection.
 	start(ctx context.Context, m *machine) (driver, error)
 }
 
 // driver is a debugger that runs.
 type driver interface {
-	// do does an action of the rows.
+	// do executes an action of the rows.
 	do(ctx context.Context, action string) (outcome, error)
-	// stop ends the debugger and returns what was typed and answered.
+	// stop ends the debugger and returns the transcript of commands and answers.
 	stop(ctx context.Context) (transcript string, err error)
 }
 
-// outcome is what a client showed of an action.
+// outcome is the output of a client for an action.
 type outcome struct {
 	text  string   // all of it
 	items []string // of a list: the functions of a backtrace, or threads, "TID NAME"

@@ -22,7 +22,7 @@ import (
 // clients are the columns.
 var clients = []client{gdbCLI{}, gdbMI{}, cdtAdapter{}, lldbCLI{}, lldbAdapter{}}
 
-// maxAction bounds one action. gdb needs some ten seconds of a CPU for the types of a vmlinux.
+// maxAction bounds one action. gdb needs about ten seconds of CPU time for the types of a vmlinux.
 const maxAction = 3 * time.Minute
 
 // maxShown bounds how much of a packet a transcript shows, in bytes.
@@ -34,7 +34,7 @@ var (
 	transcripts = flag.String("transcripts", "", "write what was typed, answered and sent to files in a `DIR`")
 )
 
-// rig is what the tests run on. It is made once.
+// rig has the machines and the binary that the tests share. It is made once.
 type rig struct {
 	once        sync.Once
 	err         error
@@ -64,7 +64,8 @@ func ready(t testing.TB) *rig {
 	return &shared
 }
 
-// make lets two machines die at the same time: one in a module, one with two thousand tasks.
+// make boots and panics two machines at the same time: one in a module, one with two thousand
+// tasks.
 func (r *rig) make() error {
 	ctx := context.Background()
 	var err error
@@ -98,8 +99,8 @@ func (r *rig) close() {
 	os.RemoveAll(r.dir)
 }
 
-// serve starts the adapter and the stub of a machine, with the options of a kit and no others, and
-// returns the stub's address.
+// serve starts the adapter and the stub of a machine, with only the options of a kit, and returns
+// the stub's address.
 func (r *rig) serve(t testing.TB, g *guest.Guest, k kit) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -118,7 +119,7 @@ func (r *rig) serve(t testing.TB, g *guest.Guest, k kit) string {
 	t.Cleanup(func() {
 		stopped(t, "stub", stub)
 		if said := stub.Stderr(); said != "" {
-			t.Errorf("the stub complained:\n%s", said)
+			t.Errorf("the stub logged:\n%s", said)
 		}
 	})
 	return address
@@ -127,15 +128,16 @@ func (r *rig) serve(t testing.TB, g *guest.Guest, k kit) string {
 // delay is the latency of the software adapter.
 const delay = "15us"
 
-// stopped ends a service, which must end well.
+// stopped ends a service and checks its exit status.
 func stopped(t testing.TB, what string, s *session.Service) {
 	t.Helper()
 	if err := s.Stop(); err != nil {
-		t.Errorf("the %s ended badly: %v\n%s", what, err, s.Stderr())
+		t.Errorf("the %s failed: %v\n%s", what, err, s.Stderr())
 	}
 }
 
-// TestClients does every action with every client, one after the other, with the files of each kit.
+// TestClients executes every action with every client, one after the other, with the files of each
+// kit.
 func TestClients(t *testing.T) {
 	r := ready(t)
 	tables := r.about()
@@ -150,7 +152,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// tableOf fills the table of a kit.
+// tableOf returns the table of a kit.
 func tableOf(t *testing.T, r *rig, k kit) string {
 	dead, crowd := r.machine(t, r.dead, r.truth, k), r.machine(t, r.crowd, &witness{guest: r.crowd}, k)
 	var columns []column
@@ -187,10 +189,10 @@ func (r *rig) machine(t *testing.T, g *guest.Guest, w *witness, k kit) *machine 
 	return &machine{witness: w, files: f, stub: stub}
 }
 
-// transcript is what the files of a client's transcripts begin with.
+// transcript returns the prefix of the names of a client's transcripts.
 func transcript(k kit, c client) string { return c.name() + "." + k.name }
 
-// addTo adds a table to those of a file, which begins with what holds for all.
+// addTo appends a table to a file, which begins with the preface.
 func addTo(file, table string) error {
 	all, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -202,7 +204,7 @@ func addTo(file, table string) error {
 	return os.WriteFile(file, append(all, "\n"+table...), 0o644)
 }
 
-// doAll does actions in one run of a client.
+// doAll executes actions in one run of a client.
 func doAll(t *testing.T, c client, m *machine, actions []action, file string) map[string]cell {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Minute, fmt.Errorf("%s hangs", c.name()))
@@ -223,7 +225,7 @@ func doAll(t *testing.T, c client, m *machine, actions []action, file string) ma
 	return cells
 }
 
-// doOne does an action and checks what it showed.
+// doOne executes an action and checks its output.
 func doOne(ctx context.Context, d driver, m *machine, a action) cell {
 	ctx, cancel := context.WithTimeoutCause(ctx, maxAction, fmt.Errorf("no result after %v", maxAction))
 	defer cancel()
@@ -249,7 +251,7 @@ func judge(t *testing.T, c column, action string) {
 	}
 }
 
-// keep writes a transcript, if they are wanted.
+// keep writes a transcript, if -transcripts is given.
 func keep(t *testing.T, name, content string) {
 	t.Helper()
 	if *transcripts == "" {
@@ -264,7 +266,7 @@ func keep(t *testing.T, name, content string) {
 	}
 }
 
-// about says what a table was made on.
+// about returns the heading of a table: the kernel and the machines.
 func (r *rig) about() string {
 	return fmt.Sprintf(`## Linux %s
 

@@ -16,20 +16,20 @@ import (
 // args are the arguments of a request of the Debug Adapter Protocol.
 type args map[string]any
 
-// request is what an editor sends to a debug adapter when a person does something.
+// request is a request that an editor sends to a debug adapter for an action of the user.
 type request struct {
 	command string
 	args    args
 }
 
-// The requests that let a machine run, after which an editor waits for it to stop.
+// The requests that resume a machine, after which an editor waits for a stop.
 const (
 	dapContinue  = "continue"
 	dapNext      = "next"
 	dapConfigure = "configurationDone"
 )
 
-// adapterRecipes are how an adapter is started, and what an editor sends to it.
+// adapterRecipes has the start function of an adapter and the requests that an editor sends to it.
 type adapterRecipes struct {
 	start   func(ctx context.Context) (*session.DAP, error)
 	attach  args // as in a launch.json
@@ -41,13 +41,13 @@ type dapDriver struct {
 	*machine
 	adapterRecipes
 	adapter *session.DAP // nil: none runs
-	printed int          // how much of what the adapter printed was looked at
+	printed int          // how much of the adapter's output was read
 	thread  int          // in which the machine stopped last
 	frame   int          // the innermost of it
 	said    strings.Builder
 }
 
-// dapActions are those that are the same for every adapter.
+// dapActions returns the requests that are the same for every adapter.
 func dapActions() map[string][]request {
 	return map[string][]request{
 		backtrace: {{"stackTrace", args{"startFrame": 0, "levels": 1000}}},
@@ -56,17 +56,17 @@ func dapActions() map[string][]request {
 	}
 }
 
-// evaluate is an expression in the watch view.
+// evaluate returns the request for an expression in the watch view.
 func evaluate(expression string) request {
 	return request{"evaluate", args{"expression": expression, "context": "watch"}}
 }
 
-// typed is a line in the debug console.
+// typed returns the request for a line in the debug console.
 func typed(line string) request {
 	return request{"evaluate", args{"expression": line, "context": "repl"}}
 }
 
-// functionBreakpoints sets breakpoints, and removes all others.
+// functionBreakpoints returns the request that sets breakpoints and removes all others.
 func functionBreakpoints(names ...string) request {
 	all := []args{}
 	for _, name := range names {
@@ -75,7 +75,7 @@ func functionBreakpoints(names ...string) request {
 	return request{"setFunctionBreakpoints", args{"breakpoints": all}}
 }
 
-// do does what an editor does for an action.
+// do sends the requests of an editor for an action.
 func (d *dapDriver) do(ctx context.Context, action string) (outcome, error) {
 	var o outcome
 	var err error
@@ -96,7 +96,7 @@ func (d *dapDriver) do(ctx context.Context, action string) (outcome, error) {
 	return o, err
 }
 
-// connect starts an adapter and a session: until the editor shows where the machine died.
+// connect starts an adapter and a session, up to the first stop.
 func (d *dapDriver) connect(ctx context.Context, o *outcome) error {
 	var err error
 	if d.adapter, err = d.start(context.WithoutCancel(ctx)); err != nil {
@@ -117,7 +117,7 @@ func (d *dapDriver) connect(ctx context.Context, o *outcome) error {
 	return d.send(ctx, o, request{dapConfigure, nil})
 }
 
-// disconnect ends the session; the adapter, too, has to end.
+// disconnect ends the session and the adapter.
 func (d *dapDriver) disconnect(ctx context.Context, o *outcome) error {
 	if err := d.send(ctx, o, request{"disconnect", args{"terminateDebuggee": false}}); err != nil {
 		return err
@@ -140,11 +140,10 @@ func (d *dapDriver) interrupt(ctx context.Context, o *outcome) error {
 	return d.stopped(ctx, o)
 }
 
-// runs are the requests after which the machine is to stop.
+// runs are the requests that are followed by a stop.
 var runs = []string{dapConfigure, dapContinue, dapNext}
 
-// send sends a request, in the thread and the frame that are looked at. What the editor shows is
-// the outcome, a refusal as well.
+// send sends a request for the selected thread and frame. A refusal is part of the outcome.
 func (d *dapDriver) send(ctx context.Context, o *outcome, r request) error {
 	runs := slices.Contains(runs, r.command)
 	if runs {
@@ -169,14 +168,14 @@ func (d *dapDriver) send(ctx context.Context, o *outcome, r request) error {
 	return nil
 }
 
-// readPrinted adds what the adapter has printed since.
+// readPrinted adds the new output of the adapter.
 func (d *dapDriver) readPrinted(o *outcome) {
 	all := d.adapter.Printed()
 	o.text += all[d.printed:]
 	d.printed = len(all)
 }
 
-// placed adds the thread or the frame to the arguments of a request that has them.
+// placed returns the arguments of a request with the selected thread or frame.
 func (d *dapDriver) placed(r request) args {
 	a := args{}
 	maps.Copy(a, r.args)
@@ -234,7 +233,7 @@ func (d *dapDriver) end() error {
 	return err
 }
 
-// shown is what a person sees of an answer: the value of an expression, or the whole body.
+// shown returns the text of an answer for the user: the value of an expression, or the whole body.
 func shown(body json.RawMessage) string {
 	var value struct{ Result string }
 	if json.Unmarshal(body, &value) == nil && value.Result != "" {
@@ -246,8 +245,8 @@ func shown(body json.RawMessage) string {
 // lldbThreadName is how lldb's adapter names a thread.
 var lldbThreadName = regexp.MustCompile(`^Thread #\d+ (.*)$`)
 
-// dapItems are the threads or functions in an answer. lldb's adapter numbers threads by TID; that
-// of gdb numbers them as gdb does and adds details in parentheses after the name.
+// dapItems returns the threads or functions in an answer. lldb's adapter numbers threads by TID;
+// that of gdb numbers them as gdb does and adds details in parentheses after the name.
 func dapItems(body json.RawMessage) []string {
 	var lists struct {
 		StackFrames, Threads []struct {

@@ -16,7 +16,7 @@ type gdbCLI struct{}
 
 func (gdbCLI) name() string { return gdbVersion() }
 
-// gdbVersion is the last word of the first line of `gdb --version`, "gdb 13.1".
+// gdbVersion returns "gdb 13.1" for the last word of the first line of `gdb --version`.
 func gdbVersion() string {
 	out, err := exec.Command("gdb", "--version").Output()
 	line, _, _ := strings.Cut(string(out), "\n")
@@ -39,11 +39,11 @@ func (gdbCLI) start(ctx context.Context, m *machine) (driver, error) {
 // probe shows that the prompt works.
 const probe = "p/x jiffies"
 
-// unmappedVA is mapped on no machine: it lies in a hole of the kernel's memory map
+// unmappedVA is not mapped on any machine: it is in a hole of the kernel's memory map
 // (Documentation/arch/x86/x86_64/mm.rst).
 const unmappedVA = 0xffffffff00000000
 
-// gdbRecipes are what a person types.
+// gdbRecipes returns the commands that a user types.
 func (m *machine) gdbRecipes() map[string][]string {
 	connect := "target remote " + m.address()
 	s := m.search
@@ -94,7 +94,7 @@ func (d *gdbDriver) do(ctx context.Context, action string) (outcome, error) {
 	return o, nil
 }
 
-// typeOne types a command; Ctrl-C comes as soon as gdb has read it.
+// typeOne types a command, and Ctrl-C as soon as gdb has read it.
 func (d *gdbDriver) typeOne(ctx context.Context, command string, interrupted bool) (session.Step, error) {
 	if interrupted {
 		return d.gdb.TypeAndInterrupt(ctx, command, 5*time.Millisecond)
@@ -112,7 +112,7 @@ var (
 	gdbThread = regexp.MustCompile(`(?m)^[* ] \d+ +Thread \d+\.(\d+) "([^"]*)"`)
 )
 
-// gdbItems are the functions or threads that gdb lists.
+// gdbItems returns the functions or threads that gdb lists.
 func gdbItems(text string) []string {
 	var items []string
 	for _, m := range gdbFrame.FindAllStringSubmatch(text, -1) {

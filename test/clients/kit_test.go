@@ -17,16 +17,16 @@ type kit struct {
 	files   func(ctx context.Context, r *rig, g *guest.Guest) (files, error)
 }
 
-// files are what a client loads by itself.
+// files are the files that a client loads by itself.
 type files struct {
 	kernel, module string
-	made           bool // of memory: the stub has them, too, for clients that ask; and a module is where its file says
+	made           bool // from memory: the stub serves them, too; a module's file has its final address
 }
 
-// kits are the tables.
+// kits has one kit for each table.
 var kits = []kit{nothing, debugFiles}
 
-// nothing is no file at all: the stub makes one of the machine's memory. For clients that request
+// nothing has no files: the stub makes one from the machine's memory. For clients that request
 // no files from a stub, this file and those of the modules are written beforehand.
 var nothing = kit{
 	name: "no vmlinux",

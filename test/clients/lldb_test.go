@@ -18,7 +18,7 @@ type lldbCLI struct{}
 
 func (lldbCLI) name() string { return lldbVersion() }
 
-// lldbVersion is the beginning of the first line of `lldb --version`, "lldb 14.0.6".
+// lldbVersion returns the beginning of the first line of `lldb --version`, "lldb 14.0.6".
 func lldbVersion() string {
 	out, err := exec.Command("lldb-14", "--version").Output()
 	if m := regexp.MustCompile(`lldb version (\S+)`).FindSubmatch(out); err == nil && m != nil {
@@ -54,7 +54,7 @@ const lldbProbe = "p/x jiffies"
 // "stopped" when its prompt is back.
 const lldbTargets = "target list"
 
-// lldbRecipes are what a person types.
+// lldbRecipes returns the commands that a user types.
 func (m *machine) lldbRecipes() map[string][]string {
 	connect := "gdb-remote " + m.address()
 	s := m.search
@@ -129,7 +129,7 @@ var (
 	lldbThread = regexp.MustCompile(`(?m)^[* ] thread #\d+: tid = (0x[0-9a-f]+), .*name = '([^']*)'`)
 )
 
-// lldbItems are the functions or threads that lldb lists.
+// lldbItems returns the functions or threads that lldb lists.
 func lldbItems(text string) []string {
 	var items []string
 	for _, m := range lldbThread.FindAllStringSubmatch(text, -1) {
@@ -151,7 +151,8 @@ func (lldbAdapter) start(_ context.Context, m *machine) (driver, error) {
 	return &dapDriver{machine: m, adapterRecipes: m.vscodeRecipes()}, nil
 }
 
-// vscodeRecipes are what an editor sends to it. What begins with a backquote is for lldb.
+// vscodeRecipes returns the requests that an editor sends to it. Lines that begin with a backquote
+// are for lldb.
 func (m *machine) vscodeRecipes() adapterRecipes {
 	actions := dapActions()
 	lldb := m.lldbRecipes()

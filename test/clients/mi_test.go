@@ -31,8 +31,8 @@ const (
 	miInterrupt = "-exec-interrupt"
 )
 
-// miRecipes are what MIEngine sends when a person does something; what is typed into its console
-// goes through -interpreter-exec.
+// miRecipes returns the commands that MIEngine sends for an action; it sends the input of its
+// console with -interpreter-exec.
 func (m *machine) miRecipes() map[string][]string {
 	console := func(command string) string { return fmt.Sprintf("-interpreter-exec console %q", command) }
 	evaluate := func(expression string) string { return fmt.Sprintf("-data-evaluate-expression %q", expression) }
@@ -63,7 +63,7 @@ func (m *machine) miRecipes() map[string][]string {
 	}
 }
 
-// miDriver is a gdb that is spoken to in its machine interface.
+// miDriver is a gdb that is driven through its machine interface.
 type miDriver struct {
 	*machine
 	gdb     *session.MI
@@ -85,8 +85,8 @@ func (d *miDriver) do(ctx context.Context, action string) (outcome, error) {
 	return o, nil
 }
 
-// send sends a command and waits for its end; for one that lets the machine run, until it has
-// stopped.
+// send sends a command and waits for its result, or for the stop after a command that resumes the
+// machine.
 func (d *miDriver) send(ctx context.Context, command string) (session.Step, error) {
 	do := d.gdb.Do
 	if strings.HasPrefix(command, "-exec-") && command != miInterrupt {
@@ -107,7 +107,8 @@ var (
 	miThread = regexp.MustCompile(`target-id="Thread \d+\.(\d+)",(?:details="(?:[^"\\]|\\.)*",)?name="([^"]*)"`)
 )
 
-// miItems are the threads or functions that gdb lists; a list of threads contains functions, too.
+// miItems returns the threads or functions that gdb lists; a list of threads contains functions,
+// too.
 func miItems(text string) []string {
 	var items []string
 	for _, m := range miThread.FindAllStringSubmatch(text, -1) {

@@ -11,7 +11,7 @@ import (
 	"physgdb/test/session"
 )
 
-// engine is a gdb that a test speaks to as MIEngine does.
+// engine is a gdb that is driven as by MIEngine.
 type engine struct {
 	t   *testing.T
 	ctx context.Context
@@ -30,7 +30,7 @@ func startEngine(t *testing.T, vmlinux string) *engine {
 	return &engine{t, ctx, gdb}
 }
 
-// do sends a command and returns what came up to its result.
+// do sends a command and returns the records up to its result.
 func (e *engine) do(command string) session.Step {
 	e.t.Helper()
 	step, err := e.gdb.Do(e.ctx, command)
@@ -40,7 +40,7 @@ func (e *engine) do(command string) session.Step {
 	return step
 }
 
-// run sends a command that lets the machine run. It must be over in a second.
+// run sends a command that resumes the machine. It must end within a second.
 func (e *engine) run(command string) session.Step {
 	e.t.Helper()
 	step, err := e.gdb.Run(e.ctx, command)
@@ -53,21 +53,21 @@ func (e *engine) run(command string) session.Step {
 	return step
 }
 
-// want wants texts in what gdb said, in this order.
+// want checks that the records contain texts in this order.
 func (e *engine) want(step session.Step, texts ...string) {
 	e.t.Helper()
 	rest := step.Output
 	for _, text := range texts {
 		_, after, ok := strings.Cut(rest, text)
 		if !ok {
-			e.t.Errorf("%s: no %q (or not in its place) in\n%.3000s", step.Command, text, step.Output)
+			e.t.Errorf("%s: no %q in this order in\n%.3000s", step.Command, text, step.Output)
 			return
 		}
 		rest = after
 	}
 }
 
-// never wants a text not to be in what gdb said.
+// never checks that the records do not contain a text.
 func (e *engine) never(step session.Step, text string) {
 	e.t.Helper()
 	if strings.Contains(step.Output, text) {
@@ -75,15 +75,15 @@ func (e *engine) never(step session.Step, text string) {
 	}
 }
 
-// refused is what MIEngine must see when the machine is let run: a pause by SIGINT, which it shows,
-// and not a stop without reason or frame, after which it would go on by itself.
+// refused are the records that MIEngine must receive after a resume: a pause by SIGINT, which it
+// shows, and not a stop without reason or frame, after which it would continue.
 var refused = []string{"^running", "*running", "This machine is dead (panicked: ", `*stopped,reason="signal-received",signal-name="SIGINT"`,
 	`frame={addr="0x`}
 
-// aborted is what MIEngine must see when a breakpoint cannot be inserted.
+// aborted are the records that MIEngine must receive when a breakpoint cannot be inserted.
 var aborted = []string{"^running", "*running", `^error,msg="Command aborted."`}
 
-// connect connects as a launch does and wants to see where the machine died, without a reason.
+// connect connects as a launch does and checks the first stop, which has no reason.
 func (e *engine) connect(address string) {
 	e.t.Helper()
 	e.want(e.do("-target-select remote "+address), `*stopped,frame={addr="0x`, "^connected")
@@ -97,7 +97,7 @@ func (e *engine) reconnect(address string) {
 		"^connected")
 }
 
-// looks asks for threads and frames, and returns the level of the frame of vfs_write.
+// looks checks threads and frames, and returns the level of the frame of vfs_write.
 func (e *engine) looks() string {
 	e.t.Helper()
 	e.want(e.do("-thread-info"), `^done,threads=[{id="1"`, `details="panicked: `, `frame={level="0"`)
@@ -116,8 +116,8 @@ func (e *engine) works(r *rig) {
 	e.want(e.do(miProbe), fmt.Sprintf(`^done,value="%d"`, r.truth.jiffies))
 }
 
-// TestMIEngine goes through what VS Code's cppdbg does in a session, launched and attached, and
-// what a person has it do.
+// TestMIEngine sends the commands of VS Code's cppdbg for launch and attach sessions and for
+// actions of the user.
 func TestMIEngine(t *testing.T) {
 	r := ready(t)
 	address := r.serve(t, r.dead, debugFiles)
@@ -142,8 +142,8 @@ func launched(t *testing.T, r *rig, address string) {
 	e.want(e.do("-break-delete 2"), "^done")
 	e.want(e.run(miContinue), refused...)
 	e.want(e.run("-exec-finish --thread 1 --frame "+vfsWrite), aborted...)
-	// In a module gdb takes a breakpoint that is refused for one of a library that is gone, and
-	// goes on without it.
+	// gdb treats a refused breakpoint in a module as one in an unloaded library, and continues
+	// without it.
 	e.want(e.run("-exec-finish --thread 1 --frame 0"), refused...)
 
 	e.want(e.do(miInterrupt), "^done")
@@ -164,7 +164,7 @@ func attached(t *testing.T, r *rig, address string) {
 	e.want(step, "^done", `*stopped,frame={addr="0x`)
 	e.never(step, "=thread-group-exited")
 	e.looks()
-	for range 2 { // MIEngine always lets the process run after an attach
+	for range 2 { // MIEngine always resumes the process after an attach
 		step = e.run(miContinue)
 		e.want(step, refused...)
 		e.never(step, "=thread-group-exited")

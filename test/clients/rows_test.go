@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// action is what a person does with a dead machine, by whatever client: a row.
+// action is a row: an action of a user on a dead machine, independent of the client.
 type action struct {
 	name string
 	// check compares what a client showed with what is known of the machine.
@@ -39,9 +39,9 @@ const (
 	crowded     = "2000 threads"
 )
 
-// rows are what is done in one session, from its beginning to its end.
+// rows are the actions of one session, in order.
 var rows = []action{
-	{attach, showsTheDeath},
+	{attach, showsPanic},
 	{relocated, func(w *witness, o outcome) error {
 		if !strings.Contains(o.text, "Linux version "+w.guest.Facts.Release+" ") {
 			return errors.New("not the banner")
@@ -68,19 +68,19 @@ var rows = []action{
 		return errors.Join(o.says(`(?i)cannot access memory|unable to read memory|memory read failed`), o.works(w))
 	}},
 	{detach, func(_ *witness, o outcome) error { return o.says(`(?i)detached|\^done|"success":true`) }},
-	{reattach, showsTheDeath},
+	{reattach, showsPanic},
 	{ctrlC, cannotRun},
 }
 
-// crowdRow is done on a machine of its own.
+// crowdRow is executed on a machine of its own.
 var crowdRow = action{crowded, listsTasks}
 
-// showsTheDeath wants the client to show the function in which the machine died.
-func showsTheDeath(w *witness, o outcome) error { return o.says(`\b` + w.calls()[0] + `\b`) }
+// showsPanic checks that the client shows the function in which the machine died.
+func showsPanic(w *witness, o outcome) error { return o.says(`\b` + w.calls()[0] + `\b`) }
 
-// followsCallTrace wants the functions of the kernel's own trace in their order. A client also
+// followsCallTrace checks for the functions of the kernel's own trace in their order. A client also
 // shows inlined functions, and beyond the entry frames that it derived from saved registers; it
-// names parts of functions after the whole.
+// gives parts of functions the name of the whole.
 func followsCallTrace(w *witness, o outcome) error {
 	rest := o.items
 	for _, want := range w.calls() {
@@ -100,7 +100,8 @@ func followsCallTrace(w *witness, o outcome) error {
 // noTID precedes the name of a thread in a list without TIDs.
 const noTID = "? "
 
-// listsTasks wants every task with its name. Workers of the kernel come and go.
+// listsTasks checks for every task with its name, except kernel workers, which start and exit at
+// any time.
 func listsTasks(w *witness, o outcome) error {
 	var missing []string
 	left := slices.Clone(o.items)
@@ -122,8 +123,8 @@ func listsTasks(w *witness, o outcome) error {
 	return nil
 }
 
-// showsCR3 wants the CR3 that the kernel printed as it died, whatever its PCID and half of a KPTI
-// pair.
+// showsCR3 checks for the CR3 that the kernel printed when it died, ignoring its PCID and the half
+// of a KPTI pair.
 func showsCR3(w *witness, o outcome) error {
 	const flags = 0x1fff
 	want := w.guest.Facts.OopsRegisters["cr3"] &^ flags
@@ -133,20 +134,20 @@ func showsCR3(w *witness, o outcome) error {
 	return nil
 }
 
-// cannotRun wants a sentence that says so, and a client that goes on.
+// cannotRun checks for the refusal, and that the client still works.
 func cannotRun(w *witness, o outcome) error {
 	return errors.Join(o.says(`This machine is dead \(panicked: .*it cannot run`), o.works(w))
 }
 
-// works wants the client to have shown a variable's value after the action.
+// works checks that the client showed a variable's value after the action.
 func (o outcome) works(w *witness) error {
 	if err := o.shows(w.jiffies); err != nil {
-		return fmt.Errorf("the client does not go on: jiffies: %w", err)
+		return fmt.Errorf("the client does not continue: jiffies: %w", err)
 	}
 	return nil
 }
 
-// says wants a regular expression in what the client showed.
+// says checks that the output matches a regular expression.
 func (o outcome) says(pattern string) error {
 	if !regexp.MustCompile(pattern).MatchString(o.text) {
 		return fmt.Errorf("no %q", pattern)
@@ -154,7 +155,7 @@ func (o outcome) says(pattern string) error {
 	return nil
 }
 
-// shows wants numbers in what the client showed.
+// shows checks that the output contains numbers.
 func (o outcome) shows(want ...uint64) error {
 	got := o.numbers()
 	for _, n := range want {
@@ -167,7 +168,7 @@ func (o outcome) shows(want ...uint64) error {
 
 var number = regexp.MustCompile(`\b(0x[0-9a-fA-F]+|[0-9]+)\b`)
 
-// numbers are all in what the client showed, decimal or hexadecimal.
+// numbers returns all numbers in the output, decimal or hexadecimal.
 func (o outcome) numbers() []uint64 {
 	var all []uint64
 	for _, text := range number.FindAllString(o.text, -1) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// cell is how one client fared with one action.
+// cell is the result of one client for one action.
 type cell struct {
 	err  error // nil if it passed
 	took time.Duration
@@ -20,10 +20,10 @@ type column struct {
 	cells  map[string]cell
 }
 
-// reason is why the client cannot do an action, or "".
+// reason returns why the client cannot do an action, or "".
 func (c column) reason(action string) string { return reasons[place{c.kit.name, c.client}][action] }
 
-// preface is what holds for all tables.
+// preface is the text before the tables.
 var preface = strings.ReplaceAll(`# What each debugger does with a dead machine
 
 Written by 'make clients', from a run of every client on real kernels that died of an oops in a

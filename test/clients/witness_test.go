@@ -15,7 +15,8 @@ import (
 	"physgdb/test/guest"
 )
 
-// witness is what is true of a machine, from the guest itself, from QEMU and from the ELF files.
+// witness has the expected values for a machine, from the guest itself, from QEMU and from the ELF
+// files.
 type witness struct {
 	guest *guest.Guest
 
@@ -26,20 +27,20 @@ type witness struct {
 	search       search
 }
 
-// search is a word in a range of the kernel's memory, and where it is.
+// search is a word in a range of the kernel's memory, and its addresses.
 type search struct {
 	start, length, word uint64
 	hits                []uint64
 }
 
-// searched is how much memory is searched, in bytes.
+// searched is the size of the range that is searched, in bytes.
 const searched = 1 << 20
 
-// observe asks the witnesses of a machine that died in trouble.ko.
+// observe returns the expected values for a machine that died in trouble.ko.
 func observe(ctx context.Context, g *guest.Guest) (*witness, error) {
 	w := &witness{guest: g}
 	if g.Facts.Slide == 0 {
-		return nil, fmt.Errorf("the kernel was not moved")
+		return nil, fmt.Errorf("the slide is 0")
 	}
 	var err error
 	if w.jiffies, err = w.qemuWord(ctx, g.Facts.Kallsyms["jiffies"]); err != nil {
@@ -62,7 +63,7 @@ func observe(ctx context.Context, g *guest.Guest) (*witness, error) {
 	return w, err
 }
 
-// qemuWord is the word at a virtual address by QEMU's monitor.
+// qemuWord returns the word at a virtual address from QEMU's monitor.
 func (w *witness) qemuWord(ctx context.Context, va uint64) (uint64, error) {
 	out, err := w.guest.HMP(ctx, fmt.Sprintf("x/1gx %#x", va))
 	if err != nil {
@@ -72,11 +73,11 @@ func (w *witness) qemuWord(ctx context.Context, va uint64) (uint64, error) {
 	return strconv.ParseUint(value, 0, 64)
 }
 
-// instruction is a line of QEMU's disassembly; a long instruction's bytes go on in a line without a
-// mnemonic.
+// instruction matches a line of QEMU's disassembly; the bytes of a long instruction continue in a
+// line without a mnemonic.
 var instruction = regexp.MustCompile(`(?m)^0x([0-9a-f]+):  (?:[0-9a-f]{2} )+ +[a-z]`)
 
-// disassembled returns where QEMU sees instructions.
+// disassembled returns the addresses of instructions in QEMU's disassembly.
 func (w *witness) disassembled(ctx context.Context, va uint64, n int) ([]uint64, error) {
 	out, err := w.guest.HMP(ctx, fmt.Sprintf("x/%di %#x", n, va))
 	if err != nil {
@@ -93,7 +94,7 @@ func (w *witness) disassembled(ctx context.Context, va uint64, n int) ([]uint64,
 	return addrs, nil
 }
 
-// searchable has QEMU save memory and picks the last word that is unlike the others.
+// searchable saves memory with QEMU's monitor and returns the last word that occurs once.
 func (w *witness) searchable(ctx context.Context, start uint64) (search, error) {
 	file := filepath.Join(w.guest.Dir(), "searched")
 	defer os.Remove(file)
@@ -115,7 +116,7 @@ func (w *witness) searchable(ctx context.Context, start uint64) (search, error) 
 			return s, nil
 		}
 	}
-	return search{}, fmt.Errorf("no word occurs once from %#x on", start)
+	return search{}, fmt.Errorf("no unique word from %#x on", start)
 }
 
 // symbols returns the values of those of the named symbols that an ELF file has.
@@ -141,10 +142,10 @@ func symbols(file string, names ...string) (map[string]uint64, error) {
 	return values, nil
 }
 
-// addressOf is where the guest's own /proc/kallsyms had a symbol.
+// addressOf returns the address of a symbol from the guest's own /proc/kallsyms.
 func (w *witness) addressOf(name string) uint64 { return w.guest.Facts.Kallsyms[name] }
 
-// code is where the instructions begin that are disassembled: the first, and the last.
+// code returns the addresses of the first and the last disassembled instruction.
 func (w *witness) code() (first, last uint64) {
 	if len(w.instructions) == 0 {
 		return 0, 0
@@ -152,7 +153,8 @@ func (w *witness) code() (first, last uint64) {
 	return w.instructions[0], w.instructions[len(w.instructions)-1]
 }
 
-// calls are the functions of the kernel's own Call Trace, the one that made the oops first.
+// calls returns the functions of the kernel's own Call Trace, starting with the one that caused the
+// oops.
 func (w *witness) calls() []string {
 	var names []string
 	if rip := w.guest.Facts.OopsRIP; rip != nil {

@@ -9,9 +9,9 @@ import (
 	"physgdb/test/session"
 )
 
-// TestActions does what a user may do with a program that runs, and wants a clear sentence, nothing
-// changed, and a prompt that works. gdb itself takes up to a second for some of them, and longer
-// while other tests run.
+// TestActions types the commands for running programs, and checks that each is refused with a clear
+// message, changes nothing, and returns to the prompt. gdb itself takes up to a second for some of
+// them, and longer while other tests run.
 func TestActions(t *testing.T) {
 	const cannotRun = "This machine is dead (panicked: sysrq triggered crash; task init"
 	onTwo(t, func(t *testing.T, h *host) {
@@ -43,8 +43,7 @@ func TestActions(t *testing.T) {
 		for _, a := range actions {
 			commands = append(commands, a.command, check)
 		}
-		// gdb reads its types of the kernel when it first needs one, which takes it some ten
-		// seconds
+		// gdb reads the types of the kernel when it first needs one, which takes about ten seconds
 		warm := []string{"p init_task.comm", "ptype vfs_read", "info line vfs_read", check}
 		steps := gdb(t, h.guest.Kernel.Vmlinux, address, append(warm, commands...)...)
 		steps = steps[len(steps)-len(commands)-1:]
@@ -69,8 +68,8 @@ func TestActions(t *testing.T) {
 	})
 }
 
-// TestUnreadableMemory asks for what cannot be read: gdb says so, and monitor vtop and physgdb vtop
-// name the entry that ended the walk.
+// TestUnreadableMemory reads unreadable addresses: gdb reports an error, and monitor vtop and
+// physgdb vtop name the entry that ended the walk.
 func TestUnreadableMemory(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		address := serve(t, adapter(t, h), "--notify", h.notices)
@@ -92,7 +91,7 @@ func TestUnreadableMemory(t *testing.T) {
 		steps := gdb(t, "", address, commands...)
 		for _, b := range bad {
 			if out := session.Find(steps, fmt.Sprintf("x/gx %#x", b.va)); !strings.Contains(out, "Cannot access memory at address") {
-				t.Errorf("%s: gdb says %q", b.name, out)
+				t.Errorf("%s: gdb prints %q", b.name, out)
 			}
 			if out := session.Find(steps, fmt.Sprintf("monitor vtop %#x", b.va)); !strings.Contains(out, b.why) {
 				t.Errorf("%s: monitor vtop says %q, want %q in it", b.name, out, b.why)

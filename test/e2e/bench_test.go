@@ -13,8 +13,8 @@ import (
 	"physgdb/test/session"
 )
 
-// BenchmarkServeStart is from the start of physgdb serve to its readiness, with the largest
-// vmlinux. Wanted: 0.15 s and 120 MB of memory.
+// BenchmarkServeStart measures the start of physgdb serve with the largest vmlinux. Goal: 0.15 s
+// and 120 MB of memory.
 func BenchmarkServeStart(b *testing.B) {
 	h := hosts[0].ready(b)
 	var peak int64 // KiB
@@ -32,13 +32,13 @@ func BenchmarkServeStart(b *testing.B) {
 	b.ReportMetric(float64(peak)/1024, "peak-MiB")
 }
 
-// dumpSize is how much memory gdb is to dump or to search, in bytes.
+// dumpSize is the size of the memory that gdb dumps or searches, in bytes.
 const dumpSize = 64 << 20
 
-// BenchmarkDump is gdb's "dump binary memory" of the kernel's own mapping of RAM, and of its code,
-// by physgdb and by others: a stub that answers from memory at once, which is as fast as gdb can be
-// without run lengths, QEMU's own stub on the same guest, and a gdbserver whose program holds the
-// same bytes. Wanted: 0.95 times the first from a file, 0.9 times over NetTLP.
+// BenchmarkDump measures gdb's "dump binary memory" of the kernel's direct map and of its code,
+// with physgdb and with others: a stub that answers from memory at once, which is the limit of gdb
+// without run-length encoding, QEMU's own stub on the same guest, and a gdbserver whose program
+// contains the same bytes. Goal: 0.95 times the first from a file, 0.9 times over NetTLP.
 func BenchmarkDump(b *testing.B) {
 	h := hosts[0].ready(b)
 	for _, r := range []struct {
@@ -53,7 +53,7 @@ func BenchmarkDump(b *testing.B) {
 		for _, p := range peers {
 			b.Run(r.name+"/"+p.name, func(b *testing.B) {
 				out := filepath.Join(b.TempDir(), "dump")
-				var seconds float64 // of the command itself: gdb's start does not count
+				var seconds float64 // of the command itself, without the start of gdb
 				for b.Loop() {
 					address, base := p.serve(b, h, content, r.addr) // a new one each time, because it caches what it has read
 					dump := fmt.Sprintf("dump binary memory %s %#x %#x", out, base, base+r.size)
@@ -67,8 +67,8 @@ func BenchmarkDump(b *testing.B) {
 	}
 }
 
-// BenchmarkFind is gdb's "find" over 64 MiB of the kernel's, by physgdb, which searches by itself,
-// and by QEMU's stub, from which gdb reads all of it.
+// BenchmarkFind measures gdb's "find" over 64 MiB of kernel memory, with physgdb, which searches by
+// itself, and with QEMU's stub, from which gdb reads all of it.
 func BenchmarkFind(b *testing.B) {
 	h := hosts[0].ready(b)
 	base := linearMapping(b, h, dumpSize)
@@ -101,8 +101,7 @@ func BenchmarkFind(b *testing.B) {
 	}
 }
 
-// lastStep returns how long the last command of gdb took, in seconds, and fails unless it says what
-// it should.
+// lastStep returns the time of gdb's last command, in seconds, and checks its output.
 func lastStep(b *testing.B, steps []session.Step, want string) float64 {
 	b.Helper()
 	last := steps[len(steps)-1]
@@ -112,8 +111,7 @@ func lastStep(b *testing.B, steps []session.Step, want string) float64 {
 	return last.Took.Seconds()
 }
 
-// same fails unless two files hold the same, but for the little that an idle machine may change
-// between.
+// same checks that two files are equal, except for the few bytes that an idle machine changes.
 func same(b *testing.B, name, other string) {
 	b.Helper()
 	p, err := os.ReadFile(name)
@@ -151,7 +149,7 @@ func lastWord(b *testing.B, name string) (at, word uint64) {
 	return 0, 0
 }
 
-// symbolOf returns the link address of a symbol of the kernel.
+// symbolOf returns the link address of a kernel symbol.
 func symbolOf(b *testing.B, h *host, name string) uint64 {
 	b.Helper()
 	s, ok := h.vmlinux.Lookup(name)
@@ -161,7 +159,7 @@ func symbolOf(b *testing.B, h *host, name string) uint64 {
 	return s.Addr
 }
 
-// linearMapping finds a range of the kernel's that maps size bytes of RAM in one piece.
+// linearMapping returns the address of a kernel range that maps size contiguous bytes of RAM.
 func linearMapping(b *testing.B, h *host, size uint64) uint64 {
 	b.Helper()
 	r := run(b, "maps", h.guest.Source(), "--notify", h.notices, "--kernel")

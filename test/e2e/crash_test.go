@@ -15,8 +15,8 @@ import (
 	"physgdb/test/verify"
 )
 
-// TestCrashAgrees asks another reader of dead kernels, on a dump of the same machine: crash 8.0.2,
-// which needs the slide and phys_base on its command line and does not start on 6.12.
+// TestCrashAgrees compares with another reader of dead kernels on a dump of the same machine: crash
+// 8.0.2, which needs the slide and phys_base on its command line and does not start on 6.12.
 func TestCrashAgrees(t *testing.T) {
 	h := hosts[0].ready(t)
 	dump := filepath.Join(t.TempDir(), "vmcore")
@@ -53,8 +53,8 @@ func TestCrashAgrees(t *testing.T) {
 	h.crashFrames(t, bt)
 }
 
-// crashFrames looks for every frame of ours in crash's backtrace, in the same order. What else
-// crash shows is stale.
+// crashFrames checks that every frame of physgdb is in crash's backtrace, in the same order. The
+// other frames of crash are stale.
 func (h *host) crashFrames(t *testing.T, bt string) {
 	t.Helper()
 	var theirs []string

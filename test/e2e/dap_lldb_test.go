@@ -12,7 +12,7 @@ import (
 
 // TestLLDBAdapter drives lldb's own debug adapter as an editor does.
 func TestLLDBAdapter(t *testing.T) {
-	h := hosts[2].ready(t) // the way to its panic leads through no cold function, see plainVmlinux
+	h := hosts[2].ready(t) // no cold function is on the stack of its panic, see plainVmlinux
 	stub := serve(t, adapter(t, h), "--vmlinux", h.guest.Kernel.Vmlinux)
 	for _, name := range []string{"first", "again"} {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +44,7 @@ func (e *editor) attachLLDB(h *host) {
 	_ = e.Await(limited(e.t, 300*time.Millisecond), "stopped", nil) // lldb's adapter may report the same stop twice
 }
 
-// typed types a command of lldb into the debug console and wants some words in what it prints.
+// typed types a command of lldb into the debug console and checks that its output contains want.
 func (e *editor) typed(want, command string) {
 	e.t.Helper()
 	var answer struct{ Result string }
@@ -54,14 +54,14 @@ func (e *editor) typed(want, command string) {
 	}
 }
 
-// lldbLooks compares threads and memory, and asks physgdb for something.
+// lldbLooks compares threads and memory, and runs a monitor command.
 func (e *editor) lldbLooks(h *host) {
 	e.t.Helper()
 	var body struct{ Threads []struct{ ID int } }
 	e.do("threads", nil, &body)
 	for _, want := range h.guest.Facts.Threads {
 		there := slices.ContainsFunc(body.Threads, func(t struct{ ID int }) bool { return t.ID == want.TID })
-		if !there && !strings.HasPrefix(want.Comm, "kworker/") { // those come and go
+		if !there && !strings.HasPrefix(want.Comm, "kworker/") { // those start and exit at any time
 			e.t.Errorf("%d %s is not among the threads", want.TID, want.Comm)
 		}
 	}
@@ -71,7 +71,7 @@ func (e *editor) lldbLooks(h *host) {
 	e.typed("end Kernel panic", "process plugin packet monitor dmesg -n 1")
 }
 
-// lldbCannotRun asks for all that lets a program run or changes it.
+// lldbCannotRun sends each request that resumes or changes a program.
 func (e *editor) lldbCannotRun(h *host) {
 	e.t.Helper()
 	thread := args{"threadId": h.guest.Facts.PanicPID}

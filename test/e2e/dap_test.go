@@ -18,15 +18,15 @@ import (
 	"physgdb/test/session"
 )
 
-// editor plays an editor that drives a debug adapter.
+// editor drives a debug adapter as an editor does.
 type editor struct {
 	*session.DAP
 	t   *testing.T
 	tap *session.Tap
 }
 
-// edit starts an adapter for a stub. What was said is kept as an artifact of the test, and shown if
-// the test fails.
+// edit starts an adapter for a stub. The transcript is an artifact of the test, and printed if the
+// test fails.
 func edit(t *testing.T, name, stub string, d *session.DAP) *editor {
 	t.Helper()
 	tap, err := session.StartTap(stub)
@@ -35,7 +35,7 @@ func edit(t *testing.T, name, stub string, d *session.DAP) *editor {
 	}
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
-			t.Errorf("the adapter ended badly: %v", err)
+			t.Errorf("the adapter failed: %v", err)
 		}
 		if err := tap.Close(); err != nil {
 			t.Error(err)
@@ -54,7 +54,7 @@ func edit(t *testing.T, name, stub string, d *session.DAP) *editor {
 type args map[string]any
 
 // try sends a request, logs how long it took, and returns the error of a refusal. The debugger may
-// take its time to read vmlinux and its types. The stub may not.
+// need long to read vmlinux and its types, the stub may not.
 func (e *editor) try(command string, arguments, body any) error {
 	e.t.Helper()
 	requestsBefore, waitedBefore := e.tap.Spent()
@@ -74,7 +74,7 @@ func (e *editor) try(command string, arguments, body any) error {
 	return err
 }
 
-// do sends a request that has to be answered.
+// do sends a request that must succeed.
 func (e *editor) do(command string, arguments, body any) {
 	e.t.Helper()
 	if err := e.try(command, arguments, body); err != nil {
@@ -82,7 +82,7 @@ func (e *editor) do(command string, arguments, body any) {
 	}
 }
 
-// refused sends a request that has to be refused with some words.
+// refused sends a request that must be refused with a message that contains want.
 func (e *editor) refused(want, command string, arguments any) {
 	e.t.Helper()
 	if err := e.try(command, arguments, nil); err == nil || !strings.Contains(err.Error(), want) {
@@ -209,15 +209,15 @@ func TestGDBAdapter(t *testing.T) {
 			e.gdbCannotBreak()
 			e.gdbCannotWrite(h)
 			if got := e.watch(e.stack(1)[0], "nr_cpu_ids").Result; got != fmt.Sprint(h.guest.Facts.CPUs) {
-				t.Errorf("nr_cpu_ids is %q after all", got)
+				t.Errorf("nr_cpu_ids has changed to %q", got)
 			}
 			e.do("disconnect", args{}, nil)
 		})
 	}
 }
 
-// configuration is the one for an extension that docs/vscode/launch.json has, with the paths and
-// the address of a machine.
+// configuration returns the configuration for an extension from docs/vscode/launch.json, with the
+// paths and the address of a machine.
 func (e *editor) configuration(h *host, kind string) args {
 	e.t.Helper()
 	sample, err := os.ReadFile("../../docs/vscode/launch.json")
@@ -289,13 +289,13 @@ func (e *editor) gdbLooks(h *host) frame {
 	}
 	cr3, _ := strconv.ParseUint(registers["cr3"].Value, 0, 64)
 	if want := h.registers(t, h.guest.Facts.PanicCPU)["cr3"]; cr3&^0x1fff != want&^0x1fff { // without PCID; of a KPTI pair either
-		t.Errorf("cr3 is %#x, QEMU says %#x", cr3, want)
+		t.Errorf("cr3 is %#x, QEMU has %#x", cr3, want)
 	}
 	return stack[0]
 }
 
-// hasThreads wants every thread that /proc had among the names of an editor's view, but for those
-// of the kernel that do odd jobs and come and go.
+// hasThreads checks that every thread in /proc is among the names of an editor's view, except
+// kernel workers, which start and exit at any time.
 func (e *editor) hasThreads(h *host, names []string) {
 	e.t.Helper()
 	left := slices.Clone(names)
@@ -381,7 +381,7 @@ func (h *host) isCode(t *testing.T, va uint64, instruction string) {
 		fmt.Fprintf(&want, "%02x", byte(word>>(8*i)))
 	}
 	if digits == "" || digits != want.String() {
-		t.Errorf("the code at %#x is %q, QEMU says %q", va, digits, want.String())
+		t.Errorf("the code at %#x is %q, QEMU has %q", va, digits, want.String())
 	}
 }
 
@@ -406,7 +406,7 @@ func (e *editor) gdbCannotRun(at frame) {
 		{"continue", "", "SIGINT"}, {"next", "", "SIGINT"}, {"stepIn", "", "SIGINT"}, {"next", "instruction", "SIGINT"},
 		{"stepIn", "instruction", "SIGINT"}, {"stepOut", "", "error"}, {"continue", "", "SIGINT"},
 	} {
-		e.do("threads", nil, nil) // which selects one after the other
+		e.do("threads", nil, nil) // the adapter selects one after the other
 		a := args{"threadId": 1}
 		if run.granularity != "" {
 			a["granularity"] = run.granularity
@@ -437,7 +437,7 @@ func (e *editor) gdbCannotBreak() {
 		e.t.Errorf("with a breakpoint: stopped by %+v", got)
 	}
 	if got := e.Printed()[before:]; !strings.Contains(got, "Cannot insert breakpoint") {
-		e.t.Errorf("a breakpoint cannot be, but what is printed is %q", got)
+		e.t.Errorf("no error for a breakpoint, but %q", got)
 	}
 	e.do("setFunctionBreakpoints", args{"breakpoints": []args{}}, nil)
 	if got := e.stops("continue", args{"threadId": 1}); got.Reason != "SIGINT" {

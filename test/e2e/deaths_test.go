@@ -16,8 +16,8 @@ import (
 	"physgdb/test/verify"
 )
 
-// deaths are machines that died in other ways than the [hosts], with other things on the other CPU,
-// and of other sizes. Each is made, looked at and thrown away.
+// deaths are machines that died in other ways than the [hosts], with different work on the other
+// CPU, and of other sizes. Each is used by one test only.
 var deaths = []*host{
 	{name: "6.1-oops", config: guest.Config{Release: "6.1", Panic: "oops", LA57: true, PTI: true}},
 	{name: "6.1-bug", config: guest.Config{Release: "6.1", Panic: "bug"}},
@@ -33,8 +33,8 @@ var deaths = []*host{
 	{name: "6.12-user-6GB", config: guest.Config{Release: "6.12", Other: "user", MemoryMiB: 6144, LA57: true}},
 }
 
-// TestPanickedGuests has nothing but the RAM of each machine, and the vmlinux of some: no
-// CR3, no notice, no map.
+// TestPanickedGuests checks the commands on the RAM of each machine, and on the vmlinux of some,
+// without a CR3, a notice or a map.
 func TestPanickedGuests(t *testing.T) {
 	each(t, slices.Concat(hosts, deaths), func(t *testing.T, h *host) {
 		if slices.Contains(deaths, h) {
@@ -73,7 +73,7 @@ func (h *host) explain(t testing.TB, command string, args ...string) *session.Re
 	return run(t, append([]string{command, h.guest.Source(), "--symbols", from}, args...)...)
 }
 
-// lines reads JSON lines.
+// lines decodes JSON lines.
 func lines[T any](t testing.TB, out string) []T {
 	t.Helper()
 	all, err := verify.JSONLines[T](out)
@@ -83,7 +83,7 @@ func lines[T any](t testing.TB, out string) []T {
 	return all
 }
 
-// row finds what a line of `info` says.
+// row returns the value of a row of `info`.
 func row(t testing.TB, info, name string) string {
 	t.Helper()
 	if text := verify.Row(info, name); text != "" {
@@ -95,7 +95,7 @@ func row(t testing.TB, info, name string) string {
 
 var readsText = regexp.MustCompile(`in (\d+) bridge reads`)
 
-// reads returns how many bridge reads `info` says that it took to find the kernel.
+// reads returns the number of bridge reads in the row "found by" of `info`.
 func reads(t testing.TB, info string) int {
 	t.Helper()
 	m := readsText.FindStringSubmatch(row(t, info, "found by"))
@@ -106,7 +106,7 @@ func reads(t testing.TB, info string) int {
 	return n
 }
 
-// kernelIsFound compares where the kernel was found with /proc/iomem, /proc/kallsyms and QEMU.
+// kernelIsFound compares the location of the kernel with /proc/iomem, /proc/kallsyms and QEMU.
 func kernelIsFound(t *testing.T, h *host) {
 	info := h.explain(t, "info").Stdout
 	facts := &h.guest.Facts
@@ -145,7 +145,7 @@ func kernelIsFound(t *testing.T, h *host) {
 	h.translatesAsQEMU(t)
 }
 
-// kernelCode returns where /proc/iomem has the kernel's text.
+// kernelCode returns the physical address of the kernel's code in /proc/iomem.
 func kernelCode(t testing.TB, iomem string) uint64 {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^\s*([0-9a-f]+)-[0-9a-f]+ : Kernel code`).FindStringSubmatch(iomem)
@@ -156,7 +156,7 @@ func kernelCode(t testing.TB, iomem string) uint64 {
 	return at
 }
 
-// registers returns a CPU's registers as QEMU has them.
+// registers returns a CPU's registers from QEMU.
 func (h *host) registers(t testing.TB, cpu int) map[string]uint64 {
 	t.Helper()
 	regs, err := h.guest.Registers(t.Context(), cpu)
@@ -166,8 +166,8 @@ func (h *host) registers(t testing.TB, cpu int) map[string]uint64 {
 	return regs
 }
 
-// translatesAsQEMU compares some translations under the root that physgdb found with QEMU's, which
-// go by the CPU's own CR3: the kernel's half is the same.
+// translatesAsQEMU compares translations under the root that physgdb found with QEMU's, which use
+// the CPU's own CR3: the kernel's half is the same.
 func (h *host) translatesAsQEMU(t *testing.T) {
 	t.Helper()
 	var args, want []string
@@ -177,7 +177,7 @@ func (h *host) translatesAsQEMU(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if gpa, mapped := strings.CutPrefix(strings.TrimSpace(said), "gpa: "); mapped { // else of the kernel's start, and freed
+		if gpa, mapped := strings.CutPrefix(strings.TrimSpace(said), "gpa: "); mapped { // otherwise init memory, which was freed
 			args, want = append(args, va), append(want, gpa)
 		}
 	}
@@ -198,7 +198,7 @@ func psEqualsProc(t *testing.T, h *host) {
 	}
 }
 
-// callTrace is what the kernel's own trace of its death names.
+// callTrace returns the functions of the kernel's own trace of the panic.
 func (h *host) callTrace() []string { return verify.CallTrace(&h.guest.Facts) }
 
 // panicBacktrace compares the backtrace of the task that panicked with the kernel's own Call Trace.
@@ -213,7 +213,7 @@ func panicBacktrace(t *testing.T, h *host) {
 func oopsRegisters(t *testing.T, h *host) {
 	printed := h.guest.Facts.OopsRegisters
 	if printed == nil {
-		t.Skip("it did not die of an oops")
+		t.Skip("the panic is not from an oops")
 	}
 	names := []string{"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
 		"r15", "eflags", "cr3", "fs_base", "gs_base"}
@@ -237,14 +237,14 @@ func oopsRegisters(t *testing.T, h *host) {
 	}
 }
 
-// stub serves a machine with nothing but its RAM and its vmlinux.
+// stub serves a machine with only its RAM and its vmlinux.
 func (h *host) stub(t testing.TB, args ...string) string {
 	t.Helper()
 	return serve(t, append([]string{h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux}, args...)...)
 }
 
-// otherCPU compares where the CPUs rest with QEMU's registers, and what they had been doing with
-// what their configuration asks for.
+// otherCPU compares the locations at which the CPUs rest with QEMU's registers, and the code that
+// they had been running with the configuration.
 func otherCPU(t *testing.T, h *host) {
 	traces := lines[verify.Trace](t, h.explain(t, "bt", "--json", "cpus").Stdout)
 	if len(traces) != h.guest.Facts.CPUs {
@@ -263,7 +263,7 @@ func otherCPU(t *testing.T, h *host) {
 		}
 		qemu := h.registers(t, tr.CPU)
 		if want := fmt.Sprintf("%#x", qemu["rsp"]); tr.Frames[0].SP != want {
-			t.Errorf("CPU %d: RSP %s, QEMU says %s", tr.CPU, tr.Frames[0].SP, want)
+			t.Errorf("CPU %d: RSP %s, QEMU has %s", tr.CPU, tr.Frames[0].SP, want)
 		}
 		if at, _, ok := h.vmlinux.At(qemu["rip"] - h.slide(t)); !ok || at.Name != tr.Frames[0].Function {
 			t.Errorf("CPU %d rests in %s, QEMU's RIP is in %s", tr.CPU, tr.Frames[0].Function, at.Name)
@@ -272,7 +272,7 @@ func otherCPU(t *testing.T, h *host) {
 	}
 }
 
-// wasDoing checks that a stopped CPU shows what it was interrupted in.
+// wasDoing checks the interrupted code of a stopped CPU.
 func (h *host) wasDoing(t *testing.T, tr *verify.Trace) {
 	t.Helper()
 	names := strings.Join(tr.Functions(), " ")
@@ -284,9 +284,9 @@ func (h *host) wasDoing(t *testing.T, tr *verify.Trace) {
 	case !strings.Contains(names, "sysvec_reboot"):
 		t.Errorf("CPU %d was not stopped: %s", tr.CPU, names)
 	case strings.HasPrefix(names[strings.LastIndex(names, " ")+1:], "ret_from_fork"):
-		t.Logf("CPU %d happened to run the kernel's %s: %s", tr.CPU, tr.Comm, names)
+		t.Logf("CPU %d was running the kernel thread %s: %s", tr.CPU, tr.Comm, names)
 	case tr.Comm == "init" && strings.HasSuffix(names, " entry_SYSCALL_64_after_hwframe"):
-		t.Logf("CPU %d happened to run another thread of what brought the panic: %s", tr.CPU, names)
+		t.Logf("CPU %d was running another thread of the process that panicked: %s", tr.CPU, names)
 	case h.config.Other == "user":
 		h.spun(t, tr)
 	case !strings.Contains(names, " do_idle ") || !strings.HasPrefix(tr.Comm, "swapper/"):
@@ -294,7 +294,7 @@ func (h *host) wasDoing(t *testing.T, tr *verify.Trace) {
 	}
 }
 
-// spun checks that a CPU shows the user registers of the process that only spins.
+// spun checks that a CPU has the user registers of the spinning process.
 func (h *host) spun(t *testing.T, tr *verify.Trace) {
 	t.Helper()
 	if tr.User == nil || tr.Comm != "spinner" {
@@ -307,7 +307,7 @@ func (h *host) spun(t *testing.T, tr *verify.Trace) {
 	}
 }
 
-// everyBacktrace wants the backtrace of every task to end at its first function or at its user
+// everyBacktrace checks that the backtrace of every task ends at its first function or at its user
 // registers.
 func everyBacktrace(t *testing.T, h *host) {
 	traces := lines[verify.Trace](t, h.explain(t, "bt", "--json", "--no-lines", "all").Stdout)
@@ -354,7 +354,7 @@ func modulesEqualSys(t *testing.T, h *host) {
 	}
 }
 
-// gdbSeesTasks lets gdb list every task as a thread and walk each one's stack.
+// gdbSeesTasks checks that gdb lists every task as a thread and unwinds its stack.
 func gdbSeesTasks(t *testing.T, h *host) {
 	address := h.stub(t, "--modules", moduleDir(h.guest.Kernel.Module), "--modules", moduleDir(h.guest.Kernel.Trouble),
 		"--modules", moduleDir(h.guest.Kernel.Drivers[0]))
@@ -405,7 +405,7 @@ func (h *host) gdbFollows(t *testing.T, bt string) {
 	t.Helper()
 	want := h.callTrace()
 	for i, name := range want {
-		if function, module, ok := strings.Cut(name, " ["); ok && module != "" { // gdb goes by the function in the source
+		if function, module, ok := strings.Cut(name, " ["); ok && module != "" { // gdb prints the name of the function in the source
 			want[i] = strings.TrimSuffix(function, ".cold")
 		}
 	}
@@ -420,8 +420,8 @@ func (h *host) gdbFollows(t *testing.T, bt string) {
 }
 
 // gdbTrace names the functions of a gdb backtrace: those of the kernel by its symbol table, those
-// of modules as gdb does. Inlined ones, which have no address of their own, are left out, and so is
-// the frames that gdb adds beyond the entry.
+// of modules as gdb does. Inlined ones, which have no address of their own, are omitted, as are the
+// frames that gdb adds beyond the entry.
 func (h *host) gdbTrace(t *testing.T, bt string) []string {
 	t.Helper()
 	var names []string
@@ -432,8 +432,8 @@ func (h *host) gdbTrace(t *testing.T, bt string) []string {
 		case addr == 0 && i == 0: // frame 0 is at the start of a line
 			names = append(names, f[3])
 		case addr == 0:
-			// The function that it was inlined into has the address, and comes with the next lines:
-			// gdb gives it to the innermost.
+			// gdb prints the address with the innermost function; the functions it was inlined into
+			// follow.
 		case i > 0 && ok && addr < 0xffffffffc0000000:
 			names = append(names, s.Name)
 			if strings.HasPrefix(s.Name, "entry_") {
@@ -448,7 +448,7 @@ func (h *host) gdbTrace(t *testing.T, bt string) []string {
 	return names
 }
 
-// gdbReachesEntries wants gdb's backtrace of every task to reach the function where it was entered.
+// gdbReachesEntries checks that gdb's backtrace of every task reaches its entry function.
 func (h *host) gdbReachesEntries(t *testing.T, traces string, tasks int) {
 	t.Helper()
 	reached, stopped := 0, 0
@@ -469,7 +469,7 @@ func (h *host) gdbReachesEntries(t *testing.T, traces string, tasks int) {
 }
 
 // moduleSymbols compares the addresses of the variables and functions of physgdb.ko in gdb with
-// where its file and /sys/module put them.
+// those from its file and /sys/module.
 func moduleSymbols(t *testing.T, h *host) {
 	f, err := elf.Open(h.guest.Kernel.Module)
 	if err != nil {
@@ -499,12 +499,12 @@ func moduleSymbols(t *testing.T, h *host) {
 		}
 		names = append(names, s.Name)
 		commands = append(commands, "output/x (unsigned long)&'physgdb.c'::"+s.Name)
-		want[s.Name] = at + s.Value // in relocatable files from the section's start on
+		want[s.Name] = at + s.Value // in relocatable files, values are relative to the section
 	}
 	steps := gdb(t, h.guest.Kernel.Vmlinux, h.stub(t, "--modules", moduleDir(h.guest.Kernel.Module)), commands...)
 	for i, name := range names {
 		if got := steps[i+2].Output; got != fmt.Sprintf("%#x", want[name]) {
-			t.Errorf("%s: gdb says %q, it is at %#x", name, got, want[name])
+			t.Errorf("%s: gdb prints %q, it is at %#x", name, got, want[name])
 		}
 	}
 	if len(names) < 10 {

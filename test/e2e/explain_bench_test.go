@@ -16,9 +16,9 @@ import (
 // crowd is a machine with two thousand tasks.
 var crowd = &host{name: "6.1-crowd", config: guest.Config{Release: "6.1", Threads: 2000}}
 
-// BenchmarkFirstBacktrace is from the start of physgdb serve, which knows nothing but the RAM and
-// the vmlinux, to gdb's first backtrace, over the software adapter with a delay of 15 µs. Without
-// gdb it is the start of the stub, and how long gdb waited for its answers. Wanted: 0.5 s.
+// BenchmarkFirstBacktrace measures from the start of physgdb serve, with only the RAM and the
+// vmlinux, to gdb's first backtrace, over the software adapter with a delay of 15 µs. The time
+// without gdb is the start of the stub plus the time that gdb waited for its answers. Goal: 0.5 s.
 func BenchmarkFirstBacktrace(b *testing.B) {
 	h := hosts[0].ready(b)
 	source := adapter(b, h, "--delay", "15us")
@@ -49,8 +49,7 @@ func BenchmarkFirstBacktrace(b *testing.B) {
 	b.Log(stats)
 }
 
-// BenchmarkBT is `physgdb bt` from its start to its end: the panic's backtrace with no debugger at
-// all. Wanted: 0.3 s.
+// BenchmarkBT measures `physgdb bt`, the panic's backtrace without a debugger. Goal: 0.3 s.
 func BenchmarkBT(b *testing.B) {
 	h := hosts[0].ready(b)
 	for name, source := range map[string]string{
@@ -64,8 +63,8 @@ func BenchmarkBT(b *testing.B) {
 	}
 }
 
-// BenchmarkInfoThreads is gdb's "info threads" of two thousand tasks, by physgdb and by a stub that
-// answers at once what physgdb had answered before. Wanted: 1.5 times the time of that.
+// BenchmarkInfoThreads measures gdb's "info threads" of two thousand tasks, with physgdb and with a
+// stub that replays the answers of physgdb at once. Goal: 1.5 times the time of the latter.
 func BenchmarkInfoThreads(b *testing.B) {
 	h := crowd.ready(b)
 	tape := &recording{replies: map[string][]byte{}}
@@ -92,20 +91,20 @@ func BenchmarkInfoThreads(b *testing.B) {
 	}
 }
 
-// recording is what a stub answered, by the thread that was selected and the packet.
+// recording has the answers of a stub, by the selected thread and the packet.
 type recording struct {
 	mu      sync.Mutex
 	replies map[string][]byte
 }
 
-// serve answers clients: by asking the stub at an address and remembering what it said, or, without
-// an address, from memory.
+// serve answers clients, with the recorded answers of the stub at an address or, without an
+// address, with those recorded before.
 func (r *recording) serve(b *testing.B, stub string) string {
 	b.Helper()
 	return listen(b, func(conn net.Conn) { r.answer(conn, stub) })
 }
 
-// answer goes on until the client is gone.
+// answer serves one client until it disconnects.
 func (r *recording) answer(conn net.Conn, stub string) {
 	client := rsp.NewConn(conn, rsp.DefaultLimit)
 	var server *rsp.Conn
@@ -142,7 +141,7 @@ func (r *recording) answer(conn net.Conn, stub string) {
 	}
 }
 
-// reply asks the server, or memory.
+// reply returns the answer of the server, or the recorded one.
 func (r *recording) reply(server *rsp.Conn, selected string, packet []byte) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

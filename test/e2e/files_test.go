@@ -15,8 +15,8 @@ import (
 	"physgdb/test/session"
 )
 
-// TestFilesOfTheMachine has gdb fetch the machine's files, and compares them with what the machine
-// showed of them itself.
+// TestFilesOfTheMachine fetches the machine's files with gdb and compares them with those that the
+// machine reported.
 func TestFilesOfTheMachine(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		dir := t.TempDir()
@@ -85,7 +85,7 @@ func (h *host) checkKallsyms(t *testing.T, text string) {
 	}
 }
 
-// TestPhysicalMode compares physical memory as gdb shows it with what QEMU has there.
+// TestPhysicalMode compares physical memory in gdb with that in QEMU.
 func TestPhysicalMode(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		banner := h.guest.Facts.Kallsyms["linux_banner"]
@@ -98,7 +98,7 @@ func TestPhysicalMode(t *testing.T) {
 		const want = `"Linux version `
 		if !strings.Contains(steps[4].Output, want) || strings.Contains(steps[1].Output, want) ||
 			!strings.Contains(session.Find(steps, virtual), want) {
-			t.Errorf("the mode is not switched:\n%s", session.Transcript(steps))
+			t.Errorf("the mode is unchanged:\n%s", session.Transcript(steps))
 		}
 		out, err := h.guest.HMP(limited(t, time30s), fmt.Sprintf("xp /2gx %#x", pa+16))
 		if err != nil {
@@ -111,7 +111,7 @@ func TestPhysicalMode(t *testing.T) {
 		}
 		for _, command := range []string{"x/xg 0xa0000", "x/xg 0xfee00000"} {
 			if out := session.Find(steps, command); !strings.Contains(out, "Cannot access memory") {
-				t.Errorf("%s: what is not RAM is shown: %q", command, out)
+				t.Errorf("%s: memory outside of RAM is shown: %q", command, out)
 			}
 		}
 		if out := session.Find(steps, "monitor info"); !strings.Contains(out, "Addresses are physical") {

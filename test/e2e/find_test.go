@@ -13,7 +13,7 @@ import (
 )
 
 // TestFind searches memory with gdb's find, with monitor find and with physgdb find, and compares
-// what they find with what QEMU saves of the same memory.
+// the results with a copy of the same memory from QEMU.
 func TestFind(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		const size, word = 1 << 20, "Linux version "
@@ -28,7 +28,7 @@ func TestFind(t *testing.T) {
 			t.Fatal(err)
 		}
 		arguments := fmt.Sprintf("%#x, +%#x, \"%s\"", start, size, word)
-		// of a string, gdb would look for the NUL as well
+		// gdb would search for the NUL of a string as well
 		find := fmt.Sprintf("find %#x, +%#x, '%s'", start, size, strings.Join(strings.Split(word, ""), "', '"))
 		absent := fmt.Sprintf("find %#x, +%#x, \"no such text in a kernel\"", start, size)
 		steps := gdb(t, "", address, absent, find, "monitor find "+arguments)
@@ -36,7 +36,7 @@ func TestFind(t *testing.T) {
 			t.Error(err)
 		}
 		if out := session.Find(steps, absent); out != "Pattern not found." {
-			t.Errorf("what is not there: %q", out)
+			t.Errorf("absent text: %q", out)
 		}
 		r := run(t, "find", h.guest.Source(), "--notify", h.notices, fmt.Sprintf("%#x", start), fmt.Sprintf("+%#x", size),
 			`"`+word+`"`)
@@ -56,7 +56,7 @@ func TestFind(t *testing.T) {
 	})
 }
 
-// saved is what QEMU has of the memory at a virtual address.
+// saved returns the memory at a virtual address from QEMU.
 func saved(t *testing.T, h *host, va uint64, size int) []byte {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "saved")
@@ -89,7 +89,7 @@ func at(base uint64, offsets []uint64) (all []uint64) {
 	return all
 }
 
-// addresses returns the numbers that lines begin with.
+// addresses returns the numbers at the start of lines.
 func addresses(text string) (all []uint64) {
 	for line := range strings.Lines(text) {
 		if first, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.HasPrefix(first, "0x") {
@@ -99,8 +99,8 @@ func addresses(text string) (all []uint64) {
 	return all
 }
 
-// TestCompareSections has gdb compare vmlinux with memory. What the kernel never writes to is
-// equal; its code is not, as it patches itself.
+// TestCompareSections compares vmlinux with memory in gdb. Sections that the kernel never writes
+// are equal; its code is not, because it patches itself.
 func TestCompareSections(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		for _, source := range []string{h.guest.Source(), adapter(t, h)} {
@@ -119,7 +119,7 @@ func TestCompareSections(t *testing.T) {
 	})
 }
 
-// sectionIs reports whether gdb says something of a section.
+// sectionIs reports whether gdb prints a result for a section.
 func sectionIs(out, section, want string) bool {
 	for line := range strings.Lines(out) {
 		if strings.HasPrefix(line, "Section "+section+",") {

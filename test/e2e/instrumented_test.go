@@ -15,9 +15,9 @@ import (
 	"physgdb/test/verify"
 )
 
-// instrumented are machines on whose stacks there is code that the kernel made at run time, or
-// return addresses that were replaced. PHYSGDB_INSTRUMENTED lists kernels on which all are looked
-// at, such as "6.1 newest"; without it, only the quick ones are.
+// instrumented are machines with code on their stacks that the kernel made at run time, or with
+// replaced return addresses. PHYSGDB_INSTRUMENTED lists kernels, such as "6.1 newest", on which all
+// are tested; without it, only the quick ones are.
 var instrumented = []instrumentedMachine{
 	{
 		name: "bpf-kretprobe", quick: "6.12", config: guest.Config{Instrument: []string{"kretprobe", "fexit", "sleepable"}},
@@ -42,15 +42,15 @@ var instrumented = []instrumentedMachine{
 // instrumentedMachine is a machine, and the beginnings of the names that must be on its stacks.
 type instrumentedMachine struct {
 	name     string
-	quick    string // the kernel that is looked at in any case, or none
+	quick    string // the kernel that is always tested, or none
 	config   guest.Config
 	panicked []string            // functions of the task that panicked
 	asleep   map[string][]string // functions of sleeping processes, by their names
 	replaced bool                // return addresses are replaced
 }
 
-// TestInstrumentedStacks compares what physgdb, gdb and lldb say of each machine with what the
-// kernel said.
+// TestInstrumentedStacks compares the stacks of each machine in physgdb, gdb and lldb with those
+// that the kernel printed.
 func TestInstrumentedStacks(t *testing.T) {
 	for _, m := range instrumented {
 		kernels := strings.Fields(os.Getenv("PHYSGDB_INSTRUMENTED"))
@@ -63,7 +63,7 @@ func TestInstrumentedStacks(t *testing.T) {
 	}
 }
 
-// configFor is the configuration for a kernel. On 5.10 no program that may sleep can be attached
+// configFor returns the configuration for a kernel. On 5.10 no sleepable program can be attached
 // where a process opens a file (btf_sleepable_lsm_hooks, kernel/bpf/verifier.c).
 func (m *instrumentedMachine) configFor(release string) guest.Config {
 	c := m.config
@@ -109,7 +109,7 @@ func (m *instrumentedMachine) look(t *testing.T, release string) {
 	want := callTrace(&g.Facts, before)
 	got := slices.DeleteFunc(dead.Functions(), func(f string) bool { return strings.HasPrefix(f, "ftrace_trampoline") })
 	if release == "5.10" {
-		got = got[:min(len(got), len(want))] // where the kernel's own unwinder ends
+		got = got[:min(len(got), len(want))] // the kernel's own unwinder ends there
 	}
 	if diff := cmp.Diff(want, got); diff != "" || len(want) < 6 {
 		t.Errorf("bt is not the Call Trace (-log +bt):\n%s", diff)
@@ -124,8 +124,8 @@ func (m *instrumentedMachine) look(t *testing.T, release string) {
 		"addresses were replaced", len(want), len(stacks), len(traces), replaced)
 }
 
-// wantFunctions wants the functions in the traces that the machine is there for, and no trace that
-// is lost. It returns that of the panic.
+// wantFunctions checks the expected functions in the traces, and that no trace is incomplete. It
+// returns that of the panic.
 func (m *instrumentedMachine) wantFunctions(t *testing.T, traces []verify.Trace, sleepers bool) *verify.Trace {
 	t.Helper()
 	asleep := map[string]*verify.Trace{}
@@ -156,7 +156,7 @@ func (m *instrumentedMachine) wantFunctions(t *testing.T, traces []verify.Trace,
 	return dead
 }
 
-// wantIn wants functions one after the other in a trace.
+// wantIn checks for functions in this order in a trace.
 func wantIn(t *testing.T, tr *verify.Trace, want []string) {
 	t.Helper()
 	got := tr.Functions()
@@ -172,10 +172,10 @@ func wantIn(t *testing.T, tr *verify.Trace, want []string) {
 }
 
 // callTrace returns the kernel's Call Trace. The kernel prints a trampoline of ftrace as an
-// address, which [guest.Facts] leaves out. In place of a return address that a kretprobe replaced
-// it prints the replacement, under the name of what is before that: the two functions on the way to
-// the panic that have kretprobes have one caller each. On 7.3, vfs_write does not call the
-// trampoline of BPF but jumps to it.
+// address, which [guest.Facts] omits. For a return address that a kretprobe replaced, it prints the
+// replacement, under the name of the symbol before it: the two functions on the way to the panic
+// that have kretprobes have one caller each. On 7.3, vfs_write does not call the trampoline of BPF
+// but jumps to it.
 func callTrace(facts *guest.Facts, before []string) []string {
 	callers := map[string]string{"vfs_write": "ksys_write", "ksys_write": "do_syscall_64"}
 	want := verify.CallTrace(facts)
@@ -189,7 +189,7 @@ func callTrace(facts *guest.Facts, before []string) []string {
 	return want
 }
 
-// beforeTrampoline names what is in memory before the code that kretprobes put in place of return
+// beforeTrampoline returns the symbol before the code with which kretprobes replace return
 // addresses.
 func beforeTrampoline(names verify.Symbols) []string {
 	var trampoline, at uint64
@@ -212,7 +212,7 @@ func beforeTrampoline(names verify.Symbols) []string {
 	return before
 }
 
-// endsIn reports whether a /proc/PID/stack ends in one of these functions: 5.10 knows no true
+// endsIn reports whether a /proc/PID/stack ends in one of these functions: 5.10 cannot restore the
 // address after a kretprobe.
 func endsIn(stack string, functions []string) bool {
 	lines := strings.Split(strings.TrimSpace(stack), "\n")
@@ -221,8 +221,8 @@ func endsIn(stack string, functions []string) bool {
 	return slices.Contains(functions, name)
 }
 
-// gdb compares every stack in a gdb that was given no file with physgdb's own. It returns how many
-// frames in them represent replaced return addresses.
+// gdb compares every stack in a gdb without a file with physgdb's own. It returns the number of
+// frames for replaced return addresses.
 func (m *instrumentedMachine) gdb(t *testing.T, source []string, traces []verify.Trace, dead *verify.Trace) int {
 	const all, border = "thread apply all bt", " in [replaced-return] ()"
 	steps := gdb(t, "", serve(t, source...), "set print frame-arguments none", "bt", all)

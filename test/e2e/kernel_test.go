@@ -23,14 +23,14 @@ func TestPanicBacktrace(t *testing.T) {
 		steps := gdb(t, h.guest.Kernel.Vmlinux, address, "bt", "info threads")
 		want := session.TrimTrace(h.guest.Facts.CallTrace)
 		if len(want) < 5 || want[0] != "panic" {
-			t.Fatalf("the witness's Call Trace makes no sense: %q", want)
+			t.Fatalf("the Call Trace in the log is incomplete: %q", want)
 		}
 		if diff := cmp.Diff(want, session.Trace(session.Find(steps, "bt"), h.vmlinux, h.slide(t))); diff != "" {
 			t.Errorf("(-log +gdb):\n%s\n%s", diff, session.Find(steps, "bt"))
 		}
 		threads := session.Find(steps, "info threads")
 		if !strings.Contains(threads, "panicked: sysrq triggered crash; task init") {
-			t.Errorf("info threads does not say what the machine died of:\n%s", threads)
+			t.Errorf("info threads does not show the cause of the panic:\n%s", threads)
 		}
 		if n := strings.Count(threads, "Thread 1."); n != h.guest.Facts.CPUs {
 			t.Errorf("%d threads for %d CPUs:\n%s", n, h.guest.Facts.CPUs, threads)
@@ -38,8 +38,7 @@ func TestPanicBacktrace(t *testing.T) {
 	})
 }
 
-// TestKernelIsRelocated compares what gdb says of the kernel's symbols with the guest's own
-// /proc/kallsyms.
+// TestKernelIsRelocated compares the kernel's symbols in gdb with the guest's own /proc/kallsyms.
 func TestKernelIsRelocated(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		kallsyms := h.guest.Facts.Kallsyms
@@ -53,7 +52,7 @@ func TestKernelIsRelocated(t *testing.T) {
 		for _, name := range names {
 			out := session.Find(steps, fmt.Sprintf("info symbol %#x", kallsyms[name]))
 			if !sameAddress(h, name, strings.Fields(out + " ?")[0]) || strings.Contains(out, " + ") {
-				t.Errorf("%s at %#x: gdb says %q", name, kallsyms[name], out)
+				t.Errorf("%s at %#x: gdb prints %q", name, kallsyms[name], out)
 			}
 		}
 		for command, want := range map[string]string{
@@ -67,13 +66,13 @@ func TestKernelIsRelocated(t *testing.T) {
 			}
 		}
 		if got, want := session.Value(session.Find(steps, "p/x jiffies")), h.qemuWord(t, kallsyms["jiffies"]); got != want {
-			t.Errorf("jiffies is %s, QEMU says %s", got, want)
+			t.Errorf("jiffies is %s, QEMU has %s", got, want)
 		}
 	})
 }
 
-// sampleSymbols picks functions that vmlinux has, too, and that gdb shows by their names: two
-// underscores it takes for another language's dot.
+// sampleSymbols returns functions that are also in vmlinux and that gdb shows by their names. It
+// takes two underscores for another language's dot.
 func sampleSymbols(h *host, n int) []string {
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(h.guest.Facts.Kallsyms)), func(name string) bool {
 		s, ok := h.vmlinux.Lookup(name)
@@ -84,14 +83,14 @@ func sampleSymbols(h *host, n int) []string {
 	return names[:min(n, len(names))]
 }
 
-// sameAddress reports whether two names are one place in vmlinux: gdb may know it by another name.
+// sameAddress reports whether two names have the same address in vmlinux: gdb may print either.
 func sameAddress(h *host, a, b string) bool {
 	x, ok1 := h.vmlinux.Lookup(a)
 	y, ok2 := h.vmlinux.Lookup(b)
 	return ok1 && ok2 && x.Addr == y.Addr
 }
 
-// qemuWord is the 64-bit word at a virtual address by QEMU's monitor.
+// qemuWord returns the 64-bit word at a virtual address from QEMU's monitor.
 func (h *host) qemuWord(t *testing.T, va uint64) string {
 	t.Helper()
 	out, err := h.guest.HMP(limited(t, time30s), fmt.Sprintf("x/1gx %#x", va))
@@ -101,12 +100,12 @@ func (h *host) qemuWord(t *testing.T, va uint64) string {
 	_, value, _ := strings.Cut(strings.TrimSpace(out), ": ")
 	v, err := strconv.ParseUint(value, 0, 64)
 	if err != nil {
-		t.Fatalf("QEMU says %q", out)
+		t.Fatalf("QEMU has %q", out)
 	}
 	return fmt.Sprintf("%#x", v)
 }
 
-// TestClock prints the variable of a user process in every way there is.
+// TestClock prints a variable of a user process in every supported way.
 func TestClock(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		want := fmt.Sprint(h.guest.Facts.LastClock)
@@ -145,7 +144,7 @@ func TestClock(t *testing.T) {
 				t.Errorf("%q, want %s\n%s", got, want, session.Transcript(steps))
 			}
 			if got := session.Value(session.Find(steps, "p/x $fs_base")); got != fmt.Sprintf("%#x", h.guest.Facts.ClockFSBase) {
-				t.Errorf("$fs_base is %s, the clock says %#x", got, h.guest.Facts.ClockFSBase)
+				t.Errorf("$fs_base is %s, the clock has %#x", got, h.guest.Facts.ClockFSBase)
 			}
 			for _, command := range []string{clock, clock + " + 1"} { // in the address space of another process
 				if got := session.Value(session.Find(steps, command)); got == want {
@@ -161,20 +160,20 @@ func TestClock(t *testing.T) {
 			}
 			for _, command := range []string{"info threads", "monitor info"} {
 				if out := session.Find(steps, command); !strings.Contains(strings.ToLower(out), "memory is not shown") {
-					t.Errorf("%s does not say why: %q", command, out)
+					t.Errorf("%s does not show the reason: %q", command, out)
 				}
 			}
 			process := serve(t, h.guest.Source(), "--notify", h.notices, "--cr3", "hello:clock")
 			steps = gdb(t, h.guest.Kernel.Vmlinux, process, "p jiffies")
 			if out := session.Find(steps, "p jiffies"); !strings.Contains(out, "Cannot access memory") {
-				t.Errorf("a vmlinux that is not moved: %q", out)
+				t.Errorf("a vmlinux that is not relocated: %q", out)
 			}
 		})
 	})
 }
 
-// TestWrongVmlinux wants a clear refusal, and no values, where the vmlinux is that of another
-// kernel.
+// TestWrongVmlinux checks that a vmlinux of another kernel is refused with a clear message and
+// shows no values.
 func TestWrongVmlinux(t *testing.T) {
 	dead, other := hosts[0].ready(t), hosts[3].ready(t)
 	r, err := physgdb.Run(limited(t, time30s), "info", dead.guest.Source(), "--notify", dead.notices,
@@ -190,7 +189,7 @@ func TestWrongVmlinux(t *testing.T) {
 	}
 }
 
-// TestInfo compares what the command says of a machine with what it said itself.
+// TestInfo compares the output of info with what the machine reported.
 func TestInfo(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		out := run(t, "info", adapter(t, h), "--notify", h.notices, "--vmlinux", h.guest.Kernel.Vmlinux).Stdout
@@ -215,8 +214,7 @@ func TestInfo(t *testing.T) {
 	})
 }
 
-// TestSymbolsFromGDB gives the vmlinux to gdb alone: once connected, every task is there all
-// the same.
+// TestSymbolsFromGDB gives the vmlinux only to gdb: after connecting, every task is listed.
 func TestSymbolsFromGDB(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		address := serve(t, adapter(t, h), "--symbols", "none")
@@ -232,14 +230,14 @@ func TestSymbolsFromGDB(t *testing.T) {
 			}
 		}
 		if out := session.Find(steps, dead); !strings.HasPrefix(out, "Thread 2 ") {
-			t.Errorf("what panicked is not the first that it shows: %q", out)
+			t.Errorf("the first thread is not the one that panicked: %q", out)
 		}
 		want := session.TrimTrace(h.guest.Facts.CallTrace)
 		if diff := cmp.Diff(want, session.Trace(session.Find(steps, "bt"), h.vmlinux, h.slide(t))); diff != "" {
 			t.Errorf("(-log +gdb):\n%s", diff)
 		}
-		if out := session.Find(steps, banner); !strings.Contains(out, "Linux version ") { // it was asked again which file it has
-			t.Errorf("with a program loaded, too, the kernel is not shown: %q", out)
+		if out := session.Find(steps, banner); !strings.Contains(out, "Linux version ") { // gdb was asked again for its file
+			t.Errorf("the kernel is not shown after a program was loaded: %q", out)
 		}
 		if out := session.Find(steps, "monitor info"); !strings.Contains(out, "which the debugger lent") {
 			t.Errorf("monitor info does not say where the symbols come from:\n%s", out)

@@ -10,8 +10,7 @@ import (
 	"physgdb/test/session"
 )
 
-// TestLive looks at a machine that runs: continue and Ctrl-C show it as it is then, steps are
-// refused.
+// TestLive debugs a running machine: continue and Ctrl-C show its current state, steps are refused.
 func TestLive(t *testing.T) {
 	g, err := guest.Boot(limited(t, 5*time.Minute), guest.Config{Release: "6.1", Panic: "none", Dir: t.TempDir()})
 	if err != nil {
@@ -68,6 +67,6 @@ func TestLive(t *testing.T) {
 		t.Errorf("info threads:\n%s", list)
 	}
 	if out := says(gdb.Type(ctx, "monitor info")); strings.Contains(out, "died of") {
-		t.Errorf("a machine that runs has died:\n%s", out)
+		t.Errorf("a running machine is shown as dead:\n%s", out)
 	}
 }

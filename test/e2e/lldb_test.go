@@ -19,10 +19,9 @@ import (
 	"physgdb/test/session"
 )
 
-// plainVmlinux is the file for lldb 14 on a machine: its vmlinux, but without debug information if
-// the way to panic leads through the cold part of a function. Such a function lldb 14 to 19 take
-// for all that lies between its parts, and go through those megabytes for minutes, instruction by
-// instruction.
+// plainVmlinux returns the file for lldb 14 on a machine: its vmlinux, without debug information if
+// the cold part of a function is on the stack of the panic. lldb 14 to 19 disassemble everything
+// between the parts of such a function, megabytes, for minutes.
 func (h *host) plainVmlinux(t *testing.T) string {
 	t.Helper()
 	isCold := func(name string) bool { return strings.HasSuffix(name, ".cold") }
@@ -53,14 +52,14 @@ func startLLDB(t *testing.T, file, address string) *lldb {
 	return d
 }
 
-// lldb is one that is connected to a stub.
+// lldb is an lldb that is connected to a stub.
 type lldb struct {
 	*session.LLDB
 	t       *testing.T
 	connect string // the command
 }
 
-// says types a command and returns what lldb says.
+// says types a command and returns the output.
 func (l *lldb) says(command string) string {
 	l.t.Helper()
 	s, err := l.Type(command)
@@ -71,7 +70,7 @@ func (l *lldb) says(command string) string {
 	return s.Output
 }
 
-// wants types a command and wants something in what lldb says.
+// wants types a command and checks that the output contains want.
 func (l *lldb) wants(command, want string) {
 	l.t.Helper()
 	if out := l.says(command); !strings.Contains(out, want) {
@@ -86,7 +85,7 @@ func (l *lldb) close() {
 	}
 }
 
-// TestLLDB compares what lldb shows of a machine with what it said itself, and with QEMU.
+// TestLLDB compares what lldb shows of a machine with what the machine reported, and with QEMU.
 func TestLLDB(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		l := startLLDB(t, h.plainVmlinux(t), h.stub(t))
@@ -94,7 +93,7 @@ func TestLLDB(t *testing.T) {
 		facts := &h.guest.Facts
 
 		bt := l.says("bt")
-		got := slices.Compact(session.Trace(bt, h.vmlinux, h.slide(t))) // what is inlined is in the same function
+		got := slices.Compact(session.Trace(bt, h.vmlinux, h.slide(t))) // inlined functions are in the same function
 		if diff := cmp.Diff(session.TrimTrace(facts.CallTrace), got); diff != "" {
 			t.Errorf("(-log +lldb):\n%s\n%s", diff, bt)
 		}
@@ -102,17 +101,17 @@ func TestLLDB(t *testing.T) {
 		for _, name := range sampleSymbols(h, 10) {
 			out := l.says(fmt.Sprintf("image lookup -a %#x", facts.Kallsyms[name]))
 			if m := lookedUp.FindStringSubmatch(out); m == nil || !sameAddress(h, name, m[1]) {
-				t.Errorf("%s at %#x: lldb says %q", name, facts.Kallsyms[name], out)
+				t.Errorf("%s at %#x: lldb prints %q", name, facts.Kallsyms[name], out)
 			}
 		}
 
 		cr3 := shown(t, l.says("register read cr3"))
 		if qemu := h.registers(t, facts.PanicCPU)["cr3"]; cr3&^0x1fff != qemu&^0x1fff {
-			t.Errorf("cr3 is %#x, QEMU says %#x", cr3, qemu)
+			t.Errorf("cr3 is %#x, QEMU has %#x", cr3, qemu)
 		}
 		l.wants("register read --all", "k_gs_base")
 		if out := l.says("register read rax"); !strings.Contains(out, "unavailable") {
-			t.Errorf("rax at panic's call is not known, lldb says %q", out)
+			t.Errorf("rax at panic's call is not known, lldb prints %q", out)
 		}
 
 		h.lldbReads(l)
@@ -120,10 +119,10 @@ func TestLLDB(t *testing.T) {
 	})
 }
 
-// lookedUp is the symbol that an address is in, at its start.
+// lookedUp matches the symbol at an address.
 var lookedUp = regexp.MustCompile("Summary: [^`]*`([\\w.]+)(?: at |\n|$)")
 
-// shown reads the value that lldb shows.
+// shown parses the value that lldb shows.
 func shown(t *testing.T, out string) uint64 {
 	t.Helper()
 	m := regexp.MustCompile(`(?:=|:) (0x[0-9a-f]+)`).FindStringSubmatch(out)
@@ -134,13 +133,13 @@ func shown(t *testing.T, out string) uint64 {
 	return n
 }
 
-// lldbReads reads memory in every way.
+// lldbReads reads memory with every command for it.
 func (h *host) lldbReads(l *lldb) {
 	l.t.Helper()
 	at := h.guest.Facts.Kallsyms
 	read := fmt.Sprintf("memory read --size 8 --format x --count 1 %#x", at["jiffies"])
 	if got, want := fmt.Sprintf("%#x", shown(l.t, l.says(read))), h.qemuWord(l.t, at["jiffies"]); got != want {
-		l.t.Errorf("jiffies is %s, QEMU says %s", got, want)
+		l.t.Errorf("jiffies is %s, QEMU has %s", got, want)
 	}
 	l.wants(fmt.Sprintf("x/s %#x", at["linux_banner"]), `"Linux version `+h.guest.Facts.Release)
 	page := at["linux_banner"] &^ 0xfff
@@ -151,10 +150,10 @@ func (h *host) lldbReads(l *lldb) {
 	l.wants("process plugin packet monitor vtop linux_banner", "phys ")
 }
 
-// threadLine is a thread in lldb's list.
+// threadLine matches a thread in lldb's list.
 var threadLine = regexp.MustCompile(`thread #\d+: tid = (0x[0-9a-f]+), .*name = '([^']*)'`)
 
-// lldbLists compares lldb's threads with /proc, and looks where their backtraces end.
+// lldbLists compares lldb's threads with /proc, and checks where their backtraces end.
 func (h *host) lldbLists(l *lldb) {
 	l.t.Helper()
 	names := map[int]string{}
@@ -163,7 +162,7 @@ func (h *host) lldbLists(l *lldb) {
 		names[int(tid)] = m[2]
 	}
 	for _, want := range h.guest.Facts.Threads {
-		if strings.HasPrefix(want.Comm, "kworker/") { // those come and go
+		if strings.HasPrefix(want.Comm, "kworker/") { // those start and exit at any time
 			continue
 		}
 		if got := names[want.TID]; got != want.Comm {
@@ -176,8 +175,8 @@ func (h *host) lldbLists(l *lldb) {
 	}
 	l.t.Logf("%d threads; their backtraces end in %v", len(names), ends)
 	for end, n := range ends {
-		// Beyond an interrupt lldb does not go: assembler in sysvec_reboot changes the stack, of
-		// which the DWARF says nothing.
+		// lldb does not unwind beyond an interrupt: assembly in sysvec_reboot switches the stack,
+		// which the DWARF does not describe.
 		if stopped := strings.Contains(end, "reboot") && n < h.guest.Facts.CPUs; end != entry && !stopped {
 			l.t.Errorf("%d backtraces end in %s", n, end)
 		}
@@ -187,10 +186,11 @@ func (h *host) lldbLists(l *lldb) {
 	}
 }
 
-// entry is where a complete backtrace ends: where a task began, or came from user space.
+// entry is the end of a complete backtrace: the first function of a task, or the entry from user
+// space.
 const entry = "the entry"
 
-// endOf names the function in which a backtrace ends.
+// endOf returns the function in which a backtrace ends.
 func (h *host) endOf(bt string) string {
 	last := "nothing"
 	for _, addr := range session.Frames(bt) {
@@ -209,8 +209,8 @@ func (h *host) endOf(bt string) string {
 	return last
 }
 
-// TestLLDBActions does what a user may do with a program that runs, and wants a clear sentence
-// soon, nothing changed, and a prompt that works.
+// TestLLDBActions types the commands for running programs, and checks that each is refused soon
+// with a clear message, changes nothing, and returns to the prompt.
 func TestLLDBActions(t *testing.T) {
 	const cannotRun = "This machine is dead (panicked: sysrq triggered crash; task init"
 	onTwo(t, func(t *testing.T, h *host) {
@@ -233,7 +233,7 @@ func TestLLDBActions(t *testing.T) {
 			{"expression int $five = 5; $five + 2", "= 7"},
 			{"expression ((int (*)(void))vfs_read)()", "error:"},
 			{"process plugin packet monitor nonsense", "try: monitor help"},
-			{"detach", ""}, // what lldb says comes then or later
+			{"detach", ""}, // lldb prints its message then or later
 			{l.connect, "stop reason = signal SIGTRAP"},
 			{"process kill", ""},
 			{l.connect, "stop reason = signal SIGTRAP"},
@@ -250,7 +250,7 @@ func TestLLDBActions(t *testing.T) {
 	})
 }
 
-// TestLLDBWithTypes evaluates expressions of the kernel's own types, where lldb 14 can hold its
+// TestLLDBWithTypes evaluates expressions of the kernel's own types, where lldb 14 can load its
 // vmlinux.
 func TestLLDBWithTypes(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
@@ -270,7 +270,7 @@ func TestLLDBWithTypes(t *testing.T) {
 	})
 }
 
-// TestLLDBWithoutFile has no vmlinux on lldb's side.
+// TestLLDBWithoutFile runs lldb without a vmlinux.
 func TestLLDBWithoutFile(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		l := startLLDB(t, "", h.stub(t))
@@ -309,7 +309,7 @@ func TestLLDBReadsProcess(t *testing.T) {
 	})
 }
 
-// TestLLDBIsInterrupted sends Ctrl-C when nothing runs.
+// TestLLDBIsInterrupted sends Ctrl-C when no command is running.
 func TestLLDBIsInterrupted(t *testing.T) {
 	h := hosts[3].ready(t)
 	l := startLLDB(t, h.plainVmlinux(t), h.stub(t))

@@ -1,6 +1,5 @@
 // Package e2e runs real debuggers on real dead kernels, through the physgdb command, and compares
-// what they show with what the machine said of itself while it lived, and with what QEMU says of
-// it.
+// what they show with what the machine reported while it was running, and with QEMU.
 package e2e
 
 import (
@@ -21,8 +20,8 @@ import (
 	"physgdb/test/session"
 )
 
-// hosts are the machines that tests run on: both kernels, both depths of paging, with KPTI and
-// without.
+// hosts are the machines that most tests run on: two kernels, 4 and 5 levels of paging, with and
+// without KPTI.
 var hosts = []*host{
 	{name: "6.1-4level-kpti", config: guest.Config{Release: "6.1", PTI: true}},
 	{name: "6.1-5level", config: guest.Config{Release: "6.1", LA57: true}},
@@ -30,7 +29,7 @@ var hosts = []*host{
 	{name: "6.12-5level-kpti", config: guest.Config{Release: "6.12", LA57: true, PTI: true}},
 }
 
-// host is a dead machine, made when it is first asked for and kept for all tests.
+// host is a dead machine, made at first use and kept for all tests.
 type host struct {
 	name   string
 	config guest.Config
@@ -78,13 +77,13 @@ func on(t *testing.T, test func(t *testing.T, h *host)) {
 	each(t, hosts, test)
 }
 
-// onTwo runs a test on two machines that differ in all: the kernel, the depth of paging.
+// onTwo runs a test on two machines with different kernels and levels of paging.
 func onTwo(t *testing.T, test func(t *testing.T, h *host)) {
 	t.Helper()
 	each(t, []*host{hosts[0], hosts[3]}, test)
 }
 
-// each runs a test on some machines. While it looks at one, the next one dies.
+// each runs a test on some machines. While it tests one, the next one is booted.
 func each(t *testing.T, some []*host, test func(t *testing.T, h *host)) {
 	t.Helper()
 	for i, h := range some {
@@ -108,7 +107,7 @@ func (h *host) prepare() {
 	}
 }
 
-// ready lets the machine die if it has not yet.
+// ready makes the machine if it does not exist yet.
 func (h *host) ready(t testing.TB) *host {
 	t.Helper()
 	h.makeOnce()
@@ -143,7 +142,7 @@ func (h *host) make() error {
 	return os.WriteFile(h.notices, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }
 
-// slide is how far the kernel was moved, by its own words.
+// slide returns the slide according to the guest.
 func (h *host) slide(t testing.TB) uint64 {
 	t.Helper()
 	text, ok := h.vmlinux.Lookup("_text")
@@ -162,7 +161,7 @@ func limited(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// run runs physgdb to its end and wants it to succeed.
+// run runs physgdb and checks that it succeeds.
 func run(t testing.TB, args ...string) *session.Result {
 	t.Helper()
 	r, err := physgdb.Run(limited(t, time.Minute), args...)
@@ -181,7 +180,7 @@ func serve(t testing.TB, args ...string) string {
 	}
 	t.Cleanup(func() {
 		if err := s.Stop(); err != nil {
-			t.Errorf("the stub ended badly: %v\n%s", err, s.Stderr())
+			t.Errorf("the stub failed: %v\n%s", err, s.Stderr())
 		}
 	})
 	return address
@@ -209,7 +208,7 @@ func adapter(t testing.TB, h *host, args ...string) string {
 	}
 	t.Cleanup(func() {
 		if err := s.Stop(); err != nil {
-			t.Errorf("the adapter ended badly: %v\n%s", err, s.Stderr())
+			t.Errorf("the adapter failed: %v\n%s", err, s.Stderr())
 		}
 	})
 	return fmt.Sprintf("nettlp://%v?local=%v&requester=01:00", server, client)

@@ -24,7 +24,7 @@ func (h *host) log(t *testing.T) string {
 	return string(log)
 }
 
-// gva2gpa translates an address by QEMU's monitor, which walks from the CR3 of its first CPU.
+// gva2gpa translates an address with QEMU's monitor, which walks from the CR3 of its first CPU.
 func (h *host) gva2gpa(t *testing.T, va uint64) uint64 {
 	t.Helper()
 	out, err := h.guest.HMP(limited(t, time30s), fmt.Sprintf("gva2gpa %#x", va))
@@ -105,11 +105,11 @@ func TestUserMappings(t *testing.T) {
 			t.Errorf("%d pages in %d ranges", len(all), len(merged))
 		}
 		executable := 0
-		for _, m := range all { // a range may lie in two VMAs that touch
+		for _, m := range all { // a range may span two adjacent VMAs
 			v, ok := within(vmas, &m)
 			switch {
 			case !ok:
-				t.Errorf("%s-%s lies in no VMA of\n%s", m.VA, m.End, h.guest.Facts.ClockMaps)
+				t.Errorf("%s-%s is in no VMA of\n%s", m.VA, m.End, h.guest.Facts.ClockMaps)
 			case m.Flags[3] != 'u' || m.Flags[1] == 'w' && v.rights[1] != 'w' || m.Flags[2] == 'x' && v.rights[2] != 'x':
 				t.Errorf("%s-%s has rights %s in a VMA with %s", m.VA, m.End, m.Flags, v.rights)
 			case m.Flags[2] == 'x':
@@ -124,7 +124,7 @@ func TestUserMappings(t *testing.T) {
 		var pages []uint64
 		for _, m := range all {
 			if v, _ := within(vmas, &m); v.name == "[vvar]" {
-				continue // mapped by frame numbers: /proc/PID/pagemap does not look into it
+				continue // mapped by frame numbers, which /proc/PID/pagemap does not show
 			}
 			pages = append(pages, m.va())
 		}
@@ -172,8 +172,7 @@ func TestKernelTranslations(t *testing.T) {
 	})
 }
 
-// TestEveryMapping enumerates a whole address space through the adapter, and wants that done in 3
-// s.
+// TestEveryMapping enumerates a whole address space through the adapter in at most 3 s.
 func TestEveryMapping(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		_, notes, took := mappings(t, adapter(t, h), "--notify", h.notices)
@@ -184,7 +183,7 @@ func TestEveryMapping(t *testing.T) {
 	})
 }
 
-// TestBadLinks wants the same list through a link that loses, doubles and reorders.
+// TestBadLinks checks for the same list over a link that loses, duplicates and reorders datagrams.
 func TestBadLinks(t *testing.T) {
 	h := hosts[3].ready(t)
 	good, _, _ := mappings(t, h.guest.Source(), "--notify", h.notices)

@@ -30,7 +30,7 @@ func boot(t *testing.T, c guest.Config) *guest.Guest {
 	return g
 }
 
-// rows are what physgdb info prints, by the names of the rows.
+// rows returns the values of physgdb info by the names of the rows.
 func rows(text string) map[string]string {
 	all := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -41,7 +41,7 @@ func rows(text string) map[string]string {
 	return all
 }
 
-// isKernel checks that info shows the kernel whose _text was at an address.
+// isKernel checks that info shows the kernel with _text at an address.
 func isKernel(t *testing.T, info map[string]string, kallsyms map[string]uint64) {
 	t.Helper()
 	if want := fmt.Sprintf("%#x, at phys ", kallsyms["_text"]); !strings.HasPrefix(info["_text"], want) {
@@ -49,7 +49,7 @@ func isKernel(t *testing.T, info map[string]string, kallsyms map[string]uint64) 
 	}
 }
 
-// noteOf is the option for the VMCOREINFO note of a kernel, by its /sys/kernel/vmcoreinfo.
+// noteOf returns the option for the VMCOREINFO note of a kernel, from its /sys/kernel/vmcoreinfo.
 func noteOf(t *testing.T, vmcoreinfo string) string {
 	t.Helper()
 	place, _, _ := strings.Cut(vmcoreinfo, " ")
@@ -60,8 +60,7 @@ func noteOf(t *testing.T, vmcoreinfo string) string {
 	return fmt.Sprintf("--vmcoreinfo %#x", uint64(at))
 }
 
-// TestKdumpedGuest looks at the memory of two kernels: one has panicked, the other captures its
-// dump.
+// TestKdumpedGuest reads memory with two kernels: one has panicked, the other captures its dump.
 func TestKdumpedGuest(t *testing.T) {
 	for _, c := range []guest.Config{{Release: "6.12", LA57: true, PTI: true}, {Release: "6.1"}, {Release: "newest"}, {Release: "5.10"}} {
 		t.Run(c.Release, func(t *testing.T) {
@@ -85,7 +84,7 @@ func TestKdumpedGuest(t *testing.T) {
 			if ps := run(t, "ps", g.Source()).Stdout; !strings.Contains(ps, " clock\n") {
 				t.Errorf("the tasks are not those of the kernel that panicked:\n%s", ps)
 			}
-			// What info prints is pasted.
+			// The option that info prints works as printed.
 			_, option, _ := strings.Cut(info["other kernel"], "; give ")
 			words := strings.Fields(option)
 			r = run(t, "info", g.Source(), words[0], words[1])
@@ -105,8 +104,7 @@ func TestKdumpedGuest(t *testing.T) {
 	}
 }
 
-// TestKexecedGuest looks at a machine that was rebooted by kexec: the kernel that runs is the one
-// that is meant.
+// TestKexecedGuest reads a machine that was rebooted by kexec: commands use the running kernel.
 func TestKexecedGuest(t *testing.T) {
 	if !*slow {
 		t.Skip("it boots twice: -slow")
@@ -114,12 +112,11 @@ func TestKexecedGuest(t *testing.T) {
 	g := boot(t, guest.Config{Release: "6.12", Panic: "kexec"})
 	isKernel(t, rows(run(t, "info", g.Source()).Stdout), g.Facts.Kallsyms)
 	if old := g.Facts.Before.Kallsyms["_text"]; old == g.Facts.Kallsyms["_text"] {
-		t.Log("both kernels lie at the same address: nothing was shown")
+		t.Log("both kernels are at the same address, so the test has no meaning")
 	}
 }
 
-// isFound runs info on a machine whose source does not say where RAM lies, and returns how long
-// that took.
+// isFound runs info on a machine whose source has no RAM map, and returns the time it took.
 func isFound(t *testing.T, g *guest.Guest, source string) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -146,7 +143,7 @@ func isFound(t *testing.T, g *guest.Guest, source string) time.Duration {
 	return took
 }
 
-// ramOf names the files of a guest's RAM, without a map.
+// ramOf returns the source with the files of a guest's RAM, without a map.
 func ramOf(g *guest.Guest) string {
 	files := g.RAMFiles()
 	source := "file:" + files[0]
@@ -156,14 +153,14 @@ func ramOf(g *guest.Guest) string {
 	return source
 }
 
-// TestNUMAGuest has RAM in a file for each node, and split around the PCI hole.
+// TestNUMAGuest reads RAM from a file for each node, split around the PCI hole.
 func TestNUMAGuest(t *testing.T) {
 	g := boot(t, guest.Config{Release: "6.1", MemoryMiB: 3328, CPUs: 8, Nodes: 4})
 	isFound(t, g, ramOf(g))
 	if ps := run(t, "ps", ramOf(g)).Stdout; !strings.Contains(ps, " clock\n") {
 		t.Error(ps)
 	}
-	// In the order of the nodes 3, 2, 1, 0 nothing fits, and that is said.
+	// With the nodes in the order 3, 2, 1, 0 no layout fits, which is reported.
 	files := g.RAMFiles()
 	r, err := physgdb.Run(limited(t, time.Minute), "info", "file:"+files[3]+"?file="+files[2]+"&file="+files[1]+"&file="+files[0])
 	if err != nil || r.Status == 0 || !strings.Contains(r.Stderr, "?map=0:0x80000000:0,0x100000000:0x50000000:0x80000000 or the like") {
@@ -171,15 +168,14 @@ func TestNUMAGuest(t *testing.T) {
 	}
 }
 
-// TestLargeGuest has a kernel that lies, now and then, far above 4 GiB, in a file that is nearly
-// all holes.
+// TestLargeGuest has a kernel that is sometimes far above 4 GiB, in a file that is mostly holes.
 func TestLargeGuest(t *testing.T) {
 	if !*slow {
 		t.Skip("it takes some minutes: -slow")
 	}
-	const most = 30 * time.Second // on a busy machine; to look through all of it takes minutes
+	const maxTime = 30 * time.Second // on a busy computer; searching all of it takes minutes
 	g := boot(t, guest.Config{Release: "6.1", MemoryMiB: 72 << 10})
-	if took := isFound(t, g, ramOf(g)); took > most {
+	if took := isFound(t, g, ramOf(g)); took > maxTime {
 		t.Errorf("it took %v to find the kernel", took)
 	}
 }

@@ -19,9 +19,9 @@ const dummies = 120
 // manyModules is a machine that died in a chain of calls through many modules.
 var manyModules = &host{name: "6.12-modules", config: guest.Config{Release: "6.12", Modules: dummies, Panic: "chain"}}
 
-// TestManyModules wants gdb to load the symbols of every module of a machine that has many, and to
-// name the functions of a stack that leads through all of them. Files are made of memory for all
-// modules: this machine has none on disk.
+// TestManyModules checks that gdb loads the symbols of every module of a machine with many, and
+// names the functions of a stack through all of them. The files of all modules are made from
+// memory: there are none on disk.
 func TestManyModules(t *testing.T) {
 	h := manyModules.ready(t)
 	defer h.close()
@@ -36,7 +36,7 @@ func TestManyModules(t *testing.T) {
 		t.Error(err)
 	}
 	if n := strings.Count(session.Find(steps, "bt"), "_call () from "); n != dummies {
-		t.Errorf("the backtrace leads through %d modules, want %d", n, dummies)
+		t.Errorf("the backtrace has functions of %d modules, want %d", n, dummies)
 	}
 	for _, s := range steps {
 		t.Logf("%-40s %6.2f s", s.Command, s.Took.Seconds())
@@ -55,13 +55,13 @@ func (h *host) lists(t *testing.T, out string) {
 	}
 	for line := range strings.Lines(h.guest.Facts.Modules) {
 		name, _, _ := strings.Cut(line, " ")
-		// Where a module's parts lie apart, gdb may list it by another part than its code.
+		// If the parts of a module are not adjacent, gdb may list it by another part than its code.
 		var sections []string
 		for _, addr := range h.guest.Facts.ModuleSections[name] {
 			sections = append(sections, fmt.Sprintf("%#016x", addr))
 		}
 		if !slices.Contains(sections, listed[name]) {
-			t.Errorf("%s is listed at %q, /sys says %v", name, listed[name], sections)
+			t.Errorf("%s is listed at %q, /sys has %v", name, listed[name], sections)
 		}
 		delete(listed, name)
 	}

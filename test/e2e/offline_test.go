@@ -9,8 +9,8 @@ import (
 	"physgdb/test/verify"
 )
 
-// TestCPUThatNeverStarted has a machine that could have one CPU more than it ran on, as most have
-// that know of empty sockets.
+// TestCPUThatNeverStarted uses a machine with one possible CPU more than it ran on, as on machines
+// with empty sockets.
 func TestCPUThatNeverStarted(t *testing.T) {
 	h := &host{
 		name: "6.1-maxcpus", dir: filepath.Join(t.TempDir(), "guest"),
@@ -36,9 +36,9 @@ func TestCPUThatNeverStarted(t *testing.T) {
 	if onCPUs := lines[verify.Trace](t, h.explain(t, "bt", "--json", "cpus").Stdout); len(onCPUs) != 2 {
 		t.Errorf("backtraces of %d CPUs, want 2", len(onCPUs))
 	}
-	for _, tr := range lines[verify.Trace](t, h.explain(t, "bt", "--json", "all").Stdout) { // run wants exit status 0, too
+	for _, tr := range lines[verify.Trace](t, h.explain(t, "bt", "--json", "all").Stdout) { // run also checks the exit status
 		if idle := tr.Comm == "swapper/2"; (tr.Lost != "") != idle || idle && !strings.Contains(tr.Lost, "CPU 2 was offline") {
-			t.Errorf("%s is lost: %q", tr.Comm, tr.Lost)
+			t.Errorf("%s has an incomplete backtrace: %q", tr.Comm, tr.Lost)
 		}
 	}
 }

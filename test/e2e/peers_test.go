@@ -16,8 +16,8 @@ import (
 	"physgdb/symbols/elffile"
 )
 
-// peer is something for gdb to talk to that shows it the bytes of the file content: physgdb and
-// QEMU have them at addr, and others say where.
+// peer is a server for gdb that shows the bytes of the file content: physgdb and QEMU have them at
+// addr, others return the address.
 type peer struct {
 	name  string
 	serve func(b *testing.B, h *host, content string, addr uint64) (address string, base uint64)
@@ -38,8 +38,8 @@ var peers = []peer{
 	{"what=gdbserver", gdbserver},
 }
 
-// qemuStub is QEMU's own stub. When gdb leaves, QEMU lets the machine run on, and it has to be
-// stopped again.
+// qemuStub is QEMU's own stub. QEMU resumes the machine when gdb disconnects, so it must be stopped
+// again.
 func qemuStub(b *testing.B, h *host, _ string, addr uint64) (string, uint64) {
 	b.Helper()
 	address := freeAddress(b)
@@ -56,8 +56,8 @@ func qemuStub(b *testing.B, h *host, _ string, addr uint64) (string, uint64) {
 	return address, addr
 }
 
-// gdbserver is the program of that name, on a process that holds the bytes in its data and has not
-// begun to run.
+// gdbserver runs the program of that name on a process that has the bytes in its data and was not
+// started yet.
 func gdbserver(b *testing.B, _ *host, content string, _ uint64) (string, uint64) {
 	b.Helper()
 	dir := b.TempDir()
@@ -81,8 +81,7 @@ func gdbserver(b *testing.B, _ *host, content string, _ uint64) (string, uint64)
 	return listen(b, func(conn net.Conn) { serveProgram(b, conn, program) }), s.Addr
 }
 
-// serveProgram lets gdbserver speak on a connection, without anything between, until the client is
-// gone.
+// serveProgram runs gdbserver directly on a connection until the client disconnects.
 func serveProgram(b *testing.B, conn net.Conn, program string) {
 	socket, err := conn.(*net.TCPConn).File()
 	if err != nil {
@@ -108,8 +107,8 @@ func freeAddress(b *testing.B) string {
 	return listener.Addr().String()
 }
 
-// trivialStub is the least that gdb takes for a stub: memory is the bytes from address 0 on, made
-// hexadecimal beforehand.
+// trivialStub is the minimal stub that gdb accepts: memory is the bytes from address 0 on, encoded
+// beforehand.
 func trivialStub(b *testing.B, _ *host, content string, _ uint64) (string, uint64) {
 	b.Helper()
 	data, err := os.ReadFile(content)
@@ -120,7 +119,7 @@ func trivialStub(b *testing.B, _ *host, content string, _ uint64) (string, uint6
 	return listen(b, func(conn net.Conn) { answerTrivially(conn, memory) }), 0
 }
 
-// listen lets clients in until the benchmark ends, and returns where.
+// listen accepts clients until the benchmark ends, and returns its address.
 func listen(b *testing.B, answer func(net.Conn)) string {
 	b.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -143,7 +142,7 @@ func listen(b *testing.B, answer func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
-// answerTrivially goes on until the client is gone.
+// answerTrivially serves a client until it disconnects.
 func answerTrivially(conn net.Conn, memory []byte) {
 	c := rsp.NewConn(conn, rsp.DefaultLimit)
 	for {

@@ -15,7 +15,7 @@ import (
 )
 
 // TestPrograms attaches gdb to a process of the machine as a second inferior, and compares what it
-// shows with what the process said of itself.
+// shows with what the process reported.
 func TestPrograms(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		pid, threads := h.process(t, "clock")
@@ -39,7 +39,7 @@ func TestPrograms(t *testing.T) {
 			}
 		}
 		if got, want := session.Value(session.Find(steps, base)), fmt.Sprintf("%#x", h.guest.Facts.ClockFSBase); got != want {
-			t.Errorf("fs_base is %s, the clock says %s", got, want)
+			t.Errorf("fs_base is %s, the clock has %s", got, want)
 		}
 		if got := session.Value(session.Find(steps, last)); got == "" || got == "0" {
 			t.Errorf("after continue the last tick has the number %q", got)
@@ -66,8 +66,8 @@ func TestPrograms(t *testing.T) {
 	})
 }
 
-// TestProgramMapsAndCore wants the mappings of a process to lie within those that /proc had, and
-// its memory and registers to be found again in a core dump of it.
+// TestProgramMapsAndCore checks that the mappings of a process are within those of /proc, and that
+// a core dump of it has its memory and registers.
 func TestProgramMapsAndCore(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		pid, threads := h.process(t, "clock")
@@ -98,8 +98,8 @@ func TestProgramMapsAndCore(t *testing.T) {
 	})
 }
 
-// Test32BitProgram attaches gdb to a 32-bit process as a second inferior, and compares what it
-// shows with what the source of the program says, and so does a core dump of it.
+// Test32BitProgram attaches gdb to a 32-bit process as a second inferior, and compares what it and
+// a core dump show with the source of the program.
 func Test32BitProgram(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		pid, _ := h.process(t, "compat")
@@ -166,8 +166,7 @@ func (h *host) entry(t *testing.T) string {
 	return fmt.Sprintf("%#x", f.Entry)
 }
 
-// checkMappings compares what gdb lists with what /proc had. Of a mapping that has not every page
-// in memory it lists parts.
+// checkMappings compares gdb's list with /proc. It lists the resident parts of a mapping.
 func (h *host) checkMappings(t *testing.T, listed string) {
 	t.Helper()
 	type mapping struct {
@@ -181,7 +180,7 @@ func (h *host) checkMappings(t *testing.T, listed string) {
 			t.Fatalf("%q: %v", line, err)
 		}
 		if n := len(all); n > 0 && all[n-1].end == m.first && all[n-1].rights == m.rights {
-			all[n-1].end = m.end // of a file and of none: page tables show no difference
+			all[n-1].end = m.end // page tables do not distinguish mappings with and without a file
 			continue
 		}
 		all = append(all, m)
@@ -206,7 +205,7 @@ func (h *host) checkMappings(t *testing.T, listed string) {
 	}
 }
 
-// process finds a process that the guest listed before it died, and how many threads it had.
+// process returns the PID of a process in the guest's list, and its number of threads.
 func (h *host) process(t *testing.T, comm string) (pid, threads int) {
 	t.Helper()
 	for _, thread := range h.guest.Facts.Threads {
@@ -225,7 +224,7 @@ func (h *host) process(t *testing.T, comm string) (pid, threads int) {
 	return pid, threads
 }
 
-// spinnerAsProgram attaches to the process that only spins, whose registers are known.
+// spinnerAsProgram attaches to the spinning process, whose registers are known.
 func spinnerAsProgram(t *testing.T, h *host) {
 	if h.config.Other != "user" {
 		t.Skip("no spinner")

@@ -9,9 +9,9 @@ import (
 	"physgdb/test/session"
 )
 
-// TestRecognisedAsQEMU does in gdb what gef does in its mode for QEMU's whole machines: it asks
-// whether this is one, and reads page tables in physical memory. The expected contents come from
-// QEMU's monitor.
+// TestRecognisedAsQEMU executes the gdb commands of gef for whole machines in QEMU: it detects such
+// a machine and reads page tables in physical memory. The expected contents come from QEMU's
+// monitor.
 func TestRecognisedAsQEMU(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		qemu := h.registers(t, h.guest.Facts.PanicCPU)
@@ -27,7 +27,7 @@ func TestRecognisedAsQEMU(t *testing.T) {
 			t.Errorf("%s: %q", offsets, out)
 		}
 		if got, want := session.Value(session.Find(steps, cr4)), fmt.Sprintf("%#x", qemu["cr4"]); got != want {
-			t.Errorf("$cr4 is %s, QEMU says %s", got, want)
+			t.Errorf("$cr4 is %s, QEMU has %s", got, want)
 		}
 		monitor, err := h.guest.HMPOn(limited(t, time30s), h.guest.Facts.PanicCPU, "info registers")
 		if err != nil {
@@ -35,7 +35,7 @@ func TestRecognisedAsQEMU(t *testing.T) {
 		}
 		idt := regexp.MustCompile(`IDT= +[0-9a-f]+ [0-9a-f]+`)
 		if got, want := idt.FindString(session.Find(steps, "monitor info registers")), idt.FindString(monitor); got != want || want == "" {
-			t.Errorf("monitor info registers: %q, QEMU says %q", got, want)
+			t.Errorf("monitor info registers: %q, QEMU has %q", got, want)
 		}
 		out, err := h.guest.HMP(limited(t, time30s), fmt.Sprintf("xp /1gx %#x", entry))
 		if err != nil {
@@ -43,7 +43,7 @@ func TestRecognisedAsQEMU(t *testing.T) {
 		}
 		_, want, _ := strings.Cut(strings.TrimSpace(out), ": ")
 		if _, got, _ := strings.Cut(session.Find(steps, read), ":\t"); got != want || want == "" {
-			t.Errorf("%s: %q, QEMU says %q", read, got, want)
+			t.Errorf("%s: %q, QEMU has %q", read, got, want)
 		}
 		if out := session.Find(steps, "x/s linux_banner"); !strings.Contains(out, "Linux version "+h.guest.Facts.Release) {
 			t.Errorf("afterwards, the kernel's banner is %q", out)

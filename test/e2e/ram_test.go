@@ -17,8 +17,8 @@ import (
 	"physgdb/test/session"
 )
 
-// TestOnlyRAMIsRead reads all over what is mapped, devices among it, as a debugger would, and
-// looks at the adapter for requests that touch anything but RAM.
+// TestOnlyRAMIsRead reads in every mapping, including devices, as a debugger would, and checks that
+// no request reaches the adapter for anything but RAM.
 func TestOnlyRAMIsRead(t *testing.T) {
 	on(t, func(t *testing.T, h *host) {
 		iomem := filepath.Join(t.TempDir(), "iomem")
@@ -30,7 +30,7 @@ func TestOnlyRAMIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		installed := bridge.NewRAMMap([]bridge.Range{
-			{Start: 0, End: 0xa0000}, {Start: 0x100000, End: bridge.PhysAddr(512 << 20)}, // QEMU's RAM but the PC's hole
+			{Start: 0, End: 0xa0000}, {Start: 0x100000, End: bridge.PhysAddr(512 << 20)}, // QEMU's RAM except the hole below 1 MiB
 		})
 		for _, tc := range []struct {
 			name string
@@ -49,7 +49,7 @@ func TestOnlyRAMIsRead(t *testing.T) {
 					t.Errorf("what reached the adapter: %+v", s)
 				}
 				if good < 1000 || refused == 0 {
-					t.Errorf("%d places could be read, and %d not: is everything asked for?", good, refused)
+					t.Errorf("%d reads succeeded and %d failed: were all mappings read?", good, refused)
 				}
 				t.Logf("%d places read, %d refused; %d TLPs, %d outside RAM", good, refused, s.Requests, s.OutsideRAM)
 			})
@@ -57,7 +57,7 @@ func TestOnlyRAMIsRead(t *testing.T) {
 	})
 }
 
-// startAdapter runs an adapter in this process, where its counters can be seen.
+// startAdapter runs an adapter in this process, so that its counters are accessible.
 func startAdapter(t *testing.T, h *host, ram bridge.RAMMap) (*nettlp.Adapter, string) {
 	t.Helper()
 	mem, err := bridge.Open(context.Background(), h.guest.Source(), map[string]bridge.Opener{"file": dump.Open}, nil)
@@ -82,8 +82,8 @@ func startAdapter(t *testing.T, h *host, ram bridge.RAMMap) (*nettlp.Adapter, st
 }
 
 // readAllOver reads some bytes at the start and across the end of every mapping of the address
-// space, and all through the large ones, by a stub. It returns how many places could be read and
-// how many could not.
+// space, and throughout the large ones, through a stub. It returns the numbers of successful and
+// failed reads.
 func readAllOver(t *testing.T, h *host, address string) (good, refused int) {
 	t.Helper()
 	all, _, _ := mappings(t, h.guest.Source(), "--notify", h.notices)

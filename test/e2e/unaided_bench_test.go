@@ -15,10 +15,10 @@ import (
 	"physgdb/test/session"
 )
 
-// BenchmarkSymbols makes the file that replaces a vmlinux, from the start of the command to
-// its end: out of a mapped file, and through the software adapter with a delay. bridge-bytes are
-// what was read of the machine. "kept" is a command that needs symbols when the file is there
-// already and is compared with memory, "trusted" the same without comparing.
+// BenchmarkSymbols measures the command that makes the file for a machine without a vmlinux: from a
+// mapped file, and through the software adapter with a delay. bridge-bytes is the number of bytes
+// read from the machine. "kept" is a command that needs symbols when the file is cached and is
+// compared with memory, "trusted" the same without the comparison.
 func BenchmarkSymbols(b *testing.B) {
 	for _, h := range []*host{hosts[0], hosts[3]} {
 		h.ready(b)
@@ -68,11 +68,11 @@ func makeSymbols(b *testing.B, source string) {
 	b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
 }
 
-// BenchmarkFirstStruct is gdb from its start to the first variable and the first backtrace: with
-// the real vmlinux, the same with the index of it that gdb has kept, with the file made of memory,
-// and with no file at all, so that it fetches that one through the stub. With the real vmlinux it
-// finds a member of init_task in one unit of many; for a pointer to it, as for most types, it reads
-// them all if it has no index.
+// BenchmarkFirstStruct measures gdb from its start to the first variable and the first backtrace:
+// with the real vmlinux, with a cached index of it, with the file made from memory, and without a
+// file, so that gdb fetches it through the stub. With the real vmlinux gdb finds a member of
+// init_task in one unit of many; for a pointer to it, as for most types, it reads all units if it
+// has no index.
 func BenchmarkFirstStruct(b *testing.B) {
 	for _, h := range []*host{hosts[0], hosts[3]} {
 		h.ready(b)
@@ -87,7 +87,7 @@ func BenchmarkFirstStruct(b *testing.B) {
 				{"vmlinux", h.guest.Kernel.Vmlinux, nil}, {"indexed", h.guest.Kernel.Vmlinux, session.IndexCache()},
 				{"made", made, nil}, {"none", "", nil},
 			} {
-				firstStruct(b, f.file, address, "p 0", f.args...) // so that there is an index
+				firstStruct(b, f.file, address, "p 0", f.args...) // to create the index
 				for name, first := range map[string]string{"member": "p init_task.comm", "pointer": "p &init_task"} {
 					b.Run("first="+name+"/what="+f.what, func(b *testing.B) {
 						var peak int64
@@ -102,7 +102,7 @@ func BenchmarkFirstStruct(b *testing.B) {
 	}
 }
 
-// firstStruct returns how much memory gdb took, in bytes.
+// firstStruct returns gdb's memory use, in bytes.
 func firstStruct(b *testing.B, file, address, first string, args ...string) int64 {
 	args = append([]string{"-nx", "-batch", "-iex", "set auto-load no"}, args...)
 	if file != "" {

@@ -19,15 +19,15 @@ import (
 	"physgdb/test/verify"
 )
 
-// unaided serves a machine with nothing but its RAM.
+// unaided serves a machine with only its RAM.
 func (h *host) unaided(t testing.TB, args ...string) string {
 	t.Helper()
 	return serve(t, append([]string{h.guest.Source(), "--symbols", "ram"}, args...)...)
 }
 
-// withoutVmlinux has a gdb that was given no file follow every stack of a machine. What the kernel
-// said is the witness for the one that panicked; for all others it is physgdb's own traces, which
-// other tests compare with the kernel's words.
+// withoutVmlinux checks every stack of a machine in a gdb without a file. The stack of the panic is
+// compared with the kernel's Call Trace, all others with physgdb's own traces, which other tests
+// compare with the kernel's.
 func withoutVmlinux(t *testing.T, h *host) {
 	const all = "thread apply all bt"
 	steps := gdb(t, "", h.unaided(t), "set print frame-arguments none", "bt", all)
@@ -40,8 +40,8 @@ func withoutVmlinux(t *testing.T, h *host) {
 	}
 }
 
-// lldbWithoutVmlinux has an lldb that physgdb starts follow the stack of the panic, through
-// modules, too.
+// lldbWithoutVmlinux checks the stack of the panic, including modules, in an lldb that physgdb
+// starts.
 func lldbWithoutVmlinux(t *testing.T, h *host) {
 	out := run(t, "gdb", "--lldb", h.guest.Source(), "--symbols", "ram", "--", "--no-lldbinit", "--batch", "-o", "bt").Stdout
 	want := h.callTrace()
@@ -53,7 +53,7 @@ func lldbWithoutVmlinux(t *testing.T, h *host) {
 	for _, m := range lldbFunction.FindAllStringSubmatch(bt, -1) {
 		got = append(got, m[1])
 	}
-	// In some boots lldb 14 goes no further than a cold part that ends in a call, where the return
+	// In some boots lldb 14 stops at a cold part that ends in a call, where the return
 	// address is after the function.
 	if n := len(got); n > 0 && n < len(want) && strings.HasSuffix(got[n-1], ".cold") {
 		t.Logf("lldb ends at %s", got[n-1])
@@ -65,11 +65,11 @@ func lldbWithoutVmlinux(t *testing.T, h *host) {
 }
 
 // lldbFunction is the kernel's function of a frame, except for those that represent what was saved
-// where something was interrupted. lldb moves per-CPU variables with the rest, to where programs
-// may lie.
+// where something was interrupted. lldb relocates per-CPU variables with the rest, to addresses of
+// user programs.
 var lldbFunction = regexp.MustCompile("(?m)^.* frame #\\d+: 0xffff\\S+ \\S+`([^\\s(\\[]+)")
 
-// TestGDBWithoutFile looks at machines of which there is nothing but the memory, through a bridge.
+// TestGDBWithoutFile reads machines through a bridge, with only their memory.
 func TestGDBWithoutFile(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		facts := &h.guest.Facts
@@ -112,13 +112,13 @@ func TestGDBWithoutFile(t *testing.T) {
 		for _, name := range names {
 			out := session.Find(steps, fmt.Sprintf("info symbol %#x", kallsyms[name]))
 			if !sameAddress(h, name, strings.Fields(out + " ?")[0]) || strings.Contains(out, " + ") {
-				t.Errorf("%s at %#x: gdb says %q", name, kallsyms[name], out)
+				t.Errorf("%s at %#x: gdb prints %q", name, kallsyms[name], out)
 			}
 		}
 	})
 }
 
-// linkAddress is where a symbol is by the vmlinux that physgdb does not have.
+// linkAddress returns the link address of a symbol from the vmlinux, which physgdb does not have.
 func (h *host) linkAddress(t *testing.T, name string) uint64 {
 	t.Helper()
 	s, ok := h.vmlinux.Lookup(name)
@@ -128,7 +128,7 @@ func (h *host) linkAddress(t *testing.T, name string) uint64 {
 	return s.Addr
 }
 
-// panickedTask is where the task_struct is of the task that panicked.
+// panickedTask returns the address of the task_struct of the task that panicked.
 func (h *host) panickedTask(t *testing.T) uint64 {
 	t.Helper()
 	dead := lines[struct{ Task string }](t, h.explain(t, "bt", "--json").Stdout)
@@ -142,7 +142,7 @@ func (h *host) panickedTask(t *testing.T) uint64 {
 	return addr
 }
 
-// TestLLDBWithoutVmlinux gives lldb the file that physgdb makes of the memory.
+// TestLLDBWithoutVmlinux gives lldb the file that physgdb makes from memory.
 func TestLLDBWithoutVmlinux(t *testing.T) {
 	onTwo(t, func(t *testing.T, h *host) {
 		file := filepath.Join(t.TempDir(), "vmlinux.synth")
@@ -163,14 +163,14 @@ func TestLLDBWithoutVmlinux(t *testing.T) {
 		for _, name := range sampleSymbols(h, 10) {
 			out := l.says(fmt.Sprintf("image lookup -a %#x", facts.Kallsyms[name]))
 			if m := lookedUp.FindStringSubmatch(out); m == nil || !sameAddress(h, name, m[1]) {
-				t.Errorf("%s at %#x: lldb says %q", name, facts.Kallsyms[name], out)
+				t.Errorf("%s at %#x: lldb prints %q", name, facts.Kallsyms[name], out)
 			}
 		}
 		h.lldbFollowsAll(t, l.says("bt all"))
 	})
 }
 
-// lldbFollowsAll wants every stack to reach the first function of its task, or user space.
+// lldbFollowsAll checks that every stack reaches the first function of its task, or user space.
 func (h *host) lldbFollowsAll(t *testing.T, out string) {
 	t.Helper()
 	list := lines[verify.Trace](t, run(t, "bt", h.guest.Source(), "--symbols", "ram", "--json", "all").Stdout)
@@ -179,7 +179,7 @@ func (h *host) lldbFollowsAll(t *testing.T, out string) {
 	}
 }
 
-// TestVmlinuxFoundByBuildID has one lie where Debian's packages put it.
+// TestVmlinuxFoundByBuildID puts a vmlinux at the path of Debian's packages.
 func TestVmlinuxFoundByBuildID(t *testing.T) {
 	h := hosts[0].ready(t)
 	id := hex.EncodeToString(h.vmlinux.BuildID)
@@ -208,9 +208,8 @@ func TestVmlinuxFoundByBuildID(t *testing.T) {
 	}
 }
 
-// TestCachedFileIsReused looks at one machine three times. The second time memory is compared
-// with what the kept file was made of; the third time build-ids are trusted, which costs next to
-// nothing.
+// TestCachedFileIsReused reads one machine three times. The second time, memory is compared with
+// the input of the cached file; the third time, build-ids are trusted, which needs few reads.
 func TestCachedFileIsReused(t *testing.T) {
 	h := hosts[3].ready(t)
 	cost := func(args ...string) (bytes float64, took time.Duration) {
@@ -235,7 +234,7 @@ func TestCachedFileIsReused(t *testing.T) {
 		}
 	}
 	if !bytes.Equal(made[0], made[1]) {
-		t.Error("where kallsyms is by VMCOREINFO there is another")
+		t.Error("kallsyms is not at the address in VMCOREINFO")
 	}
 
 	forgetKept(t)
@@ -248,7 +247,7 @@ func TestCachedFileIsReused(t *testing.T) {
 	}
 }
 
-// forgetKept removes what physgdb made of machines before.
+// forgetKept removes the cached files of physgdb.
 func forgetKept(t testing.TB) {
 	t.Helper()
 	if err := os.RemoveAll(filepath.Join(filepath.Dir(string(physgdb)), "cache", "physgdb")); err != nil {
@@ -256,8 +255,8 @@ func forgetKept(t testing.TB) {
 	}
 }
 
-// TestMissingTables has machines whose kernel was built without one of its tables, or lost it:
-// the rest still works, and what is missing is reported.
+// TestMissingTables reads machines whose kernel has no, or a damaged, table: the rest still works,
+// and what is missing is reported.
 func TestMissingTables(t *testing.T) {
 	h := hosts[3].ready(t)
 	for _, tc := range []struct {
@@ -297,7 +296,7 @@ func TestMissingTables(t *testing.T) {
 	}
 }
 
-// without copies a machine's RAM, but for a piece from a symbol on, where there are zeros.
+// without copies a machine's RAM with zeros in place of the bytes at a symbol.
 func (h *host) without(t *testing.T, symbol string) (source string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ram")

@@ -18,8 +18,8 @@ import (
 	"physgdb/test/session"
 )
 
-// atHome lets debuggers find the user's settings, and gives temporary files a directory that must
-// be empty in the end.
+// atHome sets up the user's settings for debuggers, and a directory for temporary files that must
+// be empty at the end.
 func atHome(t *testing.T) {
 	t.Helper()
 	home, temporary := t.TempDir(), t.TempDir()
@@ -36,8 +36,8 @@ func atHome(t *testing.T) {
 	})
 }
 
-// TestPhysgdbStartsGDB: bt is the kernel's Call Trace, the user's settings count, and gdb's exit
-// status is passed on.
+// TestPhysgdbStartsGDB checks that bt is the kernel's Call Trace, that the user's settings are
+// used, and that gdb's exit status is passed on.
 func TestPhysgdbStartsGDB(t *testing.T) {
 	h := hosts[0].ready(t)
 	atHome(t)
@@ -56,7 +56,7 @@ func TestPhysgdbStartsGDB(t *testing.T) {
 	}
 }
 
-// TestPhysgdbStartsGDBOnProcess: gdb's main file is then the program.
+// TestPhysgdbStartsGDBOnProcess checks that gdb's main file is then the program.
 func TestPhysgdbStartsGDBOnProcess(t *testing.T) {
 	h := hosts[0].ready(t)
 	atHome(t)
@@ -93,7 +93,7 @@ func talk(t *testing.T, name string, args ...string) *dialogue {
 	return &dialogue{t, ctx, term}
 }
 
-// say types, and returns what is shown until text comes.
+// say types keys and returns the output up to text.
 func (d *dialogue) say(keys, text string) string {
 	d.Helper()
 	if err := d.term.Type(keys); err != nil {
@@ -155,14 +155,14 @@ func TestSignalEndsDebuggerAndStub(t *testing.T) {
 		if err := d.term.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
-		status, screen := d.term.Wait() // all have closed the terminal: gdb, too
+		status, screen := d.term.Wait() // also gdb has closed the terminal
 		if took := time.Since(began); status == 0 || took > 2*time.Second {
 			t.Errorf("%v: status %d after %v:\n%s", signal, status, took, screen)
 		}
 	}
 }
 
-// TestGDBStartsTheStub by a socket, as gdb does it, and by pipes, as ssh does.
+// TestGDBStartsTheStub starts the stub on a socket, as gdb does, and on pipes, as ssh does.
 func TestGDBStartsTheStub(t *testing.T) {
 	h := hosts[0].ready(t)
 	vmlinux := h.guest.Kernel.Vmlinux
@@ -178,8 +178,8 @@ func TestGDBStartsTheStub(t *testing.T) {
 	}
 }
 
-// TestGDBShowsStubError: what the stub prints is not shown by all that drive a
-// debugger.
+// TestGDBShowsStubError checks that gdb shows the error as well: not all editors show what the stub
+// prints.
 func TestGDBShowsStubError(t *testing.T) {
 	command := "| " + string(physgdb) + " serve --listen stdio /no/such/ram"
 	steps := gdb(t, "", command)
@@ -223,11 +223,12 @@ func TestOtherAddresses(t *testing.T) {
 		})
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the socket stays: %v", err)
+		t.Errorf("the socket was not removed: %v", err)
 	}
 }
 
-// TestStubEndsAtOnce, also while a client waits for a bridge that does not answer.
+// TestStubEndsAtOnce checks that the stub ends at once, also while a client waits for a bridge that
+// does not answer.
 func TestStubEndsAtOnce(t *testing.T) {
 	h := hosts[0].ready(t)
 	server, client := session.Link()
@@ -266,7 +267,7 @@ func TestStubEndsAtOnce(t *testing.T) {
 		t.Errorf("the end took %v", took)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the socket stays: %v", err)
+		t.Errorf("the socket was not removed: %v", err)
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // wildCall is a machine that died of a call through a pointer to no code.
 var wildCall = &host{name: "6.12-wild", config: guest.Config{Release: "6.12", Panic: "wild"}}
 
-// TestCallThroughWildPointer wants backtraces to go on from there. The kernel's own unwinder does
-// not: its trace has the return addresses on the stack, each marked as a guess, and among them are
-// all that count.
+// TestCallThroughWildPointer checks that backtraces continue there. The kernel's own unwinder does
+// not: its trace lists the return addresses on the stack, each marked as a guess, and all expected
+// functions are among them.
 func TestCallThroughWildPointer(t *testing.T) {
 	h := wildCall.ready(t)
 	defer h.close()

@@ -402,7 +402,7 @@ func (v *victim) testPanicNotice(t *testing.T, host string) {
 	v.testRegisters(t, &n)
 }
 
-// testRegisters compares a panic notice with what QEMU says of that CPU.
+// testRegisters compares a panic notice with what QEMU has of that CPU.
 func (v *victim) testRegisters(t *testing.T, n *notice) {
 	function, start, end := v.panicFunction(t)
 	if rip := number(t, n.RIP); rip < start || rip >= end {

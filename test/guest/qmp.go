@@ -83,7 +83,7 @@ func (m *monitor) exchange(command string, arguments any) (json.RawMessage, erro
 		}
 		var answer message
 		if err := json.Unmarshal(line, &answer); err != nil {
-			return nil, fmt.Errorf("QEMU says %q: %w", line, err)
+			return nil, fmt.Errorf("QEMU has %q: %w", line, err)
 		}
 		switch {
 		case answer.Error != nil:

@@ -31,7 +31,7 @@ func (k *Kernel) WriteTypedVmlinux(path string) error {
 	return writeELF(path, k.Symbols(), k.BuildID, types)
 }
 
-// WriteELF writes the least ELF file that has a symbol table and, unless it is empty, a build-id.
+// WriteELF writes a minimal ELF file with a symbol table and, unless it is empty, a build-id.
 func WriteELF(path string, symbols []Symbol, buildID string) error {
 	return writeELF(path, symbols, buildID, nil)
 }
@@ -57,7 +57,7 @@ func writeELF(path string, symbols []Symbol, buildID string, types []byte) error
 			Name: w.name(s.Name), Info: elf.ST_INFO(elf.STB_GLOBAL, kind), Shndx: 1, Value: s.Link, Size: s.Size,
 		})
 	}
-	// Types of fixed size are written without fail, here and in finish.
+	// Writing types of fixed size cannot fail, here and in finish.
 	content, _ := binary.Append(nil, binary.LittleEndian, table)
 	strtab := uint32(len(w.sections) + 1)
 	w.section(elf.Section64{

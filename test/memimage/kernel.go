@@ -17,10 +17,10 @@ const (
 	HoleVA = 0x401000 // the next page, which is not mapped
 )
 
-// BuildID is the build-id of a [Kernel] unless it is given another.
+// BuildID is the default build-id of a [Kernel].
 const BuildID = "\xca\xfe\xba\xbe"
 
-// Banner is what a [Kernel] has at linux_banner.
+// Banner is the text at linux_banner of a [Kernel].
 const Banner = "Linux version 6.1 (test)\n"
 
 const (
@@ -31,16 +31,16 @@ const (
 	linkDumpText = linkData + 0x400 // of what vmcoreinfo_data points to
 )
 
-// KernelOptions say what a [Kernel] is like. Zero values are usual.
+// KernelOptions configure a [Kernel]. Zero values are defaults.
 type KernelOptions struct {
 	Levels   int             // of paging, 4 or 5; 0 means 4
 	Slide    uint64          // of KASLR, a multiple of 2 MiB
-	TextPhys bridge.PhysAddr // where _text lies, 4 MiB or more; 0 means 4 MiB
+	TextPhys bridge.PhysAddr // of _text, 4 MiB or more; 0 means 4 MiB
 	NoKPTI   bool            // one top-level table for an address space, not a pair
 	BuildID  string          // in memory; "" means the constant
-	In       *Image          // large enough, which it shares with other kernels; nil means one of its own
-	// High is added to all physical addresses from TextPhys on, by the page tables that is: what
-	// they place at High+TextPhys is found at TextPhys in the image.
+	In       *Image          // shared with other kernels; nil means a new one
+	// High is added to all physical addresses from TextPhys on in the page tables: an address
+	// High+TextPhys there is TextPhys in the image.
 	High bridge.PhysAddr
 }
 
@@ -52,7 +52,7 @@ type Kernel struct {
 	CR3 uint64 // of an address space, its kernel half if there are two; the user half is the next page
 }
 
-// NewKernel makes a kernel; a nil o means the usual one.
+// NewKernel returns a kernel; a nil o means defaults.
 func NewKernel(o *KernelOptions) *Kernel {
 	k := &Kernel{}
 	if o != nil {
@@ -82,10 +82,10 @@ func orElse[T comparable](v *T, usual T) {
 	}
 }
 
-// place writes bytes to where a symbol lies.
+// place writes bytes at a symbol.
 func (k *Kernel) place(symbol, content string) { copy(k.RAM[k.offset(symbol):], content) }
 
-// offset returns where in the image a symbol lies.
+// offset returns the offset of a symbol in the image.
 func (k *Kernel) offset(symbol string) bridge.PhysAddr {
 	for _, s := range k.Symbols() {
 		if s.Name == symbol {
@@ -95,8 +95,8 @@ func (k *Kernel) offset(symbol string) bridge.PhysAddr {
 	panic("memimage: no symbol " + symbol)
 }
 
-// AddProcess makes one more address space of this kernel, whose user page begins with text, and
-// returns its CR3.
+// AddProcess adds an address space to the kernel, whose user page begins with text, and returns its
+// CR3.
 func (k *Kernel) AddProcess(text string) (cr3 uint64) {
 	top := k.Page()
 	for top&pageSize != 0 { // a pair is aligned to its size
@@ -160,7 +160,7 @@ func (im *Image) WriteFile(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() // a second time where all went well
+	defer f.Close() // no effect after the Close below
 	zero := make([]byte, pageSize)
 	for at := 0; at < len(im.RAM); at += pageSize {
 		page := im.RAM[at:min(at+pageSize, len(im.RAM))]

@@ -27,7 +27,7 @@ type Image struct {
 	next bridge.PhysAddr
 }
 
-// New returns an image with size bytes of RAM. Pages are given out from 1 MiB on, or from the
+// New returns an image with size bytes of RAM. Pages are allocated from 1 MiB on, or from the
 // second page in smaller ones.
 func New(size int) *Image {
 	im := &Image{RAM: make([]byte, size), next: 1 << 20}
@@ -37,7 +37,7 @@ func New(size int) *Image {
 	return im
 }
 
-// Page gives out an empty page.
+// Page allocates an empty page.
 func (im *Image) Page() bridge.PhysAddr {
 	pa := im.next
 	im.next += pageSize
@@ -54,7 +54,7 @@ func (im *Image) Put64(pa bridge.PhysAddr, v uint64) { binary.LittleEndian.PutUi
 func (im *Image) Get64(pa bridge.PhysAddr) uint64 { return binary.LittleEndian.Uint64(im.RAM[pa:]) }
 
 // Entry returns the physical address of the entry for va in the table of the given level, 1 for a
-// PT. The tables above it are made where they are missing, with all rights.
+// PT. Missing tables above it are created with all rights.
 func (im *Image) Entry(top bridge.PhysAddr, levels, level int, va uint64) bridge.PhysAddr {
 	table := top
 	for l := levels; ; l-- {

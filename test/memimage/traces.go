@@ -9,7 +9,7 @@ import (
 	"physgdb/bridge"
 )
 
-// upperHalf returns a top-level page table that maps what is the kernel's alone.
+// upperHalf returns a top-level page table that maps only the kernel.
 func (k *Kernel) upperHalf() []byte {
 	table := make([]byte, pageSize)
 	copy(table[pageSize/2:], k.RAM[k.CR3+pageSize/2:][:pageSize/2])
@@ -19,7 +19,7 @@ func (k *Kernel) upperHalf() []byte {
 // InitTop returns the physical address of the kernel's own top-level page table.
 func (k *Kernel) InitTop() bridge.PhysAddr { return k.High + k.offset("init_top_pgt") }
 
-// AddTrampoline puts a real-mode trampoline into memory, as a kernel does that starts further CPUs:
+// AddTrampoline writes a real-mode trampoline into memory, as a kernel does to start CPUs:
 // a top-level table at an address below 1 MiB, and its header in the next page.
 func (k *Kernel) AddTrampoline(table bridge.PhysAddr) {
 	copy(k.RAM[table:], k.upperHalf())
@@ -27,7 +27,7 @@ func (k *Kernel) AddTrampoline(table bridge.PhysAddr) {
 	k.AddTrampolineHeader(table + pageSize)
 }
 
-// AddTrampolineHeader puts a trampoline's header alone into memory.
+// AddTrampolineHeader writes only a trampoline's header into memory.
 func (k *Kernel) AddTrampolineHeader(at bridge.PhysAddr) {
 	const longMode, paging, fiveLevels = 0x901, 0xb0, 1 << 12
 	cr4 := uint64(paging)
@@ -52,21 +52,21 @@ func (k *Kernel) VMCoreInfo() []byte {
 	return append(note, name+text...)
 }
 
-// AddVMCoreInfo puts that note into memory and returns where it is.
+// AddVMCoreInfo writes that note into memory and returns its address.
 func (k *Kernel) AddVMCoreInfo() bridge.PhysAddr {
 	at := k.Page()
 	copy(k.RAM[at:], k.VMCoreInfo())
 	return at
 }
 
-// Resource is a line of /proc/iomem, and what lies within it.
+// Resource is a line of /proc/iomem, with the resources inside it.
 type Resource struct {
 	Start, Last uint64
 	Name        string
 	Children    []Resource
 }
 
-// A struct resource as these kernels lay it out, which is not how real ones do: offsets in bytes.
+// The layout of struct resource in these kernels, which differs from real ones: offsets in bytes.
 const (
 	ResourceSize    = 80
 	ResourceName    = 0
@@ -96,8 +96,8 @@ func resourceBTF() ([]byte, error) {
 	return b.Marshal(nil, nil)
 }
 
-// AddResources gives the kernel its tree of resources, and returns the virtual addresses of what it
-// has put into memory, in the order of /proc/iomem. The first is that of iomem_resource, the root.
+// AddResources writes the kernel's tree of resources, and returns the virtual addresses of its
+// entries, in the order of /proc/iomem. The first is that of iomem_resource, the root.
 func (k *Kernel) AddResources(all ...Resource) (addrs []uint64) {
 	next := k.offset("iomem_resource")
 	va := func(pa bridge.PhysAddr) uint64 { return uint64(pa-k.TextPhys) + k.Text() }
@@ -123,5 +123,5 @@ func (k *Kernel) AddResources(all ...Resource) (addrs []uint64) {
 	return addrs
 }
 
-// AtVA returns where in the image a virtual address of the kernel's own data lies.
+// AtVA returns the offset in the image of a virtual address in the kernel's data.
 func (k *Kernel) AtVA(va uint64) bridge.PhysAddr { return k.TextPhys + bridge.PhysAddr(va-k.Text()) }

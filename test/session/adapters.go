@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// npmScript installs the debug adapter that node runs and prints its file.
+// npmScript installs the debug adapter for node and prints the path of its main file.
 //
 //go:embed npm.sh
 var npmScript string
 
 // StartGDBAdapter starts the debug adapter of Eclipse CDT for gdb, in its form for remote targets.
-// It is downloaded when it is first asked for.
+// It is downloaded at first use.
 func StartGDBAdapter(ctx context.Context) (*DAP, error) {
 	install := exec.CommandContext(ctx, "sh", "-c", npmScript)
 	var stderr bytes.Buffer

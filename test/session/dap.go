@@ -15,22 +15,22 @@ import (
 	"github.com/google/go-dap"
 )
 
-// DAP is a debug adapter: a program that an editor starts and speaks to over its stdin and stdout,
-// in the messages of the Debug Adapter Protocol. One goroutine at a time may use it.
+// DAP is a debug adapter: a program with which an editor exchanges messages of the Debug Adapter
+// Protocol over stdin and stdout. One goroutine at a time may use it.
 type DAP struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stderr Output
 	seq    int // of the last request
 	begin  time.Time
-	ended  chan struct{} // closed when the adapter says no more
+	ended  chan struct{} // closed at the end of the adapter's output
 
 	mu      sync.Mutex // protects all below
 	answers map[int]chan *dapMessage
 	events  map[string][]*dapMessage // not yet awaited
 	news    chan struct{}            // closed at the next event
 	said    strings.Builder
-	err     error // why the adapter says no more
+	err     error // why the adapter's output ended
 }
 
 // dapMessage is the ProtocolMessage of the specification with the members of all its kinds.
@@ -46,8 +46,8 @@ type dapMessage struct {
 	Body       json.RawMessage `json:"body,omitempty"`
 }
 
-// StartDAP starts an adapter. It is killed when ctx ends; what it started itself then reads the end
-// of its input.
+// StartDAP starts an adapter. It is killed when ctx ends; its child processes then read the end of
+// their input.
 func StartDAP(ctx context.Context, name string, args ...string) (*DAP, error) {
 	d := &DAP{
 		cmd: exec.CommandContext(ctx, name, args...), begin: time.Now(), ended: make(chan struct{}),
@@ -71,7 +71,7 @@ func StartDAP(ctx context.Context, name string, args ...string) (*DAP, error) {
 	return d, nil
 }
 
-// listen takes what the adapter says until it says no more.
+// listen dispatches the adapter's messages until its output ends.
 func (d *DAP) listen(in *bufio.Reader) {
 	defer close(d.ended)
 	for {
@@ -107,7 +107,7 @@ func (d *DAP) take(m *dapMessage) {
 	case "response":
 		if answer, ok := d.answers[m.RequestSeq]; ok {
 			delete(d.answers, m.RequestSeq)
-			answer <- m // it holds one
+			answer <- m // the channel has room for one
 		}
 	case "event":
 		d.events[m.Event] = append(d.events[m.Event], m)
@@ -116,7 +116,7 @@ func (d *DAP) take(m *dapMessage) {
 	}
 }
 
-// note writes a message down; mu is held.
+// note adds a message to the transcript; mu is held.
 func (d *DAP) note(direction string, m *dapMessage) {
 	what, text := m.Command+m.Event, []byte(m.Body)
 	switch {
@@ -128,7 +128,7 @@ func (d *DAP) note(direction string, m *dapMessage) {
 	fmt.Fprintf(&d.said, "%8.3f %s %-8s %s %s\n", time.Since(d.begin).Seconds(), direction, m.Type, what, text)
 }
 
-// Call is a request whose answer may still be under way.
+// Call is a request that may be unanswered.
 type Call struct {
 	Command string
 
@@ -137,8 +137,8 @@ type Call struct {
 	answer chan *dapMessage
 }
 
-// Send sends a request, with arguments or nil, and does not wait for its answer. It does nothing
-// else when the adapter has gone: Wait says so.
+// Send sends a request, with arguments or nil, and does not wait for its answer. If the adapter has
+// ended, Wait returns the error.
 func (d *DAP) Send(command string, arguments any) *Call {
 	d.seq++
 	m := &dapMessage{Seq: d.seq, Type: "request", Command: command, Arguments: arguments}
@@ -183,15 +183,14 @@ func (c *Call) receive(ctx context.Context) (*dapMessage, error) {
 	case <-c.d.ended:
 	}
 	select {
-	case m := <-c.answer: // the last that it said
+	case m := <-c.answer: // the last message before the end
 		return m, nil
 	default:
 		return nil, c.d.gone()
 	}
 }
 
-// refusal is what an adapter says of a request that it refuses: the message for the user if there
-// is one.
+// refusal returns the message of a failed response, preferably the one for the user.
 func refusal(m *dapMessage) string {
 	var body struct{ Error struct{ Format string } }
 	if json.Unmarshal(m.Body, &body) == nil && body.Error.Format != "" {
@@ -205,11 +204,11 @@ func (d *DAP) Do(ctx context.Context, command string, arguments, body any) (time
 	return d.Send(command, arguments).Wait(ctx, body)
 }
 
-// Await waits for an event and reads its body into body, which may be nil. Every event is awaited
-// once, in the order in which they came.
+// Await waits for an event and reads its body into body, which may be nil. Each event is returned
+// once, in order of arrival.
 func (d *DAP) Await(ctx context.Context, event string, body any) error {
 	for {
-		last := d.hasEnded() // asked first: what came before the end is then in the queue
+		last := d.hasEnded() // checked first, so that events before the end are in the queue
 		d.mu.Lock()
 		queue, news := d.events[event], d.news
 		if len(queue) > 0 {
@@ -234,7 +233,7 @@ func (d *DAP) Await(ctx context.Context, event string, body any) error {
 	}
 }
 
-// hasEnded reports whether the adapter says no more.
+// hasEnded reports whether the adapter's output has ended.
 func (d *DAP) hasEnded() bool {
 	select {
 	case <-d.ended:
@@ -244,8 +243,7 @@ func (d *DAP) hasEnded() bool {
 	}
 }
 
-// Skip forgets the events of a name that have come and were not awaited, and returns how many those
-// were.
+// Skip discards the queued events of a name and returns their number.
 func (d *DAP) Skip(event string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -276,11 +274,11 @@ func (d *DAP) Transcript() string {
 	return d.said.String()
 }
 
-// gone says that the adapter has ended, and its last words.
+// gone returns the error for an adapter that has ended, with its stderr.
 func (d *DAP) gone() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return fmt.Errorf("the debug adapter says no more: %w: %s", d.err, d.stderr.String())
+	return fmt.Errorf("the debug adapter has ended: %w: %s", d.err, d.stderr.String())
 }
 
 // Close ends the adapter's input and waits until it has ended, or is killed because its context

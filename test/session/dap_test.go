@@ -11,8 +11,8 @@ import (
 	"physgdb/test/session"
 )
 
-// speaker starts an adapter that says what is given as soon as it has read something, and then
-// reads on.
+// speaker starts an adapter that writes the given messages after it has read a line, and then reads
+// until the end.
 func speaker(t *testing.T, says ...string) *session.DAP {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -55,7 +55,7 @@ func TestDAPMatchesAnswersToRequests(t *testing.T) {
 		t.Errorf("%d more events", n)
 	}
 	if got := d.Printed(); got != "hello\n" {
-		t.Errorf("it printed %q", got)
+		t.Errorf("printed %q", got)
 	}
 	if err := d.Close(); err != nil {
 		t.Error(err)
@@ -79,7 +79,7 @@ func TestDAPRejectsBadFraming(t *testing.T) {
 				t.Errorf("after %v: %v", took, err)
 			}
 			if err := d.Await(t.Context(), "stopped", nil); err == nil {
-				t.Error("an event came")
+				t.Error("got an event")
 			}
 			if err := d.Close(); err != nil {
 				t.Error(err)
@@ -91,19 +91,19 @@ func TestDAPRejectsBadFraming(t *testing.T) {
 func TestDAPStopsWaitingAtDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	d, err := session.StartDAP(ctx, "cat") // which says what it is asked
+	d, err := session.StartDAP(ctx, "cat") // which echoes requests
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Do(ctx, "a", nil, nil); !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "says no more") {
+	if _, err := d.Do(ctx, "a", nil, nil); !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "has ended") {
 		t.Errorf("request: %v", err)
 	}
 	if err := d.Close(); err == nil {
-		t.Error("it was not killed")
+		t.Error("the adapter was not killed")
 	}
 }
 
-// TestDAPDeliversEventBeforeExit: an adapter says what it is about to do, and ends.
+// TestDAPDeliversEventBeforeExit checks that the last event of an adapter that ends is delivered.
 func TestDAPDeliversEventBeforeExit(t *testing.T) {
 	for range 200 {
 		d, err := session.StartDAP(t.Context(), "printf", "%s", framed(`{"type":"event","event":"terminated"}`))

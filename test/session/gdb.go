@@ -12,19 +12,18 @@ import (
 	"time"
 )
 
-// Step is a command typed into a debugger, and what came of it.
+// Step is a command typed into a debugger, and its result.
 type Step struct {
 	Command string
 	Output  string
 	Took    time.Duration
 }
 
-// marker comes between steps in a debugger's output, in gdb's followed by the time. No program
-// prints it by chance.
+// marker separates steps in a debugger's output; in gdb's it is followed by the time.
 const marker = "@@physgdb-step@@"
 
-// IndexCache is arguments by which gdb keeps its index of a vmlinux where the tests keep the
-// kernels: it reads the file in seconds, not in half a minute, from the second time on. Do
+// IndexCache returns arguments that make gdb cache its index of a vmlinux in the directory of the
+// test kernels. From the second time on, it reads the file in seconds instead of half a minute. Run
 // [NoIndexCache] before modules are loaded.
 func IndexCache() []string {
 	cache, err := os.UserCacheDir()
@@ -34,12 +33,12 @@ func IndexCache() []string {
 	return []string{"-iex", "set index-cache directory " + filepath.Join(cache, "physgdb-test", "gdb"), "-iex", "set index-cache enabled on"}
 }
 
-// NoIndexCache is the command that ends the use of the cache: the index of a module does not fit
-// where the module lies elsewhere.
+// NoIndexCache is the command that disables the cache. The index of a module is wrong after the
+// module was loaded at another address.
 const NoIndexCache = "set index-cache enabled off"
 
-// GDB runs gdb with the file to debug, or "" for none, and types commands into it. An error of one
-// command does not keep it from the next.
+// GDB runs gdb with the file to debug, or "" for none, and types commands into it. It continues
+// after the error of a command.
 func GDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
 	args := append([]string{"-nx", "-batch", "-iex", "set auto-load no"}, IndexCache()...)
 	for _, c := range []string{
@@ -58,7 +57,7 @@ func GDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
 		}
 	}
 	cmd := exec.CommandContext(ctx, "gdb", append(args, "-ex", mark)...)
-	cmd.WaitDelay = time.Second // what gdb started may hold its output open
+	cmd.WaitDelay = time.Second // a child of gdb may hold its output open
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("gdb: %w\n%s", context.Cause(ctx), out)
@@ -74,7 +73,7 @@ func GDB(ctx context.Context, file string, commands ...string) ([]Step, error) {
 func parseSteps(commands []string, out string) ([]Step, error) {
 	parts := strings.Split(out, marker)
 	if len(parts) != len(commands)+2 {
-		return nil, fmt.Errorf("%d of %d commands were done", max(0, len(parts)-2), len(commands))
+		return nil, fmt.Errorf("%d of %d commands were executed", max(0, len(parts)-2), len(commands))
 	}
 	steps := make([]Step, len(commands))
 	var before float64
@@ -95,7 +94,7 @@ func parseSteps(commands []string, out string) ([]Step, error) {
 	return steps, nil
 }
 
-// Find returns what the first step with that command put out.
+// Find returns the output of the first step with that command.
 func Find(steps []Step, command string) string {
 	for _, s := range steps {
 		if s.Command == command {
@@ -105,7 +104,7 @@ func Find(steps []Step, command string) string {
 	return ""
 }
 
-// Transcript writes steps as a person would have seen them.
+// Transcript returns steps as they would appear on a terminal.
 func Transcript(steps []Step) string {
 	var b strings.Builder
 	for _, s := range steps {
@@ -117,12 +116,12 @@ func Transcript(steps []Step) string {
 	return b.String()
 }
 
-// frame is a line of a backtrace, of gdb or of lldb. Of functions inlined into one another, only
-// the innermost has an address in gdb; in lldb all do.
+// frame matches a line of a backtrace of gdb or lldb. gdb prints an address only for the innermost
+// of functions inlined into one another, lldb for all.
 var frame = regexp.MustCompile(`(?m)^(?:#\d+ +|[* ]+frame #\d+: )0x([0-9a-f]+)\b`)
 
 // Frames returns the addresses of a backtrace, innermost first, without those of inlined functions
-// if gdb made it.
+// if it is gdb's.
 func Frames(bt string) []uint64 {
 	var addrs []uint64
 	for _, m := range frame.FindAllStringSubmatch(bt, -1) {
@@ -133,7 +132,7 @@ func Frames(bt string) []uint64 {
 	return addrs
 }
 
-// Value returns the value that a print showed: what follows "$N = ".
+// Value returns the value in the output of print: the text after "$N = ".
 func Value(output string) string {
 	for line := range strings.Lines(output) {
 		if rest, ok := strings.CutPrefix(line, "$"); ok {

@@ -14,9 +14,8 @@ type Interactive struct {
 	typed int
 }
 
-// StartInteractive starts a debugger. It must print no prompt; echo returns its command that
-// prints a text on a line of its own, by which the end of an answer is known. The debugger is
-// killed when ctx ends.
+// StartInteractive starts a debugger. It must print no prompt. echo returns the command that prints
+// a text on a line of its own; such a line ends each answer. The debugger is killed when ctx ends.
 func StartInteractive(ctx context.Context, echo func(text string) string, name string, args ...string) (*Interactive, error) {
 	p, err := startProcess(ctx, name, args...)
 	if err != nil {
@@ -25,7 +24,7 @@ func StartInteractive(ctx context.Context, echo func(text string) string, name s
 	return &Interactive{process: p, echo: echo}, nil
 }
 
-// InteractiveGDB starts a gdb that stays at its prompt, with a file to debug.
+// InteractiveGDB starts a gdb at its prompt, with a file to debug.
 func InteractiveGDB(ctx context.Context, file string) (*Interactive, error) {
 	echo := func(text string) string { return "echo \\n" + text + "\\n" }
 	args := append([]string{"-nx", "-q", "-iex", "set auto-load no", "-iex", "set prompt", "-iex", "set confirm off",
@@ -38,8 +37,7 @@ func (i *Interactive) Type(ctx context.Context, command string) (Step, error) {
 	return i.step(ctx, command, nothing)
 }
 
-// TypeAndInterrupt types a command, and Ctrl-C after a while, whether the command is done by then
-// or not.
+// TypeAndInterrupt types a command, and Ctrl-C after the given time, even if the command has ended.
 func (i *Interactive) TypeAndInterrupt(ctx context.Context, command string, after time.Duration) (Step, error) {
 	return i.step(ctx, command, func() error {
 		time.Sleep(after)
@@ -47,7 +45,7 @@ func (i *Interactive) TypeAndInterrupt(ctx context.Context, command string, afte
 	})
 }
 
-// step types a command, does something else, and reads the answer.
+// step types a command, calls then, and reads the answer.
 func (i *Interactive) step(ctx context.Context, command string, then func() error) (Step, error) {
 	i.typed++
 	end := fmt.Sprint(marker, i.typed)

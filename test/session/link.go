@@ -9,8 +9,8 @@ import (
 // links numbers the addresses of both ends of NetTLP links.
 var links atomic.Uint32
 
-// Link returns addresses of this computer for both ends of a NetTLP link, of 128 that belong to
-// this process: no other that tests something has them, but for one whose id is the same modulo 32768.
+// Link returns addresses of this computer for both ends of a NetTLP link, out of 128 for this
+// process. Another test process has the same ones only if its id is equal modulo 32768.
 func Link() (server, client netip.Addr) {
 	n, pid := links.Add(2), os.Getpid()
 	end := func(n uint32) netip.Addr {

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// LLDB is an lldb that is typed into command by command. It does not go on before a command is done
-// and, if that lets the program run, has stopped again.
+// LLDB is an lldb that executes one command after the other. A command that resumes the program
+// ends when the program has stopped again.
 type LLDB struct {
 	ctx   context.Context
 	cmd   *exec.Cmd
-	in    io.WriteCloser // what lldb reads as a file of commands, so that it waits for each
-	stdin io.WriteCloser // what it reads after that
+	in    io.WriteCloser // a file of commands for lldb, which waits for the end of each
+	stdin io.WriteCloser // read after that file
 	out   *os.File
 	lines *bufio.Reader // of out
 	marks int
@@ -46,7 +46,7 @@ func StartLLDB(ctx context.Context, file string) (*LLDB, error) {
 		err = l.cmd.Start()
 	}
 	commands.Close()
-	printed.Close() // so that there is an end to what can be read when lldb has ended
+	printed.Close() // so that out ends when lldb has ended
 	if err != nil {
 		in.Close()
 		out.Close()
@@ -79,17 +79,16 @@ func (l *LLDB) Type(command string) (Step, error) {
 			fallthrough
 		case err != nil:
 			return Step{}, fmt.Errorf("lldb: %s: %w\n%s", command, err, said.String())
-		case strings.Contains(line, "'"+mark+"'"): // there is no such command, and lldb says so
+		case strings.Contains(line, "'"+mark+"'"): // the error for the unknown command mark
 			return Step{command, strings.TrimSpace(said.String()), time.Since(begin)}, nil
-		case !strings.HasPrefix(line, "(lldb) "): // else it repeats a command
+		case !strings.HasPrefix(line, "(lldb) "): // not the echo of a command
 			said.WriteString(line)
 		}
 	}
 }
 
-// Interrupt is what Ctrl-C does; lldb may be in the middle of a command. It makes lldb leave the
-// file of commands and read those that follow from its standard input: from then on it does not
-// wait for the program to stop.
+// Interrupt sends SIGINT, as Ctrl-C does, also during a command. lldb then stops reading the file
+// of commands and reads standard input, where it does not wait for the program to stop.
 func (l *LLDB) Interrupt() error {
 	if err := l.cmd.Process.Signal(os.Interrupt); err != nil {
 		return err
@@ -101,7 +100,7 @@ func (l *LLDB) Interrupt() error {
 	return nil
 }
 
-// Close lets lldb quit, which kills what it debugs, as far as it can. The error is for an exit
+// Close types quit, by which lldb also tries to kill the program. The error is for an exit
 // status other than 0.
 func (l *LLDB) Close() error {
 	_, _ = io.WriteString(l.in, "quit\n") // it may have ended by itself

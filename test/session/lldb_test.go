@@ -25,7 +25,7 @@ func TestLLDBAnswers(t *testing.T) {
 		t.Error(err)
 	}
 	if step, err := l.Type("version"); err == nil {
-		t.Errorf("after its end it says %q", step.Output)
+		t.Errorf("after its end it printed %q", step.Output)
 	}
 }
 
@@ -33,7 +33,7 @@ func TestLLDBStartTimesOut(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if l, err := session.StartLLDB(ctx, ""); err == nil {
-		t.Error("it came up")
+		t.Error("it started")
 		l.Close()
 	}
 }

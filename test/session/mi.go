@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// MI is a gdb that is spoken to in its machine interface, as VS Code's cppdbg (MIEngine) and other
-// editors do.
+// MI is a gdb that is driven through its machine interface, as by VS Code's cppdbg (MIEngine) and
+// other editors.
 type MI struct {
 	*process
 	token int
@@ -48,8 +48,7 @@ func StartMIEngine(ctx context.Context, file string, args ...string) (*MI, error
 	return m, nil
 }
 
-// Do sends a command with a number in front of it, and returns the records up to its result, one a
-// line.
+// Do sends a command with a token and returns the records up to its result, one a line.
 func (m *MI) Do(ctx context.Context, command string) (Step, error) {
 	m.token++
 	result := fmt.Sprintf("%d^", m.token)
@@ -58,15 +57,16 @@ func (m *MI) Do(ctx context.Context, command string) (Step, error) {
 	return step, err
 }
 
-// Run sends a command that lets the machine run, as it is, and returns the records up to where it
-// stops or is refused.
+// Run sends a command that resumes the machine, without a token, and returns the records up to the
+// stop or an error.
 func (m *MI) Run(ctx context.Context, command string) (Step, error) {
 	return m.Until(ctx, command, func(record string) bool {
 		return strings.HasPrefix(record, "*stopped") || strings.HasPrefix(strings.TrimLeft(record, "0123456789"), "^error")
 	})
 }
 
-// Until sends a command as it is, and returns the records up to the one that is the last.
+// Until sends a command without a token and returns the records up to the one for which last is
+// true.
 func (m *MI) Until(ctx context.Context, command string, last func(record string) bool) (Step, error) {
 	step, err := m.ask(ctx, last, command, nothing)
 	step.Output = strings.TrimSpace(step.Output)

@@ -1,5 +1,4 @@
-// Package session runs physgdb's commands and the debuggers that people use on them, for tests and
-// for the demo.
+// Package session runs physgdb's commands and debuggers, for tests and for the demo.
 package session
 
 import (
@@ -28,21 +27,21 @@ func Build(ctx context.Context, dir string) (Physgdb, error) {
 	return Physgdb(bin), nil
 }
 
-// environ is the environment of its commands: their caches are next to the binary, so that
-// nothing is known of earlier runs; and no server is asked for debug information.
+// environ is the environment of its commands: their caches are next to the binary, so that they do
+// not use results of earlier runs, and debuginfod is disabled.
 func (p Physgdb) environ() []string {
 	return append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(filepath.Dir(string(p)), "cache"), "DEBUGINFOD_URLS=")
 }
 
-// Result is what a command that has ended left.
+// Result is the result of a command that has ended.
 type Result struct {
 	Stdout, Stderr string
 	Status         int // of exit; -1 if there was none
 	Elapsed        time.Duration
-	PeakMemory     int64 // bytes that it had resident
+	PeakMemory     int64 // resident, in bytes
 }
 
-// Run runs a command to its end. The error is for what is no exit status.
+// Run runs a command to its end. An exit status other than 0 is no error.
 func (p Physgdb) Run(ctx context.Context, args ...string) (*Result, error) {
 	cmd := exec.CommandContext(ctx, string(p), args...)
 	cmd.Env = p.environ()
@@ -63,9 +62,9 @@ func (p Physgdb) Run(ctx context.Context, args ...string) (*Result, error) {
 	return r, ctx.Err()
 }
 
-// Service is a command that goes on: a stub, an adapter, a listener for notices.
+// Service is a command that runs until it is stopped: a stub, an adapter, a listener for notices.
 type Service struct {
-	// Ready is the line by which it said that it is ready.
+	// Ready is the line by which it reported that it is ready.
 	Ready string
 
 	cmd            *exec.Cmd
@@ -74,7 +73,7 @@ type Service struct {
 	err            error // of the exit; read it when exited is closed
 }
 
-// Output is a stream that can be looked at while it is written.
+// Output is a stream that can be read while it is written.
 type Output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -92,13 +91,12 @@ func (o *Output) String() string {
 	return o.text.String()
 }
 
-// Start starts a command and waits until it says, on stdout or stderr, that it is ready: for a line
-// with the given words.
+// Start starts a command and waits for a line with the text ready on stdout or stderr.
 func (p Physgdb) Start(ctx context.Context, ready string, args ...string) (*Service, error) {
 	s := &Service{cmd: exec.Command(string(p), args...), exited: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	s.cmd.Env = p.environ()
-	// A test that is killed takes its services along.
+	// Services end with a test that is killed.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
@@ -136,10 +134,10 @@ func (p Physgdb) Serve(ctx context.Context, args ...string) (*Service, string, e
 	return s, address, nil
 }
 
-// Stdout is what the command has written there so far.
+// Stdout returns the command's standard output so far.
 func (s *Service) Stdout() string { return s.stdout.String() }
 
-// Stderr is what the command has written there so far.
+// Stderr returns the command's standard error so far.
 func (s *Service) Stderr() string { return s.stderr.String() }
 
 // Signal sends the command a signal.

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// process is a debugger to whose input is written, and whose output comes line by line.
+// process is a debugger with its input, and its output line by line.
 type process struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
-	lines chan string // of its output, errors among it; closed at the end
+	lines chan string // of stdout and stderr; closed at the end
 	kill  func()
 }
 
@@ -47,7 +47,7 @@ func startProcess(ctx context.Context, name string, args ...string) (*process, e
 	return p, nil
 }
 
-// scan cuts the output into lines until it or the context ends.
+// scan splits the output into lines until it or the context ends.
 func (p *process) scan(ctx context.Context, out io.ReadCloser) {
 	defer close(p.lines)
 	defer out.Close()
@@ -62,7 +62,7 @@ func (p *process) scan(ctx context.Context, out io.ReadCloser) {
 	}
 }
 
-// read reads to the line that is the last of an answer, and returns all of them.
+// read returns the lines up to the one for which last is true.
 func (p *process) read(ctx context.Context, last func(line string) bool) (string, error) {
 	var said strings.Builder
 	for {
@@ -81,10 +81,10 @@ func (p *process) read(ctx context.Context, last func(line string) bool) (string
 	}
 }
 
-// errEnded says that a debugger has ended before it answered.
+// errEnded is the error for a debugger that ended before it answered.
 var errEnded = errors.New("the debugger has ended")
 
-// ask writes lines, does something else after the first, and reads the answer.
+// ask writes lines, calls then after the first, and reads the answer.
 func (p *process) ask(ctx context.Context, last func(line string) bool, first string, then func() error, more ...string) (Step, error) {
 	begin := time.Now()
 	_, err := fmt.Fprintln(p.in, first)

@@ -17,8 +17,8 @@ import (
 // GDBFrame matches a frame in a backtrace of gdb: number, address and function.
 var GDBFrame = regexp.MustCompile(`(?m)^#(\d+)\s+(?:0x([0-9a-f]+) in )?(\S+) \(.*$`)
 
-// GDBCallTrace compares a backtrace of a gdb that was given no file with the kernel's Call Trace,
-// by the names that gdb prints.
+// GDBCallTrace compares a backtrace of a gdb without a file with the kernel's Call Trace, by the
+// names that gdb prints.
 func GDBCallTrace(facts *guest.Facts, bt string) error {
 	want := CallTrace(facts)
 	for i, name := range want {
@@ -64,8 +64,8 @@ func gdbStacks(out string) map[int]string {
 	return stacks
 }
 
-// GDBStacks compares `thread apply all bt` of a gdb that was given no file with physgdb's own
-// traces, which other tests compare with what the guest said.
+// GDBStacks compares `thread apply all bt` of a gdb without a file with physgdb's own traces, which
+// other tests compare with what the guest reported.
 func GDBStacks(traces []Trace, out string) error {
 	byID := map[int]*Trace{}
 	for i := range traces {
@@ -76,7 +76,7 @@ func GDBStacks(traces []Trace, out string) error {
 	for id, bt := range shown {
 		tr := byID[id]
 		if tr == nil {
-			errs = append(errs, fmt.Errorf("thread %d is no task:\n%s", id, bt))
+			errs = append(errs, fmt.Errorf("thread %d is not a task:\n%s", id, bt))
 			continue
 		}
 		if diff := cmp.Diff(tr.Addresses(), hexes(session.Frames(bt))); diff != "" || strings.Contains(bt, "Backtrace stopped") {
@@ -103,9 +103,9 @@ var lldbThread = regexp.MustCompile(`(?m)^[* ] thread #`)
 var lldbBorder = regexp.MustCompile(`(?m)^.* frame #\d+: \S+ \S+` + "`" + `\[[a-z-]+\].*$`)
 
 // LLDBStacks compares lldb's `bt all` with physgdb's own traces: every stack must reach the first
-// function of its task, or user space, where lldb goes on by frame pointers. The very first task
-// began in assembly without a caller's frame; on 6.12 lldb leaves that one frame out. It also
-// leaves out the frame of a program of 32 bits, whose stack pointer is not aligned to 8 bytes.
+// function of its task, or user space, where lldb continues by frame pointers. The first task began
+// in assembly without a caller's frame; on 6.12 lldb omits that frame. It also omits the frame of a
+// 32-bit program, whose stack pointer is not aligned to 8 bytes.
 func LLDBStacks(traces []Trace, out string) error {
 	left := slices.Clone(traces)
 	var errs []error

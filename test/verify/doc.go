@@ -1,3 +1,3 @@
-// Package verify compares what physgdb, gdb and lldb show of a dead guest with what the guest said
-// of itself while it lived. Each function returns an error that lists all differences, or nil.
+// Package verify compares what physgdb, gdb and lldb show of a dead guest with what the guest
+// reported while it was running. Each function returns an error that lists all differences, or nil.
 package verify

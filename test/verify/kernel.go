@@ -14,7 +14,7 @@ import (
 	"physgdb/test/guest"
 )
 
-// Row returns what a line of `info` says, or "".
+// Row returns the value of a row of `info`, or "".
 func Row(info, name string) string {
 	for line := range strings.Lines(info) {
 		if rest, ok := strings.CutPrefix(line, name+"  "); ok {
@@ -36,7 +36,7 @@ func Dmesg(printed []guest.LogLine, out string) error {
 		got[i] = strings.TrimRight(got[i], " ")
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		return fmt.Errorf("dmesg is not the serial log (-serial +dmesg):\n%s", diff)
+		return fmt.Errorf("dmesg differs from the serial log (-serial +dmesg):\n%s", diff)
 	}
 	return nil
 }
@@ -76,16 +76,16 @@ func Modules(facts *guest.Facts, out string) error {
 func (m *Module) check(facts *guest.Facts) error {
 	var errs []error
 	if m.BuildID != facts.ModuleBuildIDs[m.Name] {
-		errs = append(errs, fmt.Errorf("%s has build-id %s, /sys says %s", m.Name, m.BuildID, facts.ModuleBuildIDs[m.Name]))
+		errs = append(errs, fmt.Errorf("%s has build-id %s, /sys has %s", m.Name, m.BuildID, facts.ModuleBuildIDs[m.Name]))
 	}
 	sections := facts.ModuleSections[m.Name]
 	for _, s := range m.Sections {
 		if addr := fmt.Sprintf("%#x", sections[s.Name]); s.Addr != addr {
-			errs = append(errs, fmt.Errorf("%s of %s at %s, /sys says %s", s.Name, m.Name, s.Addr, addr))
+			errs = append(errs, fmt.Errorf("%s of %s at %s, /sys has %s", s.Name, m.Name, s.Addr, addr))
 		}
 	}
 	if len(m.Sections) != len(sections) {
-		errs = append(errs, fmt.Errorf("%s has %d sections, /sys knows %d", m.Name, len(m.Sections), len(sections)))
+		errs = append(errs, fmt.Errorf("%s has %d sections, /sys has %d", m.Name, len(m.Sections), len(sections)))
 	}
 	return errors.Join(errs...)
 }
@@ -162,7 +162,7 @@ func (s Symbols) places() map[string]int {
 // and others, which the kernel does not list.
 func Kallsyms(want, got Symbols) error {
 	if len(want) < 10000 {
-		return fmt.Errorf("the witness knows only %d symbols", len(want))
+		return fmt.Errorf("the guest reported only %d symbols", len(want))
 	}
 	missing, extra := want.places(), got.places()
 	for place, n := range got.places() {

@@ -32,8 +32,8 @@ func JSONLines[T any](out string) ([]T, error) {
 }
 
 // Tasks compares the output of `ps --json` with the threads that the guest listed just before its
-// panic. Workers of the kernel may have ended since, and threads may have been born. All others
-// must be listed, and nothing else.
+// panic. Kernel workers may have ended since, and threads may have started. All others must be
+// listed, and nothing else.
 func Tasks(facts *guest.Facts, out string) error {
 	tasks, err := JSONLines[Task](out)
 	if err != nil {
@@ -52,7 +52,7 @@ func Tasks(facts *guest.Facts, out string) error {
 		got, ok := found[want.TID]
 		delete(found, want.TID)
 		comm, worker := want.Comm, strings.HasPrefix(want.Comm, "kworker/")
-		if worker { // /proc adds what the worker does
+		if worker { // /proc appends the worker's queue
 			comm, _, _ = strings.Cut(strings.ReplaceAll(comm, "+", "-"), "-")
 			got.Comm, _, _ = strings.Cut(got.Comm, "-")
 		}
@@ -66,7 +66,7 @@ func Tasks(facts *guest.Facts, out string) error {
 	}
 	for tid, p := range found {
 		if tid <= last {
-			errs = append(errs, fmt.Errorf("%+v was not there", p))
+			errs = append(errs, fmt.Errorf("%+v was not listed by the guest", p))
 		}
 	}
 	return errors.Join(errs...)

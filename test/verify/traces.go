@@ -32,7 +32,7 @@ type Frame struct {
 	Interrupted      *Registers
 }
 
-// Registers are those that were saved where the CPU left what it did.
+// Registers are those that the task saved when it was switched out or interrupted.
 type Registers struct {
 	RIP, RSP  string
 	Registers map[string]string
@@ -59,7 +59,7 @@ func (tr *Trace) Addresses() []string {
 	return at
 }
 
-// compat reports whether the task is a program of 32 bits, by its stack pointer.
+// compat reports whether the task is a 32-bit program, by its stack pointer.
 func (tr *Trace) compat() bool {
 	if tr.User == nil {
 		return false
@@ -68,7 +68,7 @@ func (tr *Trace) compat() bool {
 	return err == nil && rsp < 1<<32
 }
 
-// InModule writes a function as the kernel's traces do.
+// InModule formats a function as the kernel's traces do.
 func InModule(function, module string) string {
 	if module != "" {
 		return function + " [" + module + "]"
@@ -84,7 +84,7 @@ func CallTrace(facts *guest.Facts) []string {
 	if rip := facts.OopsRIP; rip != nil {
 		names = append(names, InModule(rip.Function, rip.Module))
 	} else if i := slices.IndexFunc(frames, isPanic); i > 0 {
-		frames = frames[i:] // some kernels list what printed the trace first
+		frames = frames[i:] // some kernels list the functions that print the trace first
 	}
 	for _, f := range frames {
 		names = append(names, InModule(f.Function, f.Module))
@@ -107,11 +107,11 @@ func PanicBacktrace(facts *guest.Facts, out string) error {
 	}
 	tr, want := &traces[0], CallTrace(facts)
 	if len(want) < 4 {
-		return fmt.Errorf("the witness's Call Trace makes no sense: %q", want)
+		return fmt.Errorf("the Call Trace in the log is incomplete: %q", want)
 	}
 	var errs []error
 	if diff := cmp.Diff(want, tr.Functions()); diff != "" {
-		errs = append(errs, fmt.Errorf("bt is not the Call Trace (-log +bt):\n%s", diff))
+		errs = append(errs, fmt.Errorf("bt differs from the Call Trace (-log +bt):\n%s", diff))
 	}
 	if tr.TID != facts.PanicPID || tr.CPU != facts.PanicCPU || tr.Comm != facts.PanicComm {
 		errs = append(errs, fmt.Errorf("%d %s on CPU %d; the log says %d %s on CPU %d", tr.TID, tr.Comm, tr.CPU,
@@ -121,12 +121,12 @@ func PanicBacktrace(facts *guest.Facts, out string) error {
 }
 
 // Stacks compares the traces of `bt --json all` with /proc/PID/stack of every thread that slept and
-// did not panic. That file leaves out the functions of the scheduler, which lie between
+// did not panic. That file omits the functions of the scheduler, which are between
 // __sched_text_start and __sched_text_end.
 func Stacks(facts *guest.Facts, stacks []witness.Stack, symbols Symbols, traces []Trace) error {
 	start, end := symbols.address("__sched_text_start"), symbols.address("__sched_text_end")
 	if start == 0 || end <= start {
-		return errors.New("the witness knows no __sched_text_start")
+		return errors.New("the guest reported no __sched_text_start")
 	}
 	byTID := map[int]*Trace{}
 	for i := range traces {
@@ -147,13 +147,13 @@ func Stacks(facts *guest.Facts, stacks []witness.Stack, symbols Symbols, traces 
 		}
 	}
 	if len(stacks) < 30 {
-		errs = append(errs, fmt.Errorf("the witness knows only %d stacks", len(stacks)))
+		errs = append(errs, fmt.Errorf("the guest reported only %d stacks", len(stacks)))
 	}
 	return errors.Join(errs...)
 }
 
-// restless reports whether a thread of the kernel runs every now and then, and so may sleep
-// elsewhere when the machine dies.
+// restless reports whether a kernel thread runs periodically, so that it may sleep elsewhere when
+// the machine dies.
 func restless(comm string) bool {
 	return strings.HasPrefix(comm, "rcu_") || strings.HasPrefix(comm, "kworker/")
 }
@@ -168,7 +168,7 @@ func procStack(text string) []string {
 	return lines
 }
 
-// likeProc writes the frames of a trace as /proc/PID/stack does, without those of the scheduler.
+// likeProc formats the frames of a trace as /proc/PID/stack does, without those of the scheduler.
 func (tr *Trace) likeProc(schedStart, schedEnd uint64) []string {
 	var lines []string
 	for _, f := range tr.Frames {

@@ -10,7 +10,7 @@ import (
 	"physgdb/test/guest/witness"
 )
 
-// differs wants an error with the given words, or none if there are no words.
+// differs checks for an error that contains words, or for none if words is "".
 func differs(t *testing.T, err error, words string) {
 	t.Helper()
 	if words == "" && err != nil || words != "" && (err == nil || !strings.Contains(err.Error(), words)) {
@@ -58,7 +58,7 @@ ffffffffc0000030 t m_open	[m]
 		t.Errorf("got %+v, want m_open: the others share an address, are data, or have a dot", s)
 	}
 	if s := symbols.Function("other"); s != nil {
-		t.Errorf("got %+v of a module that is not there", s)
+		t.Errorf("got %+v for a missing module", s)
 	}
 }
 
@@ -112,7 +112,7 @@ func TestModules(t *testing.T) {
 		`"sections":[{"name":".text","addr":"0xffffffffc0296000"}]}`
 	differs(t, Modules(facts, good), "")
 	for _, c := range []struct{ old, new, words string }{
-		{"12288", "8192", "modules (-/proc/modules"}, {`"ab"`, `"cd"`, "has build-id"}, {".text", ".data", "/sys says 0x0"},
+		{"12288", "8192", "modules (-/proc/modules"}, {`"ab"`, `"cd"`, "has build-id"}, {".text", ".data", "/sys has 0x0"},
 	} {
 		differs(t, Modules(facts, strings.Replace(good, c.old, c.new, 1)), c.words)
 	}

@@ -46,7 +46,7 @@ func startClock(port string) (*clock, error) {
 	return c, nil
 }
 
-// follow reads what the clock says as soon as it says it: a tick that had waited in the pipe would
+// follow reads what the clock has as soon as it says it: a tick that had waited in the pipe would
 // be taken for the present. It ends with the clock.
 func (c *clock) follow(lines *bufio.Scanner) {
 	for {
