@@ -72,3 +72,9 @@ func ParsePath(path string) ([]Step, error) {
 	}
 	return steps, nil
 }
+
+// Blob is bytes of a program and the address that they have there.
+type Blob struct {
+	Addr uint64 // virtual
+	Data []byte
+}

@@ -114,3 +114,9 @@ type Unwinder interface {
 	// For a return address ask with the address before it: the call may be the last instruction of its function.
 	At(pc uint64) (FrameRule, bool)
 }
+
+// CodeRule is the rule of a range of code.
+type CodeRule struct {
+	From, To uint64 // virtual; To is the first address behind the range
+	FrameRule
+}

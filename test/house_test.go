@@ -24,36 +24,42 @@ var helpers = []string{"internal/plain", "internal/regular"}
 var (
 	formats   = []string{"symbols"}
 	subsystem = []string{"symbols/linux", "symbols/linux/kmem", "symbols", "mmu", "bridge"}
-	kernel    = []string{"symbols/linux/kmem", "symbols", "symbols/kallsyms", "symbols/btf", "symbols/orc", "mmu", "bridge"}
-	machine   = slices.Concat(subsystem, []string{
-		"bridge/dump", "bridge/nettlp", "bridge/notify", "symbols/elf", "symbols/dwarf", "symbols/kallsyms", "symbols/btf", "symbols/orc",
-		"symbols/debuginfo", "symbols/elfsynth", "symbols/linux/module", "symbols/linux/klog", "symbols/linux/vfs", "cmd/internal/kept",
+	kernel    = []string{
+		"symbols/linux/kmem", "symbols", "symbols/kallsyms", "symbols/btf", "symbols/orc", "symbols/elffile", "symbols/debuginfo", "mmu",
+		"bridge",
+	}
+	machine = slices.Concat(subsystem, []string{
+		"bridge/dump", "bridge/nettlp", "bridge/notify", "symbols/elffile", "symbols/dwarf", "symbols/kallsyms", "symbols/btf", "symbols/orc",
+		"symbols/debuginfo", "symbols/elfsynth", "symbols/linux/module", "symbols/linux/klog", "symbols/linux/vfs",
+		"symbols/linux/synth", "cmd/internal/kept",
 	})
 )
 
 // allowed lists which of our packages each package may import, besides helpers. Tests may import
 // more.
 var allowed = map[string][]string{
-	"bridge":             {},
-	"bridge/bridgetest":  {"bridge"},
-	"bridge/dump":        {"bridge"},
-	"bridge/nettlp":      {"bridge"},
-	"bridge/notify":      {"bridge"},
-	"mmu":                {"bridge"},
-	"symbols":            {},
-	"symbols/elf":        formats,
-	"symbols/kallsyms":   formats,
-	"symbols/btf":        formats,
-	"symbols/dwarf":      formats,
-	"symbols/orc":        formats,
-	"symbols/debuginfo":  {"symbols", "symbols/elf"},
-	"symbols/elfsynth":   {"symbols", "symbols/elf", "symbols/kallsyms", "symbols/btf", "symbols/dwarf", "symbols/orc"},
-	"symbols/linux/kmem": {"symbols", "mmu", "bridge"},
+	"bridge":                   {},
+	"bridge/bridgetest":        {"bridge"},
+	"bridge/dump":              {"bridge"},
+	"bridge/nettlp":            {"bridge"},
+	"bridge/notify":            {"bridge"},
+	"mmu":                      {"bridge"},
+	"symbols":                  {},
+	"symbols/elffile":          append([]string{"symbols/btf", "symbols/dwarf", "symbols/orc"}, formats...),
+	"symbols/internal/symtest": {},
+	"symbols/kallsyms":         formats,
+	"symbols/btf":              formats,
+	"symbols/dwarf":            formats,
+	"symbols/orc":              formats,
+	"symbols/debuginfo":        {"symbols", "symbols/elffile"},
+	"symbols/elfsynth":         {"symbols", "symbols/elffile", "symbols/kallsyms", "symbols/btf", "symbols/dwarf", "symbols/orc"},
+	"symbols/linux/kmem":       {"symbols", "mmu", "bridge"},
 	// a package for tests
 	"symbols/linux/kmem/kmemtest": {"symbols", "symbols/linux/kmem", "mmu", "bridge", "bridge/bridgetest", "test/memimage"},
-	"symbols/linux":               append([]string{"symbols/elfsynth"}, kernel...),
+	"symbols/linux":               kernel,
 	"symbols/linux/module":        subsystem,
 	"symbols/linux/klog":          subsystem,
+	"symbols/linux/synth":         append([]string{"symbols/orc", "symbols/elfsynth", "symbols/linux/module"}, subsystem...),
 	"symbols/linux/vfs":           subsystem,
 	"symbols/linux/linuxtest":     {"symbols", "symbols/linux", "symbols/linux/kmem/kmemtest"}, // for tests
 	"gdbstub":                     {"gdbstub/rsp"},

@@ -88,6 +88,9 @@ func Section(f *elf.File) ([]byte, error) {
 	return raw, nil
 }
 
+// MaxSize bounds the BTF of a kernel, in bytes; kernels have some 5 MB.
+const MaxSize = 16 << 20
+
 // Size returns how long the BTF is that p begins with, in bytes, by its header (struct btf_header,
 // include/uapi/linux/btf.h).
 func Size(p []byte) (int, error) {

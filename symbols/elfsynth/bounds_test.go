@@ -44,7 +44,7 @@ func wideProgram(functions int) *Program {
 		names = append(append(names, name...), 0)
 		p.Symbols = append(p.Symbols, symbols.Symbol{Name: name, Addr: 0x1000 + uint64(16*i), Size: 16, Func: true})
 	}
-	p.BTF = Blob{Data: headedBTF(types, names)}
+	p.BTF = symbols.Blob{Data: headedBTF(types, names)}
 	return p
 }
 

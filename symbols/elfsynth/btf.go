@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"physgdb/symbols/btf"
 )
 
 // kind says what a type of BTF is (Documentation/bpf/btf.rst, "Type Encoding"; include/uapi/linux/btf.h).
@@ -44,9 +46,6 @@ var (
 		kindStruct: 12, kindUnion: 12, kindEnum: 8, kindFuncProto: 8, kindDatasec: 12, kindEnum64: 12,
 	}
 )
-
-// MaxBTF bounds the bytes of BTF that are taken: a kernel has some 5 MB.
-const MaxBTF = 16 << 20
 
 // types are all types that a program knows: those of the kernel, and behind them those of a module if it is one.
 // Those from first on are the program's own. Type 0 is void.
@@ -132,7 +131,7 @@ func (t *types) read(into *records, raw []byte) error {
 // splitBTF finds types and strings by the header of a section .BTF (struct btf_header).
 func splitBTF(raw []byte) (records, error) {
 	const magic, version, header = 0xeb9f, 1, 24
-	if len(raw) < header || len(raw) > MaxBTF {
+	if len(raw) < header || len(raw) > btf.MaxSize {
 		return records{}, fmt.Errorf("%d bytes", len(raw))
 	}
 	le := binary.LittleEndian

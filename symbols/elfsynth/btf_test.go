@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
+
+	"physgdb/symbols"
 )
 
 // TestReaderAgreesWithAnother compares what the BTF of real kernels says by our reader with what it says by cilium's.
@@ -206,7 +208,7 @@ func TestNamesThatAreTooLongAreNone(t *testing.T) {
 	}
 	strings := "\x00" + strings.Repeat("x", size) + "\x00"
 	for name, base := range map[string][]byte{"a kernel": nil, "a module": rawBTF("\x00s\x00", []uint32{1, info(kindInt, 0), 4, 32})} {
-		p := &Program{Name: "x", BTF: Blob{Data: rawBTF(strings, records...)}, BaseBTF: base}
+		p := &Program{Name: "x", BTF: symbols.Blob{Data: rawBTF(strings, records...)}, BaseBTF: base}
 		data, _, _ := Build(t.Context(), p)
 		if most := 4*size + 64*count; len(data) > most {
 			t.Errorf("%s: %d bytes, more than %d", name, len(data), most)
@@ -246,7 +248,7 @@ func TestTypesThatAreNoneAreMissed(t *testing.T) {
 // checkSound builds the file of a program with these types and reads all of them back.
 func checkSound(t *testing.T, base, raw []byte) {
 	t.Helper()
-	p := &Program{Name: "x", BTF: Blob{Data: raw}, BaseBTF: base, Sections: []Section{{Name: ".text", Addr: 4096, Size: 4096, Exec: true}}}
+	p := &Program{Name: "x", BTF: symbols.Blob{Data: raw}, BaseBTF: base, Sections: []Section{{Name: ".text", Addr: 4096, Size: 4096, Exec: true}}}
 	data, _, _ := Build(t.Context(), p)
 	f, err := newELF(data)
 	if err != nil {

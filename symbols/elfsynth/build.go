@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"physgdb/symbols"
+	"physgdb/symbols/orc"
 )
 
 // Build makes the ELF file of a program: an x86-64 executable whose memory has no content, with symbols, and with debug
@@ -101,7 +102,7 @@ func (f *file) addMemory(p *Program) (numbers []int) {
 }
 
 // addORC adds the tables as a vmlinux has them.
-func (f *file) addORC(o *ORC) {
+func (f *file) addORC(o *orc.Sections) {
 	if o == nil {
 		return
 	}

@@ -21,17 +21,17 @@ type Program struct {
 	// Symbols are its names.
 	Symbols []symbols.Symbol
 	// Notes are its ELF notes, among them the build-id. Without them Data is nil.
-	Notes Blob
+	Notes symbols.Blob
 	// BTF are its types (Documentation/bpf/btf.rst). Those of a module go on where BaseBTF, the kernel's, ends. Either may be
 	// nil.
-	BTF     Blob
+	BTF     symbols.Blob
 	BaseBTF []byte
 	// ORC tells how to unwind its code; nil if nothing does.
-	ORC *ORC
+	ORC *orc.Sections
 	// FramePointers says that without ORC its functions keep frame pointers (CONFIG_UNWINDER_FRAME_POINTER).
 	FramePointers bool
 	// Rules describe how to unwind code that ORC does not cover, in the order of their addresses.
-	Rules []Rule
+	Rules []symbols.CodeRule
 	// Replaced are addresses that stand on stacks in place of return addresses; see [TrueReturns].
 	Replaced []uint64
 	// Globals are the types of variables that its BTF does not tell.
@@ -48,25 +48,6 @@ type Section struct {
 	// see where stacks end. It is 1 byte long where it is made of memory: longer ones, as the per-CPU section of a vmlinux, have gdb
 	// take addresses that no code has for per-CPU variables.
 	PerCPU bool
-}
-
-// Blob is bytes out of memory, and where they were.
-type Blob struct {
-	Addr uint64
-	Data []byte
-}
-
-// ORC is tables of stack frames (arch/x86/include/asm/orc_types.h).
-type ORC struct {
-	IPs, Entries Blob
-	Header       Blob // of a kernel that has one
-	Format       orc.Format
-}
-
-// Rule describes how to unwind a range of code.
-type Rule struct {
-	From, To uint64 // To is the first address behind it
-	symbols.FrameRule
 }
 
 // Global is a variable: Type in the words of C, such as "struct task_struct", "unsigned long []". An array without a

@@ -41,14 +41,14 @@ func debugFrame(ctx context.Context, p *Program) (section []byte, syms []symbols
 }
 
 // orc describes the code that ORC tables cover.
-func (b *frameBuilder) orc(ctx context.Context, o *ORC) error {
-	orc, err := orc.New(o.IPs.Addr, o.IPs.Data, o.Entries.Data, o.Format)
+func (b *frameBuilder) orc(ctx context.Context, o *orc.Sections) error {
+	table, err := o.Table()
 	if err != nil {
 		return err
 	}
 	var from uint64
 	var rule symbols.FrameRule
-	for ip, next := range orc.Rules() {
+	for ip, next := range table.Rules() {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

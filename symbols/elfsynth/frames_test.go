@@ -167,13 +167,13 @@ func programOf(t testing.TB, path string) *Program {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	p := &Program{Name: "vmlinux", ORC: &ORC{}}
+	p := &Program{Name: "vmlinux", ORC: &orc.Sections{}}
 	for _, s := range f.Sections {
 		if s.Flags&elf.SHF_ALLOC != 0 {
 			p.Sections = append(p.Sections, Section{Name: s.Name, Addr: s.Addr, Size: s.Size,
 				Exec: s.Flags&elf.SHF_EXECINSTR != 0})
 		}
-		blob := map[string]*Blob{".orc_unwind_ip": &p.ORC.IPs, ".orc_unwind": &p.ORC.Entries, ".orc_header": &p.ORC.Header}[s.Name]
+		blob := map[string]*symbols.Blob{".orc_unwind_ip": &p.ORC.IPs, ".orc_unwind": &p.ORC.Entries, ".orc_header": &p.ORC.Header}[s.Name]
 		if blob == nil {
 			continue
 		}
@@ -361,11 +361,11 @@ func newUnwinder(t testing.TB, p *Program) *unwinder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	orc, err := orc.New(p.ORC.IPs.Addr, p.ORC.IPs.Data, p.ORC.Entries.Data, p.ORC.Format)
+	table, err := p.ORC.Table()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &unwinder{t, orc, section, syms, frame.FrameDescriptionEntries(nil).Append(fdes)}
+	return &unwinder{t, table, section, syms, frame.FrameDescriptionEntries(nil).Append(fdes)}
 }
 
 // unwind goes to the caller, across a border.
@@ -456,8 +456,8 @@ func (u *unwinder) eval(m *machine, expression []byte) uint64 {
 }
 
 // orcTable makes tables of 6.4 at an address, of pairs of an address and an entry.
-func orcTable(base uint64, pairs ...any) *ORC {
-	o := &ORC{IPs: Blob{Addr: base}, Entries: Blob{Addr: base + 0x1000}, Format: orc.Linux6_4}
+func orcTable(base uint64, pairs ...any) *orc.Sections {
+	o := &orc.Sections{IPs: symbols.Blob{Addr: base}, Entries: symbols.Blob{Addr: base + 0x1000}, Format: orc.Linux6_4}
 	for i := 0; i < len(pairs); i += 2 {
 		rel := uint64(pairs[i].(int)) - base - uint64(len(o.IPs.Data))
 		o.IPs.Data = binary.LittleEndian.AppendUint32(o.IPs.Data, uint32(rel))
@@ -483,7 +483,7 @@ func TestFramesOfFewFunctions(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		syms string
-		orc  *ORC
+		orc  *orc.Sections
 		want string
 	}{
 		{"one", "1000 f", orcTable(0x9000, 0x1000, orcCall8, 0x1020, orcNone), "1000-1020"},
@@ -566,7 +566,7 @@ func FuzzDebugFrame(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ips, entries []byte, format uint8, base, text, size, sym1, sym2 uint64) {
 		p := &Program{Sections: []Section{{Addr: text, Size: size, Exec: true}, {Addr: text + size, Size: size}}}
 		p.Symbols = []symbols.Symbol{{Name: "a", Addr: sym1}, {Name: "__pfx_b", Addr: sym2}}
-		p.ORC = &ORC{IPs: Blob{base, ips}, Entries: Blob{base, entries}, Format: orc.Format(format)}
+		p.ORC = &orc.Sections{IPs: symbols.Blob{Addr: base, Data: ips}, Entries: symbols.Blob{Addr: base, Data: entries}, Format: orc.Format(format)}
 		section, _, err := debugFrame(t.Context(), p)
 		if err != nil {
 			return

@@ -54,7 +54,7 @@ func kernelProgram(t testing.TB, vmlinux string) *Program {
 		s.Size = p.Sections[i+2].Addr - s.Addr
 	}
 	p.Sections = cutOut(p.Sections, Section{Name: ".notes", Addr: p.Notes.Addr, Size: uint64(len(p.Notes.Data))})
-	p.ORC = &ORC{IPs: blob(t, f, ".orc_unwind_ip"), Entries: blob(t, f, ".orc_unwind")}
+	p.ORC = &orc.Sections{IPs: blob(t, f, ".orc_unwind_ip"), Entries: blob(t, f, ".orc_unwind")}
 	if f.Section(".orc_header") != nil {
 		p.ORC.Header = blob(t, f, ".orc_header")
 	}
@@ -94,7 +94,7 @@ func symbolsOf(t testing.TB, path string) []symbols.Symbol {
 	return syms
 }
 
-func blob(t testing.TB, f *elf.File, section string) Blob {
+func blob(t testing.TB, f *elf.File, section string) symbols.Blob {
 	t.Helper()
 	s := f.Section(section)
 	if s == nil {
@@ -104,7 +104,7 @@ func blob(t testing.TB, f *elf.File, section string) Blob {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Blob{s.Addr, data}
+	return symbols.Blob{Addr: s.Addr, Data: data}
 }
 
 func open(t testing.TB, path string) *elf.File {

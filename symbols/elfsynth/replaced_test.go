@@ -18,7 +18,7 @@ func TestReplacedReturns(t *testing.T) {
 		Symbols: []symbols.Symbol{
 			{Name: "before", Addr: text, Size: 0xf0, Func: true}, {Name: "return_to_handler", Addr: returns, Size: 0x100, Func: true},
 		},
-		Rules:    []Rule{{text, returns, byRSP}, {returns, end, symbols.ByFramePointer()}},
+		Rules:    []symbols.CodeRule{{From: text, To: returns, FrameRule: byRSP}, {From: returns, To: end, FrameRule: symbols.ByFramePointer()}},
 		Replaced: []uint64{returns},
 	}
 	section, syms, err := debugFrame(t.Context(), p)

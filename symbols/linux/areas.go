@@ -78,7 +78,7 @@ func (k *Kernel) imageAreas() []Area {
 	} {
 		start, ok1 := k.Addr(part.start)
 		end, ok2 := k.Addr(part.end)
-		if ok1 && ok2 && imageBase <= start && start < end {
+		if ok1 && ok2 && ImageBase <= start && start < end {
 			found = append(found, pagesOf(part.name, start, end-1))
 		}
 	}

@@ -24,9 +24,9 @@ var framed = []string{
 	"do_exit", "wake_up_process", "kmem_cache_free", "mutex_lock", "generic_file_read_iter", "dput", "path_openat",
 }
 
-// keepsFramePointers reports whether the kernel keeps frame pointers: it has no unwind tables in memory, and most of framed
+// FramePointers reports whether the kernel keeps frame pointers: it has no unwind tables in memory, and most of framed
 // begin with that.
-func (k *Kernel) keepsFramePointers(ctx context.Context) (bool, error) {
+func (k *Kernel) FramePointers(ctx context.Context) (bool, error) {
 	return k.framePointers.Get(ctx, func(ctx context.Context) (bool, error) {
 		if _, hasORC := k.Addr("__start_orc_unwind"); hasORC || k.Symbols == nil {
 			return false, nil
@@ -139,7 +139,7 @@ func (k *Kernel) enteredFromUser(ctx context.Context, sp uint64) (*Registers, er
 // guessFramePointer sets RBP to the first place above RSP where a frame pointer and a return address are, if the kernel keeps
 // frame pointers.
 func (k *Kernel) guessFramePointer(ctx context.Context, regs *Registers, above []uint64) error {
-	keeps, err := k.keepsFramePointers(ctx)
+	keeps, err := k.FramePointers(ctx)
 	if err != nil || !keeps {
 		return err
 	}

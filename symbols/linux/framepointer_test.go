@@ -198,7 +198,7 @@ func TestKeepsFramePointers(t *testing.T) {
 	} {
 		w, _ := newFramed(t)
 		tc.change(w)
-		if got, err := w.keepsFramePointers(ctx); got != tc.want || err != nil {
+		if got, err := w.FramePointers(ctx); got != tc.want || err != nil {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}

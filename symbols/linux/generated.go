@@ -8,9 +8,7 @@ import (
 
 	"physgdb/symbols/linux/kmem"
 
-	"physgdb/mmu"
 	"physgdb/symbols"
-	"physgdb/symbols/elfsynth"
 )
 
 // GeneratedCode is code that the kernel has made at run time: a BPF program, a trampoline, a page of copied instructions. It
@@ -318,32 +316,20 @@ func (k *Kernel) generatedRule(ctx context.Context, table symbols.Unwinder, pc u
 	return symbols.FrameRule{}, false, nil
 }
 
-// Program returns what debuggers are told of generated code: symbols, and how to unwind it, at run-time addresses.
-func (g *Generated) Program(ctx context.Context, k *Kernel) (*elfsynth.Program, error) {
-	p := &elfsynth.Program{Name: "generated code"}
-	table, err := k.unwindTable(ctx)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
+// Rules returns how to unwind generated code, in the order of its addresses, at which it runs. The error is ctx's.
+func (g *Generated) Rules(ctx context.Context, k *Kernel) ([]symbols.CodeRule, error) {
+	table, err := k.Unwinder(ctx)
 	if err != nil {
 		table = framePointers{}
 	}
+	var all []symbols.CodeRule
 	for _, c := range g.All {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			break
 		}
-		p.Symbols = append(p.Symbols, c.Symbol)
-		p.Rules = append(p.Rules, c.rules(table, k.Slide)...)
-		first, end := c.Addr&^(mmu.PageSize-1), (c.Addr+c.Size+mmu.PageSize-1)&^(mmu.PageSize-1)
-		if n := len(p.Sections) - 1; n >= 0 && first <= p.Sections[n].Addr+p.Sections[n].Size {
-			p.Sections[n].Size = max(p.Sections[n].Size, end-p.Sections[n].Addr)
-			continue
-		}
-		p.Sections = append(p.Sections, elfsynth.Section{
-			Name: fmt.Sprintf(".text.%d", len(p.Sections)), Addr: first, Size: end - first, Exec: true,
-		})
+		all = append(all, c.rules(table, k.Slide)...)
 	}
-	return p, nil
+	return all, ctx.Err()
 }
 
 // framePointers are the rules of a kernel without unwind tables: all code keeps a frame pointer.
@@ -352,14 +338,14 @@ type framePointers struct{}
 func (framePointers) At(uint64) (symbols.FrameRule, bool) { return symbols.ByFramePointer(), true }
 
 // rules returns how to unwind a piece of code, in stretches for each of which one rule holds.
-func (c *GeneratedCode) rules(table symbols.Unwinder, slide uint64) []elfsynth.Rule {
+func (c *GeneratedCode) rules(table symbols.Unwinder, slide uint64) []symbols.CodeRule {
 	if c.kind != ftraceCode {
 		if rule, ok := c.rule(table, slide, c.Addr); ok {
-			return []elfsynth.Rule{{From: c.Addr, To: c.Addr + c.Size, FrameRule: rule}}
+			return []symbols.CodeRule{{From: c.Addr, To: c.Addr + c.Size, FrameRule: rule}}
 		}
 		return nil
 	}
-	var all []elfsynth.Rule
+	var all []symbols.CodeRule
 	for pc := c.Addr; pc < c.Addr+c.Size; pc++ {
 		rule, ok := c.rule(table, slide, pc)
 		if !ok {
@@ -369,7 +355,7 @@ func (c *GeneratedCode) rules(table symbols.Unwinder, slide uint64) []elfsynth.R
 			all[n].To++
 			continue
 		}
-		all = append(all, elfsynth.Rule{From: pc, To: pc + 1, FrameRule: rule})
+		all = append(all, symbols.CodeRule{From: pc, To: pc + 1, FrameRule: rule})
 	}
 	return all
 }

@@ -22,7 +22,7 @@ func (k *Kernel) WriteKallsyms(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriter(w)
 	letters := k.sectionLetters()
 	for s := range k.Symbols.All() {
-		if s.Addr < imageBase {
+		if s.Addr < ImageBase {
 			fmt.Fprintf(out, "%016x A %s\n", s.Addr, s.Name)
 			continue
 		}

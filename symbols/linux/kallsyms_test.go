@@ -11,7 +11,7 @@ import (
 
 func TestKallsyms(t *testing.T) {
 	w := newModuleWorld(t, false)
-	const image = imageBase + 1<<20
+	const image = ImageBase + 1<<20
 	w.Slide = 1 << 21
 	w.Symbols = symbols.NewTable([]symbols.Symbol{
 		{Name: "panic", Addr: image + 0x10, Func: true}, {Name: "_text", Addr: image}, {Name: "_etext", Addr: image + 0x1000},

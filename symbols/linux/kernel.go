@@ -153,6 +153,15 @@ func (k *Kernel) checkBuildID(ctx context.Context) error {
 		ErrOtherKernel, k.Symbols.BuildID, inRAM)
 }
 
+// ReadNotes returns the kernel's ELF notes, at their link address. It is empty if they cannot be read.
+func (k *Kernel) ReadNotes(ctx context.Context) symbols.Blob {
+	notes, err := k.readBetween(ctx, "__start_notes", "__stop_notes", mostNotes)
+	if err != nil {
+		return symbols.Blob{}
+	}
+	return notes
+}
+
 // Addr returns the address that a symbol has in the running kernel. Per-CPU symbols are offsets, not addresses, and do
 // not move.
 func (k *Kernel) Addr(name string) (uint64, bool) {
@@ -160,7 +169,7 @@ func (k *Kernel) Addr(name string) (uint64, bool) {
 		return 0, false
 	}
 	s, ok := k.Symbols.Lookup(name)
-	if ok && s.Addr >= imageBase {
+	if ok && s.Addr >= ImageBase {
 		s.Addr += k.Slide
 	}
 	return s.Addr, ok
@@ -172,7 +181,7 @@ func (k *Kernel) Addrs(name string) (addrs []uint64) {
 		return nil
 	}
 	for _, s := range k.Symbols.LookupAll(name) {
-		if s.Addr >= imageBase {
+		if s.Addr >= ImageBase {
 			s.Addr += k.Slide
 		}
 		addrs = append(addrs, s.Addr)

@@ -11,10 +11,10 @@ import (
 
 // Where an x86-64 kernel lies (Documentation/arch/x86/x86_64/mm.rst, arch/x86/include/asm/page_64_types.h).
 const (
-	imageBase  = 0xffff_ffff_8000_0000 // __START_KERNEL_map
+	ImageBase  = 0xffff_ffff_8000_0000 // __START_KERNEL_map
 	imageSpan  = 1 << 30               // the image lies within this much of it, with KASLR
 	imageAlign = 2 << 20               // CONFIG_PHYSICAL_ALIGN: _text is a multiple of this
-	// defaultText is the link address of _text where no vmlinux says otherwise: imageBase + CONFIG_PHYSICAL_START.
+	// defaultText is the link address of _text where no vmlinux says otherwise: ImageBase + CONFIG_PHYSICAL_START.
 	defaultText = 0xffff_ffff_8100_0000
 	// maxBeforeData bounds how far behind _text the kernel's data begins, in bytes; text and read-only data of the largest
 	// kernels have some 50 MB.
@@ -32,7 +32,7 @@ type Location struct {
 
 // PhysBase returns the kernel's phys_base: what to add to an address of the image, less __START_KERNEL_map, to get the
 // physical one. It is often negative.
-func (l *Location) PhysBase() int64 { return int64(l.TextPhys) - int64(l.Text-imageBase) }
+func (l *Location) PhysBase() int64 { return int64(l.TextPhys) - int64(l.Text-ImageBase) }
 
 // kptiUserTable is the bit of CR3 that tells the user half of a KPTI pair of top-level tables from the kernel's
 // (PTI_PGTABLE_SWITCH_BIT, arch/x86/include/asm/processor-flags.h). Without KPTI it is part of the address.
@@ -91,7 +91,7 @@ func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, err
 		return nil, err
 	}
 	for off := uint64(0); off < imageSpan; off += imageAlign {
-		mp, err := space.Translate(ctx, imageBase+off)
+		mp, err := space.Translate(ctx, ImageBase+off)
 		if errors.Is(err, mmu.ErrNotPresent) {
 			if f := (*mmu.Fault)(nil); errors.As(err, &f) && f.Level > 2 {
 				return nil, err // nothing at all is mapped there
@@ -101,14 +101,14 @@ func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, err
 		if err != nil {
 			return nil, err
 		}
-		l := &Location{Root: root, Text: imageBase + off, TextPhys: mp.Phys(imageBase + off)}
+		l := &Location{Root: root, Text: ImageBase + off, TextPhys: mp.Phys(ImageBase + off)}
 		if err := l.checkText(ctx, space); err != nil {
 			return nil, err
 		}
 		l.Root.LowNX, err = marksUserNX(ctx, space)
 		return l, err
 	}
-	return nil, fmt.Errorf("nothing is mapped from %#x on", uint64(imageBase))
+	return nil, fmt.Errorf("nothing is mapped from %#x on", uint64(ImageBase))
 }
 
 // withCBit finds out whether the machine encrypts its memory (AMD's SME), from the top-level entry that leads to the
@@ -147,7 +147,7 @@ const maxMissing = 4
 // (pti_clone_kernel_text(), arch/x86/mm/pti.c), but never the data.
 func (l *Location) checkText(ctx context.Context, space *mmu.Space) error {
 	missing := 0
-	for off := uint64(0); off < maxBeforeData && l.Text+off < imageBase+imageSpan; off += imageAlign {
+	for off := uint64(0); off < maxBeforeData && l.Text+off < ImageBase+imageSpan; off += imageAlign {
 		mp, err := space.Translate(ctx, l.Text+off)
 		var hole *bridge.AccessError
 		switch {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"physgdb/symbols"
 	"physgdb/symbols/linux/kmem"
 	"physgdb/symbols/orc"
 )
@@ -203,4 +204,24 @@ func (m *Module) readORC(ctx context.Context) (ips, entries []byte, err error) {
 		return nil, nil, fmt.Errorf("ORC table of module %s: %w", m.Name, err)
 	}
 	return read.Data[:n*ipSize], read.Data[n*ipSize:], nil
+}
+
+// ReadORC reads the module's ORC table, whose format is that of the kernel's own.
+func (m *Module) ReadORC(ctx context.Context) (*orc.Sections, error) {
+	kernel, err := m.k.Unwinder(ctx)
+	if err != nil {
+		return nil, err
+	}
+	table, ok := kernel.(*orc.Table)
+	if !ok {
+		return nil, fmt.Errorf("module %s: the format of its ORC table is not known, as the kernel has none", m.Name)
+	}
+	ips, entries, err := m.readORC(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &orc.Sections{
+		IPs: symbols.Blob{Addr: m.orc.ips, Data: ips}, Entries: symbols.Blob{Addr: m.orc.entries, Data: entries},
+		Format: table.Format(),
+	}, nil
 }

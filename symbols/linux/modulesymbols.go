@@ -212,7 +212,7 @@ func placesOf(all []symbols.Symbol, regions []ModuleRegion) []symbols.Symbol {
 func placesIn(all []symbols.Symbol, r *ModuleRegion) []symbols.Symbol {
 	var places []symbols.Symbol
 	for _, s := range all {
-		if r.contains(s.Addr) && !isMappingSymbol(s.Name) {
+		if r.contains(s.Addr) && !IsMappingSymbol(s.Name) {
 			places = append(places, s)
 		}
 	}
@@ -228,8 +228,8 @@ func placesIn(all []symbols.Symbol, r *ModuleRegion) []symbols.Symbol {
 
 func byAddr(a, b symbols.Symbol) int { return cmp.Compare(a.Addr, b.Addr) }
 
-// isMappingSymbol reports whether a name is one of those that assemblers leave behind (is_mapping_symbol(),
+// IsMappingSymbol reports whether a name is one of those that assemblers leave behind (is_mapping_symbol(),
 // include/linux/module_symbol.h).
-func isMappingSymbol(name string) bool {
+func IsMappingSymbol(name string) bool {
 	return strings.HasPrefix(name, ".L") || strings.HasPrefix(name, "L0") || strings.HasPrefix(name, "$")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"physgdb/symbols"
 	"physgdb/symbols/linux/kmem"
 )
 
@@ -89,4 +90,21 @@ func (k *Kernel) findModuleTypes(ctx context.Context) (*modulesTypes, error) {
 		found[modules[i]] = moduleTypes{b.Data, b.Size}
 	}
 	return &modulesTypes{found, d.List(), d.Timeouts}, nil
+}
+
+// ReadBTF reads the module's own types, which extend those of the kernel.
+func (m *Module) ReadBTF(ctx context.Context) (symbols.Blob, error) {
+	const maxSize = 8 << 20 // bytes; the largest modules have some 1 MB
+	at, err := m.k.moduleTypes(ctx, m.Addr)
+	switch {
+	case err != nil:
+		return symbols.Blob{}, err
+	case at.size > maxSize:
+		return symbols.Blob{}, fmt.Errorf("%d bytes: damaged", at.size)
+	}
+	b := symbols.Blob{Addr: at.addr, Data: make([]byte, at.size)}
+	if _, err := m.k.Space.ReadMemory(ctx, at.addr, b.Data); err != nil {
+		return symbols.Blob{}, err // the names of the types are at their end
+	}
+	return b, nil
 }

@@ -60,7 +60,7 @@ func TestModuleTypesThatAreNotAllThereAreNone(t *testing.T) {
 		w.Put(node, head, head, module, btf)
 		w.Put(btf, base+uint64(len(w.RAM))-8, tc.size)
 		m := &Module{Name: "m", Addr: module, k: w.Kernel}
-		if b, err := m.readTypes(ctx); (err == nil) != tc.whole || (b.Data != nil) != tc.whole {
+		if b, err := m.ReadBTF(ctx); (err == nil) != tc.whole || (b.Data != nil) != tc.whole {
 			t.Errorf("%d bytes: %+v, %v", tc.size, b, err)
 		}
 	}

@@ -18,7 +18,7 @@ func (k *Kernel) callerWithoutEntry(ctx context.Context, r *Registers, uncovered
 	if err != uncovered {
 		return next, err
 	}
-	keeps, err := k.keepsFramePointers(ctx)
+	keeps, err := k.FramePointers(ctx)
 	if err != nil {
 		return nil, err
 	}

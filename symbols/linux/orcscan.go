@@ -6,13 +6,14 @@ import (
 	"errors"
 
 	"physgdb/mmu"
-	"physgdb/symbols/elfsynth"
+	"physgdb/symbols"
+	"physgdb/symbols/orc"
 )
 
 // scanORC finds the kernel's ORC tables by their contents, where no symbols bound them. They lie between the kernel's text and
 // its init sections: a header from 6.4 on, the addresses of the code, and their entries, without gaps (ORC_UNWIND_TABLE,
 // include/asm-generic/vmlinux.lds.h).
-func (k *Kernel) scanORC(ctx context.Context) (*elfsynth.ORC, error) {
+func (k *Kernel) scanORC(ctx context.Context) (*orc.Sections, error) {
 	const (
 		headerSize = 20 // bytes; a SHA-1 (ORC_HEADER, arch/x86/include/asm/orc_header.h)
 		entrySize  = 6  // bytes; struct orc_entry (arch/x86/include/asm/orc_types.h)
@@ -35,14 +36,14 @@ func (k *Kernel) scanORC(ctx context.Context) (*elfsynth.ORC, error) {
 	if count < leastORC || end > len(img.Data) {
 		return nil, errors.New("no ORC tables were found in the kernel's data (a kernel without CONFIG_UNWINDER_ORC?)")
 	}
-	blob := func(from, to int) elfsynth.Blob {
-		return elfsynth.Blob{Addr: img.base + uint64(from) - k.Slide, Data: img.Data[from:to]}
+	blob := func(from, to int) symbols.Blob {
+		return symbols.Blob{Addr: img.base + uint64(from) - k.Slide, Data: img.Data[from:to]}
 	}
-	t := &elfsynth.ORC{IPs: blob(at, at+ips), Entries: blob(at+ips, end)}
+	t := &orc.Sections{IPs: blob(at, at+ips), Entries: blob(at+ips, end)}
 	if at >= headerSize {
 		t.Header = blob(at-headerSize, at)
 	}
-	return t, nil
+	return t, t.FindFormat()
 }
 
 // leastORC is how many entries an ORC table has at least; those of small kernels have 50,000.

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"slices"
 
-	"physgdb/symbols/btf"
 	"physgdb/symbols/elffile"
 	"physgdb/symbols/kallsyms"
 	"physgdb/symbols/linux/kmem"
 
 	"physgdb/mmu"
 	"physgdb/symbols"
-	"physgdb/symbols/elfsynth"
 )
 
 // OwnTables are what a kernel keeps in its memory about itself: the names, types and stack frames of its code and data. No
@@ -29,8 +27,14 @@ type OwnTables struct {
 	k       *Kernel // by these names
 	image   *image
 	symbols []symbols.Symbol
-	reading *digester // nil if a part was found by a search: what was read is then not all that counts
-	sources *Sources
+	place   *KallsymsTable
+}
+
+// KallsymsTable is a kernel's table of names as it lies in memory.
+type KallsymsTable struct {
+	symbols.Blob // its address is the link address
+	// BaseAt is the link address of the word in it that KASLR changes (kallsyms_relative_base), 8 bytes; 0 if there is none.
+	BaseAt uint64
 }
 
 // NoNamesError is returned for a kernel whose memory holds no table of names that can be read.
@@ -99,7 +103,7 @@ func (k *Kernel) tablesIn(
 		}
 		return nil, &NoNamesError{err, elffile.ScanBuildIDs(img.Data)}
 	}
-	t := &OwnTables{image: img, symbols: found.All(), reading: k.digestKallsyms(img, found)}
+	t := &OwnTables{image: img, symbols: found.All(), place: k.kallsymsTable(img, found)}
 	if found.Lost > 0 {
 		t.Damage = append(t.Damage, fmt.Errorf("kallsyms: %d of %d symbols are lost: memory is damaged", found.Lost,
 			found.Lost+len(found.Symbols)))
@@ -110,7 +114,7 @@ func (k *Kernel) tablesIn(
 		}
 	}
 	for i := range t.symbols {
-		if s := &t.symbols[i]; s.Addr >= imageBase {
+		if s := &t.symbols[i]; s.Addr >= ImageBase {
 			s.Addr -= k.Slide
 		}
 	}
@@ -118,7 +122,7 @@ func (k *Kernel) tablesIn(
 	if t.k, err = k.derive(k.m, k.Root, names, nil); err != nil {
 		return nil, err
 	}
-	t.BuildID = elffile.BuildID(t.notes(ctx).Data)
+	t.BuildID = elffile.BuildID(t.k.ReadNotes(ctx).Data)
 	names.BuildID = t.BuildID
 	return t, nil
 }
@@ -128,13 +132,13 @@ func (k *Kernel) tablesIn(
 // kernel.
 func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, progress func(done, total uint64)) error {
 	const mostPerCPU = 16 << 20 // bytes of per-CPU data, whose symbols were offsets until 6.14
-	t.reading = nil
+	t.place = nil
 	var err error
 	if t.image, err = k.wholeReadOnlyData(ctx, t.image, progress); err != nil {
 		return err
 	}
 	exports := kallsyms.FindExports(t.image.base, t.image.Data, t.symbols, func(addr uint64) bool {
-		return addr >= imageBase && addr < imageBase+imageSpan || addr < mostPerCPU
+		return addr >= ImageBase && addr < ImageBase+imageSpan || addr < mostPerCPU
 	})
 	for i := range exports { // the next name may be far away
 		exports[i].Size = unknownSize
@@ -142,6 +146,10 @@ func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, pr
 	t.symbols = append(t.symbols, exports...)
 	if at, size := bannerIn(t.image.Data); at >= 0 {
 		t.symbols = append(t.symbols, symbols.Symbol{Name: "linux_banner", Addr: t.image.base + uint64(at), Size: uint64(size)})
+	}
+	if btf, ok := findBTF(t.image); ok {
+		t.symbols = append(t.symbols, symbols.Symbol{Name: startBTF, Addr: btf.Addr, Size: unknownSize},
+			symbols.Symbol{Name: stopBTF, Addr: btf.Addr + uint64(len(btf.Data)), Size: unknownSize})
 	}
 	if info != nil && info.Log != 0 {
 		t.symbols = append(t.symbols, symbols.Symbol{Name: "prb", Addr: info.Log, Size: unknownSize})
@@ -180,8 +188,22 @@ func (k *Kernel) wholeReadOnlyData(ctx context.Context, img *image, progress fun
 	return k.readImage(ctx, r, progress)
 }
 
-// Names are the kernel's symbols.
+// Names returns the kernel's symbols.
 func (t *OwnTables) Names() *symbols.Table { return t.k.Symbols }
+
+// Kallsyms returns the table that all the names were read from. It is nil if some were found by a search through all of the
+// kernel's data: the search can have another result on another machine.
+func (t *OwnTables) Kallsyms() *KallsymsTable { return t.place }
+
+func (k *Kernel) kallsymsTable(img *image, found *kallsyms.Table) *KallsymsTable {
+	t := &KallsymsTable{Blob: symbols.Blob{
+		Addr: found.First - k.Slide, Data: img.Data[found.First-img.base : found.End-img.base],
+	}}
+	if found.BaseAt != 0 {
+		t.BaseAt = found.BaseAt - k.Slide
+	}
+	return t
+}
 
 // image is a stretch of the kernel's image, with zeros for what could not be read.
 type image struct {
@@ -197,7 +219,7 @@ const mostReadOnlyData = 128 << 20
 // (rodata=off) can write it: then it is all that follows.
 func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
 	var run, longest, all mmu.Range
-	image := mmu.Range{First: k.Text, Last: min(k.Text+mostReadOnlyData, imageBase+imageSpan) - 1}
+	image := mmu.Range{First: k.Text, Last: min(k.Text+mostReadOnlyData, ImageBase+imageSpan) - 1}
 	for mp, err := range k.Space.Mappings(ctx, image) {
 		if ctx.Err() != nil {
 			return mmu.Range{}, ctx.Err()
@@ -251,111 +273,4 @@ func (k *Kernel) readImage(ctx context.Context, r mmu.Range, progress func(done,
 		return nil, err
 	}
 	return img, nil
-}
-
-// Program reads the rest, and returns all of it. What could not be had is told by the errors.
-func (t *OwnTables) Program(ctx context.Context) (*elfsynth.Program, []error, error) {
-	p := &elfsynth.Program{
-		Name: "vmlinux", LoadOffset: imageBase, Symbols: t.symbols, Sections: t.sections(), Notes: t.notes(ctx),
-		Globals: elfsynth.KernelGlobals(), Replaced: replacements(t.k.Symbols),
-	}
-	missing := slices.Clone(t.Damage)
-	var err error
-	if p.BTF, err = t.types(ctx); err != nil {
-		missing = append(missing, fmt.Errorf("no types: %w", err))
-	}
-	t.reading.add(p.Notes, p.BTF)
-	if p.FramePointers, err = t.k.keepsFramePointers(ctx); err == nil && !p.FramePointers {
-		p.ORC, err = t.frames(ctx)
-	}
-	if err != nil {
-		missing = append(missing, fmt.Errorf("unwind tables: %w", err))
-	}
-	if t.reading != nil {
-		t.sources = t.reading.finish()
-		t.sources.Notes, t.sources.FramePointers = Notes(p.Notes), p.FramePointers
-	}
-	return p, missing, ctx.Err()
-}
-
-// digestKallsyms begins the digest of what is read with the table of names.
-func (k *Kernel) digestKallsyms(img *image, found *kallsyms.Table) *digester {
-	baseAt := found.BaseAt
-	if baseAt != 0 {
-		baseAt -= k.Slide
-	}
-	d := newDigester(k.Slide, baseAt)
-	d.add(elfsynth.Blob{Addr: found.First - k.Slide, Data: img.Data[found.First-img.base : found.End-img.base]})
-	return d
-}
-
-// between returns what lies between two symbols.
-func (t *OwnTables) between(ctx context.Context, from, to string, most uint64) (elfsynth.Blob, error) {
-	data, at, err := t.k.readBetween(ctx, from, to, most)
-	if err != nil {
-		return elfsynth.Blob{}, err
-	}
-	return elfsynth.Blob{Addr: at - t.k.Slide, Data: data}, nil
-}
-
-// notes returns the kernel's ELF notes, or nothing.
-func (t *OwnTables) notes(ctx context.Context) elfsynth.Blob {
-	b, _ := t.between(ctx, "__start_notes", "__stop_notes", mostNotes)
-	return b
-}
-
-// types returns the kernel's BTF. Kernels that know no names of data (without CONFIG_KALLSYMS_ALL) do not tell where it is,
-// but it looks like nothing else.
-func (t *OwnTables) types(ctx context.Context) (elfsynth.Blob, error) {
-	b, err := t.between(ctx, "__start_BTF", "__stop_BTF", elfsynth.MaxBTF)
-	if err == nil {
-		return b, nil
-	}
-	// struct btf_header with BTF_MAGIC, BTF_VERSION, no flags, its own length, and the types right behind it
-	// (include/uapi/linux/btf.h).
-	magic := []byte{0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0}
-	i := bytes.Index(t.image.Data, magic)
-	if i < 0 {
-		return elfsynth.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", err)
-	}
-	size, err := btf.Size(t.image.Data[i:])
-	if err == nil && size > elfsynth.MaxBTF {
-		err = fmt.Errorf("BTF: %d bytes: damaged", size)
-	}
-	if err != nil {
-		return elfsynth.Blob{}, err
-	}
-	data, err := t.image.Part(i, size)
-	if err != nil {
-		return elfsynth.Blob{}, err
-	}
-	return elfsynth.Blob{Addr: t.image.base + uint64(i) - t.k.Slide, Data: data}, nil
-}
-
-// frames returns the kernel's ORC tables. Those of which a part is gone come with an error.
-func (t *OwnTables) frames(ctx context.Context) (*elfsynth.ORC, error) {
-	orc, err := t.k.readORCTables(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t.reading.add(orc.IPs, orc.Entries, orc.Header)
-	if orc, err = t.k.finishORC(orc); err != nil {
-		return nil, err
-	}
-	return orc, zeroPages(orc.Entries.Data)
-}
-
-// zeroPages complains of whole pages of zeros, which no table has: dumps hold them in place of what was not kept.
-func zeroPages(table []byte) error {
-	var zeros [mmu.PageSize]byte
-	n := 0
-	for p := table; len(p) >= len(zeros); p = p[len(zeros):] {
-		if bytes.Equal(p[:len(zeros)], zeros[:]) {
-			n++
-		}
-	}
-	if n == 0 {
-		return nil
-	}
-	return fmt.Errorf("%d of %d KiB are zeros: memory is damaged", n*len(zeros)>>10, len(table)>>10)
 }

@@ -9,8 +9,6 @@ import (
 	"slices"
 
 	"physgdb/symbols/linux/kmem"
-
-	"physgdb/symbols"
 )
 
 // Two mechanisms replace return addresses on the stack, to be called when a function returns: the function_graph tracer and
@@ -39,11 +37,11 @@ func (k *Kernel) trampolines() (t trampolines) {
 	return t
 }
 
-// replacements returns the link addresses that stand for replaced return addresses.
-func replacements(names *symbols.Table) []uint64 {
+// ReplacedReturns returns the link addresses that stand on stacks in place of replaced return addresses.
+func (k *Kernel) ReplacedReturns() []uint64 {
 	var all []uint64
 	for _, name := range append([]string{graphTrampoline}, probeTrampolines...) {
-		if s, ok := names.Lookup(name); ok {
+		if s, ok := k.Symbols.Lookup(name); ok {
 			all = append(all, s.Addr)
 		}
 	}

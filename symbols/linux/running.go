@@ -350,7 +350,7 @@ func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbo
 	const farthest = 256 // words: more than the frame of any of these functions
 	rule, err := k.frameRule(ctx, regs.PC()-1)
 	if err != nil {
-		keeps, err := k.keepsFramePointers(ctx)
+		keeps, err := k.FramePointers(ctx)
 		if err != nil || !keeps {
 			return err
 		}

@@ -61,12 +61,12 @@ func (k *Kernel) SymbolizeReturn(ctx context.Context, addr uint64) (Place, error
 
 // place finds what an address of the kernel itself belongs to.
 func (k *Kernel) place(addr uint64) (Place, bool) {
-	if k.Symbols == nil || addr < imageBase || addr >= imageBase+imageSpan {
+	if k.Symbols == nil || addr < ImageBase || addr >= ImageBase+imageSpan {
 		return Place{}, false
 	}
 	end, hasEnd := k.Addr("_end")
 	s, off, ok := k.Symbols.At(addr - k.Slide)
-	if !ok || s.Addr < imageBase || hasEnd && addr >= end {
+	if !ok || s.Addr < ImageBase || hasEnd && addr >= end {
 		return Place{}, false
 	}
 	const filler = 64 // bytes at most between two symbols

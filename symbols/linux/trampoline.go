@@ -35,7 +35,7 @@ func parseTrampoline(p []byte) (t trampoline, ok bool) {
 	t.start = binary.LittleEndian.Uint64(p)
 	features := binary.LittleEndian.Uint64(p[8:])
 	cr4 := binary.LittleEndian.Uint32(p[16:])
-	if t.start < imageBase || t.start >= imageBase+imageSpan || features&lme == 0 || features&^efer != 0 || cr4&pae == 0 {
+	if t.start < ImageBase || t.start >= ImageBase+imageSpan || features&lme == 0 || features&^efer != 0 || cr4&pae == 0 {
 		return t, false
 	}
 	t.levels = 4

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 
 	"physgdb/symbols"
 	"physgdb/symbols/btf"
-	"physgdb/symbols/elfsynth"
 )
 
 // Types returns the layout of the kernel's data: from its vmlinux or, where that tells none, from the kernel's own BTF in
@@ -26,15 +26,42 @@ func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 			return t, nil
 		}
 	}
-	raw, _, err := k.readBetween(ctx, "__start_BTF", "__stop_BTF", elfsynth.MaxBTF)
+	raw, err := k.ReadBTF(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w, and in memory: %w", errNoTypes, err)
 	}
-	types, err := btf.New(raw)
+	types, err := btf.New(raw.Data)
 	if err != nil {
 		return nil, fmt.Errorf("%w, and in memory: %w", errNoTypes, err)
 	}
 	return types, nil
+}
+
+// startBTF and stopBTF are the symbols around the kernel's types (include/asm-generic/vmlinux.lds.h).
+const startBTF, stopBTF = "__start_BTF", "__stop_BTF"
+
+// ReadBTF returns the kernel's types as its memory has them (Documentation/bpf/btf.rst), at their link address.
+func (k *Kernel) ReadBTF(ctx context.Context) (symbols.Blob, error) {
+	if _, ok := k.Addr(startBTF); !ok {
+		return symbols.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", k.noSymbol(startBTF, stopBTF))
+	}
+	return k.readBetween(ctx, startBTF, stopBTF, btf.MaxSize)
+}
+
+// findBTF finds the kernel's types by their header in the image: kernels without CONFIG_KALLSYMS_ALL do not name their place.
+func findBTF(img *image) (symbols.Blob, bool) {
+	// struct btf_header with BTF_MAGIC, BTF_VERSION, no flags, its own length, and the types right behind it
+	// (include/uapi/linux/btf.h).
+	magic := []byte{0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0}
+	i := bytes.Index(img.Data, magic)
+	if i < 0 {
+		return symbols.Blob{}, false
+	}
+	size, err := btf.Size(img.Data[i:])
+	if err != nil || size > btf.MaxSize {
+		return symbols.Blob{}, false
+	}
+	return symbols.Blob{Addr: img.base + uint64(i), Data: img.Data[i:][:size]}, true
 }
 
 // StructOf looks up the members of a kernel struct; see [kmem.Struct].

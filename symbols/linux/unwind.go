@@ -9,7 +9,6 @@ import (
 	"physgdb/symbols/linux/kmem"
 
 	"physgdb/symbols"
-	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/orc"
 )
 
@@ -216,7 +215,7 @@ func (k *Kernel) restore(ctx context.Context, r, next *Registers, rule *symbols.
 
 // frameRule finds how to unwind the function at a virtual address of the running kernel.
 func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, error) {
-	table, err := k.unwindTable(ctx)
+	table, err := k.Unwinder(ctx)
 	if err != nil {
 		return symbols.FrameRule{}, err
 	}
@@ -262,82 +261,64 @@ func (k *Kernel) moduleRule(ctx context.Context, kernel symbols.Unwinder, pc uin
 	return rule, ok, nil
 }
 
-// unwindTable returns the kernel's own unwind table, in link addresses: from its vmlinux, or from memory.
-func (k *Kernel) unwindTable(ctx context.Context) (symbols.Unwinder, error) {
+// Unwinder returns the kernel's own unwind table, in link addresses: from its vmlinux, or from memory.
+func (k *Kernel) Unwinder(ctx context.Context) (symbols.Unwinder, error) {
 	return k.unwinder.Get(ctx, func(ctx context.Context) (symbols.Unwinder, error) {
 		if k.debug != nil {
 			if u, err := k.debug.Unwinder(); err == nil {
 				return u, nil
 			}
 		}
-		return k.readORC(ctx)
+		s, err := k.ReadORC(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("no unwind tables: %w", err)
+		}
+		table, err := s.Table()
+		if err != nil {
+			return nil, err
+		}
+		table.FollowStackCalls(k.Symbols)
+		return table, nil
 	})
 }
 
-func (k *Kernel) readORC(ctx context.Context) (symbols.Unwinder, error) {
-	t, err := k.orcTables(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("no unwind tables: %w", err)
-	}
-	return orc.New(t.IPs.Addr, t.IPs.Data, t.Entries.Data, t.Format)
-}
-
-// orcTables reads the kernel's ORC tables out of memory, and prepares them for use. Addresses are link addresses.
-func (k *Kernel) orcTables(ctx context.Context) (*elfsynth.ORC, error) {
-	t, err := k.readORCTables(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return k.finishORC(t)
-}
-
-// readORCTables reads the kernel's ORC tables as they are in memory (arch/x86/kernel/unwind_orc.c).
-func (k *Kernel) readORCTables(ctx context.Context) (*elfsynth.ORC, error) {
-	const most = 16 << 20 // bytes of one table; kernels have some 3 MB
-	t := &elfsynth.ORC{}
+// ReadORC reads the kernel's ORC tables as its memory has them (arch/x86/kernel/unwind_orc.c), at their link addresses.
+func (k *Kernel) ReadORC(ctx context.Context) (*orc.Sections, error) {
+	const maxSize = 16 << 20 // bytes of one table; kernels have some 3 MB
+	s := &orc.Sections{}
 	for _, part := range []struct {
 		name     string
-		to       *elfsynth.Blob
+		to       *symbols.Blob
 		optional bool
 	}{
-		{"unwind_ip", &t.IPs, false}, {"unwind", &t.Entries, false}, {"header", &t.Header, true}, // that one since Linux 6.4
+		{"unwind_ip", &s.IPs, false}, {"unwind", &s.Entries, false}, {"header", &s.Header, true}, // that one since Linux 6.4
 	} {
-		data, at, err := k.readBetween(ctx, "__start_orc_"+part.name, "__stop_orc_"+part.name, most)
+		blob, err := k.readBetween(ctx, "__start_orc_"+part.name, "__stop_orc_"+part.name, maxSize)
 		switch {
 		case err == nil:
-			*part.to = elfsynth.Blob{Addr: at - k.Slide, Data: data}
-		case !part.optional && k.namesFunctionsOnly():
-			return k.scanORC(ctx)
-		case !part.optional:
+			*part.to = blob
+			continue
+		case part.optional:
+			continue
+		case !k.namesFunctionsOnly():
 			return nil, err
 		}
+		return k.scanORC(ctx)
 	}
-	return t, nil
+	return s, s.FindFormat()
 }
 
-// finishORC finds out in which format ORC tables are, and prepares them for use.
-func (k *Kernel) finishORC(t *elfsynth.ORC) (*elfsynth.ORC, error) {
-	var err error
-	if t.Format, err = orc.FormatOf(t.Header.Data, t.Entries.Data); err != nil {
-		return nil, err
-	}
-	if orc, err := orc.New(t.IPs.Addr, t.IPs.Data, t.Entries.Data, t.Format); err == nil {
-		orc.FollowStackCalls(k.Symbols) // in place
-	}
-	return t, nil
-}
-
-// readBetween reads what lies between two symbols, and tells where that is.
-func (k *Kernel) readBetween(ctx context.Context, from, to string, most uint64) ([]byte, uint64, error) {
+// readBetween reads what lies between two symbols. Its address is the link address.
+func (k *Kernel) readBetween(ctx context.Context, from, to string, maxSize uint64) (symbols.Blob, error) {
 	start, ok1 := k.Addr(from)
 	stop, ok2 := k.Addr(to)
 	switch {
 	case !ok1 || !ok2:
-		return nil, 0, k.noSymbol(from, to)
-	case stop < start || stop-start > most:
-		return nil, 0, fmt.Errorf("%s..%s: damaged", from, to)
+		return symbols.Blob{}, k.noSymbol(from, to)
+	case stop < start || stop-start > maxSize:
+		return symbols.Blob{}, fmt.Errorf("%s..%s: damaged", from, to)
 	}
 	p := make([]byte, stop-start)
 	_, err := k.Space.ReadMemory(ctx, start, p)
-	return p, start, err
+	return symbols.Blob{Addr: start - k.Slide, Data: p}, err
 }

@@ -31,7 +31,7 @@ type KallsymsPlace struct {
 }
 
 // CR3 returns the physical address of the kernel's own top-level page table.
-func (v *VMCoreInfo) CR3() uint64 { return v.TopTable - imageBase + uint64(v.PhysBase) }
+func (v *VMCoreInfo) CR3() uint64 { return v.TopTable - ImageBase + uint64(v.PhysBase) }
 
 // VMCoreInfoStart is how the text begins, in every kernel (kernel/vmcore_info.c).
 const VMCoreInfoStart = "OSRELEASE="
@@ -80,7 +80,7 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 		return nil, errors.New("VMCOREINFO without a phys_base: damaged, or of a kernel before 4.10")
 	}
 	v.TopTable, err = strconv.ParseUint(values["SYMBOL(swapper_pg_dir)"], 16, 64)
-	if err != nil || v.TopTable < imageBase || v.TopTable >= imageBase+imageSpan || v.TopTable%bridge.PageSize != 0 ||
+	if err != nil || v.TopTable < ImageBase || v.TopTable >= ImageBase+imageSpan || v.TopTable%bridge.PageSize != 0 ||
 		v.CR3() >= 1<<52 {
 		return nil, errors.New("VMCOREINFO without a believable swapper_pg_dir: damaged, or not of an x86-64 kernel")
 	}
@@ -97,7 +97,7 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 // imageAddr returns the address in the kernel's image that a text in hex has, or 0.
 func imageAddr(text string) uint64 {
 	addr, err := strconv.ParseUint(text, 16, 64)
-	if err != nil || addr < imageBase || addr >= imageBase+imageSpan {
+	if err != nil || addr < ImageBase || addr >= ImageBase+imageSpan {
 		return 0
 	}
 	return addr

@@ -51,6 +51,22 @@ func New(base uint64, ips, entries []byte, format Format) (*Table, error) {
 	return o, nil
 }
 
+// Sections are the parts of a table, as memory or an ELF file has them.
+type Sections struct {
+	IPs, Entries symbols.Blob
+	Header       symbols.Blob // of kernels from 6.4 on; else empty
+	Format       Format
+}
+
+// FindFormat sets the format of the sections by their content; see [FormatOf].
+func (s *Sections) FindFormat() (err error) {
+	s.Format, err = FormatOf(s.Header.Data, s.Entries.Data)
+	return err
+}
+
+// Table returns the table that the sections hold. It keeps them.
+func (s *Sections) Table() (*Table, error) { return New(s.IPs.Addr, s.IPs.Data, s.Entries.Data, s.Format) }
+
 // At implements Unwinder. Link or run-time addresses, whichever base is.
 func (o *Table) At(pc uint64) (symbols.FrameRule, bool) {
 	n := o.len()

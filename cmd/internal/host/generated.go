@@ -8,6 +8,7 @@ import (
 	"physgdb/cmd/internal/kept"
 	"physgdb/gdbstub"
 	"physgdb/symbols/elfsynth"
+	"physgdb/symbols/linux/synth"
 )
 
 // generatedFile is the name of the file of the code that the kernel made at run time.
@@ -27,7 +28,7 @@ func (m *Machine) generatedProgram(ctx context.Context) (*elfsynth.Program, erro
 	if len(g.All) == 0 {
 		return nil, nil
 	}
-	program, err := g.Program(ctx, m.Kernel)
+	program, err := synth.Generated(ctx, m.Kernel, g)
 	if err != nil {
 		m.log.Info("code that the kernel made at run time is not shown", "error", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"physgdb/symbols/elffile"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/synth"
 )
 
 // Libraries are the loaded modules, for gdb to load by itself: from their files, or what is made of the machine's memory
@@ -109,7 +110,7 @@ func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (gdbstub.Fil
 	if m.vmlinux != nil {
 		types, _ = elffile.ReadBTF(m.vmlinux.path) // without it the module has no types; makeVmlinux has said so
 	}
-	program, missing, err := md.Program(ctx, types)
+	program, missing, err := synth.Module(ctx, m.Kernel, md, types)
 	if err != nil {
 		return nil, err
 	}

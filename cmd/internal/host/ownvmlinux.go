@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"physgdb/cmd/internal/kept"
 	"physgdb/symbols/elffile"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/synth"
 )
 
 // keptName is the name of a file that was made of a kernel's memory.
@@ -32,7 +34,7 @@ func (m *Machine) keptVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, er
 	}
 	entries := store.Entries(kept.Kernels)
 	entries = entries[:min(len(entries), mostKept)]
-	sources := make([]linux.Sources, len(entries))
+	sources := make([]synth.Sources, len(entries))
 	notes := make([]linux.Notes, len(entries))
 	for i, e := range entries {
 		_ = json.Unmarshal(e.About, &sources[i]) // what cannot be read has no notes, and is no kernel's
@@ -55,7 +57,7 @@ func (m *Machine) keptVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, er
 }
 
 // openKept opens a kept file if memory holds its sources; else it returns nil. The error is ctx's.
-func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sources *linux.Sources) (*vmlinuxFile, error) {
+func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sources *synth.Sources) (*vmlinuxFile, error) {
 	release, err := e.Use()
 	if err != nil {
 		m.log.Warn("a kept file cannot be used, and is made again", "why", err)
@@ -72,7 +74,7 @@ func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sourc
 	}
 	progress := newProgress(o.Notes, "comparing the kernel's own symbols with those that are kept")
 	defer progress.end()
-	same, err := m.Kernel.HasSources(ctx, sources, v.Table, progress.show)
+	same, err := sources.Hold(ctx, m.Kernel, v.Table, progress.show)
 	if same || err != nil {
 		return v, err
 	}
@@ -82,7 +84,11 @@ func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sourc
 
 // makeVmlinux makes a file of the kernel's own tables, and keeps it unless something is missing, or it cannot be kept.
 func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.OwnTables) (*vmlinuxFile, error) {
-	program, missing, err := tables.Program(ctx)
+	known, err := m.Kernel.With(ctx, tables.Names(), nil)
+	if err != nil {
+		return nil, err
+	}
+	program, sources, missing, err := synth.Kernel(ctx, known, tables.Kallsyms())
 	if err != nil {
 		return nil, err
 	}
@@ -90,11 +96,11 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 	if err != nil {
 		return nil, err
 	}
-	v := &vmlinuxFile{made: true, missing: append(missing, left...)}
+	v := &vmlinuxFile{made: true, missing: slices.Concat(tables.Damage, missing, left)}
 	for _, why := range v.missing {
 		m.log.Warn("the kernel's memory does not tell all", "missing", why)
 	}
-	if sources := tables.Sources(); len(v.missing) == 0 && len(tables.BuildID) > 0 && sources != nil {
+	if len(v.missing) == 0 && len(tables.BuildID) > 0 && sources != nil {
 		if err := v.keep(o, content, tables.BuildID, sources); err != nil {
 			m.log.Info("what was made of the kernel's memory is not kept for the next time", "why", err)
 		}
@@ -116,7 +122,7 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 
 // keep stores the content where keptVmlinux looks for it. The name of its directory has the build-id, for people, and the digest
 // of the sources: files of other memory have other names.
-func (v *vmlinuxFile) keep(o *Options, content, buildID []byte, sources *linux.Sources) error {
+func (v *vmlinuxFile) keep(o *Options, content, buildID []byte, sources *synth.Sources) error {
 	const idSize, digestSize = 20, 8 // bytes: a SHA-1, and enough to differ
 	store, err := kept.Open(o.CacheLimit)
 	if err != nil {

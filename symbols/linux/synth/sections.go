@@ -1,11 +1,13 @@
-package linux
+package synth
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 
+	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
+	"physgdb/symbols/linux"
 )
 
 // imageSection is a part of the kernel's image that two symbols bound (arch/x86/kernel/vmlinux.lds.S).
@@ -25,15 +27,15 @@ var imageSections = []imageSection{
 	{name: ".brk", start: "__brk_base", stop: "__brk_limit", write: true},
 }
 
-// sections are the parts of the kernel's image, in the order of their addresses, without gaps between the first and the
+// kernelSections returns the parts of the kernel's image, in the order of their addresses, without gaps between the first and the
 // last: every symbol of the image lies in one.
-func (t *OwnTables) sections() []elfsynth.Section {
+func kernelSections(names *symbols.Table) []elfsynth.Section {
 	var found []elfsynth.Section
 	for _, s := range imageSections {
-		start, ok1 := t.k.Symbols.Lookup(s.start)
-		stop, ok2 := t.k.Symbols.Lookup(s.stop)
+		start, ok1 := names.Lookup(s.start)
+		stop, ok2 := names.Lookup(s.stop)
 		if ok1 && ok2 && start.Addr < stop.Addr {
-			if start.Addr < imageBase {
+			if start.Addr < linux.ImageBase {
 				continue // per-CPU variables are offsets: no address is that of one
 			}
 			found = append(found, elfsynth.Section{
@@ -51,7 +53,7 @@ func (t *OwnTables) sections() []elfsynth.Section {
 			switch end := last.Addr + last.Size; {
 			case s.Addr < end:
 				continue // damaged: they overlap
-			case s.Addr > end && t.gapHasSymbols(end, s.Addr):
+			case s.Addr > end && gapHasSymbols(names, end, s.Addr):
 				gaps++ // lldb takes sections of one name for one section
 				name := fmt.Sprintf(".data.%d", gaps)
 				all = append(all, elfsynth.Section{Name: name, Addr: end, Size: s.Addr - end, Write: true})
@@ -62,7 +64,7 @@ func (t *OwnTables) sections() []elfsynth.Section {
 	return all
 }
 
-func (t *OwnTables) gapHasSymbols(from, to uint64) bool {
-	next := t.k.Symbols.Next(from - 1)
+func gapHasSymbols(names *symbols.Table, from, to uint64) bool {
+	next := names.Next(from - 1)
 	return next != 0 && next < to
 }

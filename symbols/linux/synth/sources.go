@@ -1,4 +1,4 @@
-package linux
+package synth
 
 import (
 	"bytes"
@@ -7,16 +7,15 @@ import (
 	"encoding/binary"
 	"hash"
 
-	"physgdb/mmu"
 	"physgdb/symbols"
-	"physgdb/symbols/elfsynth"
+	"physgdb/symbols/linux"
 )
 
 // Sources are the parts of a kernel's memory that its own tables were read from, with a digest of their content. A file that was
 // made of these tables is right for another machine only if the same parts of its memory have the same content.
 type Sources struct {
 	// Notes are the kernel's ELF notes, which differ between kernels and are compared before the rest is read.
-	Notes Notes `json:"notes"`
+	Notes linux.Notes `json:"notes"`
 	// Parts are all that was read, the notes included.
 	Parts []SourcePart `json:"parts"`
 	// BaseAt is the link address of the word that KASLR changes (kallsyms_relative_base), 8 bytes; 0 if there is none. The slide is
@@ -47,7 +46,7 @@ func newDigester(slide, baseAt uint64) *digester {
 }
 
 // add adds parts of the kernel's memory. The addresses are link addresses. A nil digester does nothing.
-func (d *digester) add(parts ...elfsynth.Blob) {
+func (d *digester) add(parts ...symbols.Blob) {
 	if d == nil {
 		return
 	}
@@ -79,46 +78,46 @@ func (d *digester) finish() *Sources {
 	return &d.sources
 }
 
-// Sources returns what was read for the program that [OwnTables.Program] returned. It is nil if some of it was found by a
-// search through all of the kernel's data: the search can have another result on another machine.
-func (t *OwnTables) Sources() *Sources { return t.sources }
-
-// HasSources reports whether this machine's memory holds the sources. names are those of the file that was made of them. What
-// cannot be read is not the same. The error is ctx's. progress, if not nil, is called with the bytes read so far and in total.
-func (k *Kernel) HasSources(
-	ctx context.Context, s *Sources, names *symbols.Table, progress func(done, total uint64),
+// Hold reports whether a kernel's memory holds the sources. names are those of the file that was made of them. What cannot be
+// read is not the same. The error is ctx's. progress, if not nil, is called with the bytes read so far and in total.
+func (s *Sources) Hold(
+	ctx context.Context, k *linux.Kernel, names *symbols.Table, progress func(done, total uint64),
 ) (bool, error) {
+	const pieceSize = 1 << 20 // bytes between two calls of progress
 	var total, done uint64
 	for _, p := range s.Parts {
-		if p.Size == 0 || p.Size > mostReadOnlyData || p.Addr < imageBase || p.Addr+p.Size > imageBase+imageSpan {
+		if p.Size == 0 || p.Size > maxSources || p.Addr < linux.ImageBase || p.Addr > -p.Size {
 			return false, nil
 		}
 		total += p.Size
 	}
-	if total > 2*mostReadOnlyData {
+	if total > maxSources {
 		return false, nil
 	}
 	d := newDigester(k.Slide, s.BaseAt)
 	for _, p := range s.Parts {
-		r := mmu.Range{First: p.Addr + k.Slide, Last: p.Addr + k.Slide + p.Size - 1}
-		img, err := k.readImage(ctx, r, func(read, _ uint64) {
-			if progress != nil {
-				progress(done+read, total)
+		data := make([]byte, p.Size)
+		for at := 0; at < len(data); at += pieceSize {
+			piece := data[at:min(at+pieceSize, len(data))]
+			if _, err := k.Space.ReadMemory(ctx, p.Addr+k.Slide+uint64(at), piece); err != nil {
+				return false, ctx.Err()
 			}
-		})
-		if err != nil || len(img.Holes) > 0 {
-			return false, ctx.Err()
+			if done += uint64(len(piece)); progress != nil {
+				progress(done, total)
+			}
 		}
-		d.add(elfsynth.Blob{Addr: p.Addr, Data: img.Data})
-		done += p.Size
+		d.add(symbols.Blob{Addr: p.Addr, Data: data})
 	}
 	if !bytes.Equal(d.finish().Digest, s.Digest) {
 		return false, nil
 	}
-	named, err := k.derive(k.m, k.Root, names, nil)
+	known, err := k.With(ctx, names, nil)
 	if err != nil {
-		return false, err
+		return false, ctx.Err()
 	}
-	keep, err := named.keepsFramePointers(ctx)
-	return err == nil && keep == s.FramePointers, ctx.Err()
+	framePointers, err := known.FramePointers(ctx)
+	return err == nil && framePointers == s.FramePointers, ctx.Err()
 }
+
+// maxSources bounds the sources of a file, in bytes; those of kernels have some 12 MB.
+const maxSources = 256 << 20
