@@ -65,7 +65,9 @@ func (s *Sections) FindFormat() (err error) {
 }
 
 // Table returns the table that the sections hold. It keeps them.
-func (s *Sections) Table() (*Table, error) { return New(s.IPs.Addr, s.IPs.Data, s.Entries.Data, s.Format) }
+func (s *Sections) Table() (*Table, error) {
+	return New(s.IPs.Addr, s.IPs.Data, s.Entries.Data, s.Format)
+}
 
 // At implements Unwinder. Link or run-time addresses, whichever base is.
 func (o *Table) At(pc uint64) (symbols.FrameRule, bool) {
