@@ -89,7 +89,7 @@ fuzz:
 # Every command on SEEDS dead machines of each kernel whose memory is broken in random places.
 SEEDS ?= 5000
 damage: setup
-	PHYSGDB_DAMAGE=$(SEEDS) go test -run TestDamage -v -timeout 60m ./cmd/internal/host
+	PHYSGDB_DAMAGE=$(SEEDS) go test -run TestDamage -v -timeout 60m ./cmd/internal/target
 
 # Stacks with code that the kernel made at run time and with replaced return addresses, on each of
 # INSTRUMENTED.

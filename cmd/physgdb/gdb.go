@@ -12,35 +12,13 @@ import (
 	"physgdb/cmd/internal/entry"
 )
 
-func gdbCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "gdb",
-		Usage:     "start gdb on a dead machine",
-		ArgsUsage: "SOURCE [-- ARGUMENT...]",
-		Description: `Finds the kernel in SOURCE, and starts gdb with its symbols loaded and the machine attached. Nobody else can connect.
-What stands behind -- are arguments for gdb; its own ~/.gdbinit holds as always. The exit status is gdb's.
-
-Examples:
-  physgdb gdb file:/tmp/ram
-  physgdb gdb file:/tmp/ram -- -batch -ex bt
-  physgdb gdb file:/tmp/ram --lldb --vmlinux vmlinux
-  physgdb gdb file:/tmp/ram --notify notices.jsonl --cr3 hello:clock -- ./clock`,
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "gdb", Usage: "the gdb to start: its `PATH`, or its name on PATH"},
-			&cli.BoolFlag{Name: "lldb", Usage: "start lldb instead, the newest that is installed"},
-			threadsFlag, liveFlag,
-		}, machineFlags()...),
-		Action: startDebugger,
-	}
-}
-
 // startDebugger looks for the debugger before the machine, whose notice it may have to wait for.
 func startDebugger(c *cli.Context) error {
 	source, own, err := splitWords(c)
 	if err != nil {
 		return err
 	}
-	o, err := servedOptions(c, source)
+	o, threads, err := servedOptions(c, source)
 	if err != nil {
 		return err
 	}
@@ -48,7 +26,7 @@ func startDebugger(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := attachAhead(c.Context, o)
+	m, err := attachAhead(c.Context, o, threads)
 	if err != nil {
 		return err
 	}
@@ -60,7 +38,7 @@ func startDebugger(c *cli.Context) error {
 	defer listener.Close()
 	s := &debugger.Session{Socket: listener.Path(), Vmlinux: m.VmlinuxPath(), Modules: o.Modules, Args: own}
 	if m.Process != "" {
-		s.Vmlinux = "" // the main file is a program, see Relocation in package host
+		s.Vmlinux = "" // the main file is a program, see Relocation in package target
 	} else if c.Bool("lldb") {
 		scratch, err := os.MkdirTemp("", "physgdb-")
 		if err != nil {
@@ -76,7 +54,7 @@ func startDebugger(c *cli.Context) error {
 	ctx, stop := context.WithCancel(context.WithoutCancel(c.Context))
 	defer stop()
 	served := make(chan error, 1)
-	go func() { served <- newServer(m, o).ServeListener(ctx, listener) }()
+	go func() { served <- m.server().ServeListener(ctx, listener) }()
 	err = d.Run(c.Context, s)
 	stop()
 	return errors.Join(err, <-served)
@@ -92,7 +70,7 @@ func splitWords(c *cli.Context) (source string, own []string, err error) {
 	case len(words) == 0:
 		return "", nil, usagef("gdb: too few arguments: want %s; see physgdb gdb --help", c.Command.ArgsUsage)
 	case len(words) > 1:
-		return "", nil, usagef("gdb: left over: %q; arguments for the debugger stand behind --", words[1:])
+		return "", nil, usagef("gdb: unexpected arguments: %q; arguments for the debugger stand behind --", words[1:])
 	}
 	return words[0], own, nil
 }

@@ -8,15 +8,17 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
+	"physgdb/cmd/internal/command"
 	"physgdb/cmd/internal/debugger"
-	"physgdb/cmd/internal/host"
+	"physgdb/cmd/internal/machine"
+	"physgdb/cmd/internal/query"
+	"physgdb/cmd/internal/render"
 	"physgdb/internal/plain"
 )
 
@@ -30,7 +32,7 @@ const (
 
 // usagef makes an error that is the user's own.
 func usagef(format string, args ...any) error {
-	return &host.UsageError{Err: fmt.Errorf(format, args...)}
+	return &machine.UsageError{Err: fmt.Errorf(format, args...)}
 }
 
 // memoryLimit is from where on the collector of garbage works harder, in bytes: tables of damaged or hostile memory may be large.
@@ -81,7 +83,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	for line := range strings.Lines(err.Error()) { // of several errors each has its own
 		fmt.Fprintf(stderr, "physgdb: %s\n", strings.TrimSpace(line))
 	}
-	var usage *host.UsageError
+	var usage *machine.UsageError
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
@@ -92,7 +94,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
 		Name:                      "physgdb",
 		Usage:                     "a gdbserver for machines that can no longer run one",
-		Version:                   version(),
+		Version:                   render.VersionText(query.ReadVersion()),
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
 		Writer:                    stdout,
@@ -114,22 +116,33 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	return app
 }
 
-// version says which physgdb this is, by what the go command wrote into it: the module's version, or the commit.
-func version() string {
-	build, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+// subcommands returns the commands of the shell, all from the table of package command.
+func subcommands() []*cli.Command {
+	var list []*cli.Command
+	for _, c := range command.All() {
+		if c.In&command.Shell == 0 {
+			continue
+		}
+		list = append(list, &cli.Command{
+			Name: c.Name, Usage: c.Help, ArgsUsage: c.ShellArgs(), Description: c.About, Flags: flags(&c), Action: action(&c),
+		})
 	}
-	return fmt.Sprintf("%s (%s, %s/%s)", build.Main.Version, build.GoVersion, runtime.GOOS, runtime.GOARCH)
+	return list
 }
 
-func subcommands() []*cli.Command {
-	list := []*cli.Command{serveCommand(), gdbCommand(), infoCommand()}
-	for _, q := range host.Commands() {
-		list = append(list, explainCommand(q))
+// action returns what a command does.
+func action(c *command.Command) cli.ActionFunc {
+	switch c.Name {
+	case "serve":
+		return serve
+	case "gdb":
+		return startDebugger
+	case "notify":
+		return printNotices
+	case "adapter":
+		return adapter
 	}
-	return append(list, symbolsCommand(), mapsCommand(), vtopCommand(), readCommand(), notifyCommand(), adapterCommand(),
-		cacheCommand())
+	return func(ctx *cli.Context) error { return runQuery(ctx, c) }
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {
@@ -147,7 +160,7 @@ func operands(c *cli.Context, least, most int) ([]string, error) {
 		return nil, usagef("%s: too few arguments: want %s; see physgdb %s --help", c.Command.Name, c.Command.ArgsUsage,
 			c.Command.Name)
 	case most >= 0 && len(args) > most:
-		return nil, usagef("%s: left over: %q; see physgdb %s --help", c.Command.Name, args[most:], c.Command.Name)
+		return nil, usagef("%s: unexpected arguments: %q; see physgdb %s --help", c.Command.Name, args[most:], c.Command.Name)
 	}
 	return args, nil
 }

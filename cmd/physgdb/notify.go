@@ -7,28 +7,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"physgdb/bridge/notify"
-	"physgdb/cmd/internal/host"
+	"physgdb/cmd/internal/machine"
 	"physgdb/internal/plain"
 )
-
-func notifyCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "notify",
-		Usage: "print the notices of hosts as they arrive, as JSON lines",
-		Description: `Leave it running on the machine that the kernel module sends to, and keep what it prints: --notify FILE reads it.
-
-Example:
-  physgdb notify --listen udp://192.168.10.3:6666 | tee -a notices.jsonl`,
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{
-				Name: "listen", Value: fmt.Sprintf("udp://127.0.0.1:%d", notify.DefaultPort),
-				Usage: "`URL` of the address to listen on",
-			},
-			&cli.IntFlag{Name: "count", Usage: "end after `N` notices"},
-		}, logFlags()...),
-		Action: printNotices,
-	}
-}
 
 func printNotices(c *cli.Context) error {
 	if _, err := operands(c, 0, 0); err != nil {
@@ -41,7 +22,7 @@ func printNotices(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := host.ListenNotices(c.String("listen"), log)
+	l, err := machine.ListenNotices(c.String("listen"), log)
 	if err != nil {
 		return err
 	}

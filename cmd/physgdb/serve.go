@@ -6,46 +6,22 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/urfave/cli/v2"
 
 	"physgdb/cmd/internal/debugger"
 	"physgdb/cmd/internal/entry"
-	"physgdb/cmd/internal/host"
+	"physgdb/cmd/internal/machine"
+	"physgdb/cmd/internal/target"
 	"physgdb/gdbstub"
 )
-
-var threadsFlag = &cli.StringFlag{Name: "threads", Value: host.ThreadsTasks, Usage: "what a debugger's threads are: tasks, or " +
-	"cpus, with what they ran"}
-
-func serveCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "serve",
-		Usage:     "be the gdbserver of a dead machine",
-		ArgsUsage: "SOURCE",
-		Description: `Finds the kernel in SOURCE and waits for debuggers: gdb -ex 'target remote ADDRESS'. gdb needs no file: it takes from here
-what it has none of, the kernel and its modules, with their symbols and types. For lldb see physgdb symbols --help.
-Prints one line on stdout when it is ready. With --listen stdio it serves the debugger that started it, and prints on stderr
-alone: in gdb, target remote | physgdb serve --listen stdio SOURCE, or the same behind | ssh HOST.
-
-Examples:
-  physgdb serve file:/tmp/ram
-  physgdb serve file:/tmp/ram --vmlinux vmlinux --listen unix:/run/user/1000/dead
-  physgdb serve 'nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00' --notify udp://192.168.10.3:6666`,
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:1234", Usage: "where debuggers come in: HOST:PORT or PORT, " +
-				"unix:PATH, or stdio: an `ADDRESS`"},
-			threadsFlag, liveFlag,
-		}, machineFlags()...),
-		Action: serve,
-	}
-}
 
 func serve(c *cli.Context) error {
 	args, err := operands(c, 1, 1)
 	if err != nil {
 		return err
 	}
-	o, err := servedOptions(c, args[0])
+	o, threads, err := servedOptions(c, args[0])
 	if err != nil {
 		return err
 	}
@@ -54,45 +30,60 @@ func serve(c *cli.Context) error {
 	case err != nil:
 		return usagef("serve: --listen %s: %w", c.String("listen"), err)
 	case at.IsStdio():
-		return serveStdio(c, o)
+		return serveStdio(c, o, threads)
 	}
-	return serveAt(c, o, at)
+	return serveAt(c, o, threads, at)
 }
 
-// servedOptions are the options for a machine that debuggers look at.
-func servedOptions(c *cli.Context, source string) (*host.Options, error) {
-	o, err := hostOptions(c, source)
-	if err == nil && o.Threads != host.ThreadsTasks && o.Threads != host.ThreadsCPUs {
-		err = usagef("%s: --threads %s: want tasks or cpus", c.Command.Name, o.Threads)
-	}
-	return o, err
+// served is a machine that debuggers look at.
+type served struct {
+	*machine.Machine
+	target *target.Machine
+	log    hclog.Logger
 }
 
-// attachAhead finds the kernel and what a debugger asks for first.
-func attachAhead(ctx context.Context, o *host.Options) (*host.Machine, error) {
-	m, err := host.Attach(ctx, o)
+// servedOptions returns the options of a machine that debuggers look at, and which threads they are shown.
+func servedOptions(c *cli.Context, source string) (o *machine.Options, threads string, err error) {
+	o, err = machineOptions(c, source)
+	threads = c.String("threads")
+	if err == nil && threads != target.ThreadsTasks && threads != target.ThreadsCPUs {
+		err = usagef("%s: --threads %s: want tasks or cpus", c.Command.Name, threads)
+	}
+	return o, threads, err
+}
+
+// attachAhead finds the kernel, and reads what a debugger asks for first.
+func attachAhead(ctx context.Context, o *machine.Options, threads string) (*served, error) {
+	m, err := machine.Attach(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.LookAhead(ctx); err != nil {
-		m.Close()
+	s := &served{m, target.New(m, threads), o.Log}
+	if err := s.target.ReadAhead(ctx); err != nil {
+		s.Close()
 		return nil, err
 	}
-	return m, nil
+	return s, nil
 }
 
-func newServer(m *host.Machine, o *host.Options) *gdbstub.Server {
-	return gdbstub.NewServer(m.NewSession, &gdbstub.Options{Logger: o.Log})
+// Close ends what is read in the background, and closes the machine.
+func (s *served) Close() error {
+	s.target.Close()
+	return s.Machine.Close()
 }
 
-// serveAt serves whoever connects.
-func serveAt(c *cli.Context, o *host.Options, at entry.Address) error {
-	// What is wrong with the address shows now rather than when the machine has died and its notice is used up. Nobody is
-	// let in before there is something to serve.
+func (s *served) server() *gdbstub.Server {
+	return gdbstub.NewServer(s.target.NewSession, &gdbstub.Options{Logger: s.log})
+}
+
+// serveAt serves all clients that connect to an address.
+func serveAt(c *cli.Context, o *machine.Options, threads string, at entry.Address) error {
+	// A wrong address is reported now, and not when the machine has died and its notice is used up. No client can connect before
+	// there is something to serve.
 	if err := at.Check(); err != nil {
 		return err
 	}
-	m, err := attachAhead(c.Context, o)
+	m, err := attachAhead(c.Context, o, threads)
 	if err != nil {
 		return err
 	}
@@ -106,11 +97,11 @@ func serveAt(c *cli.Context, o *host.Options, at entry.Address) error {
 	if _, err := fmt.Fprintf(c.App.Writer, "physgdb: listening on %v\n", listener.Addr()); err != nil {
 		return err
 	}
-	return newServer(m, o).ServeListener(c.Context, listener)
+	return m.server().ServeListener(c.Context, listener)
 }
 
 // serveStdio serves the debugger that started this command and already waits for an answer.
-func serveStdio(c *cli.Context, o *host.Options) error {
+func serveStdio(c *cli.Context, o *machine.Options, threads string) error {
 	wire, err := entry.TakeStdio()
 	if err != nil {
 		return usagef("serve: --listen stdio: %w", err)
@@ -120,7 +111,7 @@ func serveStdio(c *cli.Context, o *host.Options) error {
 	ctx, cancel := context.WithCancelCause(c.Context)
 	defer cancel(nil)
 	answer := wire.KeepWaiting(func() { cancel(errors.New("the debugger went away before the kernel was found")) })
-	m, err := attachAhead(ctx, o)
+	m, err := attachAhead(ctx, o, threads)
 	answer()
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -130,7 +121,7 @@ func serveStdio(c *cli.Context, o *host.Options) error {
 	}
 	defer m.Close()
 	fmt.Fprintln(c.App.ErrWriter, "physgdb: listening on stdio")
-	return newServer(m, o).Serve(ctx, wire)
+	return m.server().Serve(ctx, wire)
 }
 
 // refuseStdio lets the debugger itself say why there is nothing to debug, since what we say is not shown everywhere that

@@ -376,7 +376,7 @@ func TestRefusals(t *testing.T) {
 			"source /nowhere: no such file; want a path, or a URL such as nettlp:"},
 		{"an address for a path", "info 192.168.10.1 --cr3 CR3", "source 192.168.10.1: no such file; want a path, or a URL"},
 		{"a folder", "info DIR --cr3 CR3", "not a regular file"},
-		{"an unknown kind of source", "info gopher://x --cr3 CR3", `unknown scheme "gopher"; known are nettlp, file`},
+		{"an unknown kind of source", "info gopher://x --cr3 CR3", `unknown scheme "gopher"; known are file, nettlp`},
 		{"another CR3", "info RAM --cr3 0x5000", "CR3 0x5000 maps no kernel: "},
 		{"nothing that leads to a kernel", "info RAM", "; try --vmlinux FILE; or --cr3 HEX, of any task of the host"},
 		{"a note that is none", "info RAM --vmcoreinfo 0x5000", "VMCOREINFO at phys 0x5000: no VMCOREINFO"},

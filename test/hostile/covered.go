@@ -25,7 +25,7 @@ func OtherAttacks() []Covered {
 			[]string{"test/hostile.TestLeftoverCacheFiles", "cmd/internal/kept.TestLimit", "cmd/internal/kept.TestStaleFiles"}},
 
 		{"sources", "an image is empty, all zeros or all ones, and --vmcoreinfo is wrong",
-			[]string{"test/hostile.TestMachinesWithoutKernel", "cmd/internal/host.TestAToldVMCoreInfoThatLeadsNowhereIsDoubted"}},
+			[]string{"test/hostile.TestMachinesWithoutKernel", "cmd/internal/machine.TestAToldVMCoreInfoThatLeadsNowhereIsDoubted"}},
 		{"sources", "a file is a FIFO, a device, a directory, or has 8 TiB of holes",
 			[]string{"test/hostile.TestIrregularFiles", "internal/regular.TestOnlyRegularFilesAreOpened", "symbols/elffile.TestOnlyRegularFilesAreRead", "test.TestPrivateFilesAndListeners"}},
 		{"sources", "a file looks like a dump that it is not, is split, or is cut while it is read",
@@ -42,7 +42,7 @@ func OtherAttacks() []Covered {
 
 		{"page tables", "tables are arbitrary, in circles, or share one table at every level",
 			[]string{"mmu.TestDamagedTables", "mmu.TestGarbageEnds", "mmu.FuzzWalk", "mmu.TestMoreTablesThanAreKept", "cmd/physgdb.TestMapsOfDamagedTables"}},
-		{"page tables", "a search goes through damaged tables", []string{"cmd/internal/host.TestSearchOfDamagedTablesEnds", "cmd/internal/host.FuzzScan"}},
+		{"page tables", "a search goes through damaged tables", []string{"cmd/internal/query.TestSearchOfDamagedTablesEnds", "cmd/internal/query.FuzzScan"}},
 
 		{"names", "kallsyms is arbitrary, or expands without limit",
 			[]string{"symbols/kallsyms.FuzzKallsyms", "symbols/kallsyms.TestDamagedKallsyms", "symbols/kallsyms.TestExpandedNamesAreBounded", "symbols/kallsyms.TestTokensAreLookedForInManyPlaces", "symbols/kallsyms.FuzzFindExports"}},
@@ -62,25 +62,25 @@ func OtherAttacks() []Covered {
 
 		{"modules", "the list is torn, in a circle, or leads anywhere", []string{"symbols/linux.TestDamagedModuleList", "symbols/linux.TestDamagedModules"}},
 		{"modules", "symbols of a module are arbitrary", []string{"symbols/linux.FuzzModuleSymbols", "symbols/linux.TestDamagedModuleSymbols"}},
-		{"modules", "two modules have one name", []string{"cmd/internal/host.TestModulesOfOneNameHaveFilesOfTheirOwn"}},
+		{"modules", "two modules have one name", []string{"cmd/internal/machine.TestModulesOfOneNameHaveFilesOfTheirOwn"}},
 		{"generated code", "lists of programs and probes are arbitrary", []string{"symbols/linux.FuzzGenerated", "symbols/linux.TestGeneratedCodeOfDamagedLists"}},
 		{"log", "the ring is arbitrary; texts overlap", []string{"symbols/linux/klog.FuzzLog", "symbols/linux/klog.TestDamagedLog", "symbols/linux/klog.TestTextsCannotOutgrowTheirRing"}},
 		{"files", "paths run in circles, and tables of open files have no end", []string{"symbols/linux/vfs.TestDamagedCountHidesNoOtherProcess"}},
 		{"resources", "the list of resources has no end", []string{"symbols/linux.TestDamagedResources", "symbols/linux.TestResourcesAreBounded"}},
-		{"all of memory", "words that commands read are changed at random", []string{"cmd/internal/host.TestDamage"}},
+		{"all of memory", "words that commands read are changed at random", []string{"cmd/internal/target.TestDamage"}},
 		{"all of memory", "the kernel's tables are changed at random, and gdb and lldb load what is made of them", []string{"test/hostile.TestMutations"}},
 
 		{"text", "names and texts have escapes, C1 controls, bidi or cut characters, in text, JSON, scripts, file names and packets",
-			[]string{"internal/plain.TestHostileText", "internal/plain.TestHostileJSON", "internal/plain.FuzzPlain", "cmd/internal/host.TestRenderersOfEvilText", "cmd/internal/host.TestNamesFromMemoryAreFit", "cmd/physgdb.TestOutputIsPlain", "gdbstub.TestGdbSurvivesTheNamesOfThreads"}},
-		{"text", "a path asks for a file that is not the machine's", []string{"cmd/internal/host.TestNoOtherFileIsServed", "gdbstub.FuzzVFile"}},
+			[]string{"internal/plain.TestHostileText", "internal/plain.TestHostileJSON", "internal/plain.FuzzPlain", "cmd/internal/render.TestRenderersOfEvilText", "cmd/internal/machine.TestNamesFromMemoryAreFit", "cmd/physgdb.TestOutputIsPlain", "gdbstub.TestGdbSurvivesTheNamesOfThreads"}},
+		{"text", "a path asks for a file that is not the machine's", []string{"cmd/internal/target.TestNoOtherFileIsServed", "gdbstub.FuzzVFile"}},
 
 		{"adapter", "the adapter lies: answers that were not asked for, that are too long, twice, late, or of another request",
 			[]string{"bridge/nettlp.TestLyingAdapters", "bridge/nettlp.TestStaleDuplicateOnReusedTag", "bridge/nettlp.TestAdapterRestart", "bridge/nettlp.FuzzDecodeCompletion", "bridge/nettlp.FuzzAccept"}},
 		{"adapter", "the adapter is silent, stalls, or refuses", []string{"bridge/nettlp.TestSilenceEndsABatch", "bridge/nettlp.TestStalledAdapter", "bridge/nettlp.TestRefusalMidway"}},
 		{"adapter", "requests to the adapter in software are arbitrary", []string{"bridge/nettlp.FuzzDecodeRequest", "bridge/nettlp.TestBadRequests", "bridge/nettlp.TestForeignRequests"}},
 		{"notices", "a datagram is arbitrary, or far too long; a file of notices is damaged",
-			[]string{"bridge/notify.FuzzParse", "bridge/notify.FuzzReadLines", "bridge/notify.TestTextsAreCut", "cmd/internal/host.TestBadLinesOfNoticesAreLogged", "cmd/internal/host.TestAFloodOfNoticesIsNotKept", "test/hostile.TestForgedNotices"}},
-		{"notices", "a notice names another boot, or a root outside RAM", []string{"cmd/internal/host.TestNoticeOfAnotherBoot"}},
+			[]string{"bridge/notify.FuzzParse", "bridge/notify.FuzzReadLines", "bridge/notify.TestTextsAreCut", "cmd/internal/machine.TestBadLinesOfNoticesAreLogged", "cmd/internal/machine.TestAFloodOfNoticesIsNotKept", "test/hostile.TestForgedNotices"}},
+		{"notices", "a notice names another boot, or a root outside RAM", []string{"cmd/internal/machine.TestNoticeOfAnotherBoot"}},
 		{"notices", "the dying host's own module is given names with controls", []string{"test/guest.TestModuleWritesJSON"}},
 
 		{"clients", "packets are arbitrary, damaged or too long",

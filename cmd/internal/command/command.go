@@ -1,88 +1,161 @@
-package host
+// Package command declares what physgdb can do, each command once: its name, arguments, options, help, query, and where it can be
+// used. The shell commands, the debugger's `monitor` commands, the help texts, shell completion, the man page and the tables of
+// gdb's `info os` follow from these declarations.
+package command
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
+
+	"physgdb/cmd/internal/machine"
+	"physgdb/cmd/internal/query"
 )
 
-// Command is something that a dead machine can be asked with the same words in both places: `physgdb NAME SOURCE ARGS`
-// on the command line, `monitor NAME ARGS` in a debugger.
+// Places are where a command can be used.
+type Places uint8
+
+// The places where a command can be used.
+const (
+	Shell   Places = 1 << iota // physgdb NAME SOURCE ARGS
+	Monitor                    // monitor NAME ARGS, in a debugger
+)
+
+// Needs is what a command needs of a source.
+type Needs uint8
+
+// What commands need.
+const (
+	Nothing Needs = iota // no SOURCE, no log
+	Logs                 // no SOURCE, but the options of the log
+	Memory               // physical memory
+	Machine              // a machine whose kernel was found
+	Symbols              // and whose symbols are known
+)
+
+// Command is one of physgdb's commands.
 type Command struct {
 	Name    string
-	Aliases []string // what those call it who know gdb's own scripts for Linux; in a debugger only
-	Args    string   // as the help shows them; empty if it takes none
+	Aliases []string // in a debugger only: the names in gdb's own scripts for Linux
+	Args    string   // as the help shows them, without SOURCE; empty if there are none
 	Help    string   // one line
-	About   string   // what else there is to know, and examples, for the command line
-	Options []Option
-	// prepare makes sense of the words, before there is a machine to ask.
-	prepare func(r *request) (Answer, error)
+	About   string   // for the shell: what else there is to know, and examples
+	Options []Option // without those that follow from Needs
+	In      Places
+	Needs   Needs
+
+	// MonitorArgs and MonitorHelp are Args and Help in a debugger, if they differ.
+	MonitorArgs, MonitorHelp string
+	// ReadsMemory is set if the command shows memory at addresses that the user gives: it is refused in a debugger whose symbols
+	// do not fit.
+	ReadsMemory bool
+	// Prints has a value of each type that the command prints as JSON.
+	Prints []any
+	// Tables are what gdb shows by `info os`.
+	Tables []Table
+
+	// prepare parses the words before there is a machine. It is nil for a command whose action belongs to its place: to the shell
+	// (serve, gdb, notify, adapter), or to the session of a debugger.
+	prepare func(r *Request) (*Query, error)
 }
 
-// Answer asks a machine and writes what it finds out. Where that is not all, what was found stands on w, and the error
-// says what is missing.
-type Answer func(ctx context.Context, m *Machine, w io.Writer) error
-
-// Option is an option of a [Command].
-type Option struct {
-	Name  string
-	Value string // what it takes, such as N; empty if it is a switch
-	Usage string
+// Query is a command with its arguments.
+type Query struct {
+	// Run answers. It writes to env.Out what it found out, also if that is incomplete: the error then says what is missing.
+	Run func(ctx context.Context, env *Env) error
+	// Adjust checks and changes the options of the machine, before it is opened. It may be nil.
+	Adjust func(o *machine.Options) error
+	// MemoryOnly is set if Run needs env.Memory only, and not env.Machine.
+	MemoryOnly bool
 }
 
-// Commands are what a dead machine can be asked.
-func Commands() []Command {
-	return []Command{btCommand(), psCommand(), dmesgCommand(), modulesCommand(), percpuCommand(), cr3Command(), findCommand()}
+// Env is where a command runs.
+type Env struct {
+	Machine *machine.Machine
+	Memory  *machine.Memory // of the machine
+	// Scope returns the address space that the user looks at.
+	Scope   func(context.Context) (query.Scope, error)
+	Out     *bufio.Writer
+	Notes   io.Writer // for what belongs to no result, such as costs
+	Console io.Writer // for progress; nil for none
+	Monitor bool      // in a debugger
 }
 
-// Prepare takes the words of a user: arguments, and the options that were given, a switch's value being "true". The
-// error is a [*UsageError].
-func (c *Command) Prepare(args []string, options map[string]string) (Answer, error) {
-	if c.Args == "" && len(args) > 0 {
-		return nil, usagef("%s takes no arguments", c.Name)
+// NewEnv returns the environment of a command that is started from the shell. m may be nil.
+func NewEnv(m *machine.Machine, out, notes io.Writer) *Env {
+	env := &Env{Machine: m, Out: bufio.NewWriter(out), Notes: notes, Console: notes}
+	if m != nil {
+		env.Memory = m.Memory
+		env.Scope = func(context.Context) (query.Scope, error) { return query.MachineScope(m), nil }
 	}
-	answer, err := c.prepare(&request{args: args, options: options})
+	return env
+}
+
+// Prepare parses the words of a user: arguments, and the options that were given; the value of a switch is "true". The error is a
+// [*machine.UsageError].
+func (c *Command) Prepare(r *Request) (*Query, error) {
+	if c.Args == "" && (!r.Monitor || c.MonitorArgs == "") && len(r.Args) > 0 {
+		return nil, machine.Usagef("%s takes no arguments", c.Name)
+	}
+	q, err := c.prepare(r)
 	if err != nil {
-		return nil, usagef("%s: %w", c.Name, err)
+		return nil, machine.Usagef("%s: %w", c.Name, err)
 	}
-	return answer, nil
+	run := q.Run
+	q.Run = func(ctx context.Context, env *Env) error {
+		if c.Needs == Symbols {
+			if err := env.Machine.NeedSymbols(); err != nil {
+				return fmt.Errorf("%s: %w", c.Name, err)
+			}
+		}
+		err := run(ctx, env)
+		if err != nil && c.Needs == Symbols {
+			err = fmt.Errorf("%s: %w", c.Name, err)
+		}
+		return cmp.Or(env.Out.Flush(), err)
+	}
+	return q, nil
 }
 
-// parse takes a line of words apart. Options may stand anywhere; behind -- there are none.
-func (c *Command) parse(words []string) (Answer, error) {
-	var args []string
-	options := map[string]string{}
+// HasQuery reports whether Prepare can be called.
+func (c *Command) HasQuery() bool { return c.prepare != nil }
+
+// Parse prepares a line of words as a debugger's user types them. Options may be anywhere; after -- there are none.
+func (c *Command) Parse(words []string) (*Query, error) {
+	r := &Request{Options: map[string]string{}, Monitor: true}
 	for len(words) > 0 {
 		word := words[0]
 		words = words[1:]
 		if word == "--" {
-			args = append(args, words...)
+			r.Args = append(r.Args, words...)
 			break
 		}
 		if len(word) < 2 || word[0] != '-' {
-			args = append(args, word)
+			r.Args = append(r.Args, word)
 			continue
 		}
 		name, value, hasValue := strings.Cut(strings.TrimLeft(word, "-"), "=")
 		o := c.option(name)
 		switch {
 		case o == nil:
-			return nil, usagef("%s: unknown option %s; it is: %s", c.Name, word, c.usage())
-		case o.Value == "" && hasValue:
-			return nil, usagef("%s: %s takes no value; it is: %s", c.Name, dashed(name), c.usage())
-		case o.Value == "":
+			return nil, machine.Usagef("%s: unknown option %s; it is: %s", c.Name, word, c.MonitorUsage())
+		case o.Kind == Switch && hasValue:
+			return nil, machine.Usagef("%s: %s takes no value; it is: %s", c.Name, Dashed(name), c.MonitorUsage())
+		case o.Kind == Switch:
 			value = "true"
 		case !hasValue && len(words) == 0:
-			return nil, usagef("%s: %s needs a value; it is: %s", c.Name, word, c.usage())
+			return nil, machine.Usagef("%s: %s needs a value; it is: %s", c.Name, word, c.MonitorUsage())
 		case !hasValue:
 			value, words = words[0], words[1:]
 		}
-		options[name] = value
+		r.Options[name] = value
 	}
-	return c.Prepare(args, options)
+	return c.Prepare(r)
 }
 
 func (c *Command) option(name string) *Option {
@@ -93,57 +166,73 @@ func (c *Command) option(name string) *Option {
 	return &c.Options[i]
 }
 
-// usage writes a command as its help shows it: "ps [--json] [PID|NAME]...".
-func (c *Command) usage() string {
+// MonitorUsage returns a command as the help of `monitor` shows it: "ps [--json] [PID|NAME]...".
+func (c *Command) MonitorUsage() string {
 	words := []string{c.Name}
 	for _, o := range c.Options {
-		words = append(words, "["+strings.TrimSpace(dashed(o.Name)+" "+o.Value)+"]")
+		words = append(words, "["+strings.TrimSpace(Dashed(o.Name)+" "+o.Value)+"]")
 	}
-	if c.Args != "" {
-		words = append(words, c.Args)
+	if args := cmp.Or(c.MonitorArgs, c.Args); args != "" {
+		words = append(words, args)
 	}
 	return strings.Join(words, " ")
 }
 
-// dashed writes an option as its help does.
-func dashed(name string) string {
+// ShellArgs returns the arguments of a command as its help in the shell shows them.
+func (c *Command) ShellArgs() string {
+	if c.Needs < Memory || strings.HasPrefix(c.Args, "[SOURCE]") {
+		return c.Args
+	}
+	return strings.TrimSpace("SOURCE " + c.Args)
+}
+
+// Dashed returns an option as the help shows it: -n, --json.
+func Dashed(name string) string {
 	if len(name) == 1 {
 		return "-" + name
 	}
 	return "--" + name
 }
 
-// request is the words of a user.
-type request struct {
-	args    []string
-	options map[string]string
+// Request is the words of a user.
+type Request struct {
+	Args    []string
+	Options map[string]string
+	Monitor bool // they were typed in a debugger
 }
 
 // on reports whether a switch was given.
-func (r *request) on(name string) bool { return r.options[name] == "true" }
+func (r *Request) on(name string) bool { return r.Options[name] == "true" }
 
 // number returns the value of an option that counts something, or 0 if it was not given.
-func (r *request) number(name string) (int, error) {
-	text, given := r.options[name]
+func (r *Request) number(name string) (int, error) {
+	text, given := r.Options[name]
 	if !given {
 		return 0, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 31)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%s %s: want how many, such as 100", dashed(name), text)
+		return 0, fmt.Errorf("%s %s: want how many, such as 100", Dashed(name), text)
 	}
 	return int(n), nil
 }
 
-// jsonOption is what every command has that prints a table.
-func jsonOption(keys string) Option {
-	return Option{Name: "json", Usage: "one JSON object a line: " + keys}
+// All returns the commands in the order of the help.
+func All() []Command {
+	return []Command{
+		serveCommand(), gdbCommand(), infoCommand(), reportCommand(), btCommand(), psCommand(), dmesgCommand(), modulesCommand(),
+		percpuCommand(), cr3Command(), findCommand(), symbolsCommand(), mapsCommand(), vtopCommand(), readCommand(), physCommand(),
+		filesCommand(), statsCommand(), helpCommand(), notifyCommand(), adapterCommand(), cacheCommand(),
+		versionCommand(),
+	}
 }
 
-// needSymbols tells whether a machine's kernel can be asked at all.
-func (m *Machine) needSymbols(command string) error {
-	if m.Kernel.Symbols == nil {
-		return fmt.Errorf("%s: the kernel's symbols are not known: %s", command, m.whyNoSymbols())
+// Find returns the command that a user names in a place, or nil.
+func Find(name string, in Places) *Command {
+	for _, c := range All() {
+		if c.In&in != 0 && (c.Name == name || in == Monitor && slices.Contains(c.Aliases, name)) {
+			return &c
+		}
 	}
 	return nil
 }

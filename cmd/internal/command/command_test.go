@@ -1,21 +1,25 @@
-package host
+package command
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+
+	"physgdb/cmd/internal/machine"
+	"physgdb/test/rig"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // TestWordsOfACommand checks what arrives of a line of words.
 func TestWordsOfACommand(t *testing.T) {
-	var got request
+	var got Request
 	c := &Command{
-		Name: "ask", Args: "[WHAT]...", Options: []Option{{Name: "json"}, {Name: "n", Value: "N"}},
-		prepare: func(r *request) (Answer, error) {
+		Name: "ask", Args: "[WHAT]...", Options: []Option{{Name: "json"}, text("n", "N", "")},
+		prepare: func(r *Request) (*Query, error) {
 			got = *r
-			return nil, nil
+			return &Query{Run: func(context.Context, *Env) error { return nil }}, nil
 		},
 	}
 	for _, tc := range []struct {
@@ -34,9 +38,9 @@ func TestWordsOfACommand(t *testing.T) {
 		{"a dash", "-", []string{"-"}, map[string]string{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := c.parse(strings.Fields(tc.line))
-			must(t, err)
-			if diff := cmp.Diff(request{tc.args, tc.options}, got, cmp.AllowUnexported(request{})); diff != "" {
+			_, err := c.Parse(strings.Fields(tc.line))
+			rig.Must(t, err)
+			if diff := cmp.Diff(Request{tc.args, tc.options, true}, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -62,9 +66,9 @@ func TestWordsThatMakeNoSense(t *testing.T) {
 		"percpu a 0x1":     `percpu: "0x1" is no CPU`,
 	} {
 		words := strings.Fields(line)
-		_, err := commandNamed(t, words[0]).parse(words[1:])
-		wantError(t, err, want)
-		if usage := (*UsageError)(nil); !errors.As(err, &usage) {
+		_, err := commandNamed(t, words[0]).Parse(words[1:])
+		rig.WantError(t, err, want)
+		if usage := (*machine.UsageError)(nil); !errors.As(err, &usage) {
 			t.Errorf("%s: %v is not an error of usage", line, err)
 		}
 	}
@@ -72,28 +76,37 @@ func TestWordsThatMakeNoSense(t *testing.T) {
 
 func commandNamed(t *testing.T, name string) *Command {
 	t.Helper()
-	for _, c := range Commands() {
-		if c.Name == name {
-			return &c
-		}
+	c := Find(name, Shell|Monitor)
+	if c == nil {
+		t.Fatalf("there is no command %s", name)
 	}
-	t.Fatalf("there is no command %s", name)
-	return nil
+	return c
+}
+
+// run runs a line of words on a machine, and returns what it wrote.
+func run(t *testing.T, m *machine.Machine, words ...string) (string, error) {
+	t.Helper()
+	q, err := commandNamed(t, words[0]).Parse(words[1:])
+	if err != nil {
+		return "", err
+	}
+	var out, notes strings.Builder
+	err = q.Run(ctx, NewEnv(m, &out, &notes))
+	return out.String(), err
 }
 
 // TestCommandsSayWhatTheyLack because a kernel may have no types, and a user no vmlinux.
 func TestCommandsSayWhatTheyLack(t *testing.T) {
-	r := newRig(t, 4)
-	bare, typeless := r.attach(t, Options{}), r.attachWithVmlinux(t)
+	r := rig.New(t, 4)
+	bare, typeless := attach(t, r, machine.Options{}), attachWithVmlinux(t, r)
 	for _, line := range []string{"ps", "bt", "dmesg", "modules", "percpu runqueues all"} {
 		words := strings.Fields(line)
-		answer, err := commandNamed(t, words[0]).parse(words[1:])
-		must(t, err)
-		var out strings.Builder
-		wantError(t, answer(ctx, bare, &out), words[0]+": the kernel's symbols are not known: kallsyms: no token table")
-		wantError(t, answer(ctx, typeless, &out), words[0]+": ")
-		if out.Len() > 0 {
-			t.Errorf("%s: says %q besides", line, out.String())
+		first, err := run(t, bare, words...)
+		rig.WantError(t, err, words[0]+": the kernel's symbols are not known: kallsyms: no token table")
+		second, err := run(t, typeless, words...)
+		rig.WantError(t, err, words[0]+": ")
+		if first != "" || second != "" {
+			t.Errorf("%s: prints %q, %q", line, first, second)
 		}
 	}
 }
@@ -110,12 +123,12 @@ func FuzzWords(f *testing.F) {
 		if len(words) == 0 {
 			return
 		}
-		for _, c := range Commands() {
-			if c.Name != words[0] {
+		for _, c := range All() {
+			if c.Name != words[0] || !c.HasQuery() {
 				continue
 			}
-			answer, err := c.parse(words[1:])
-			if usage := (*UsageError)(nil); (answer == nil) == (err == nil) || err != nil && !errors.As(err, &usage) {
+			answer, err := c.Parse(words[1:])
+			if usage := (*machine.UsageError)(nil); (answer == nil) == (err == nil) || err != nil && !errors.As(err, &usage) {
 				t.Errorf("%q: %v, %v", line, answer != nil, err)
 			}
 		}

@@ -1,9 +1,7 @@
-package host
+package kept
 
 import (
 	"io"
-
-	"physgdb/cmd/internal/kept"
 )
 
 // WritePrivate writes a file with memory of the target machine, which only its owner can read (mode 0600), whatever the umask
@@ -16,7 +14,7 @@ func WritePrivate(path string, fill func(io.Writer) error) error {
 		w.Close()
 		filled <- err
 	}()
-	err := kept.WriteFile(path, content)
+	err := WriteFile(path, content)
 	content.Close()
 	if incomplete := <-filled; err == nil {
 		err = incomplete

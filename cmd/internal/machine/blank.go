@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"bytes"
@@ -103,7 +103,7 @@ func (m *Machine) doubtVMCoreInfo(ctx context.Context, o *Options) (stop func() 
 		return func() bool { return false }
 	}
 	return time.AfterFunc(moment, func() {
-		m.log.Warn("there is no VMCOREINFO where --vmcoreinfo says; looking for the kernel without it", "address", o.VMCoreInfo,
+		m.Log.Warn("there is no VMCOREINFO where --vmcoreinfo says; looking for the kernel without it", "address", o.VMCoreInfo,
 			"error", wrong)
 	}).Stop
 }

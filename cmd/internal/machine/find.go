@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"physgdb/bridge"
+	"physgdb/cmd/internal/progress"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
 )
@@ -30,7 +31,7 @@ func (m *Machine) findKernel(ctx context.Context, o *Options) error {
 // take makes k the kernel that is shown.
 func (m *Machine) take(k *linux.Kernel) {
 	m.Kernel, m.Space = k, k.Space
-	m.foundIn = m.Memory.Counts()
+	m.FoundIn = m.Memory.Counts()
 }
 
 // attachTo finds the kernel under the CR3 that the user told, and nowhere else.
@@ -60,17 +61,17 @@ func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error
 	if at, err := bridge.ParseAddr(o.VMCoreInfo); err == nil {
 		fo.VMCoreInfo = at
 	}
-	progress := newProgress(o.Notes, "looking for the kernel")
-	fo.Progress = progress.show
+	shown := progress.New(o.Notes, "looking for the kernel")
+	fo.Progress = shown.Show
 	k, err := linux.Find(ctx, walker, m.Memory.guard, fo)
-	progress.end()
+	shown.End()
 	if err != nil {
 		return m.advise(err, o)
 	}
 	m.Kernel = k
 	m.doubtNotice(fo.VMCoreInfo)
 	if o.VMCoreInfo != "" && k.FoundBy != linux.ByCR3 && k.FoundBy != linux.ByVMCoreInfo {
-		m.log.Warn("what --vmcoreinfo says leads to no kernel; ignoring it", "address", o.VMCoreInfo, "kernel found by", k.FoundBy)
+		m.Log.Warn("what --vmcoreinfo says leads to no kernel; ignoring it", "address", o.VMCoreInfo, "kernel found by", k.FoundBy)
 	}
 	return nil
 }
@@ -100,7 +101,7 @@ func (m *Machine) doubtNotice(vmcoreinfo bridge.PhysAddr) {
 	if m.Kernel.FoundBy == linux.ByVMCoreInfo && vmcoreinfo == m.noticedVMCoreInfo() {
 		return
 	}
-	m.log.Warn("the notice is not of this machine, or not of this boot: it is left aside", "its CR3", uint64(m.Notice.CR3),
+	m.Log.Warn("the notice is not of this machine, or not of this boot: it is left aside", "its CR3", uint64(m.Notice.CR3),
 		"kernel found by", m.Kernel.FoundBy)
 	m.Notice, m.Hellos = nil, nil
 }
@@ -112,7 +113,7 @@ func (m *Machine) advise(err error, o *Options) error {
 		return err
 	}
 	var tips []string
-	if errors.Is(err, bridge.ErrNotRAM) && m.Memory.ramFrom == ramAllOfSource {
+	if errors.Is(err, bridge.ErrNotRAM) && m.Memory.RAMFrom == ramAllOfSource {
 		tips = append(tips, "a source that is whole: "+m.sourceIsShort())
 	}
 	if size, ok := m.rawSize(); ok && size > splits[0] {
@@ -141,7 +142,7 @@ func (m *Machine) learnRAM(ctx context.Context) {
 		return
 	}
 	if _, err := m.Kernel.Types(ctx); err != nil {
-		m.log.Info("where RAM is cannot be learned of the kernel", "why", err)
+		m.Log.Info("where RAM is cannot be learned of the kernel", "why", err)
 		return
 	}
 	ram, err := m.Kernel.RAMMap(ctx)
@@ -149,25 +150,16 @@ func (m *Machine) learnRAM(ctx context.Context) {
 		err = m.Memory.guard.Narrow(ram)
 	}
 	switch {
-	case errors.Is(err, bridge.ErrNotRAM) && m.Memory.ramFrom == ramAllOfSource:
-		m.log.Warn("the source is not whole: "+m.sourceIsShort(), "such as", err)
+	case errors.Is(err, bridge.ErrNotRAM) && m.Memory.RAMFrom == ramAllOfSource:
+		m.Log.Warn("the source is not whole: "+m.sourceIsShort(), "such as", err)
 		return
 	case err != nil:
-		m.log.Warn("the kernel's own list of RAM is not believed", "why", err)
+		m.Log.Warn("the kernel's own list of RAM is not believed", "why", err)
 		return
 	}
 	from := "by the kernel's own list"
-	if m.Memory.ramFrom == ramByUser {
+	if m.Memory.RAMFrom == ramByUser {
 		from += ", within that of --ram"
 	}
-	m.Memory.ramFrom = from
-}
-
-// ramText says where RAM is, and who says so.
-func (m *Memory) ramText() string {
-	ram := m.Info().RAM
-	if !ram.Known() {
-		return "unknown: what the page tables name as cacheable is taken for RAM"
-	}
-	return fmt.Sprintf("%v (%s)", ram, m.ramFrom)
+	m.Memory.RAMFrom = from
 }

@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"bytes"
@@ -13,25 +13,26 @@ import (
 	"physgdb/bridge"
 	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
+	"physgdb/test/rig"
 )
 
 // trampolineAt is where the rig's kernel leaves a trampoline when it is told to.
 const trampolineAt = 0x9c000
 
 // leaveTrampoline puts a trampoline into the rig's RAM.
-func (r *rig) leaveTrampoline(t *testing.T) {
+func leaveTrampoline(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	r.AddTrampoline(trampolineAt)
-	must(t, r.Kernel.WriteFile(r.path("ram")))
+	rig.Must(t, r.Kernel.WriteFile(r.Path("ram")))
 }
 
 // search finds the kernel of the rig where nobody tells a CR3, and returns what was logged.
-func (r *rig) search(t *testing.T, o Options) (*Machine, string) {
+func search(t *testing.T, r *rig.Rig, o Options) (*Machine, string) {
 	t.Helper()
 	var log bytes.Buffer
-	o.Source, o.Log = r.path("ram"), hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})
+	o.Source, o.Log = r.Path("ram"), hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})
 	m, err := Attach(ctx, &o)
-	must(t, err)
+	rig.Must(t, err)
 	t.Cleanup(func() { m.Close() })
 	if m.Kernel.Text != r.Text() || m.Kernel.TextPhys != r.TextPhys {
 		t.Errorf("found a kernel at %#x, phys %#x", m.Kernel.Text, uint64(m.Kernel.TextPhys))
@@ -40,27 +41,27 @@ func (r *rig) search(t *testing.T, o Options) (*Machine, string) {
 }
 
 func TestNobodyTellsWhereTheKernelIs(t *testing.T) {
-	r := newRig(t, 5)
-	r.leaveTrampoline(t)
-	m, log := r.search(t, Options{})
+	r := rig.New(t, 5)
+	leaveTrampoline(t, r)
+	m, log := search(t, r, Options{})
 	if m.Kernel.FoundBy != linux.ByTrampoline || m.Space != m.Kernel.Space || log != "" {
 		t.Errorf("found by %s; log %q", m.Kernel.FoundBy, log)
 	}
-	if n := m.foundIn.Reads; n == 0 || n > 200 {
+	if n := m.FoundIn.Reads; n == 0 || n > 200 {
 		t.Errorf("it took %d reads", n)
 	}
 }
 
 func TestVMCoreInfoIsTold(t *testing.T) {
-	r := newRig(t, 4)
+	r := rig.New(t, 4)
 	at := r.AddVMCoreInfo()
-	must(t, r.Kernel.WriteFile(r.path("ram")))
-	m, _ := r.search(t, Options{VMCoreInfo: hex(uint64(at))})
+	rig.Must(t, r.Kernel.WriteFile(r.Path("ram")))
+	m, _ := search(t, r, Options{VMCoreInfo: rig.Hex(uint64(at))})
 	if m.Kernel.FoundBy != linux.ByVMCoreInfo {
 		t.Errorf("by the user: found by %s", m.Kernel.FoundBy)
 	}
-	stale := strings.Replace(died, `"cr3":"CR3"`, fmt.Sprintf(`"cr3":"0x5000","vmcoreinfo":"%#x"`, uint64(at)), 1)
-	m, log := r.search(t, Options{Notify: r.notices(t, greeted, stale)})
+	stale := strings.Replace(rig.Panicked, `"cr3":"CR3"`, fmt.Sprintf(`"cr3":"0x5000","vmcoreinfo":"%#x"`, uint64(at)), 1)
+	m, log := search(t, r, Options{Notify: r.Notices(t, rig.Hello, stale)})
 	if m.Kernel.FoundBy != linux.ByVMCoreInfo || m.Notice == nil || m.Hellos["clock"] == nil || log != "" {
 		t.Errorf("by the notice: found by %s, notice %v; log %q", m.Kernel.FoundBy, m.Notice, log)
 	}
@@ -69,10 +70,10 @@ func TestVMCoreInfoIsTold(t *testing.T) {
 // TestNoticeOfAnotherBoot has a notice whose CR3 maps nothing: the kernel is found without it, and its registers are
 // not shown.
 func TestNoticeOfAnotherBoot(t *testing.T) {
-	r := newRig(t, 4)
-	r.leaveTrampoline(t)
-	stale := strings.Replace(died, "CR3", "0x5000", 1)
-	m, log := r.search(t, Options{Notify: r.notices(t, greeted, stale)})
+	r := rig.New(t, 4)
+	leaveTrampoline(t, r)
+	stale := strings.Replace(rig.Panicked, "CR3", "0x5000", 1)
+	m, log := search(t, r, Options{Notify: r.Notices(t, rig.Hello, stale)})
 	if m.Kernel.FoundBy != linux.ByTrampoline || m.Notice != nil || m.Hellos != nil {
 		t.Errorf("found by %s; notice %v, hellos %v", m.Kernel.FoundBy, m.Notice, m.Hellos)
 	}
@@ -81,17 +82,17 @@ func TestNoticeOfAnotherBoot(t *testing.T) {
 	}
 	// The place of a note that the user knows does not make the notice right.
 	at := r.AddVMCoreInfo()
-	must(t, r.Kernel.WriteFile(r.path("ram")))
-	m, log = r.search(t, Options{Notify: r.notices(t, stale), VMCoreInfo: hex(uint64(at))})
+	rig.Must(t, r.Kernel.WriteFile(r.Path("ram")))
+	m, log = search(t, r, Options{Notify: r.Notices(t, stale), VMCoreInfo: rig.Hex(uint64(at))})
 	if m.Kernel.FoundBy != linux.ByVMCoreInfo || m.Notice != nil || log == "" {
 		t.Errorf("found by %s; notice %v; log %q", m.Kernel.FoundBy, m.Notice, log)
 	}
 }
 
 func TestAToldVMCoreInfoThatLeadsNowhereIsDoubted(t *testing.T) {
-	r := newRig(t, 4)
-	r.leaveTrampoline(t)
-	m, log := r.search(t, Options{VMCoreInfo: "0x5000"})
+	r := rig.New(t, 4)
+	leaveTrampoline(t, r)
+	m, log := search(t, r, Options{VMCoreInfo: "0x5000"})
 	if m.Kernel.FoundBy != linux.ByTrampoline || !strings.Contains(log, "what --vmcoreinfo says leads to no kernel") ||
 		!strings.Contains(log, "0x5000") {
 		t.Errorf("found by %s; log %q", m.Kernel.FoundBy, log)
@@ -99,25 +100,25 @@ func TestAToldVMCoreInfoThatLeadsNowhereIsDoubted(t *testing.T) {
 }
 
 func TestAToldCR3IsTakenAtItsWord(t *testing.T) {
-	r := newRig(t, 4)
-	r.leaveTrampoline(t)
-	_, err := Attach(ctx, &Options{Source: r.path("ram"), CR3: "0x5000"})
-	wantError(t, err, "CR3 0x5000 maps no kernel")
-	wantError(t, err, "without --cr3 physgdb looks for the kernel by itself")
+	r := rig.New(t, 4)
+	leaveTrampoline(t, r)
+	_, err := Attach(ctx, &Options{Source: r.Path("ram"), CR3: "0x5000"})
+	rig.WantError(t, err, "CR3 0x5000 maps no kernel")
+	rig.WantError(t, err, "without --cr3 physgdb looks for the kernel by itself")
 }
 
 func TestAdviceWhereNothingIsFound(t *testing.T) {
-	r := newRig(t, 4)
-	_, err := Attach(ctx, &Options{Source: r.path("ram")})
-	wantError(t, err, "no kernel was found: ")
-	wantError(t, err, "; try --vmlinux FILE; or --cr3 HEX")
+	r := rig.New(t, 4)
+	_, err := Attach(ctx, &Options{Source: r.Path("ram")})
+	rig.WantError(t, err, "no kernel was found: ")
+	rig.WantError(t, err, "; try --vmlinux FILE; or --cr3 HEX")
 	if strings.Contains(err.Error(), "--ram") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%v: a RAM map is asked for, but a file is RAM; or it is not one line", err)
 	}
-	must(t, r.WriteVmlinux(r.path("other"), "\xde\xad"))
-	r.leaveTrampoline(t)
-	_, err = Attach(ctx, &Options{Source: r.path("ram"), Vmlinux: r.path("other")})
-	wantError(t, err, "build-id is dead, memory has cafebabe")
+	rig.Must(t, r.WriteVmlinux(r.Path("other"), "\xde\xad"))
+	leaveTrampoline(t, r)
+	_, err = Attach(ctx, &Options{Source: r.Path("ram"), Vmlinux: r.Path("other")})
+	rig.WantError(t, err, "build-id is dead, memory has cafebabe")
 	if strings.Contains(err.Error(), "try") || !errors.Is(err, linux.ErrOtherKernel) {
 		t.Errorf("%v: nothing helps against a wrong vmlinux but the right one", err)
 	}
@@ -148,18 +149,18 @@ func TestTheKernelTellsWhereRAMIs(t *testing.T) {
 		{"but not that it is elsewhere itself", 0x1200000, "", "0x0-0x17fffff", "all of the source", 0x1800000, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := newRig(t, 4)
+			r := rig.New(t, 4)
 			r.AddResources(listed(tc.image)...)
-			r.leaveTrampoline(t)
-			must(t, r.WriteTypedVmlinux(r.path("vmlinux")))
-			o := Options{Vmlinux: r.path("vmlinux")}
+			leaveTrampoline(t, r)
+			rig.Must(t, r.WriteTypedVmlinux(r.Path("vmlinux")))
+			o := Options{Vmlinux: r.Path("vmlinux")}
 			if tc.ram != "" {
-				o.RAM = r.path("iomem")
-				must(t, os.WriteFile(o.RAM, []byte(tc.ram), 0o644))
+				o.RAM = r.Path("iomem")
+				rig.Must(t, os.WriteFile(o.RAM, []byte(tc.ram), 0o644))
 			}
-			m, log := r.search(t, o)
-			if got := m.Memory.Info().RAM.String(); got != tc.want || m.Memory.ramFrom != tc.from {
-				t.Errorf("RAM %s, %s; want %s, %s", got, m.Memory.ramFrom, tc.want, tc.from)
+			m, log := search(t, r, o)
+			if got := m.Memory.Info().RAM.String(); got != tc.want || m.Memory.RAMFrom != tc.from {
+				t.Errorf("RAM %s, %s; want %s, %s", got, m.Memory.RAMFrom, tc.want, tc.from)
 			}
 			if warned := strings.Contains(log, "list of RAM is not believed"); warned != tc.warning {
 				t.Errorf("log %q", log)
@@ -172,39 +173,5 @@ func TestTheKernelTellsWhereRAMIs(t *testing.T) {
 				t.Errorf("read what is not RAM: %v", err)
 			}
 		})
-	}
-}
-
-func TestProgressIsForTerminals(t *testing.T) {
-	path := t.TempDir() + "/err"
-	f, err := os.Create(path)
-	must(t, err)
-	defer f.Close()
-	var b bytes.Buffer
-	for _, p := range []*progress{newProgress(&b, "x"), newProgress(f, "x"), newProgress(nil, "x")} {
-		p.next = p.next.Add(-2 * progressAfter)
-		p.show(1, 2)
-		p.end()
-	}
-	if written, _ := os.ReadFile(path); b.Len() > 0 || len(written) > 0 {
-		t.Errorf("%q, %q", b.String(), written)
-	}
-}
-
-func TestProgressIsShownNowAndThen(t *testing.T) {
-	var b bytes.Buffer
-	p := newProgress(nil, "looking")
-	p.w = &b
-	p.show(1<<20, 1<<30) // too early
-	p.end()
-	if b.Len() > 0 {
-		t.Errorf("%q after no time", b.String())
-	}
-	p.next = p.next.Add(-2 * progressAfter)
-	p.show(2<<20, 1<<30)
-	p.show(3<<20, 1<<30) // too soon after that
-	p.end()
-	if want := "\r\x1b[Kphysgdb: looking: 2 MiB of 1 GiB\r\x1b[K"; b.String() != want {
-		t.Errorf("%q, want %q", b.String(), want)
 	}
 }

@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"bytes"
@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 
 	"physgdb/cmd/internal/kept"
-	"physgdb/gdbstub"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux/synth"
 )
@@ -14,39 +13,40 @@ import (
 // generatedFile is the name of the file of the code that the kernel made at run time.
 const generatedFile = "generated-code"
 
-// generatedProgram describes the code that the kernel made at run time; it is nil if there is none. It is made anew for each
-// machine: that code is at other addresses each time. The error is ctx's.
+// generatedProgram describes the code that the kernel made at run time; it is nil if there is none. It is not kept for another
+// machine, where that code is at other addresses. The error is ctx's.
 func (m *Machine) generatedProgram(ctx context.Context) (*elfsynth.Program, error) {
 	g, err := m.Kernel.Generated(ctx)
 	if err != nil {
-		m.log.Info("code that the kernel made at run time is not known", "error", err)
+		m.Log.Info("code that the kernel made at run time is not known", "error", err)
 		return nil, ctx.Err()
 	}
 	for _, why := range g.Damage {
-		m.log.Info("code that the kernel made at run time is not all known", "error", why)
+		m.Log.Info("code that the kernel made at run time is not all known", "error", why)
 	}
 	if len(g.All) == 0 {
 		return nil, nil
 	}
 	program, err := synth.Generated(ctx, m.Kernel, g)
 	if err != nil {
-		m.log.Info("code that the kernel made at run time is not shown", "error", err)
+		m.Log.Info("code that the kernel made at run time is not shown", "error", err)
 	}
 	return program, ctx.Err()
 }
 
-// generatedLibrary returns the library with the code that the kernel made at run time, if there is any. The error is ctx's.
-func (s *session) generatedLibrary(ctx context.Context) ([]gdbstub.Library, error) {
-	program, err := s.m.generatedProgram(ctx)
+// generatedCode returns the symbol file of the code that the kernel made at run time, or nil. The error is ctx's.
+func (m *Machine) generatedCode(ctx context.Context) (*SymbolFile, error) {
+	program, err := m.generatedProgram(ctx)
 	if program == nil || err != nil {
 		return nil, err
 	}
-	name := madeDir + generatedFile
-	s.files[name] = func(ctx context.Context) (gdbstub.File, error) {
-		content, _, err := elfsynth.Build(ctx, program) // it has no types, which is all that can be missing
-		return bytes.NewReader(content), err
-	}
-	return []gdbstub.Library{{Name: name, Segments: []uint64{program.Sections[0].Addr}}}, nil
+	return &SymbolFile{
+		Name: MemoryDir + generatedFile, Base: program.Sections[0].Addr,
+		Open: func(ctx context.Context) (File, error) {
+			content, _, err := elfsynth.Build(ctx, program) // it has no types, which is all that can be missing
+			return bytes.NewReader(content), err
+		},
+	}, nil
 }
 
 // saveGenerated writes the file of the code that the kernel made at run time into a directory, and returns its path, or "" if

@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"context"
@@ -74,7 +74,7 @@ func (m *Machine) identify(ctx context.Context, o *Options) error {
 // trial looks for the kernel as if mem were right, without a word and without looking through all of RAM.
 func (m *Machine) trial(ctx context.Context, o *Options, mem *Memory) (*Machine, error) {
 	t := *m
-	t.Memory, t.log, t.notes = mem, newLogKeeper(), nil
+	t.Memory, t.Log = mem, newLogKeeper()
 	quiet := *o
 	quiet.Notes, quiet.quick = nil, true
 	err := t.identify(ctx, &quiet)
@@ -83,10 +83,10 @@ func (m *Machine) trial(ctx context.Context, o *Options, mem *Memory) (*Machine,
 
 // adopt takes what a trial has found, and logs what it had to say.
 func (m *Machine) adopt(t *Machine) {
-	log, notes := m.log, m.notes
+	log := m.Log
 	*m = *t
-	m.log, m.notes = log, notes
-	if kept, ok := t.log.(*logKeeper); ok {
+	m.Log = log
+	if kept, ok := t.Log.(*logKeeper); ok {
 		kept.replay(log)
 	}
 }
@@ -141,8 +141,8 @@ func (m *Machine) trySplit(ctx context.Context, o *Options, layout string) (t *M
 	if err != nil {
 		return nil, false, err
 	}
-	mem := wrap(source, m.Memory.byUser)
-	mem.layout = layout
+	mem := NewMemory(source, m.Memory.byUser)
+	mem.Layout = layout
 	t, err = m.trial(ctx, o, mem)
 	if err != nil {
 		return nil, false, errors.Join(ctx.Err(), t.drop())

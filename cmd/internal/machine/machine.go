@@ -1,6 +1,6 @@
-// Package host puts the pieces together: it opens a bridge to a dead machine's memory, hears what the machine said, finds
-// its kernel, and shows all that to people (text) and to debuggers (a [gdbstub.Target]).
-package host
+// Package machine opens the memory of a machine, waits for its notices, finds its kernel, and chooses where the kernel's names
+// and types come from.
+package machine
 
 import (
 	"cmp"
@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -16,16 +15,10 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"physgdb/bridge"
-	"physgdb/bridge/dump"
-	"physgdb/bridge/nettlp"
 	"physgdb/bridge/notify"
-	"physgdb/internal/regular"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
 )
-
-// cacheSize is how much of a dead host's memory is remembered where each read costs a round trip, in bytes.
-const cacheSize = 64 << 20
 
 // Options are what the user said about a machine. See the flags of the command for their meaning.
 type Options struct {
@@ -45,131 +38,12 @@ type Options struct {
 	RAM       string // path of a RAM map, or empty
 	// VMCoreInfo is the physical address of the VMCOREINFO note, hexadecimal, or empty.
 	VMCoreInfo string
-	Threads    string        // what a debugger's threads stand for: ThreadsTasks, or ThreadsCPUs; empty for tasks
 	Modules    []string      // directories with the files of loaded modules, beside the usual places
 	Live       bool          // the machine runs: nothing is remembered for longer than one look at it
 	Timeout    time.Duration // for one request to the bridge; 0 for the bridge's own
 	Log        hclog.Logger  // nil for silence
 	quick      bool          // do not look through all of RAM
 	Notes      io.Writer     // where to say what is being waited for; nil for silence
-}
-
-// Memory is the physical memory of a machine, safely wrapped: [bridge.Cache], where it pays, around [bridge.Guard] around
-// [bridge.Meter] around the bridge.
-type Memory struct {
-	bridge.Memory
-	source  bridge.Memory // the bridge itself
-	guard   *bridge.Guard
-	meter   *bridge.Meter
-	ramFrom string // who says where RAM is; empty if nobody does
-	cached  bool   // what was read once is remembered
-	byUser  bridge.RAMMap
-	layout  string // that was found to fit, as the map= of a source; empty if the source's own holds
-}
-
-// Who said where RAM is: the user, or the source itself.
-const (
-	ramByUser      = "by --ram"
-	ramAllOfSource = "all of the source"
-)
-
-// Counts returns what the memory cost so far.
-func (m *Memory) Counts() bridge.Counts { return m.meter.Counts() }
-
-// uncounted says which reads Counts leaves out, or nothing.
-func (m *Memory) uncounted() string {
-	if m.cached {
-		return ""
-	}
-	return "; what is read in place, in a mapped file, is not counted"
-}
-
-// View shows memory in place where the bridge can.
-func (m *Memory) View(addr bridge.PhysAddr, n int) ([]byte, bool) {
-	if v := bridge.ViewerOf(m.Memory); v != nil {
-		return v.View(addr, n)
-	}
-	return nil, false
-}
-
-// OpenMemory opens the source and, if there is one, the RAM map.
-func OpenMemory(ctx context.Context, o *Options) (*Memory, error) {
-	var ram bridge.RAMMap
-	if o.RAM != "" {
-		var err error
-		if ram, err = readRAMMap(o.RAM); err != nil {
-			return nil, err
-		}
-	}
-	mem, err := openSource(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	if ram.Known() && mem.Info().RAM.Known() && !mem.Info().RAM.Intersect(ram).Known() {
-		mem.Close()
-		return nil, fmt.Errorf("--ram %s: none of it is in %s, which has %v; is it the map of this machine?", o.RAM, o.Source,
-			mem.Info().RAM)
-	}
-	return wrap(mem, ram), nil
-}
-
-// wrap makes a bridge safe to read, and quick. ram may be unknown.
-func wrap(mem bridge.Memory, ram bridge.RAMMap) *Memory {
-	m := &Memory{source: mem, meter: bridge.NewMeter(mem)}
-	m.guard, m.byUser = bridge.NewGuard(m.meter, ram), ram
-	switch {
-	case ram.Known():
-		m.ramFrom = ramByUser
-	case mem.Info().RAM.Known():
-		m.ramFrom = ramAllOfSource
-	}
-	if bridge.ViewerOf(mem) != nil {
-		m.Memory = m.guard
-	} else {
-		m.Memory, m.cached = bridge.NewCache(m.guard, cacheSize), true
-	}
-	return m
-}
-
-func openSource(ctx context.Context, o *Options) (bridge.Memory, error) {
-	if o.Source == "" {
-		return nil, usagef("SOURCE is empty: %s", sourceForms)
-	}
-	openers := map[string]bridge.Opener{"file": dump.Open, "nettlp": nettlp.Open}
-	mem, err := bridge.Open(ctx, o.Source, openers, &bridge.Options{Timeout: o.Timeout, Logger: o.Log})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("source %s: no such file; %s", o.Source, sourceForms)
-	}
-	if why := reason(err); why != err {
-		return nil, fmt.Errorf("source %s: %w", o.Source, why)
-	}
-	return mem, err
-}
-
-// sourceForms reminds of what a source may be.
-const sourceForms = "want a path, or a URL such as nettlp://ADDRESS?local=ADDRESS&requester=BUS:DEV"
-
-// reason returns why a file could not be read, without its name, which whoever reports it tells. Any other error it
-// returns as it is.
-func reason(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
-}
-
-func readRAMMap(path string) (bridge.RAMMap, error) {
-	f, err := regular.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("--ram %s: %w", path, reason(err))
-	}
-	defer f.Close()
-	ram, err := bridge.ParseRAMMap(f)
-	if err != nil {
-		return nil, fmt.Errorf("--ram %s: %w", path, reason(err))
-	}
-	return ram, nil
 }
 
 // Machine is a dead machine whose kernel was found.
@@ -185,27 +59,30 @@ type Machine struct {
 	// Process names the process whose address space Space is, or is empty.
 	Process string
 
-	beside     *neighbour // the other kernel in the same memory, as far as it was looked for
-	cpus       []int
-	live       bool          // it runs
-	chosen     bool          // the user said which CR3 to look at memory through
-	foundIn    bridge.Counts // what it took to find the kernel
-	threadsAre string
-	files      *linux.ModuleFiles // of the kernel's modules, on the disk of this machine
+	// CPUs are the numbers of the possible CPUs, as far as they are known; the first is the one that panicked by the notice.
+	CPUs []int
+	// Live is set if the machine runs.
+	Live bool
+	// SpaceChosen is set if the user selected Space by Options.CR3.
+	SpaceChosen bool
+	// FoundIn is what it took to find the kernel.
+	FoundIn bridge.Counts
+	// Log is never nil.
+	Log hclog.Logger
+
+	other      *neighbour         // the other kernel in the same memory, as far as it was looked for
+	files      *linux.ModuleFiles // of the kernel's modules, on the disk of this computer
 	moduleDirs []string           // that the user named
 	cacheLimit int64              // bytes, as in Options
 	vmlinux    *vmlinuxFile       // nil if there is none
 	noVmlinux  error              // why there is none
 	made       *spool             // files of modules, made of memory
-	ahead      background         // what a debugger asks for first
-	log        hclog.Logger
-	notes      io.Writer // where to say how far long work is; nil for silence
 }
 
-// helloPrefix before a name stands for the CR3 that the program of this name told.
-const helloPrefix = "hello:"
+// HelloPrefix before a name stands for the CR3 that the program of this name told.
+const HelloPrefix = "hello:"
 
-// Attach opens the memory of a machine and finds its kernel. It waits for the machine's notice if it is told to.
+// Attach opens the memory of a machine and finds its kernel. If the options say so, it waits for the machine's notice.
 func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	if err := o.checkCR3(); err != nil {
 		return nil, err
@@ -221,9 +98,22 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	return attach(ctx, mem, given, o)
+}
+
+// AttachMemory is like [Attach], with a memory that is open. The memory is closed with the machine, or if there is an error.
+func AttachMemory(ctx context.Context, mem *Memory, o *Options) (*Machine, error) {
+	given, err := o.openVmlinux()
+	if err != nil {
+		return nil, errors.Join(err, mem.Close())
+	}
+	return attach(ctx, mem, given, o)
+}
+
+func attach(ctx context.Context, mem *Memory, given *vmlinuxFile, o *Options) (*Machine, error) {
 	m := &Machine{
-		Memory: mem, live: o.Live, chosen: o.CR3 != "", threadsAre: o.Threads, vmlinux: given,
-		moduleDirs: o.Modules, cacheLimit: o.CacheLimit, made: newSpool(), log: o.logger(), notes: o.Notes,
+		Memory: mem, Live: o.Live, SpaceChosen: o.CR3 != "", vmlinux: given,
+		moduleDirs: o.Modules, cacheLimit: o.CacheLimit, made: newSpool(), Log: o.logger(),
 	}
 	if err := m.attach(ctx, o); err != nil {
 		m.Memory.Close()
@@ -253,22 +143,22 @@ func (o *Options) logger() hclog.Logger {
 // checkCR3 says early what is wrong with where to start from: it may take days until the notice comes that it is wanted
 // for.
 func (o *Options) checkCR3() error {
-	name, isHello := strings.CutPrefix(o.CR3, helloPrefix)
+	name, isHello := strings.CutPrefix(o.CR3, HelloPrefix)
 	if _, err := bridge.ParseAddr(o.VMCoreInfo); o.VMCoreInfo != "" && err != nil {
-		return usagef("--vmcoreinfo %s: not a hexadecimal number", o.VMCoreInfo)
+		return Usagef("--vmcoreinfo %s: not a hexadecimal number", o.VMCoreInfo)
 	}
 	switch {
 	case o.CR3 != "" && o.VMCoreInfo != "":
-		return usagef("--cr3 and --vmcoreinfo exclude each other: either is where to start from")
+		return Usagef("--cr3 and --vmcoreinfo exclude each other: either is where to start from")
 	case isHello && name == "":
-		return usagef("--cr3 %s: the name of a program is missing", o.CR3)
+		return Usagef("--cr3 %s: the name of a program is missing", o.CR3)
 	case isHello && o.Notify == "":
-		return usagef("--cr3 %s needs --notify: the name is known from the host's notices", o.CR3)
+		return Usagef("--cr3 %s needs --notify: the name is known from the host's notices", o.CR3)
 	case isHello || o.CR3 == "":
 		return nil
 	}
 	if _, err := bridge.ParseAddr(o.CR3); err != nil {
-		return usagef("--cr3 %s: neither a hexadecimal number nor %sNAME", o.CR3, helloPrefix)
+		return Usagef("--cr3 %s: neither a hexadecimal number nor %sNAME", o.CR3, HelloPrefix)
 	}
 	return nil
 }
@@ -291,15 +181,15 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 	m.learnRAM(ctx)
 	m.findCPUs(ctx)
 	if m.Kernel.Symbols != nil {
-		m.files = linux.NewModuleFiles(m.release(ctx), m.moduleDirs)
+		m.files = linux.NewModuleFiles(m.Release(ctx), m.moduleDirs)
 	}
 	return nil
 }
 
 // chosenCR3 finds the CR3 that the user meant by a number or a name.
 func (m *Machine) chosenCR3(what string) (uint64, error) {
-	if name, ok := strings.CutPrefix(what, helloPrefix); ok {
-		n, err := m.hello(name)
+	if name, ok := strings.CutPrefix(what, HelloPrefix); ok {
+		n, err := m.Hello(name)
 		if err != nil {
 			return 0, err
 		}
@@ -331,23 +221,24 @@ func (m *Machine) findCPUs(ctx context.Context) {
 	if m.Notice != nil && m.Notice.CPU != nil && *m.Notice.CPU >= 0 && *m.Notice.CPU < most {
 		first = *m.Notice.CPU
 	}
-	m.cpus = []int{first}
+	m.CPUs = []int{first}
 	if m.Kernel.Symbols == nil {
 		return
 	}
 	cpus, err := m.Kernel.PossibleCPUs(ctx)
 	if err != nil {
-		m.log.Warn("the list of CPUs cannot be read; only one is shown", "why", err)
+		m.Log.Warn("the list of CPUs cannot be read; only one is shown", "why", err)
 	}
 	for _, cpu := range cpus {
 		if cpu != first {
-			m.cpus = append(m.cpus, cpu)
+			m.CPUs = append(m.CPUs, cpu)
 		}
 	}
 }
 
-// explainedBy returns the machine as a debugger's vmlinux explains it, which found symbols at these addresses.
-func (m *Machine) explainedBy(ctx context.Context, found map[string]uint64) (*Machine, error) {
+// WithBorrowedSymbols returns the machine with the symbols of a debugger's vmlinux, by their addresses. It shares the memory with m
+// and is not closed.
+func (m *Machine) WithBorrowedSymbols(ctx context.Context, found map[string]uint64) (*Machine, error) {
 	known, mem := *m, *m.Memory
 	known.Memory = &mem
 	var err error
@@ -356,12 +247,11 @@ func (m *Machine) explainedBy(ctx context.Context, found map[string]uint64) (*Ma
 	}
 	known.learnRAM(ctx)
 	known.findCPUs(ctx)
-	known.files = linux.NewModuleFiles(known.release(ctx), m.moduleDirs)
+	known.files = linux.NewModuleFiles(known.Release(ctx), m.moduleDirs)
 	return &known, nil
 }
 
 // Close closes the bridge.
 func (m *Machine) Close() error {
-	m.ahead.stop()
 	return errors.Join(m.vmlinux.close(), m.made.close(), m.Memory.Close())
 }

@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"bytes"
@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"physgdb/cmd/internal/kept"
-	"physgdb/gdbstub"
 	"physgdb/internal/plain"
 	"physgdb/symbols/elffile"
 	"physgdb/symbols/elfsynth"
@@ -18,63 +17,80 @@ import (
 	"physgdb/symbols/linux/synth"
 )
 
-// Libraries are the loaded modules, for gdb to load by itself: from their files, or what is made of the machine's memory
-// where none were found.
-func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
-	s.files = map[string]fileOpener{}
-	if s.m.Process != "" || s.m.Kernel.Symbols == nil {
-		return nil, nil
-	}
-	modules, err := s.m.Kernel.Modules(ctx)
+// File is the content of a symbol file.
+type File interface {
+	io.ReaderAt
+	Size() int64 // bytes
+}
+
+// SymbolFile is a file with symbols of code outside the kernel's image, and where that code is.
+type SymbolFile struct {
+	// Name is the path of a file on this computer, or a name below [MemoryDir].
+	Name string
+	// Sections has the virtual address of each SHF_ALLOC section, in the order of the file. It is empty for a file below MemoryDir,
+	// whose addresses are those at which the code ran.
+	Sections []uint64
+	// Base is the lowest virtual address of the code, for a file below MemoryDir.
+	Base uint64
+	// Open makes a file below MemoryDir. It is nil for a file on this computer.
+	Open func(context.Context) (File, error)
+}
+
+// MemoryDir begins the names of files that are made from the machine's memory. Debuggers show these names.
+const MemoryDir = "/from-memory/"
+
+// SymbolFiles returns the symbol files of the modules, of the code that the kernel made at run time, and of addresses without code
+// that were called. The error is ctx's: what cannot be read is left out and logged.
+func (m *Machine) SymbolFiles(ctx context.Context) ([]SymbolFile, error) {
+	modules, err := m.Kernel.Modules(ctx)
 	if err != nil {
-		s.m.log.Warn("the modules cannot be listed", "why", err)
+		m.Log.Warn("the modules cannot be listed", "why", err)
 		return nil, ctx.Err()
 	}
-	var all []gdbstub.Library
-	files := moduleFiles(modules.All)
+	var all []SymbolFile
+	names := moduleFiles(modules.All)
 	for _, md := range modules.All {
-		l, err := s.m.library(ctx, md)
-		open := func(context.Context) (gdbstub.File, error) { return openOnDisk(l.Name) }
-		if err != nil && ctx.Err() == nil {
-			s.m.log.Info("the file of a module is made of memory; see: monitor modules", "module", md.Name, "why", err)
-			l, open = madeLibrary(md, files[md]), func(ctx context.Context) (gdbstub.File, error) { return s.m.openModule(ctx, md) }
-		}
+		f, err := m.ModuleFile(ctx, md)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		all = append(all, l)
-		s.files[l.Name] = open
+		if err != nil {
+			m.Log.Info("the file of a module is made of memory; see: monitor modules", "module", md.Name, "why", err)
+			f = m.syntheticModule(md, names[md])
+		}
+		all = append(all, *f)
 	}
-	generated, err := s.generatedLibrary(ctx)
+	generated, err := m.generatedCode(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.withWildCalls(ctx, append(all, generated...))
+	if generated != nil {
+		all = append(all, *generated)
+	}
+	return m.withWildCalls(ctx, all)
 }
 
-// withWildCalls adds a library for each address that is no code and was called, so that debuggers find the caller.
-func (s *session) withWildCalls(ctx context.Context, all []gdbstub.Library) ([]gdbstub.Library, error) {
-	wild, err := s.m.Kernel.WildCalls(ctx)
+// withWildCalls adds a file for each address without code that was called, so that debuggers find the caller.
+func (m *Machine) withWildCalls(ctx context.Context, all []SymbolFile) ([]SymbolFile, error) {
+	wild, err := m.Kernel.WildCalls(ctx)
 	if err != nil {
-		s.m.log.Info("calls of what is no code cannot be found", "error", err)
+		m.Log.Info("calls of what is no code cannot be found", "error", err)
 		return all, ctx.Err()
 	}
 	for _, pc := range wild {
-		l := gdbstub.Library{Name: fmt.Sprintf("%sno-code-%#x", madeDir, pc), Segments: []uint64{pc}}
-		s.files[l.Name] = func(context.Context) (gdbstub.File, error) { return bytes.NewReader(elfsynth.BuildNoCode(pc)), nil }
-		all = append(all, l)
+		all = append(all, SymbolFile{
+			Name: fmt.Sprintf("%sno-code-%#x", MemoryDir, pc), Base: pc,
+			Open: func(context.Context) (File, error) { return bytes.NewReader(elfsynth.BuildNoCode(pc)), nil },
+		})
 	}
 	return all, nil
 }
 
-// madeDir stands before the names of files that are made of the machine's memory. gdb shows them, and fetches them from here.
-const madeDir = "/from-memory/"
-
 // moduleFile returns the name of the file of a module.
 func moduleFile(module string) string { return plain.Name(module) + ".ko" }
 
-// moduleFiles returns the names of the files of modules. Damaged memory may have several modules of one name: all but the first have
-// their address in that of their file.
+// moduleFiles returns the names of the files of modules. In damaged memory several modules may have one name: the files of all but
+// the first then have the module's address in their name.
 func moduleFiles(modules []*linux.Module) map[*linux.Module]string {
 	names := map[*linux.Module]string{}
 	taken := map[string]bool{}
@@ -88,27 +104,30 @@ func moduleFiles(modules []*linux.Module) map[*linux.Module]string {
 	return names
 }
 
-// madeLibrary says where a module is whose file, of that name, is made of memory. Its addresses are those that it runs at.
-func madeLibrary(md *linux.Module, file string) gdbstub.Library {
+// syntheticModule returns the file of a module, of that name, that is made from memory when it is opened.
+func (m *Machine) syntheticModule(md *linux.Module, name string) *SymbolFile {
 	lowest := md.Base()
 	for _, r := range md.Regions {
 		lowest = min(lowest, r.Base)
 	}
-	return gdbstub.Library{Name: madeDir + file, Segments: []uint64{lowest}}
+	return &SymbolFile{
+		Name: MemoryDir + name, Base: lowest,
+		Open: func(ctx context.Context) (File, error) { return m.openModule(ctx, md) },
+	}
 }
 
-// openModule opens the file that is made of what the kernel keeps about a module. It is made once.
-func (m *Machine) openModule(ctx context.Context, md *linux.Module) (gdbstub.File, error) {
+// openModule opens the synthetic symbol file of a module. It is made once.
+func (m *Machine) openModule(ctx context.Context, md *linux.Module) (File, error) {
 	id, _ := md.BuildID(ctx) // not every module has one
 	name := fmt.Sprintf("%s %#x %#x %x", md.Name, md.Addr, md.Base(), id)
-	return m.made.open(ctx, name, func() (gdbstub.File, error) { return m.makeModule(ctx, md) })
+	return m.made.open(ctx, name, func() (File, error) { return m.makeModule(ctx, md) })
 }
 
-// makeModule makes a file of what the kernel keeps about a module.
-func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (gdbstub.File, error) {
+// makeModule makes the synthetic symbol file of a module.
+func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (File, error) {
 	var types []byte
 	if m.vmlinux != nil {
-		types, _ = elffile.ReadBTF(m.vmlinux.path) // without it the module has no types; makeVmlinux has said so
+		types, _ = elffile.ReadBTF(m.vmlinux.path) // without it the module has no types; makeVmlinux has logged that
 	}
 	program, missing, err := synth.Module(ctx, m.Kernel, md, types)
 	if err != nil {
@@ -119,41 +138,41 @@ func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (gdbstub.Fil
 		return nil, err
 	}
 	for _, why := range append(missing, left...) {
-		m.log.Info("memory does not tell all of a module", "module", md.Name, "missing", why)
+		m.Log.Info("memory does not tell all of a module", "module", md.Name, "missing", why)
 	}
 	return bytes.NewReader(content), nil
 }
 
-// library finds a module's file and where its sections are.
-func (m *Machine) library(ctx context.Context, module *linux.Module) (gdbstub.Library, error) {
+// ModuleFile returns the file of a module on this computer, in the form in which debuggers can load it.
+func (m *Machine) ModuleFile(ctx context.Context, module *linux.Module) (*SymbolFile, error) {
 	path, err := m.files.Find(ctx, module)
 	if err != nil {
-		return gdbstub.Library{}, err
+		return nil, err
 	}
 	file, err := linux.OpenModuleFile(path)
 	if err != nil {
-		return gdbstub.Library{}, err
+		return nil, err
 	}
 	defer file.Close()
 	sections, err := module.SectionAddresses(ctx, file)
 	if err != nil {
-		return gdbstub.Library{}, err
+		return nil, err
 	}
 	if path, err = loadable(path, module.Name, file, m.cacheLimit); err != nil {
-		return gdbstub.Library{}, err
+		return nil, err
 	}
-	l := gdbstub.Library{Name: path}
+	f := &SymbolFile{Name: path}
 	for _, section := range sections {
-		l.Sections = append(l.Sections, section.Addr)
+		f.Sections = append(f.Sections, section.Addr)
 	}
-	return l, nil
+	return f, nil
 }
 
-// SaveModules writes files that are made of what the kernel keeps about its modules into a directory, one for each and one for
-// the code that the kernel made at run time, and returns their paths. Their addresses are those that the modules run at.
+// SaveModules writes the synthetic symbol files of the modules into a directory, and that of the code that the kernel made at run
+// time, and returns their paths. Their addresses are those at which the code ran.
 func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error) {
-	if err := m.needSymbols("modules"); err != nil {
-		return nil, err
+	if err := m.NeedSymbols(); err != nil {
+		return nil, fmt.Errorf("modules: %w", err)
 	}
 	list, err := m.Kernel.Modules(ctx)
 	if err != nil {
@@ -182,11 +201,12 @@ func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error)
 	if path != "" {
 		paths = append(paths, path)
 	}
-	return paths, listDamage("modules", list.Damage)
+	return paths, NewDamageError("modules", list.Damage)
 }
 
-// loadable returns the path of a module's file as debuggers can load it: its own, or that of a copy in the user's cache, whose limit is as in [Options]. The
-// sections of newer files do not all begin at address 0, and gdb 13 to 18 then misplace the debug information of all of them.
+// loadable returns the path of a module's file as debuggers can load it: its own, or that of a copy in the user's cache, whose limit
+// is that of [Options]. The sections of newer files do not all begin at address 0, and gdb 13 to 18 then misplace the debug
+// information of all of them.
 func loadable(path, name string, file *linux.ModuleFile, limit int64) (string, error) {
 	if !file.Moved {
 		return path, nil
@@ -218,21 +238,16 @@ func loadableCopy(name string, file *linux.ModuleFile, limit int64) (string, err
 	return e.Path, nil
 }
 
-// release returns the kernel's release, as uname -r says it, or "".
-func (m *Machine) release(ctx context.Context) string {
+// Release returns the kernel's release, as uname -r prints it, or "".
+func (m *Machine) Release(ctx context.Context) string {
 	return releaseIn(m.Kernel.Banner(ctx))
 }
 
-// releaseIn returns the release that a kernel's banner tells, Linux version RELEASE (…, or "".
+// releaseIn returns the release in a kernel's banner, "Linux version RELEASE (…", or "".
 func releaseIn(banner string) string {
 	words := strings.Fields(banner)
 	if len(words) < 3 {
 		return ""
 	}
 	return words[2]
-}
-
-// VMCoreInfo is what drgn asks for.
-func (s *session) VMCoreInfo(ctx context.Context) ([]byte, error) {
-	return s.m.Kernel.VMCoreInfoText(ctx)
 }

@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"os"
@@ -8,6 +8,7 @@ import (
 
 	"physgdb/cmd/internal/kept"
 	"physgdb/symbols/linux"
+	"physgdb/test/rig"
 )
 
 func TestACopyForGDBStaysInTheCache(t *testing.T) {
@@ -15,7 +16,7 @@ func TestACopyForGDBStaysInTheCache(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", cache)
 	for _, name := range []string{"nfs", "../../../../nfs", "/etc/nfs", ".."} {
 		path, err := loadable("/x/nfs.ko", name, &linux.ModuleFile{Moved: true, BuildID: []byte{0xca, 0xfe}}, 0)
-		must(t, err)
+		rig.Must(t, err)
 		if dir := filepath.Join(cache, "physgdb", string(kept.Modules), "cafe"); filepath.Dir(path) != dir || !strings.HasSuffix(path, ".ko") {
 			t.Errorf("the copy of a module named %q is %s", name, path)
 		}

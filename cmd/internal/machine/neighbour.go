@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"physgdb/cmd/internal/progress"
 	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
 )
@@ -32,7 +33,7 @@ func (m *Machine) preferWanted(ctx context.Context, o *Options) error {
 	how, err := m.Kernel.Handover(ctx)
 	switch {
 	case err != nil:
-		m.log.Info("whether memory holds another kernel cannot be read", "error", err)
+		m.Log.Info("whether memory holds another kernel cannot be read", "error", err)
 		return ctx.Err()
 	case how != linux.CapturesDump && how != linux.StartedNext:
 		return nil
@@ -41,15 +42,15 @@ func (m *Machine) preferWanted(ctx context.Context, o *Options) error {
 	other, err := m.findOther(ctx, o, how)
 	switch {
 	case err != nil:
-		m.beside = &neighbour{what: missed(how, err)}
-		m.log.Warn("memory holds another kernel", "which", m.beside)
+		m.other = &neighbour{what: missed(how, err)}
+		m.Log.Warn("memory holds another kernel", "which", m.other)
 		return ctx.Err()
 	case m.chosenKernel(o):
-		m.beside = m.describe(ctx, other, wantedRole(how))
+		m.other = m.describe(ctx, other, wantedRole(how))
 		return nil
 	}
-	m.beside = m.describe(ctx, found, role(how))
-	m.log.Warn("memory holds two kernels", "shown", wantedRole(how), "other", m.beside)
+	m.other = m.describe(ctx, found, role(how))
+	m.Log.Warn("memory holds two kernels", "shown", wantedRole(how), "other", m.other)
 	return m.change(ctx, o, other)
 }
 
@@ -62,9 +63,9 @@ func (m *Machine) chosenKernel(o *Options) bool {
 func (m *Machine) findOther(ctx context.Context, o *Options, how linux.Handover) (*linux.Kernel, error) {
 	fo := m.findOptions()
 	fo.Quick = o.quick
-	progress := newProgress(o.Notes, "looking for the other kernel")
-	defer progress.end()
-	fo.Progress = progress.show
+	shown := progress.New(o.Notes, "looking for the other kernel")
+	defer shown.End()
+	fo.Progress = shown.Show
 	return linux.FindOther(ctx, newWalker(m.Memory), m.Memory.guard, fo, m.Kernel, how)
 }
 
@@ -114,11 +115,11 @@ func missed(how linux.Handover, err error) string {
 	return fmt.Sprintf("not shown is %s: %v", wantedRole(how), err)
 }
 
-// neighbourText describes the other kernel in memory, or returns "". A capture kernel is looked for when it is asked
+// OtherKernel describes the other kernel in memory, or returns "". A capture kernel is looked for when it is asked
 // after, and not before.
-func (m *Machine) neighbourText(ctx context.Context) string {
-	if m.beside != nil {
-		return m.beside.String()
+func (m *Machine) OtherKernel(ctx context.Context) string {
+	if m.other != nil {
+		return m.other.String()
 	}
 	if m.Kernel.Symbols == nil {
 		return ""

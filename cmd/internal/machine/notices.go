@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"context"
@@ -165,8 +165,8 @@ func taskName(n *notify.Notice) string {
 	return ""
 }
 
-// hello returns what the program of that name told.
-func (m *Machine) hello(name string) (*notify.Notice, error) {
+// Hello returns what the program of that name told.
+func (m *Machine) Hello(name string) (*notify.Notice, error) {
 	for _, known := range []string{name, plain.Name(name)} {
 		if n, ok := m.Hellos[known]; ok {
 			return n, nil

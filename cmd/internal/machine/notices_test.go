@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"physgdb/bridge/notify"
+	"physgdb/test/rig"
 )
 
 func TestNoticesOfAFile(t *testing.T) {
@@ -24,43 +25,43 @@ func TestNoticesOfAFile(t *testing.T) {
 		unnamed   = `{"physgdb":1,"event":"hello","host":"(none)","comm":"cron","cr3":"0xe000"}`
 		strange   = `{"physgdb":1,"event":"farewell","host":"db7","comm":"bash","cr3":"0xc000"}`
 	)
-	r := newRig(t, 4)
+	r := rig.New(t, 4)
 	for _, tc := range []struct {
 		name    string
 		lines   []string
 		message string // of the panic
 		hellos  string // NAME=CR3, sorted; CLOCK is the rig's
 	}{
-		{"a panic alone", []string{died}, "tests", ""},
-		{"a hello before it", []string{greeted, died}, "tests", "clock=CLOCK"},
-		{"empty lines", []string{"", greeted, " \t", died, ""}, "tests", "clock=CLOCK"},
-		{"of several panics the last", []string{died, other}, "other", ""},
-		{"of repeated hellos the last", []string{greeted, again, died}, "tests", "clock=0x9000"},
-		{"a hello without a name goes by its pid", []string{nameless, died}, "tests", "144=0x7000"},
-		{"a hello of nobody is no use", []string{nobody, died}, "tests", ""},
-		{"other events name no root", []string{strange, died}, "tests", ""},
-		{"lines that are no notices", []string{"", died[:50], greeted, `{"physgdb":2,"event":"panic","cr3":"0x1"}`, "\x00\x1b", died}, "tests", "clock=CLOCK"},
-		{"a line that is too long", []string{greeted, strings.Repeat("x", 360063), died, "{" + strings.Repeat(" ", 1<<20)}, "tests", "clock=CLOCK"},
-		{"a line that a kill has cut", []string{greeted, died, died[:50]}, "tests", "clock=CLOCK"},
-		{"a panic told three times", []string{greeted, died, died, died}, "tests", "clock=CLOCK"},
-		{"hellos of the boot before are void", []string{greeted, died, cron, died}, "tests", "cron=0xa000"},
-		{"hellos of the boot after are void", []string{greeted, died, cron}, "tests", "clock=CLOCK"},
-		{"hellos of another host are void", []string{greeted, elsewhere, died}, "tests", "clock=CLOCK"},
-		{"a program that does not know its host", []string{hostless, greeted, died}, "tests", "clock=CLOCK cron=0xd000"},
-		{"a program of a host without a name", []string{unnamed, died}, "tests", "cron=0xe000"},
-		{"such a program of the boot before", []string{hostless, died, greeted, died}, "tests", "clock=CLOCK"},
-		{"another host's panic voids nothing", []string{greeted, other, died}, "tests", "clock=CLOCK"},
+		{"a panic alone", []string{rig.Panicked}, "tests", ""},
+		{"a hello before it", []string{rig.Hello, rig.Panicked}, "tests", "clock=CLOCK"},
+		{"empty lines", []string{"", rig.Hello, " \t", rig.Panicked, ""}, "tests", "clock=CLOCK"},
+		{"of several panics the last", []string{rig.Panicked, other}, "other", ""},
+		{"of repeated hellos the last", []string{rig.Hello, again, rig.Panicked}, "tests", "clock=0x9000"},
+		{"a hello without a name goes by its pid", []string{nameless, rig.Panicked}, "tests", "144=0x7000"},
+		{"a hello of nobody is no use", []string{nobody, rig.Panicked}, "tests", ""},
+		{"other events name no root", []string{strange, rig.Panicked}, "tests", ""},
+		{"lines that are no notices", []string{"", rig.Panicked[:50], rig.Hello, `{"physgdb":2,"event":"panic","cr3":"0x1"}`, "\x00\x1b", rig.Panicked}, "tests", "clock=CLOCK"},
+		{"a line that is too long", []string{rig.Hello, strings.Repeat("x", 360063), rig.Panicked, "{" + strings.Repeat(" ", 1<<20)}, "tests", "clock=CLOCK"},
+		{"a line that a kill has cut", []string{rig.Hello, rig.Panicked, rig.Panicked[:50]}, "tests", "clock=CLOCK"},
+		{"a panic told three times", []string{rig.Hello, rig.Panicked, rig.Panicked, rig.Panicked}, "tests", "clock=CLOCK"},
+		{"hellos of the boot before are void", []string{rig.Hello, rig.Panicked, cron, rig.Panicked}, "tests", "cron=0xa000"},
+		{"hellos of the boot after are void", []string{rig.Hello, rig.Panicked, cron}, "tests", "clock=CLOCK"},
+		{"hellos of another host are void", []string{rig.Hello, elsewhere, rig.Panicked}, "tests", "clock=CLOCK"},
+		{"a program that does not know its host", []string{hostless, rig.Hello, rig.Panicked}, "tests", "clock=CLOCK cron=0xd000"},
+		{"a program of a host without a name", []string{unnamed, rig.Panicked}, "tests", "cron=0xe000"},
+		{"such a program of the boot before", []string{hostless, rig.Panicked, rig.Hello, rig.Panicked}, "tests", "clock=CLOCK"},
+		{"another host's panic voids nothing", []string{rig.Hello, other, rig.Panicked}, "tests", "clock=CLOCK"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			m := r.attach(t, Options{Notify: r.notices(t, tc.lines...)})
+			m := attachRig(t, r, Options{Notify: r.Notices(t, tc.lines...)})
 			if m.Notice.Message != tc.message {
 				t.Errorf("panic %q, want %q", m.Notice.Message, tc.message)
 			}
 			var hellos []string
 			for _, name := range slices.Sorted(maps.Keys(m.Hellos)) {
-				hellos = append(hellos, name+"="+hex(uint64(m.Hellos[name].CR3)))
+				hellos = append(hellos, name+"="+rig.Hex(uint64(m.Hellos[name].CR3)))
 			}
-			if got, want := strings.Join(hellos, " "), strings.ReplaceAll(tc.hellos, "CLOCK", hex(r.clock)); got != want {
+			if got, want := strings.Join(hellos, " "), strings.ReplaceAll(tc.hellos, "CLOCK", rig.Hex(r.Clock)); got != want {
 				t.Errorf("hellos %s, want %s", got, want)
 			}
 		})
@@ -69,10 +70,10 @@ func TestNoticesOfAFile(t *testing.T) {
 
 // TestBadLinesOfNoticesAreLogged has each of the first, and the number of the others.
 func TestBadLinesOfNoticesAreLogged(t *testing.T) {
-	r := newRig(t, 4)
+	r := rig.New(t, 4)
 	var log strings.Builder
-	file := r.notices(t, append(slices.Repeat([]string{"garbage"}, 10), died)...)
-	r.attach(t, Options{Notify: file, Log: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})})
+	file := r.Notices(t, append(slices.Repeat([]string{"garbage"}, 10), rig.Panicked)...)
+	attachRig(t, r, Options{Notify: file, Log: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})})
 	for _, want := range []string{"line=1 ", "line=3 ", "lines=7"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("no %q in the log: %s", want, log.String())
@@ -102,37 +103,20 @@ func TestAFloodOfNoticesIsNotKept(t *testing.T) {
 }
 
 func TestNoticesRefused(t *testing.T) {
-	r := newRig(t, 4)
+	r := rig.New(t, 4)
 	for _, tc := range []struct {
 		name, line, cr3, want string
 	}{
-		{"none of a panic", greeted, "", "has no notice of a panic"},
+		{"none of a panic", rig.Hello, "", "has no notice of a panic"},
 		{"an empty file", "", "", "has no notice of a panic"},
-		{"a damaged line", died[:50], "", "has no notice of a panic"},
+		{"a damaged line", rig.Panicked[:50], "", "has no notice of a panic"},
 		{"a line that is too long", strings.Repeat("x", 1<<17), "", "has no notice of a panic"},
-		{"a name that nobody has", died, "hello:clock", `no program named "clock" told its CR3; none has`},
+		{"a name that nobody has", rig.Panicked, "hello:clock", `no program named "clock" told its CR3; none has`},
 		{"a later version", `{"physgdb":2,"event":"panic","cr3":"0x1"}`, "", "has no notice of a panic"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := Attach(ctx, &Options{Source: r.path("ram"), Notify: r.notices(t, tc.line), CR3: tc.cr3})
-			wantError(t, err, tc.want)
+			_, err := Attach(ctx, &Options{Source: r.Path("ram"), Notify: r.Notices(t, tc.line), CR3: tc.cr3})
+			rig.WantError(t, err, tc.want)
 		})
-	}
-}
-
-func TestTheRootThatIsChosen(t *testing.T) {
-	r := newRig(t, 5)
-	la57 := strings.Replace(died, "0xef0", "0x1ef0", 1)
-	for _, tc := range []struct {
-		name, cr3, user, process string
-	}{
-		{"that of the panic", "", "pani", ""},
-		{"a number before that of the panic", hex(r.clock), "tick", ""},
-		{"a program's", "hello:clock", "tick", "clock"},
-	} {
-		m := r.attach(t, Options{Notify: r.notices(t, greeted, la57), CR3: tc.cr3})
-		if got := connect(t, m).user(t); got != tc.user || m.Process != tc.process || m.Kernel.Root.Levels != 5 {
-			t.Errorf("%s: reads %q as %q, %d levels", tc.name, got, m.Process, m.Kernel.Root.Levels)
-		}
 	}
 }

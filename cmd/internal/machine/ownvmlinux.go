@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"physgdb/cmd/internal/kept"
+	"physgdb/cmd/internal/progress"
 	"physgdb/symbols/elffile"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
@@ -60,25 +61,25 @@ func (m *Machine) keptVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, er
 func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sources *synth.Sources) (*vmlinuxFile, error) {
 	release, err := e.Use()
 	if err != nil {
-		m.log.Warn("a kept file cannot be used, and is made again", "why", err)
+		m.Log.Warn("a kept file cannot be used, and is made again", "why", err)
 		return nil, nil
 	}
 	v := &vmlinuxFile{path: e.Path, made: true, release: release}
 	if v.File, err = elffile.Open(e.Path); err != nil {
-		m.log.Warn("a kept file cannot be used, and is made again", "why", err)
+		m.Log.Warn("a kept file cannot be used, and is made again", "why", err)
 		return nil, v.close()
 	}
 	if o.TrustBuildID {
 		v.trusted = true
 		return v, nil
 	}
-	progress := newProgress(o.Notes, "comparing the kernel's own symbols with those that are kept")
-	defer progress.end()
-	same, err := sources.Hold(ctx, m.Kernel, v.Table, progress.show)
+	shown := progress.New(o.Notes, "comparing the kernel's own symbols with those that are kept")
+	defer shown.End()
+	same, err := sources.Hold(ctx, m.Kernel, v.Table, shown.Show)
 	if same || err != nil {
 		return v, err
 	}
-	m.log.Warn("a kept file of this build-id was made of other memory, and is not used", "file", e.Path)
+	m.Log.Warn("a kept file of this build-id was made of other memory, and is not used", "file", e.Path)
 	return nil, v.close()
 }
 
@@ -98,11 +99,11 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 	}
 	v := &vmlinuxFile{made: true, missing: slices.Concat(tables.Damage, missing, left)}
 	for _, why := range v.missing {
-		m.log.Warn("the kernel's memory does not tell all", "missing", why)
+		m.Log.Warn("the kernel's memory does not tell all", "missing", why)
 	}
 	if len(v.missing) == 0 && len(tables.BuildID) > 0 && sources != nil {
 		if err := v.keep(o, content, tables.BuildID, sources); err != nil {
-			m.log.Info("what was made of the kernel's memory is not kept for the next time", "why", err)
+			m.Log.Info("what was made of the kernel's memory is not kept for the next time", "why", err)
 		}
 	}
 	if v.path == "" {

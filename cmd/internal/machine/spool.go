@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"sync"
-
-	"physgdb/gdbstub"
 )
 
 // spool keeps files that were made once, one after the other in a single file on disk. That file has no name, so that it ends
@@ -30,7 +28,7 @@ func newSpool() *spool {
 
 // open returns the file of a name. If there is none yet, it calls make and keeps what that returns, unless the spool is full.
 // One file is made at a time, as that takes much memory. The error is make's or ctx's.
-func (s *spool) open(ctx context.Context, name string, make func() (gdbstub.File, error)) (gdbstub.File, error) {
+func (s *spool) open(ctx context.Context, name string, make func() (File, error)) (File, error) {
 	if kept := s.find(name); kept != nil {
 		return kept, nil
 	}
@@ -57,7 +55,7 @@ func (s *spool) find(name string) *io.SectionReader {
 }
 
 // keep copies a file to the end of the spool, unless that is full.
-func (s *spool) keep(name string, made gdbstub.File) (gdbstub.File, error) {
+func (s *spool) keep(name string, made File) (File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.size+made.Size() > maxSpool {

@@ -1,4 +1,4 @@
-package host
+package machine
 
 import "fmt"
 
@@ -9,4 +9,4 @@ func (e *UsageError) Error() string { return e.Err.Error() }
 
 func (e *UsageError) Unwrap() error { return e.Err }
 
-func usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
+func Usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }

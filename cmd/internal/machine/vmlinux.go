@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"physgdb/bridge"
 	"physgdb/cmd/internal/kept"
+	"physgdb/cmd/internal/progress"
 	"physgdb/internal/plain"
 	"physgdb/internal/regular"
 	"physgdb/symbols"
@@ -81,7 +82,7 @@ func (m *Machine) explain(ctx context.Context, o *Options) error {
 		err = errors.Join(wrong, v.close())
 	}
 	m.noVmlinux = err
-	m.log.Info("the kernel's names and types are not known", "why", err)
+	m.Log.Info("the kernel's names and types are not known", "why", err)
 	return ctx.Err()
 }
 
@@ -96,9 +97,9 @@ func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFi
 	case old != nil:
 		names = old.Table
 	default:
-		progress := newProgress(o.Notes, "reading the kernel's own symbols")
-		tables, err = m.Kernel.OwnTables(ctx, m.vmcoreInfo(ctx, o), progress.show)
-		progress.end()
+		shown := progress.New(o.Notes, "reading the kernel's own symbols")
+		tables, err = m.Kernel.OwnTables(ctx, m.vmcoreInfo(ctx, o), shown.Show)
+		shown.End()
 		if err != nil {
 			return m.vmlinuxWithoutNames(ctx, o, err)
 		}
@@ -189,12 +190,12 @@ func (m *Machine) foundVmlinux(ctx context.Context, o *Options, buildID []byte, 
 		return nil
 	}
 	places := m.debugPlaces(o)
-	progress := newProgress(o.Notes, "fetching the kernel's debug information")
-	defer progress.end()
-	places.Progress = func(done, total int64) { progress.show(uint64(done), uint64(max(done, total))) }
+	shown := progress.New(o.Notes, "fetching the kernel's debug information")
+	defer shown.End()
+	places.Progress = func(done, total int64) { shown.Show(uint64(done), uint64(max(done, total))) }
 	path, err := places.Vmlinux(ctx, buildID, release)
 	if err != nil {
-		m.log.Info("no vmlinux was found", "why", err)
+		m.Log.Info("no vmlinux was found", "why", err)
 		return nil
 	}
 	return m.openFound(path)
@@ -204,34 +205,41 @@ func (m *Machine) foundVmlinux(ctx context.Context, o *Options, buildID []byte, 
 func (m *Machine) openFound(path string) *vmlinuxFile {
 	file, err := elffile.Open(path)
 	if err != nil {
-		m.log.Warn("the vmlinux that was found cannot be used", "why", err)
+		m.Log.Warn("the vmlinux that was found cannot be used", "why", err)
 		return nil
 	}
 	return &vmlinuxFile{File: file, path: path, found: true}
 }
 
-// SaveVmlinux writes the file that was made of the kernel's memory, and returns in words what it holds. Where that is not all
-// that a kernel keeps, it is written, too, and the error says what is missing.
-func (m *Machine) SaveVmlinux(ctx context.Context, path string) (string, error) {
+// SavedFile describes a symbol file that was written.
+type SavedFile struct {
+	Path    string
+	Symbols int
+	Size    int // bytes
+}
+
+// SaveVmlinux writes the synthetic symbol file of the kernel to path, or if that is empty to a file named after its release. If
+// parts are missing, the file is written all the same, and the error says which.
+func (m *Machine) SaveVmlinux(ctx context.Context, path string) (*SavedFile, error) {
 	if m.vmlinux == nil {
-		return "", fmt.Errorf("the kernel's memory tells no symbols: %w", m.noVmlinux)
+		return nil, fmt.Errorf("the kernel's memory tells no symbols: %w", m.noVmlinux)
 	}
 	if path == "" {
-		path = m.vmlinuxName(ctx) + ".synth"
+		path = m.VmlinuxName(ctx) + ".synth"
 	}
 	made, err := regular.ReadFile(m.vmlinux.path)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := kept.WriteFile(path, bytes.NewReader(made)); err != nil {
-		return "", err
+		return nil, err
 	}
-	return fmt.Sprintf("%s: %d symbols, %s", path, m.vmlinux.Len(), sizeText(uint64(len(made)))), errors.Join(m.vmlinux.missing...)
+	return &SavedFile{path, m.vmlinux.Len(), len(made)}, errors.Join(m.vmlinux.missing...)
 }
 
-// vmlinuxName returns what the kernel's vmlinux is called, by its release.
-func (m *Machine) vmlinuxName(ctx context.Context) string {
-	release := m.release(ctx)
+// VmlinuxName returns what the kernel's vmlinux is called, by its release.
+func (m *Machine) VmlinuxName(ctx context.Context) string {
+	release := m.Release(ctx)
 	if release == "" {
 		return "vmlinux"
 	}

@@ -1,4 +1,6 @@
-package host
+// Package progress shows how much of a long task is done: on a terminal, on one line that is overwritten, or on a debugger's
+// console, one line each time.
+package progress
 
 import (
 	"fmt"
@@ -8,40 +10,41 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"physgdb/cmd/internal/size"
 	"physgdb/internal/plain"
 )
 
-// progress tells on a terminal how far long work has come, on a line that is written over.
-type progress struct {
-	w     io.Writer // nil for silence
+// Progress is the display of one task. It belongs to one goroutine.
+type Progress struct {
+	w     io.Writer // nil if nothing is shown
 	what  string
-	next  time.Time // not before
-	shown bool      // stands on the terminal
-	lines bool      // a line each time, for a console that writes over none
+	next  time.Time // no update before this time
+	shown bool      // there is text on the terminal
+	lines bool      // one line per update: the console cannot overwrite
 }
 
-// console is where a debugger's user reads how far long work is.
-type console struct{ io.Writer }
+// Console marks a writer as the console of a debugger.
+type Console struct{ io.Writer }
 
-// When progress is first shown, and how often then.
+// The delay before the first update, and between updates.
 const (
-	progressAfter = time.Second
-	progressEvery = 200 * time.Millisecond
-	linesEvery    = 2 * time.Second // often enough for a debugger, which gives up after some seconds of silence
+	firstUpdate    = time.Second
+	updateInterval = 200 * time.Millisecond
+	lineInterval   = 2 * time.Second // often enough for a debugger, which gives up after some seconds of silence
 )
 
-// newProgress makes a progress that is silent unless w is a terminal, or the console of a debugger.
-func newProgress(w io.Writer, what string) *progress {
-	if c, ok := w.(console); ok {
-		return &progress{w: c, what: what, next: time.Now().Add(linesEvery), lines: true}
+// New returns a Progress that writes to w if that is a terminal or a [Console], and otherwise shows nothing. w may be nil.
+func New(w io.Writer, what string) *Progress {
+	if c, ok := w.(Console); ok {
+		return &Progress{w: c, what: what, next: time.Now().Add(lineInterval), lines: true}
 	}
 	if filter, ok := w.(*plain.Writer); ok {
-		w = filter.Unwrap() // what is shown here is ours, with terminal controls
+		w = filter.Unwrap() // the text is ours, with terminal controls
 	}
 	if f, ok := w.(*os.File); !ok || !isTerminal(f) {
 		w = nil
 	}
-	return &progress{w: w, what: what, next: time.Now().Add(progressAfter)}
+	return &Progress{w: w, what: what, next: time.Now().Add(firstUpdate)}
 }
 
 func isTerminal(f *os.File) bool {
@@ -49,34 +52,34 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// show says that so much of so much is done, in bytes.
-func (p *progress) show(done, total uint64) {
+// Show reports that done of total bytes are done.
+func (p *Progress) Show(done, total uint64) {
 	if p.due() {
-		p.say(fmt.Sprintf("%s of %s", sizeText(done), sizeText(total)))
+		p.write(fmt.Sprintf("%s of %s", size.Text(done), size.Text(total)))
 	}
 }
 
-// reached says up to which address work is done, and how many bytes that were.
-func (p *progress) reached(at, done uint64) {
+// Reached reports the address that the task has reached, and the number of bytes that are done.
+func (p *Progress) Reached(at, done uint64) {
 	if p.due() {
-		p.say(fmt.Sprintf("%s so far, at %#x", sizeText(done), at))
+		p.write(fmt.Sprintf("%s so far, at %#x", size.Text(done), at))
 	}
 }
 
-func (p *progress) due() bool { return p.w != nil && !time.Now().Before(p.next) }
+func (p *Progress) due() bool { return p.w != nil && !time.Now().Before(p.next) }
 
-func (p *progress) say(text string) {
+func (p *Progress) write(text string) {
 	if p.lines {
-		p.next = time.Now().Add(linesEvery)
+		p.next = time.Now().Add(lineInterval)
 		fmt.Fprintf(p.w, "%s: %s\n", p.what, text)
 		return
 	}
-	p.next, p.shown = time.Now().Add(progressEvery), true
+	p.next, p.shown = time.Now().Add(updateInterval), true
 	fmt.Fprintf(p.w, "\r\x1b[Kphysgdb: %s: %s", p.what, text)
 }
 
-// end removes what was shown.
-func (p *progress) end() {
+// End removes the text from the terminal.
+func (p *Progress) End() {
 	if p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")
 		p.shown = false

@@ -1,32 +1,32 @@
-package host
+package query
 
 import (
 	"context"
 	"fmt"
 
-	"physgdb/symbols/linux/klog"
-
+	"physgdb/cmd/internal/machine"
 	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/klog"
 )
 
-// obituary says in a line what the machine died of: by its own notice, or else by its memory. It is empty if the kernel
-// has not panicked, or nobody can tell.
-func (m *Machine) obituary(ctx context.Context) string {
-	death := m.death(ctx)
+// PanicSummary returns in one line why the machine panicked: from its notice, or else from its memory. It is empty if the kernel
+// has not panicked, or that is not known.
+func PanicSummary(ctx context.Context, m *machine.Machine) string {
+	death := Death(ctx, m)
 	switch n := m.Notice; {
 	case n != nil:
-		return epitaph(n.Message, &death) + taskWords(n.Comm, n.PID)
+		return PanicText(n.Message, &death) + TaskText(n.Comm, n.PID)
 	case death.CPU == nil:
 		return ""
 	case death.Task == nil:
-		return epitaph(death.Message, &death)
+		return PanicText(death.Message, &death)
 	}
-	return epitaph(death.Message, &death) + taskWords(death.Task.Comm, &death.Task.PID)
+	return PanicText(death.Message, &death) + TaskText(death.Task.Comm, &death.Task.PID)
 }
 
-// death is what memory tells of the machine's death; as good as nothing where it cannot be read.
-func (m *Machine) death(ctx context.Context) linux.Death {
+// Death returns what the target's memory records about the panic; its fields are zero if that cannot be read.
+func Death(ctx context.Context, m *machine.Machine) linux.Death {
 	if m.Kernel.Symbols == nil {
 		return linux.Death{}
 	}
@@ -37,19 +37,29 @@ func (m *Machine) death(ctx context.Context) linux.Death {
 	return *d
 }
 
-// deadCPU returns the number of the CPU that panicked, or -1 if none did or nobody can tell.
-func (m *Machine) deadCPU(ctx context.Context) int {
+// deadCPU returns the number of the CPU that panicked, or -1 if none did or it is not known.
+func deadCPU(ctx context.Context, m *machine.Machine) int {
 	if m.Notice != nil {
-		return m.cpus[0]
+		return m.CPUs[0]
 	}
-	if cpu := m.death(ctx).CPU; cpu != nil {
+	if cpu := Death(ctx, m).CPU; cpu != nil {
 		return cpu.ID
 	}
 	return -1
 }
 
-// epitaph puts a panic's message, and the oops that led to it or else one before it, into words.
-func epitaph(message string, death *linux.Death) string {
+// DeadTask returns the task that panicked, or nil.
+func DeadTask(ctx context.Context, m *machine.Machine) *linux.Task {
+	death, err := m.Kernel.Death(ctx, klog.Newest)
+	if err != nil {
+		m.Log.Warn("what the machine died of cannot be found out", "why", err)
+		return nil
+	}
+	return death.Task
+}
+
+// PanicText returns a panic's message in words, with the oops that led to it or an earlier one.
+func PanicText(message string, death *linux.Death) string {
 	text := "panicked"
 	if message != "" {
 		text += ": " + plain.Line(message)
@@ -63,8 +73,8 @@ func epitaph(message string, death *linux.Death) string {
 	return text
 }
 
-// taskWords names the task of a panic, if it is known.
-func taskWords(comm string, pid *int) string {
+// TaskText returns words for the task of a panic, to be appended to [PanicText]. They are empty if the task is not known.
+func TaskText(comm string, pid *int) string {
 	switch {
 	case comm == "":
 		return ""

@@ -1,4 +1,4 @@
-package host
+package query
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 	"physgdb/symbols/linux"
 )
 
-func TestEpitaph(t *testing.T) {
+func TestPanicText(t *testing.T) {
 	for want, tc := range map[string]struct {
 		message string
 		death   linux.Death
@@ -16,7 +16,7 @@ func TestEpitaph(t *testing.T) {
 		"panicked: a; BUG: b":              {"a", linux.Death{Cause: "BUG: b", Before: "BUG: c"}},
 		"panicked: a; before that: BUG: c": {"a", linux.Death{Before: "BUG: c"}},
 	} {
-		if got := epitaph(tc.message, &tc.death); got != want {
+		if got := PanicText(tc.message, &tc.death); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package host
+package query
 
 import (
 	"context"
@@ -10,53 +10,29 @@ import (
 	"strconv"
 	"strings"
 
-	"physgdb/internal/plain"
+	"physgdb/cmd/internal/machine"
+	"physgdb/cmd/internal/progress"
 	"physgdb/mmu"
 )
 
-// usualHits is how many places a search shows where the user does not say.
-const usualHits = 1000
+// defaultHits is how many places a search returns if the user gives no number.
+const defaultHits = 1000
 
-func findCommand() Command {
-	return Command{
-		Name: "find", Args: "[/SIZE] [/MAX] START, +LENGTH|END, PATTERN...",
-		Help: "search memory for text, numbers or the addresses of symbols, as gdb's find does, and as long as it takes",
-		About: `The words are those of gdb's find. START and END, which is searched as well, are addresses (0x...) or symbols. PATTERN
-is "text", in which \x00 stands for a byte (gdb's find adds one at its end, this one does not), a number, or &SYMBOL for
-its address, or the addresses of all symbols of that name; several follow one another in memory.
-SIZE is that of numbers: b, h, w, g for 1, 2, 4, 8 bytes; without, they have 4, or 8 if they need them. MAX is how many
-places are shown at most, 1000 if it is not given. What is not mapped, or no RAM, is passed over.
+// Find is a search for a pattern in virtual memory.
+type Find struct {
+	Max int // how many places are returned
 
-Examples:
-  physgdb find file:/tmp/ram _text, +0x2000000, '"Linux version"'
-  physgdb find file:/tmp/ram /g 0xffff800000000000, 0xffffffffffffffff, '&init_task'`,
-		Options: []Option{jsonOption("addr, symbol")},
-		prepare: func(r *request) (Answer, error) {
-			f, err := parseFind(strings.Join(r.args, " "))
-			if err != nil {
-				return nil, err
-			}
-			f.json = r.on("json")
-			return f.answer, nil
-		},
-	}
-}
-
-// finding is what a user looks for, and where.
-type finding struct {
 	start, end string // END, or +LENGTH
 	pattern    []expression
-	most       int
-	json       bool
 }
 
-// parseFind reads the words of find.
-func parseFind(text string) (*finding, error) {
+// ParseFind reads the words of the command find, which are those of gdb's find.
+func ParseFind(text string) (*Find, error) {
 	words, err := splitExpressions(text)
 	if err != nil {
 		return nil, err
 	}
-	f := &finding{most: usualHits}
+	f := &Find{Max: defaultHits}
 	size := 0
 	for len(words) > 0 && words[0][0] == '/' {
 		if size, err = f.parseFormat(words[0][1:], size); err != nil {
@@ -79,7 +55,7 @@ func parseFind(text string) (*finding, error) {
 }
 
 // parseFormat reads what follows a slash: a size, how many to show, or both.
-func (f *finding) parseFormat(format string, size int) (int, error) {
+func (f *Find) parseFormat(format string, size int) (int, error) {
 	letters := strings.TrimLeft(strings.TrimRight(format, "0123456789"), "0123456789")
 	digits := strings.Trim(format, "bhwg")
 	if digits != "" {
@@ -87,7 +63,7 @@ func (f *finding) parseFormat(format string, size int) (int, error) {
 		if err != nil || n == 0 {
 			return 0, fmt.Errorf("/%s: want a size b, h, w or g, or how many to show", format)
 		}
-		f.most = int(n)
+		f.Max = int(n)
 	}
 	switch {
 	case letters == "" && digits != "":
@@ -98,107 +74,115 @@ func (f *finding) parseFormat(format string, size int) (int, error) {
 	return numberSizes[letters[0]], nil
 }
 
-// hitLine is a place that was found, as JSON shows it.
-type hitLine struct {
-	Addr   address `json:"addr"`
-	Symbol string  `json:"symbol,omitempty"`
+// Hit is a place that a search found.
+type Hit struct {
+	Addr   Address `json:"addr"`
+	Symbol string  `json:"symbol,omitempty"` // with the offset in it
 }
 
-// answer searches the machine's space and shows each place as it is found.
-func (f *finding) answer(ctx context.Context, m *Machine, w io.Writer) error {
+// Scope is the address space in which a user looks at a machine.
+type Scope struct {
+	Space *mmu.Space
+	// Chosen is set if the user selected Space: then kernel addresses are read through it, too, and not through the kernel's space.
+	Chosen bool
+}
+
+// MachineScope returns the scope that the options of a machine select.
+func MachineScope(m *machine.Machine) Scope { return Scope{m.Space, m.SpaceChosen} }
+
+func (s Scope) spaceAt(m *machine.Machine, addr uint64) *mmu.Space {
+	if int64(addr) < 0 && !s.Chosen {
+		return m.Kernel.Space
+	}
+	return s.Space
+}
+
+// FindResult describes a search that has ended.
+type FindResult struct {
+	Hits     int
+	Searched uint64 // bytes
+}
+
+// Run searches memory and calls each for every place that is found; an error of each ends the search. Progress is shown on notes.
+// The result counts what was done before an error. Memory that is not mapped, or no RAM, is skipped.
+func (f *Find) Run(ctx context.Context, m *machine.Machine, scope Scope, notes io.Writer, each func(*Hit) error) (*FindResult, error) {
 	r, err := f.where(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	patterns, err := f.patterns(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	hits, unread := 0, 0
-	var first, wrong error
-	progress := newProgress(m.notes, "searching")
-	look := newSearch(m.Memory, patterns, func(at uint64) bool {
-		progress.end()
-		wrong = f.show(ctx, m, w, at)
-		hits++
-		return wrong == nil && hits < f.most
+	result := &FindResult{}
+	unread := 0
+	var first, stopped error
+	shown := progress.New(notes, "searching")
+	search := NewSearch(m.Memory, patterns, func(at uint64) bool {
+		shown.End()
+		stopped = each(newHit(ctx, m, at))
+		result.Hits++
+		return stopped == nil && result.Hits < f.Max
 	})
-	look.tell = progress.reached
-	look.unread = func(failed error) error {
+	search.progress = shown.Reached
+	search.unread = func(err error) error {
 		if unread++; unread == 1 {
-			first = failed
+			first = err
 		}
 		return nil
 	}
-	for _, half := range halves(r) {
-		if hits == f.most || wrong != nil {
+	for _, half := range Halves(r) {
+		if result.Hits == f.Max || stopped != nil {
 			break
 		}
-		if err = look.run(ctx, m.spaceAt(half.First), half); err != nil {
+		if err = search.Run(ctx, scope.spaceAt(m, half.First), half); err != nil {
 			break
 		}
 	}
-	progress.end()
-	return errors.Join(wrong, err, f.conclude(w, hits, look.done), incomplete(unread, first))
+	shown.End()
+	result.Searched = search.Done
+	return result, errors.Join(stopped, err, incompleteSearch(unread, first))
 }
 
-// conclude counts what was found.
-func (f *finding) conclude(w io.Writer, hits int, done uint64) error {
-	if f.json {
-		return nil
+func newHit(ctx context.Context, m *machine.Machine, at uint64) *Hit {
+	h := &Hit{Addr: Address(at)}
+	if place, err := m.Kernel.Symbolize(ctx, at); err == nil {
+		h.Symbol = place.String()
 	}
-	more := ""
-	if hits == f.most {
-		more = fmt.Sprintf("; there may be more: /%d shows as many", 10*f.most)
-	}
-	_, err := fmt.Fprintf(w, "found: %d, in %s%s\n", hits, sizeText(done), more)
-	return err
+	return h
 }
 
-// incomplete is the error of a search that could not read all there is, or nil.
-func incomplete(places int, first error) error {
+// incompleteSearch returns the error of a search that could not read everything, or nil.
+func incompleteSearch(places int, first error) error {
 	if places == 0 {
 		return nil
 	}
 	return fmt.Errorf("not all was searched: places that could not be read: %d, the first: %w", places, first)
 }
 
-// show writes a place.
-func (f *finding) show(ctx context.Context, m *Machine, w io.Writer, at uint64) error {
-	name := ""
-	if place, err := m.Kernel.Symbolize(ctx, at); err == nil {
-		name = place.String()
-	}
-	if f.json {
-		return plain.WriteJSON(w, hitLine{address(at), name})
-	}
-	_, err := fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("%#x %s", at, name)))
-	return err
-}
-
 // where returns which addresses are to be searched.
-func (f *finding) where(m *Machine) (mmu.Range, error) {
-	start, err := m.address(f.start)
+func (f *Find) where(m *machine.Machine) (mmu.Range, error) {
+	start, err := address(m, f.start)
 	if err != nil {
-		return mmu.Range{}, &UsageError{err}
+		return mmu.Range{}, &machine.UsageError{Err: err}
 	}
 	text, isLength := strings.CutPrefix(f.end, "+")
 	if isLength {
 		n, err := strconv.ParseUint(text, 0, 64)
 		if err != nil || n == 0 {
-			return mmu.Range{}, usagef("%s: want a length in bytes, such as +4096 or +0x1000", f.end)
+			return mmu.Range{}, machine.Usagef("%s: want a length in bytes, such as +4096 or +0x1000", f.end)
 		}
 		if room := ^uint64(0) - start; n-1 > room {
 			n = room + 1
 		}
 		return mmu.Range{First: start, Last: start + (n - 1)}, nil
 	}
-	last, err := m.address(f.end)
+	last, err := address(m, f.end)
 	if err != nil {
-		return mmu.Range{}, &UsageError{err}
+		return mmu.Range{}, &machine.UsageError{Err: err}
 	}
 	if last < start {
-		return mmu.Range{}, usagef("find: %#x lies before %#x", last, start)
+		return mmu.Range{}, machine.Usagef("find: %#x lies before %#x", last, start)
 	}
 	return mmu.Range{First: start, Last: last}, nil
 }
@@ -207,14 +191,14 @@ func (f *finding) where(m *Machine) (mmu.Range, error) {
 const maxPatterns = 256
 
 // patterns puts the pattern together. Where a name is that of several symbols there is a pattern for each.
-func (f *finding) patterns(m *Machine) ([][]byte, error) {
+func (f *Find) patterns(m *machine.Machine) ([][]byte, error) {
 	patterns := [][]byte{nil}
 	for _, e := range f.pattern {
 		values := [][]byte{e.bytes}
 		if e.symbol != "" {
-			addrs, err := m.addresses(e.symbol)
+			addrs, err := addresses(m, e.symbol)
 			if err != nil {
-				return nil, &UsageError{err}
+				return nil, &machine.UsageError{Err: err}
 			}
 			values = values[:0]
 			for _, addr := range addrs {
@@ -222,7 +206,7 @@ func (f *finding) patterns(m *Machine) ([][]byte, error) {
 			}
 		}
 		if len(patterns)*len(values) > maxPatterns {
-			return nil, usagef("find: &%s: there are %d symbols of this name", e.symbol, len(values))
+			return nil, machine.Usagef("find: &%s: there are %d symbols of this name", e.symbol, len(values))
 		}
 		var longer [][]byte
 		for _, p := range patterns {
@@ -233,12 +217,4 @@ func (f *finding) patterns(m *Machine) ([][]byte, error) {
 		patterns = longer
 	}
 	return patterns, nil
-}
-
-// spaceAt returns what to read an address through. Kernel addresses are the same for all.
-func (m *Machine) spaceAt(addr uint64) *mmu.Space {
-	if int64(addr) < 0 && !m.chosen {
-		return m.Kernel.Space
-	}
-	return m.Space
 }

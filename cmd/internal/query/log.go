@@ -1,71 +1,33 @@
-package host
+package query
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"physgdb/cmd/internal/machine"
 	"physgdb/symbols/linux/klog"
-
-	"physgdb/internal/plain"
 )
 
-func dmesgCommand() Command {
-	return Command{
-		Name: "dmesg", Aliases: []string{"lx-dmesg"},
-		Help: "print the kernel's log",
-		About: `LEVELS are those of dmesg(1): emerg, alert, crit, err, warn, notice, info, debug, or 0 to 7, several with
-commas; err+ means err and worse. Characters that are not printable are written as \x1b or \u202e.
-
-Examples:
-  physgdb dmesg file:/tmp/ram -n 50
-  physgdb dmesg file:/tmp/ram -T -l warn+`,
-		Options: []Option{
-			{Name: "T", Usage: "times of the clock on the wall, by the machine's own, in UTC"},
-			{Name: "l", Value: "LEVELS", Usage: "messages of these levels alone"},
-			{Name: "n", Value: "N", Usage: "the newest N messages alone"},
-			jsonOption("seq, ns (since boot), level, facility, caller, text; with -T also time"),
-		},
-		prepare: prepareDmesg,
-	}
+// LogOptions select messages of the kernel's log.
+type LogOptions struct {
+	WallClock bool  // Message.Time is set
+	Levels    uint8 // bit n: messages of level n
+	Newest    int   // how many messages at most; 0 for all
 }
 
-// dmesgOptions say what to print of the log, and how.
-type dmesgOptions struct {
-	wall   bool
-	levels uint8 // bit n: messages of level n
-	newest int   // 0 for all
-	json   bool
-}
-
-const allLevels = 0xff
-
-func prepareDmesg(r *request) (Answer, error) {
-	o := dmesgOptions{wall: r.on("T"), levels: allLevels, json: r.on("json")}
-	var err error
-	if o.newest, err = r.number("n"); err != nil {
-		return nil, err
-	}
-	if text, given := r.options["l"]; given {
-		if o.levels, err = parseLevels(text); err != nil {
-			return nil, err
-		}
-	}
-	return func(ctx context.Context, m *Machine, w io.Writer) error { return m.writeDmesg(ctx, w, &o) }, nil
-}
+// AllLevels selects messages of all levels.
+const AllLevels = 0xff
 
 // levelNames are the levels of messages in their order, as dmesg(1) names them.
 var levelNames = []string{"emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"}
 
-// parseLevels reads a list of levels. With + behind it a level stands for all that are worse, too; with + before it, for
-// all that are less so.
-func parseLevels(text string) (set uint8, err error) {
+// ParseLevels reads a list of levels as dmesg(1) does. A level followed by + includes all higher ones, a level after + all lower
+// ones.
+func ParseLevels(text string) (set uint8, err error) {
 	for word := range strings.SplitSeq(text, ",") {
 		name, worse := strings.CutSuffix(word, "+")
 		name, lesser := strings.CutPrefix(name, "+")
@@ -85,69 +47,68 @@ func parseLevels(text string) (set uint8, err error) {
 	return set, nil
 }
 
-// logLine is a message as JSON shows it.
-type logLine struct {
+// Message is a message of the kernel's log.
+type Message struct {
 	Seq       uint64    `json:"seq"`
-	Since     int64     `json:"ns"` // since boot
-	Time      time.Time `json:"time,omitzero"`
-	Level     string    `json:"level"`
+	Since     int64     `json:"ns"`            // nanoseconds since boot
+	Time      time.Time `json:"time,omitzero"` // by the machine's clock, in UTC, if it was asked for
+	Level     string    `json:"level"`         // emerg, alert, crit, err, warn, notice, info or debug
 	Facility  uint8     `json:"facility"`
 	Caller    string    `json:"caller"`
 	Text      string    `json:"text"`
 	Subsystem string    `json:"subsystem,omitempty"`
 	Device    string    `json:"device,omitempty"`
+
+	Record klog.Record `json:"-"` // the same as the kernel has it
 }
 
-func (m *Machine) writeDmesg(ctx context.Context, w io.Writer, o *dmesgOptions) error {
-	if err := m.needSymbols("dmesg"); err != nil {
-		return err
-	}
-	records, damage, err := m.messages(ctx, o)
+// Log is messages of the kernel's log, the oldest first.
+type Log struct {
+	Messages []Message
+	Boot     time.Time // by the machine's clock, in UTC, if it was asked for
+}
+
+// ReadLog returns the messages of the kernel's log that o selects.
+func ReadLog(ctx context.Context, m *machine.Machine, o *LogOptions) (*Log, error) {
+	records, places, err := records(ctx, m, o)
 	if err != nil {
-		return fmt.Errorf("dmesg: %w", err)
+		return nil, err
 	}
-	var format klog.Format
-	if o.wall {
-		if format.Boot, err = m.Kernel.BootTime(ctx); err != nil {
-			return fmt.Errorf("dmesg -T: %w; without -T times are those since boot", err)
-		}
-		format.Boot = format.Boot.UTC()
-	}
-	out := bufio.NewWriter(w)
-	for i := range records {
-		if o.json {
-			err = plain.WriteJSON(out, newLogLine(&records[i], format.Boot))
-		} else {
-			_, err = out.WriteString(format.Format(&records[i]))
-		}
+	log := &Log{Messages: make([]Message, len(records))}
+	if o.WallClock {
+		boot, err := m.Kernel.BootTime(ctx)
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("-T: %w; without -T times are those since boot", err)
 		}
+		log.Boot = boot.UTC()
 	}
-	return cmp.Or(out.Flush(), listDamage("dmesg", damage))
+	for i := range records {
+		log.Messages[i] = newMessage(&records[i], log.Boot)
+	}
+	return log, damage(places)
 }
 
-// messages returns the messages that were asked for, the oldest first.
-func (m *Machine) messages(ctx context.Context, o *dmesgOptions) ([]klog.Record, []error, error) {
-	newest := o.newest
-	if o.levels != allLevels {
-		newest = 0 // nobody knows how far back the last ones of a level are
+// records returns the messages that o selects, the oldest first.
+func records(ctx context.Context, m *machine.Machine, o *LogOptions) ([]klog.Record, []error, error) {
+	newest := o.Newest
+	if o.Levels != AllLevels {
+		newest = 0 // the place of the last ones of a level is not known
 	}
 	log, err := klog.Read(ctx, m.Kernel, newest)
 	if err != nil {
 		return nil, nil, err
 	}
-	records := slices.DeleteFunc(log.Records, func(r klog.Record) bool { return o.levels>>r.Level&1 == 0 })
-	if o.newest > 0 {
-		records = records[max(0, len(records)-o.newest):]
+	records := slices.DeleteFunc(log.Records, func(r klog.Record) bool { return o.Levels>>r.Level&1 == 0 })
+	if o.Newest > 0 {
+		records = records[max(0, len(records)-o.Newest):]
 	}
 	return records, log.Damage, nil
 }
 
-func newLogLine(r *klog.Record, boot time.Time) *logLine {
-	l := &logLine{
+func newMessage(r *klog.Record, boot time.Time) Message {
+	l := Message{
 		Seq: r.Seq, Since: int64(r.Time), Level: strconv.Itoa(int(r.Level)), Facility: r.Facility, Caller: r.Caller.String(),
-		Text: r.Text, Subsystem: r.Subsystem, Device: r.Device,
+		Text: r.Text, Subsystem: r.Subsystem, Device: r.Device, Record: *r,
 	}
 	if int(r.Level) < len(levelNames) {
 		l.Level = levelNames[r.Level]

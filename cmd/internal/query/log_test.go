@@ -1,4 +1,4 @@
-package host
+package query
 
 import (
 	"encoding/json"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"physgdb/symbols/linux/klog"
+	"physgdb/test/rig"
 )
 
 func TestParseLevels(t *testing.T) {
@@ -13,7 +14,7 @@ func TestParseLevels(t *testing.T) {
 		"emerg": 1, "debug": 0x80, "err": 8, "3": 8, "err,warn": 0x18, "0,7": 0x81, "err+": 0x0f, "+err": 0xf8,
 		"emerg+": 1, "+debug": 0x80, "crit+,info": 0x47, "7+": 0xff,
 	} {
-		if got, err := parseLevels(text); got != want || err != nil {
+		if got, err := ParseLevels(text); got != want || err != nil {
 			t.Errorf("%s: %#x, %v; want %#x", text, got, err, want)
 		}
 	}
@@ -33,8 +34,8 @@ func TestLogLineAsJSON(t *testing.T) {
 		{boot, `{"seq":7,"ns":1500000000,"time":"2026-11-23T05:00:01.5Z","level":"err","facility":1,"caller":"C2",` +
 			`"text":"oh\u001b[2J\nno","subsystem":"pci"}`},
 	} {
-		got, err := json.Marshal(newLogLine(r, tc.boot))
-		must(t, err)
+		got, err := json.Marshal(newMessage(r, tc.boot))
+		rig.Must(t, err)
 		if string(got) != tc.want {
 			t.Errorf("%s, want\n%s", got, tc.want)
 		}

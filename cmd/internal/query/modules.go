@@ -1,166 +1,121 @@
-package host
+package query
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 
-	"physgdb/internal/plain"
+	"physgdb/cmd/internal/machine"
 	"physgdb/symbols/linux"
 )
 
-func modulesCommand() Command {
-	return Command{
-		Name: "modules", Aliases: []string{"lx-lsmod"}, Args: "[NAME]...",
-		Help: "list the modules that the kernel had loaded",
-		About: `TAINT has the letters by which the kernel marks a module that is not quite its own: O out of tree, E unsigned,
-P proprietary… BASE is where its code begins. gdb loads the symbols of those whose files lie in the usual places or below
---modules DIR; of the others it is shown what memory tells: names and types, no source lines. --files says which files those
-are, or why there is none, and the command by which gdb loads one from elsewhere. Where objdump -h shows the sections of
-such a file at other addresses than 0, gdb would show wrong values: first objcopy --change-section-vma '*=0' NAME.ko
+// Module is a module that the kernel had loaded.
+type Module struct {
+	Name     string         `json:"name"`
+	Size     uint64         `json:"size"` // bytes
+	State    string         `json:"state"`
+	Taint    string         `json:"taint,omitempty"` // letters, as in /proc/modules
+	Refs     int            `json:"refs"`            // -1 if they are not counted
+	UsedBy   []string       `json:"used_by"`
+	Base     Address        `json:"base"` // of its code
+	BuildID  string         `json:"build_id,omitempty"`
+	Module   Address        `json:"module"`         // of its struct module
+	File     string         `json:"file,omitempty"` // the file on this computer from which gdb loads its symbols
+	Regions  []ModuleRegion `json:"regions"`
+	Sections []Section      `json:"sections,omitempty"`
 
-Examples:
-  physgdb modules file:/tmp/ram
-  physgdb modules file:/tmp/ram --files virtio_net`,
-		Options: []Option{
-			{Name: "files", Usage: "the file of each, or why there is none and gdb's command to load it"},
-			jsonOption("name, size, state, taint, refs, used_by, base, build_id, module, file, regions, sections"),
-		},
-		prepare: func(r *request) (Answer, error) {
-			return func(ctx context.Context, m *Machine, w io.Writer) error {
-				return m.writeModules(ctx, w, r.args, r.on("files"), r.on("json"))
-			}, nil
-		},
-	}
+	NoFile        error  `json:"-"` // why there is no File
+	AddSymbolFile string `json:"-"` // gdb's command to load the symbols from a file of the user, or why there is none
 }
 
-// moduleLine is a module as JSON shows it.
-type moduleLine struct {
-	Name     string           `json:"name"`
-	Size     uint64           `json:"size"` // bytes
-	State    string           `json:"state"`
-	Taint    string           `json:"taint,omitempty"`
-	Refs     int              `json:"refs"`
-	UsedBy   []string         `json:"used_by"`
-	Base     address          `json:"base"`
-	BuildID  string           `json:"build_id,omitempty"`
-	Module   address          `json:"module"`         // of its struct module
-	File     string           `json:"file,omitempty"` // that gdb loads
-	Regions  []moduleRegion   `json:"regions"`
-	Sections []sectionAddress `json:"sections,omitempty"`
-}
-
-type moduleRegion struct {
+// ModuleRegion is a range of virtual addresses of a module.
+type ModuleRegion struct {
 	Name string  `json:"name"`
-	Base address `json:"base"`
+	Base Address `json:"base"`
 	Size uint64  `json:"size"` // bytes
 }
 
-type sectionAddress struct {
+// Section is a section of a module's file, and where it was loaded.
+type Section struct {
 	Name string  `json:"name"`
-	Addr address `json:"addr"`
+	Addr Address `json:"addr"`
 }
 
-func newModuleLine(md *linux.Module) *moduleLine {
-	l := &moduleLine{
+// ModuleDetails select what takes more time.
+type ModuleDetails struct {
+	Files    bool // Module.File, or why there is none
+	Sections bool // and build-ids
+	Commands bool // Module.AddSymbolFile
+}
+
+// Modules returns the modules of the given names, or all.
+func Modules(ctx context.Context, m *machine.Machine, names []string, details ModuleDetails) ([]Module, error) {
+	list, err := m.Kernel.Modules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	picked, missing := pickModules(list, names)
+	places := slices.Clone(list.Damage)
+	modules := make([]Module, len(picked))
+	for i, md := range picked {
+		modules[i] = newModule(md)
+		if details.Files {
+			file, err := m.ModuleFile(ctx, md)
+			if err == nil {
+				modules[i].File = file.Name
+			}
+			modules[i].NoFile = err
+		}
+		if details.Sections {
+			if err := modules[i].addSections(ctx, md); err != nil {
+				places = append(places, err)
+			}
+		}
+		if details.Commands && modules[i].NoFile != nil {
+			modules[i].AddSymbolFile = addSymbolFile(ctx, md)
+		}
+	}
+	return modules, notFound(missing, damage(places))
+}
+
+func newModule(md *linux.Module) Module {
+	l := Module{
 		Name: md.Name, Size: md.Size(), State: md.State.String(), Refs: md.Refs, UsedBy: append([]string{}, md.UsedBy...),
-		Base: address(md.Base()), Module: address(md.Addr), Regions: []moduleRegion{},
+		Base: Address(md.Base()), Module: Address(md.Addr), Regions: []ModuleRegion{},
 	}
 	if md.Taint != 0 {
 		l.Taint = md.Taint.String()
 	}
 	for _, r := range md.Regions {
-		l.Regions = append(l.Regions, moduleRegion{r.Name, address(r.Base), r.Size})
+		l.Regions = append(l.Regions, ModuleRegion{r.Name, Address(r.Base), r.Size})
 	}
 	return l
 }
 
-// addDetails adds what JSON shows besides, and takes more reads. What cannot be read is left out, and the error says why.
-func (l *moduleLine) addDetails(ctx context.Context, md *linux.Module) error {
+// addSections adds the build-id and the sections. What cannot be read is left out, and the error says why.
+func (l *Module) addSections(ctx context.Context, md *linux.Module) error {
 	id, idErr := md.BuildID(ctx)
 	l.BuildID = fmt.Sprintf("%x", id)
 	sections, err := md.Sections(ctx)
 	for _, s := range sections {
-		l.Sections = append(l.Sections, sectionAddress{s.Name, address(s.Addr)})
+		l.Sections = append(l.Sections, Section{s.Name, Address(s.Addr)})
 	}
 	return cmp.Or(err, idErr)
 }
 
-func (m *Machine) writeModules(ctx context.Context, w io.Writer, names []string, files, asJSON bool) error {
-	if err := m.needSymbols("modules"); err != nil {
-		return err
-	}
-	list, err := m.Kernel.Modules(ctx)
-	if err != nil {
-		return fmt.Errorf("modules: %w", err)
-	}
-	modules, missing := pickModules(list, names)
-	out := bufio.NewWriter(w)
-	if !asJSON && len(modules) > 0 {
-		fmt.Fprintf(out, "%-24s %9s  %-9s %-5s %-18s  %s\n", "NAME", "SIZE", "STATE", "TAINT", "BASE", "USED BY")
-	}
-	damage := slices.Clone(list.Damage)
-	fileless := 0
-	for _, md := range modules {
-		line := newModuleLine(md)
-		gdbs, noFile := m.library(ctx, md)
-		if noFile != nil {
-			fileless++
-		}
-		line.File = gdbs.Name
-		if asJSON {
-			if err := line.addDetails(ctx, md); err != nil {
-				damage = append(damage, err)
-			}
-			err = plain.WriteJSON(out, line)
-		} else {
-			err = line.write(out)
-		}
-		if err == nil && files && !asJSON {
-			err = writeModuleFile(ctx, out, md, line.File, noFile)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if fileless > 0 && !files && !asJSON {
-		writeFileless(out, fileless)
-	}
-	return cmp.Or(out.Flush(), notFound(missing, listDamage("modules", damage)))
-}
-
-// writeFileless says what gdb is shown of modules whose files were not found.
-func writeFileless(w io.Writer, count int) {
-	fmt.Fprintf(w, "\nFiles of %d were not found (why: modules --files). Of these gdb is shown what memory tells: names and types, no\n"+
-		"source lines. --modules DIR tells physgdb where files are.\n", count)
-}
-
-// addSymbolFile is gdb's command to load a module's symbols from a file of the user's, or why there is none.
+// addSymbolFile returns gdb's command to load a module's symbols from a file of the user, or why there is none.
 func addSymbolFile(ctx context.Context, md *linux.Module) string {
 	command, err := md.AddSymbolFile(ctx)
 	if err != nil {
-		return plain.Line(err.Error())
+		return err.Error()
 	}
 	return command
 }
 
-// writeModuleFile tells which file gdb loads a module's symbols from, or why from none and what the user can do.
-func writeModuleFile(ctx context.Context, w io.Writer, md *linux.Module, path string, noFile error) error {
-	if noFile == nil {
-		_, err := fmt.Fprintf(w, "  %s\n", path)
-		return err
-	}
-	fmt.Fprintf(w, "  %s\n", plain.Line(noFile.Error()))
-	_, err := fmt.Fprintf(w, "  %s\n", addSymbolFile(ctx, md))
-	return err
-}
-
-// pickModules finds modules by their names; without names it is all.
+// pickModules returns the modules of the given names, or all.
 func pickModules(list *linux.Modules, names []string) ([]*linux.Module, error) {
 	if len(names) == 0 {
 		return list.All, nil
@@ -177,18 +132,5 @@ func pickModules(list *linux.Modules, names []string) ([]*linux.Module, error) {
 	if len(missing) == 0 {
 		return picked, nil
 	}
-	return picked, fmt.Errorf("modules: no module %s was loaded", strings.Join(missing, ", "))
-}
-
-func (l *moduleLine) write(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%-24s %9d  %-9s %-5s %v  %s\n", plain.Line(l.Name), l.Size, l.State, l.Taint, l.Base, l.users())
-	return err
-}
-
-// users says who holds a module, as lsmod does.
-func (l *moduleLine) users() string {
-	if l.Refs < 0 {
-		return "-"
-	}
-	return strings.TrimSpace(fmt.Sprintf("%d %s", l.Refs, plain.Line(strings.Join(l.UsedBy, ","))))
+	return picked, fmt.Errorf("no module %s was loaded", strings.Join(missing, ", "))
 }

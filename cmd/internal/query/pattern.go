@@ -1,4 +1,4 @@
-package host
+package query
 
 import (
 	"encoding/binary"
@@ -96,8 +96,8 @@ func wordEnd(text, separators string) int {
 	return len(text)
 }
 
-// splitLine cuts a line at spaces as strings.Fields does, but for those in quotes. A quote that is left open is none.
-func splitLine(line string) []string {
+// SplitLine cuts a line at spaces as strings.Fields does, but for those in quotes. A quote that is left open is none.
+func SplitLine(line string) []string {
 	var words []string
 	for {
 		line = strings.TrimSpace(line)

@@ -1,4 +1,4 @@
-package host
+package query
 
 import (
 	"context"
@@ -7,11 +7,12 @@ import (
 	"strconv"
 	"strings"
 
+	"physgdb/cmd/internal/machine"
 	"physgdb/symbols/linux"
 )
 
-// pick finds the tasks that a user names: all threads of a process or one thread by its number, or those of a name, in
-// which * stands for anything. With no words it is every task. The error says which words name nothing.
+// pick returns the tasks that the user named: by the number of a process, which selects all its threads, or of one thread, or by a
+// name, in which * stands for any text. Without words it returns every task. The error names the words without a task.
 func pick(list *linux.TaskList, words []string) ([]*linux.Task, error) {
 	if len(words) == 0 {
 		return list.All, nil
@@ -36,7 +37,7 @@ func pick(list *linux.TaskList, words []string) ([]*linux.Task, error) {
 }
 
 func named(list *linux.TaskList, word string) []*linux.Task {
-	is := func(t *linux.Task) bool { return likeName(t.Comm, word) }
+	is := func(t *linux.Task) bool { return matchesName(t.Comm, word) }
 	if pid, err := strconv.Atoi(word); err == nil {
 		is = func(t *linux.Task) bool { return t.PID == pid || t.TGID == pid }
 	}
@@ -49,8 +50,8 @@ func named(list *linux.TaskList, word string) []*linux.Task {
 	return found
 }
 
-// likeName reports whether a name fits a pattern with at most one *.
-func likeName(name, pattern string) bool {
+// matchesName reports whether a name matches a pattern with at most one *.
+func matchesName(name, pattern string) bool {
 	before, after, star := strings.Cut(pattern, "*")
 	if !star {
 		return name == pattern
@@ -58,8 +59,8 @@ func likeName(name, pattern string) bool {
 	return len(name) >= len(before)+len(after) && strings.HasPrefix(name, before) && strings.HasSuffix(name, after)
 }
 
-// running returns the CPUs that tasks were running on, by their task_struct.
-func (m *Machine) running(ctx context.Context) (map[uint64]*linux.CPU, error) {
+// running returns the CPUs on which tasks were running, by their task_struct.
+func running(ctx context.Context, m *machine.Machine) (map[uint64]*linux.CPU, error) {
 	cpus, err := m.Kernel.CPUs(ctx)
 	if err != nil {
 		return nil, err
@@ -69,24 +70,4 @@ func (m *Machine) running(ctx context.Context) (map[uint64]*linux.CPU, error) {
 		on[cpus[i].Current] = &cpus[i]
 	}
 	return on, nil
-}
-
-// listDamage says that a list is not whole, or returns nil.
-func listDamage(what string, damage []error) error {
-	if len(damage) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s: the list is not whole: damaged places: %d, the first: %w", what, len(damage), damage[0])
-}
-
-// notFound says that what was asked for is not there or, if the list is not whole, that it may be missing from that. It is
-// damage where nothing was missed.
-func notFound(missing, damage error) error {
-	switch {
-	case missing == nil:
-		return damage
-	case damage == nil:
-		return missing
-	}
-	return fmt.Errorf("%w, or it was lost: %w", missing, damage)
 }

@@ -1,80 +1,113 @@
-package host
+package query
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
-	"physgdb/symbols/linux/klog"
-
-	"physgdb/internal/plain"
-	"physgdb/symbols"
+	"physgdb/cmd/internal/machine"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/klog"
 )
 
-// WriteReport writes what a kernel developer asks first about a machine that died, to be pasted into a bug report. What
-// cannot be found out says so in its place.
-func (m *Machine) WriteReport(ctx context.Context, w io.Writer) error {
-	if err := m.needSymbols("report"); err != nil {
-		return err
-	}
-	r := &report{m: m}
-	r.readLog(ctx)
-	out := bufio.NewWriter(w)
-	for _, part := range []func(context.Context, io.Writer){r.facts, r.modules, r.traces, r.messages} {
-		part(ctx, out)
-	}
-	return cmp.Or(out.Flush(), ctx.Err())
+// Report is what a kernel developer asks first about a machine that panicked. Each part that is missing or incomplete says why.
+type Report struct {
+	Facts         []Fact         `json:"facts"`
+	Modules       []ReportModule `json:"modules"`
+	NoModules     string         `json:"no_modules,omitempty"` // why there are none
+	ModulesDamage string         `json:"modules_damage,omitempty"`
+	// Registers are those of the task that panicked.
+	Registers   *ReportRegisters `json:"registers,omitempty"`
+	OnCPUs      Backtraced       `json:"on_cpus"`            // the tasks on the CPUs
+	Blocked     Backtraced       `json:"blocked"`            // blocked tasks
+	NoTasks     string           `json:"no_tasks,omitempty"` // why there are none
+	TasksDamage string           `json:"tasks_damage,omitempty"`
+	Log         []Message        `json:"log"`              // its end
+	NoLog       string           `json:"no_log,omitempty"` // why there is none
+	LogDamage   string           `json:"log_damage,omitempty"`
 }
 
-// report is a report that is being written.
-type report struct {
-	m      *Machine
-	log    []klog.Record // its end
-	logErr error         // why there is none, or not all
+// Fact is one fact about the machine.
+type Fact struct {
+	Name    string `json:"name"`
+	Text    string `json:"text,omitempty"`
+	Unknown string `json:"unknown,omitempty"` // why Text is not known
 }
 
-// facts says which kernel on which host, and how it ended.
-func (r *report) facts(ctx context.Context, w io.Writer) {
-	m := r.m
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+// ReportModule is a module in a report.
+type ReportModule struct {
+	Name  string `json:"name"`
+	Taint string `json:"taint,omitempty"` // letters, as in /proc/modules
+}
+
+// ReportRegisters are the registers of a task.
+type ReportRegisters struct {
+	Function string             `json:"function,omitempty"` // at RIP, with the offset in it
+	CS       Address            `json:"cs,omitempty"`
+	SS       Address            `json:"ss,omitempty"`
+	Flags    *Address           `json:"eflags,omitempty"` // with CS and SS, if they are known
+	All      map[string]Address `json:"registers,omitempty"`
+	Unknown  string             `json:"unknown,omitempty"` // why they are not known
+}
+
+// Backtraced is the backtraces of tasks of one kind.
+type Backtraced struct {
+	Tasks      int          `json:"tasks"`      // how many there are
+	Backtraces []*Backtrace `json:"backtraces"` // of the first ones
+}
+
+// ReadReport makes a report. The error is ctx's: the report then ends early.
+func ReadReport(ctx context.Context, m *machine.Machine) (*Report, error) {
+	r := &Report{
+		Modules: []ReportModule{}, OnCPUs: Backtraced{Backtraces: []*Backtrace{}}, Blocked: Backtraced{Backtraces: []*Backtrace{}},
+		Log: []Message{},
+	}
+	log := r.lastMessages(ctx, m)
+	r.addFacts(ctx, m, log)
+	r.addModules(ctx, m)
+	r.addTasks(ctx, m)
+	for _, l := range log[firstReported(log):] {
+		r.Log = append(r.Log, newMessage(&l, time.Time{}))
+	}
+	return r, ctx.Err()
+}
+
+// addFacts adds which kernel it was on which host, and how it ended.
+func (r *Report) addFacts(ctx context.Context, m *machine.Machine, log []klog.Record) {
 	for _, fact := range []struct {
 		name string
-		find func(context.Context) (string, error)
+		find func(context.Context, *machine.Machine) (string, error)
 	}{
-		{"kernel", m.bannerText},
-		{"build-id", func(context.Context) (string, error) { return fmt.Sprintf("%x", m.Kernel.Symbols.BuildID), nil }},
-		{"host", m.nodeName},
-		{"command line", m.commandLine},
-		{"died", m.deathText},
-		{"up", r.uptimeText},
-		{"taint", m.taintText},
-		{"KASLR", func(context.Context) (string, error) {
+		{"kernel", Banner},
+		{"build-id", func(context.Context, *machine.Machine) (string, error) {
+			return fmt.Sprintf("%x", m.Kernel.Symbols.BuildID), nil
+		}},
+		{"host", nodeName},
+		{"command line", func(context.Context, *machine.Machine) (string, error) { return m.Kernel.CommandLine(ctx) }},
+		{"died", deathText},
+		{"up", func(context.Context, *machine.Machine) (string, error) { return uptimeText(ctx, m, log) }},
+		{"taint", taintText},
+		{"KASLR", func(context.Context, *machine.Machine) (string, error) {
 			return fmt.Sprintf("%#x from %#x", m.Kernel.Slide, m.Kernel.Text-m.Kernel.Slide), nil
 		}},
 	} {
-		text, err := fact.find(ctx)
+		f := Fact{Name: fact.name}
+		text, err := fact.find(ctx, m)
 		if err != nil {
-			text = unknown(err)
+			f.Unknown = err.Error()
+		} else {
+			f.Text = text
 		}
-		fmt.Fprintf(t, "%s\t%s\n", fact.name, plain.Line(text))
+		r.Facts = append(r.Facts, f)
 	}
-	t.Flush()
 }
 
-// unknown says in a line why something is not known.
-func unknown(err error) string { return "not known: " + plain.Line(err.Error()) }
-
-func (m *Machine) bannerText(ctx context.Context) (string, error) {
+// Banner returns the kernel's version, as /proc/version has it.
+func Banner(ctx context.Context, m *machine.Machine) (string, error) {
 	banner := m.Kernel.Banner(ctx)
 	if banner == "" {
 		return "", errors.New("linux_banner cannot be read")
@@ -82,8 +115,8 @@ func (m *Machine) bannerText(ctx context.Context) (string, error) {
 	return banner, nil
 }
 
-// nodeName returns the name that the host gave itself.
-func (m *Machine) nodeName(ctx context.Context) (string, error) {
+// nodeName returns the machine's host name.
+func nodeName(ctx context.Context, m *machine.Machine) (string, error) {
 	types, err := m.Kernel.Types(ctx)
 	if err != nil {
 		return "", err
@@ -96,15 +129,12 @@ func (m *Machine) nodeName(ctx context.Context) (string, error) {
 	if !ok {
 		return "", errors.New("the kernel has no symbol init_uts_ns")
 	}
-	return m.text(ctx, addr+f.Offset, int(min(f.Size, 256)))
+	return readText(ctx, m, addr+f.Offset, int(min(f.Size, 256)))
 }
 
-// commandLine returns what the boot loader passed to the kernel.
-func (m *Machine) commandLine(ctx context.Context) (string, error) { return m.Kernel.CommandLine(ctx) }
-
-// text reads a string of at most so many bytes.
-func (m *Machine) text(ctx context.Context, addr uint64, most int) (string, error) {
-	p := make([]byte, most)
+// readText reads a string of at most size bytes at a virtual address of the kernel.
+func readText(ctx context.Context, m *machine.Machine, addr uint64, size int) (string, error) {
+	p := make([]byte, size)
 	n, err := m.Kernel.Space.ReadMemory(ctx, addr, p)
 	if end := bytes.IndexByte(p[:n], 0); end >= 0 {
 		return string(p[:end]), nil
@@ -112,7 +142,7 @@ func (m *Machine) text(ctx context.Context, addr uint64, most int) (string, erro
 	return string(p[:n]), err
 }
 
-func (m *Machine) deathText(ctx context.Context) (string, error) {
+func deathText(ctx context.Context, m *machine.Machine) (string, error) {
 	death, err := m.Kernel.Death(ctx, klog.Newest)
 	if err != nil {
 		return "", err
@@ -120,35 +150,35 @@ func (m *Machine) deathText(ctx context.Context) (string, error) {
 	if death.CPU == nil {
 		return "no panic: it was stopped while it ran", nil
 	}
-	text := fmt.Sprintf("%s, on CPU %d", m.obituary(ctx), death.CPU.ID)
+	text := fmt.Sprintf("%s, on CPU %d", PanicSummary(ctx, m), death.CPU.ID)
 	if death.Oopses > 0 {
 		text += fmt.Sprintf("; oopses: %d", death.Oopses)
 	}
 	return text, nil
 }
 
-// uptimeText tells how long the machine had been up when it panicked, and when that was by its own clock.
-func (r *report) uptimeText(ctx context.Context) (string, error) {
+// uptimeText returns how long the machine had been up when it panicked, and the time of that by its clock.
+func uptimeText(ctx context.Context, m *machine.Machine, log []klog.Record) (string, error) {
 	var up time.Duration
 	when := "when it panicked"
-	i := slices.IndexFunc(r.log, klog.Record.IsPanic)
+	i := slices.IndexFunc(log, klog.Record.IsPanic)
 	if i >= 0 {
-		up = r.log[i].Time
+		up = log[i].Time
 	} else {
 		var err error
-		if up, err = r.m.Kernel.Uptime(ctx); err != nil {
+		if up, err = m.Kernel.Uptime(ctx); err != nil {
 			return "", err
 		}
 		when = "at its last timer tick"
 	}
 	text := fmt.Sprintf("%v %s", up.Round(time.Millisecond), when)
-	if boot, err := r.m.Kernel.BootTime(ctx); err == nil {
+	if boot, err := m.Kernel.BootTime(ctx); err == nil {
 		text += ", " + boot.Add(up).UTC().Format("2006-01-02 15:04:05 UTC") + " by its clock"
 	}
 	return text, nil
 }
 
-func (m *Machine) taintText(ctx context.Context) (string, error) {
+func taintText(ctx context.Context, m *machine.Machine) (string, error) {
 	taint, err := m.Kernel.Taint(ctx)
 	if err != nil {
 		return "", err
@@ -156,154 +186,105 @@ func (m *Machine) taintText(ctx context.Context) (string, error) {
 	return taint.String(), nil
 }
 
-// modules names the modules in one paragraph, as the kernel's own reports do.
-func (r *report) modules(ctx context.Context, w io.Writer) {
-	list, err := r.m.Kernel.Modules(ctx)
+func (r *Report) addModules(ctx context.Context, m *machine.Machine) {
+	list, err := m.Kernel.Modules(ctx)
 	if err != nil {
-		fmt.Fprintf(w, "\nModules linked in: %s\n", unknown(err))
+		r.NoModules = err.Error()
 		return
 	}
-	names := make([]string, len(list.All))
-	for i, md := range list.All {
-		names[i] = plain.Line(md.Name)
+	for _, md := range list.All {
+		module := ReportModule{Name: md.Name}
 		if md.Taint != 0 {
-			names[i] += "(" + md.Taint.String() + ")"
+			module.Taint = md.Taint.String()
 		}
+		r.Modules = append(r.Modules, module)
 	}
-	fmt.Fprintf(w, "\nModules linked in: %s\n", strings.Join(names, " "))
-	if err := listDamage("modules", list.Damage); err != nil {
-		fmt.Fprintln(w, plain.Line(err.Error()))
-	}
+	r.ModulesDamage = damageText("modules", list.Damage)
 }
 
-// traces shows what the CPUs did, and which tasks were stuck.
-func (r *report) traces(ctx context.Context, w io.Writer) {
-	list, err := r.m.Kernel.Tasks(ctx)
+// addTasks adds what the CPUs did, and which tasks were blocked.
+func (r *Report) addTasks(ctx context.Context, m *machine.Machine) {
+	list, err := m.Kernel.Tasks(ctx)
 	var tracer *tracer
 	if err == nil {
-		tracer, err = r.m.newTracer(ctx, true)
+		tracer, err = newTracer(ctx, m, true)
 	}
 	if err != nil {
-		fmt.Fprintf(w, "\nTasks: %s\n", unknown(err))
+		r.NoTasks = err.Error()
 		return
 	}
 	if tracer.dead != nil {
-		fmt.Fprintf(w, "\nRegisters of the task that panicked:\n")
-		r.m.writeRegisters(ctx, w, tracer.dead)
+		r.Registers = newReportRegisters(ctx, m, tracer.dead)
 	}
 	running, _ := tracer.group(list, "cpus")
-	tracer.report(ctx, w, "Tasks on the CPUs", running)
+	r.OnCPUs = tracer.backtraced(ctx, running)
 	blocked, _ := tracer.group(list, "blocked")
-	tracer.report(ctx, w, "Blocked tasks", blocked)
-	if err := listDamage("tasks", list.Damage); err != nil {
-		fmt.Fprintln(w, plain.Line(err.Error()))
-	}
+	r.Blocked = tracer.backtraced(ctx, blocked)
+	r.TasksDamage = damageText("tasks", list.Damage)
 }
 
-// mostReported bounds how many backtraces of one kind a report shows.
-const mostReported = 64
+// maxReported bounds how many backtraces of one kind a report has.
+const maxReported = 64
 
-func (tr *tracer) report(ctx context.Context, w io.Writer, what string, tasks []*linux.Task) {
-	fmt.Fprintf(w, "\n%s: %d\n", what, len(tasks))
-	for i, t := range tasks {
-		if i == mostReported {
-			fmt.Fprintf(w, "\n… and %d more\n", len(tasks)-i)
-			return
-		}
-		b, err := tr.trace(ctx, t)
+func (tr *tracer) backtraced(ctx context.Context, tasks []*linux.Task) Backtraced {
+	b := Backtraced{Tasks: len(tasks), Backtraces: []*Backtrace{}}
+	for _, t := range tasks[:min(len(tasks), maxReported)] {
+		trace, err := tr.trace(ctx, t)
 		if err != nil {
-			return // ctx
+			break // ctx
 		}
-		fmt.Fprintln(w)
-		b.write(w)
+		b.Backtraces = append(b.Backtraces, trace)
 	}
+	return b
 }
 
-// writeRegisters writes registers as the kernel's own reports do (__show_regs, arch/x86/kernel/process_64.c).
-func (m *Machine) writeRegisters(ctx context.Context, w io.Writer, t *linux.Task) {
+func newReportRegisters(ctx context.Context, m *machine.Machine, t *linux.Task) *ReportRegisters {
 	r, err := m.Kernel.Registers(ctx, t)
 	if err != nil {
-		fmt.Fprintln(w, unknown(err))
-		return
+		return &ReportRegisters{Unknown: err.Error()}
 	}
-	cs, ss, flags := "----", "----", "--------"
+	regs := &ReportRegisters{Function: m.Kernel.NameAt(ctx, r.PC()), All: registerMap(r)}
 	if r.HasFlags {
-		cs, ss, flags = fmt.Sprintf("%04x", r.CS), fmt.Sprintf("%04x", r.SS), fmt.Sprintf("%08x", r.Flags)
+		flags := Address(r.Flags)
+		regs.CS, regs.SS, regs.Flags = Address(r.CS), Address(r.SS), &flags
 	}
-	fmt.Fprintf(w, "RIP: %s:%s\n", cs, m.Kernel.NameAt(ctx, r.PC()))
-	fmt.Fprintf(w, "RSP: %s:%s EFLAGS: %s\n", ss, word(r, symbols.RSP), flags)
-	for _, row := range [][]symbols.Reg{
-		{symbols.RAX, symbols.RBX, symbols.RCX}, {symbols.RDX, symbols.RSI, symbols.RDI}, {symbols.RBP, symbols.R8, symbols.R9},
-		{symbols.R10, symbols.R11, symbols.R12}, {symbols.R13, symbols.R14, symbols.R15},
-	} {
-		cells := make([]string, len(row))
-		for i, reg := range row {
-			cells[i] = kernelName(reg) + ": " + word(r, reg)
-		}
-		fmt.Fprintln(w, strings.Join(cells, " "))
-	}
+	return regs
 }
 
-// kernelName is what the kernel's reports call a register: RAX, R08.
-func kernelName(reg symbols.Reg) string {
-	name := strings.ToUpper(registerNames[reg])
-	if len(name) == 2 {
-		return "R0" + name[1:]
-	}
-	return name
-}
-
-// word writes a register, or as many dashes.
-func word(r *linux.Registers, reg symbols.Reg) string {
-	v, ok := r.Get(reg)
-	if !ok {
-		return strings.Repeat("-", 16)
-	}
-	return fmt.Sprintf("%016x", v)
-}
-
-// How much of the log a report shows: its newest messages, and more of them if that takes it back to the first oops.
+// How much of the log a report has: its newest messages, and more of them if that includes the first oops.
 const (
 	newestReported = 50
-	mostMessages   = 300
+	maxMessages    = 300
 )
 
-// readLog reads the end of the log.
-func (r *report) readLog(ctx context.Context) {
-	log, err := klog.Read(ctx, r.m.Kernel, mostMessages)
+// lastMessages reads the end of the log.
+func (r *Report) lastMessages(ctx context.Context, m *machine.Machine) []klog.Record {
+	log, err := klog.Read(ctx, m.Kernel, maxMessages)
 	if err != nil {
-		r.logErr = err
-		return
+		r.NoLog = err.Error()
+		return nil
 	}
-	r.log, r.logErr = log.Records, listDamage("log", log.Damage)
+	r.LogDamage = damageText("log", log.Damage)
+	return log.Records
 }
 
-// messages shows the end of the log.
-func (r *report) messages(_ context.Context, w io.Writer) {
-	if r.log == nil && r.logErr != nil {
-		fmt.Fprintf(w, "\nLog: %s\n", unknown(r.logErr))
-		return
+// damageText returns the text of a [machine.DamageError], or "".
+func damageText(what string, places []error) string {
+	if err := machine.NewDamageError(what, places); err != nil {
+		return err.Error()
 	}
-	shown := r.log[lastWords(r.log):]
-	fmt.Fprintf(w, "\nLog, its newest %d messages:\n", len(shown))
-	var format klog.Format
-	for i := range shown {
-		io.WriteString(w, format.Format(&shown[i]))
-	}
-	if r.logErr != nil {
-		fmt.Fprintln(w, plain.Line(r.logErr.Error()))
-	}
+	return ""
 }
 
 // oopsHeader is the line by which the kernel counts its oopses: "Oops: 0002 [#1] PREEMPT SMP" (__die_header(),
-// arch/x86/kernel/dumpstack.c). What it was about stands in a few messages before.
+// arch/x86/kernel/dumpstack.c). A few messages before it say what happened.
 var oopsHeader = regexp.MustCompile(`: [0-9a-f]{4} \[#1\]`)
 
 // beforeOops is how many messages that is.
 const beforeOops = 8
 
-// lastWords returns the index of the first message that belongs into a report.
-func lastWords(log []klog.Record) int {
+// firstReported returns the index of the first message that a report has.
+func firstReported(log []klog.Record) int {
 	start := max(0, len(log)-newestReported)
 	oops := slices.IndexFunc(log, func(l klog.Record) bool { return oopsHeader.MatchString(l.Text) })
 	if oops < 0 {

@@ -1,34 +1,12 @@
-package host
+package query
 
 import (
-	"strings"
 	"testing"
 
 	"physgdb/symbols/linux/klog"
-
-	"physgdb/symbols"
 )
 
-// TestReportOfLittle checks that a report goes on where something is not known, and says so.
-func TestReportOfLittle(t *testing.T) {
-	r := newRig(t, 4)
-	var got strings.Builder
-	must(t, r.attachWithVmlinux(t).WriteReport(ctx, &got))
-	for _, want := range []string{
-		"kernel        Linux version 6.1 (test)\n", "build-id      cafebabe\n", "host          not known: ",
-		"command line  not known: the kernel has no symbol saved_command_line\n", "died          not known: ",
-		"up            not known: ", "taint         not known: ", "KASLR         0x1c000000 from 0xffffffff81000000\n",
-		"\nModules linked in: not known: ", "\nTasks: not known: ", "\nLog: not known: ",
-	} {
-		if !strings.Contains(got.String(), want) {
-			t.Errorf("no %q in\n%s", want, got.String())
-		}
-	}
-	err := r.attach(t, Options{}).WriteReport(ctx, &got)
-	wantError(t, err, "report: the kernel's symbols are not known: kallsyms: ")
-}
-
-func TestLastWords(t *testing.T) {
+func TestFirstReported(t *testing.T) {
 	log := func(n int, said map[int]string) []klog.Record {
 		records := make([]klog.Record, n)
 		for i, text := range said {
@@ -51,18 +29,8 @@ func TestLastWords(t *testing.T) {
 		{"the first of two", log(120, map[int]string{30: "Oops: 0000 [#1]", 60: "Oops: 0000 [#2]"}), 22},
 		{"what only looks like one", log(120, map[int]string{30: "usb [#1] connected"}), 70},
 	} {
-		if got := lastWords(tc.log); got != tc.want {
+		if got := firstReported(tc.log); got != tc.want {
 			t.Errorf("%s: from %d on, want %d", tc.name, got, tc.want)
-		}
-	}
-}
-
-func TestKernelNamesOfRegisters(t *testing.T) {
-	for reg, want := range map[symbols.Reg]string{
-		symbols.RAX: "RAX", symbols.R8: "R08", symbols.R15: "R15", symbols.RDI: "RDI",
-	} {
-		if got := kernelName(reg); got != want {
-			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }

@@ -1,132 +1,89 @@
-package host
+package query
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 
 	"physgdb/bridge"
-	"physgdb/internal/plain"
+	"physgdb/cmd/internal/machine"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
 )
 
-func cr3Command() Command {
-	return Command{
-		Name: "cr3", Args: "[PID|NAME|kernel|panic|HEX]...",
-		Help: "the roots of address spaces: of the kernel, of the task that panicked, of processes",
-		About: `What it prints fits --cr3 of the other commands. NAME is that of a program that said hello, or of a process.
-
-Examples:
-  physgdb cr3 file:/tmp/ram
-  physgdb cr3 file:/tmp/ram 143 nginx`,
-		Options: []Option{jsonOption("name, cr3, pid, comm")},
-		prepare: func(r *request) (Answer, error) {
-			return func(ctx context.Context, m *Machine, w io.Writer) error {
-				return m.writeRoots(ctx, w, r.args, r.on("json"))
-			}, nil
-		},
-	}
-}
-
-// root is the root of an address space, as JSON shows it.
-type root struct {
+// Root is the root of an address space.
+type Root struct {
 	Name string  `json:"name"` // by which the command finds it
-	CR3  address `json:"cr3"`
-	PID  int     `json:"pid,omitempty"`
+	CR3  Address `json:"cr3"`
+	PID  int     `json:"pid,omitempty"`  // of the process
 	Comm string  `json:"comm,omitempty"` // of the process
 }
 
-func (r *root) write(w io.Writer, asJSON bool) error {
-	if asJSON {
-		return plain.WriteJSON(w, r)
-	}
-	fmt.Fprintf(w, "%s %v", plain.Line(r.Name), r.CR3)
-	if r.Comm != "" {
-		fmt.Fprintf(w, " %s", plain.Line(r.Comm))
-	}
-	_, err := fmt.Fprintln(w)
-	return err
-}
-
-// writeRoots shows the roots that words name, or all that are known.
-func (m *Machine) writeRoots(ctx context.Context, w io.Writer, words []string, asJSON bool) error {
-	var roots []root
-	var missing error
+// Roots returns the roots that words name, or all that are known.
+func Roots(ctx context.Context, m *machine.Machine, words []string) ([]Root, error) {
 	if len(words) == 0 {
-		roots, missing = m.roots(ctx)
+		return allRoots(ctx, m)
 	}
+	var roots []Root
+	var missing error
 	for _, word := range words {
-		r, err := m.rootNamed(ctx, word)
+		r, err := RootNamed(ctx, m, word)
 		if err != nil {
 			missing = errors.Join(missing, err)
 			continue
 		}
 		roots = append(roots, *r)
 	}
-	out := bufio.NewWriter(w)
-	for i := range roots {
-		if err := roots[i].write(out, asJSON); err != nil {
-			return err
-		}
-	}
-	if missing != nil {
-		missing = fmt.Errorf("cr3: %w", missing)
-	}
-	return cmp.Or(out.Flush(), missing)
+	return roots, missing
 }
 
-// roots lists what is known: the kernel's own, that of the panic, those of programs that said hello, and those of
-// processes.
-func (m *Machine) roots(ctx context.Context) ([]root, error) {
-	roots := []root{{Name: "kernel", CR3: address(m.Kernel.Root.CR3)}}
-	if r := m.panicRoot(ctx); r != nil {
+// allRoots returns the roots of the kernel, of the panic, of programs that said hello, and of processes.
+func allRoots(ctx context.Context, m *machine.Machine) ([]Root, error) {
+	roots := []Root{{Name: "kernel", CR3: Address(m.Kernel.Root.CR3)}}
+	if r := panicRoot(ctx, m); r != nil {
 		roots = append(roots, *r)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Hellos)) {
-		roots = append(roots, root{Name: name, CR3: address(m.Hellos[name].CR3)})
+		roots = append(roots, Root{Name: name, CR3: Address(m.Hellos[name].CR3)})
 	}
 	if m.Kernel.Symbols == nil {
 		return roots, nil
 	}
-	list, err := m.Kernel.Tasks(ctx)
+	tasks, err := m.Kernel.Tasks(ctx)
 	if err != nil {
 		return roots, fmt.Errorf("the processes are not known: %w", err)
 	}
-	damage := slices.Clone(list.Damage)
-	for _, t := range list.All {
+	damage := slices.Clone(tasks.Damage)
+	for _, t := range tasks.All {
 		if t.MM == 0 || t.PID != t.TGID {
 			continue
 		}
-		r, err := m.taskRoot(ctx, t)
+		r, err := taskRoot(ctx, m, t)
 		if err != nil {
 			damage = append(damage, err)
 			continue
 		}
 		roots = append(roots, *r)
 	}
-	return roots, listDamage("processes", damage)
+	return roots, machine.NewDamageError("processes", damage)
 }
 
 // panicRoot returns the root of the task that panicked, by the notice or by memory, or nil.
-func (m *Machine) panicRoot(ctx context.Context) *root {
+func panicRoot(ctx context.Context, m *machine.Machine) *Root {
 	if m.Notice != nil {
-		return &root{Name: "panic", CR3: address(m.Notice.CR3)}
+		return &Root{Name: "panic", CR3: Address(m.Notice.CR3)}
 	}
 	if m.Kernel.Symbols == nil {
 		return nil
 	}
-	task := m.deadTask(ctx)
+	task := DeadTask(ctx, m)
 	if task == nil {
 		return nil
 	}
-	r, err := m.taskRoot(ctx, task)
+	r, err := taskRoot(ctx, m, task)
 	if err != nil {
 		return nil
 	}
@@ -135,47 +92,47 @@ func (m *Machine) panicRoot(ctx context.Context) *root {
 }
 
 // taskRoot returns the root of a task's address space.
-func (m *Machine) taskRoot(ctx context.Context, t *linux.Task) (*root, error) {
+func taskRoot(ctx context.Context, m *machine.Machine, t *linux.Task) (*Root, error) {
 	cr3, err := m.Kernel.TaskCR3(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	return &root{Name: fmt.Sprint(t.PID), CR3: address(cr3), PID: t.PID, Comm: t.Comm}, nil
+	return &Root{Name: fmt.Sprint(t.PID), CR3: Address(cr3), PID: t.PID, Comm: t.Comm}, nil
 }
 
-// rootNamed finds the root that a user means by a word. A CR3 must have its 0x: without, a pid that is not there would be
-// taken for one.
-func (m *Machine) rootNamed(ctx context.Context, word string) (*root, error) {
+// RootNamed returns the root that a word of the user names; see [SpaceNamed]. A CR3 must begin with 0x: otherwise a pid that does
+// not exist would be taken for one.
+func RootNamed(ctx context.Context, m *machine.Machine, word string) (*Root, error) {
 	if word == "kernel" {
-		return &root{Name: word, CR3: address(m.Kernel.Root.CR3)}, nil
+		return &Root{Name: word, CR3: Address(m.Kernel.Root.CR3)}, nil
 	}
 	if word == "panic" {
-		if r := m.panicRoot(ctx); r != nil {
+		if r := panicRoot(ctx, m); r != nil {
 			return r, nil
 		}
 	}
-	n, helloErr := m.hello(strings.TrimPrefix(word, helloPrefix))
+	n, helloErr := m.Hello(strings.TrimPrefix(word, machine.HelloPrefix))
 	if helloErr == nil {
-		return &root{Name: word, CR3: address(n.CR3)}, nil
+		return &Root{Name: word, CR3: Address(n.CR3)}, nil
 	}
-	if t := m.taskNamed(ctx, word); t != nil {
-		return m.taskRoot(ctx, t)
+	if t := taskNamed(ctx, m, word); t != nil {
+		return taskRoot(ctx, m, t)
 	}
 	v, err := bridge.ParseAddr(word)
 	switch isHex := err == nil && strings.HasPrefix(word, "0x"); {
-	case !isHex && len(m.Hellos) == 0 && !strings.HasPrefix(word, helloPrefix):
+	case !isHex && len(m.Hellos) == 0 && !strings.HasPrefix(word, machine.HelloPrefix):
 		return nil, fmt.Errorf("%q is neither a task (see ps) nor kernel nor panic nor a CR3 such as 0x1000", word)
 	case !isHex:
 		return nil, fmt.Errorf("%q is neither a task (see ps) nor kernel nor panic nor a CR3 such as 0x1000, and %w", word,
 			helloErr)
 	}
-	return &root{Name: word, CR3: address(v)}, nil
+	return &Root{Name: word, CR3: Address(v)}, nil
 }
 
 // SpaceNamed returns the address space that a user means by a word: the pid or name of a task, kernel, panic, the name of a
 // program that said hello, or a CR3 such as 0x1000.
-func (m *Machine) SpaceNamed(ctx context.Context, word string) (*mmu.Space, error) {
-	r, err := m.rootNamed(ctx, word)
+func SpaceNamed(ctx context.Context, m *machine.Machine, word string) (*mmu.Space, error) {
+	r, err := RootNamed(ctx, m, word)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +141,7 @@ func (m *Machine) SpaceNamed(ctx context.Context, word string) (*mmu.Space, erro
 
 // taskNamed returns the first task that a word names, or nil: also where the tasks are not known, as there are other ways
 // to name a root.
-func (m *Machine) taskNamed(ctx context.Context, word string) *linux.Task {
+func taskNamed(ctx context.Context, m *machine.Machine, word string) *linux.Task {
 	if m.Kernel.Symbols == nil || strings.HasPrefix(word, "0x") {
 		return nil
 	}

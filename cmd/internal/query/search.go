@@ -1,25 +1,25 @@
-package host
+package query
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sort"
 	"time"
 
 	"physgdb/bridge"
-	"physgdb/gdbstub"
+	"physgdb/cmd/internal/machine"
 	"physgdb/mmu"
 )
 
-// search goes through virtual memory as the page tables list it: what they leave out costs nothing, however large, and
-// what lies together in physical memory is read together.
-type search struct {
-	mem    *Memory
-	scan   scan
-	done   uint64                   // bytes looked through
-	tell   func(at, done uint64)    // hears now and then how far the search is
-	unread func(failed error) error // hears of memory that could not be read; its error ends the search
+// Search searches virtual memory in the order of the page tables: unmapped ranges cost nothing, however large, and what is
+// contiguous in physical memory is read together. It belongs to one goroutine.
+type Search struct {
+	Done uint64 // bytes that were searched
+
+	mem      *machine.Memory
+	scan     scan
+	progress func(at, done uint64)
+	unread   func(err error) error // called for memory that could not be read; its error ends the search
 
 	ram    bridge.RAMMap
 	limits batchLimits
@@ -29,22 +29,25 @@ type search struct {
 	buf    []byte
 }
 
-// newSearch makes a search for any of some patterns of equal length, that says nothing. hit hears of each place; false ends the search.
-func newSearch(mem *Memory, patterns [][]byte, hit func(at uint64) bool) *search {
-	return &search{
+// NewSearch returns a search for patterns of equal length. hit is called for each place, in order; false ends the search.
+func NewSearch(mem *machine.Memory, patterns [][]byte, hit func(at uint64) bool) *Search {
+	return &Search{
 		mem: mem, scan: scan{patterns: patterns, hit: hit}, ram: mem.Info().RAM,
-		tell:   func(uint64, uint64) {},
-		unread: func(failed error) error { return failed },
-		limits: batchLimits{now: minBatch},
+		progress: func(uint64, uint64) {},
+		unread:   func(err error) error { return err },
+		limits:   batchLimits{now: minBatch},
 	}
 }
+
+// Next returns the address after the last byte that was searched.
+func (s *Search) Next() uint64 { return s.scan.next }
 
 // errEnough ends a search early, as its caller wished.
 var errEnough = errors.New("enough was found")
 
-// run searches the part of a space that lies in r. Where nothing is mapped, or no RAM is behind it, there is nothing to
+// Run searches the part of a space that lies in r. Where nothing is mapped, or no RAM is behind it, there is nothing to
 // find.
-func (s *search) run(ctx context.Context, space *mmu.Space, r mmu.Range) error {
+func (s *Search) Run(ctx context.Context, space *mmu.Space, r mmu.Range) error {
 	err := s.pages(ctx, space, r)
 	if err == nil {
 		err = s.flush(ctx)
@@ -55,8 +58,8 @@ func (s *search) run(ctx context.Context, space *mmu.Space, r mmu.Range) error {
 	return err
 }
 
-// runPhysical searches the RAM that lies in a range of physical addresses.
-func (s *search) runPhysical(ctx context.Context, r mmu.Range) error {
+// RunPhysical searches the RAM that lies in a range of physical addresses.
+func (s *Search) RunPhysical(ctx context.Context, r mmu.Range) error {
 	err := s.stretch(ctx, r.First, bridge.PhysAddr(r.First), r.Last-r.First+1, false)
 	if err == nil {
 		err = s.flush(ctx)
@@ -67,7 +70,7 @@ func (s *search) runPhysical(ctx context.Context, r mmu.Range) error {
 	return err
 }
 
-func (s *search) pages(ctx context.Context, space *mmu.Space, r mmu.Range) error {
+func (s *Search) pages(ctx context.Context, space *mmu.Space, r mmu.Range) error {
 	for mp, err := range mmu.Merge(space.Mappings(ctx, r)) {
 		if err != nil {
 			if err := s.failed(ctx, err); err != nil {
@@ -85,7 +88,7 @@ func (s *search) pages(ctx context.Context, space *mmu.Space, r mmu.Range) error
 
 // failed decides what becomes of a search that met an error. What the machine itself could not have read, as its page
 // tables make no sense there, or is no RAM, is passed over.
-func (s *search) failed(ctx context.Context, err error) error {
+func (s *Search) failed(ctx context.Context, err error) error {
 	var fault *mmu.Fault
 	var access *bridge.AccessError
 	switch {
@@ -102,7 +105,7 @@ func (s *search) failed(ctx context.Context, err error) error {
 }
 
 // stretch searches n bytes that lie together in physical memory, as far as they are RAM.
-func (s *search) stretch(ctx context.Context, va uint64, pa bridge.PhysAddr, n uint64, trusted bool) error {
+func (s *Search) stretch(ctx context.Context, va uint64, pa bridge.PhysAddr, n uint64, trusted bool) error {
 	for n > 0 {
 		isRAM, length := ramAt(s.ram, pa, n)
 		if isRAM {
@@ -133,7 +136,7 @@ func ramAt(ram bridge.RAMMap, pa bridge.PhysAddr, n uint64) (isRAM bool, length 
 }
 
 // part searches what can be seen in place, and puts off the rest until there is enough of it for a batch.
-func (s *search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int, trusted bool) error {
+func (s *Search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int, trusted bool) error {
 	if p, ok := s.mem.View(pa, n); ok {
 		if err := s.flush(ctx); err != nil {
 			return err
@@ -159,7 +162,7 @@ func (s *search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int,
 }
 
 // inPlace searches bytes that the memory shows in place, as far as they are still there.
-func (s *search) inPlace(ctx context.Context, va uint64, pa bridge.PhysAddr, p []byte) error {
+func (s *Search) inPlace(ctx context.Context, va uint64, pa bridge.PhysAddr, p []byte) error {
 	var err error
 	if gone := bridge.InPlace(func() { err = s.bytes(ctx, va, p) }); gone != nil {
 		s.scan.forget()
@@ -170,12 +173,12 @@ func (s *search) inPlace(ctx context.Context, va uint64, pa bridge.PhysAddr, p [
 
 // flush reads the batch and searches it. It goes past the cache: a search sees each page once, and would drive out what
 // is needed again.
-func (s *search) flush(ctx context.Context) error {
+func (s *Search) flush(ctx context.Context) error {
 	if len(s.batch) == 0 {
 		return nil
 	}
 	begin := time.Now()
-	if err := s.mem.guard.ReadPhys(ctx, s.batch); err != nil {
+	if err := s.mem.ReadUncached(ctx, s.batch); err != nil {
 		return err
 	}
 	s.limits.adapt(time.Since(begin))
@@ -194,12 +197,12 @@ func (s *search) flush(ctx context.Context) error {
 	return nil
 }
 
-func (s *search) bytes(ctx context.Context, va uint64, p []byte) error {
+func (s *Search) bytes(ctx context.Context, va uint64, p []byte) error {
 	if !s.scan.piece(va, p) {
 		return errEnough
 	}
-	s.done += uint64(len(p))
-	s.tell(s.scan.next, s.done)
+	s.Done += uint64(len(p))
+	s.progress(s.scan.next, s.Done)
 	return ctx.Err()
 }
 
@@ -223,60 +226,8 @@ func (b *batchLimits) adapt(took time.Duration) {
 	}
 }
 
-// SearchMemory finds a pattern for gdb, which asks for one place at a time.
-func (s *session) SearchMemory(ctx context.Context, id gdbstub.ThreadID, addr, length uint64, pattern []byte) (
-	at uint64, found bool, err error) {
-	if s.distrust != nil {
-		return 0, false, s.distrust
-	}
-	t, err := s.thread(ctx, id)
-	if err != nil {
-		return 0, false, err
-	}
-	return s.findFirst(ctx, addr, length, pattern, func(first uint64) (*mmu.Space, error) { return s.spaceFor(ctx, t, first) })
-}
-
-// SearchMemory finds a pattern for gdb in what the program sees.
-func (p *program) SearchMemory(ctx context.Context, _ gdbstub.ThreadID, addr, length uint64, pattern []byte) (
-	at uint64, found bool, err error) {
-	return p.shell.findFirst(ctx, addr, length, pattern, func(uint64) (*mmu.Space, error) { return p.shell.look(ctx) })
-}
-
-// findFirst returns the first place of a pattern, in the space that an address belongs to, or in physical memory.
-func (s *session) findFirst(ctx context.Context, addr, length uint64, pattern []byte,
-	spaceFor func(first uint64) (*mmu.Space, error)) (at uint64, found bool, err error) {
-	if length == 0 {
-		return 0, false, nil
-	}
-	begin := time.Now()
-	look := newSearch(s.m.Memory, [][]byte{pattern}, func(place uint64) bool {
-		at, found = place, true
-		return false
-	})
-	for _, r := range halves(mmu.Range{First: addr, Last: addr + (length - 1)}) {
-		var err error
-		if s.physical {
-			err = look.runPhysical(ctx, r)
-		} else if space, failed := spaceFor(r.First); failed != nil {
-			err = failed
-		} else {
-			err = look.run(ctx, space, r)
-		}
-		switch {
-		case found:
-			return at, true, nil
-		case ctx.Err() != nil:
-			return 0, false, fmt.Errorf("%s were searched, up to %#x, in the %v that gdb waits; monitor find has no such limit",
-				sizeText(look.done), look.scan.next, time.Since(begin).Round(100*time.Millisecond))
-		case err != nil:
-			return 0, false, fmt.Errorf("%w; monitor find passes over what cannot be read", err)
-		}
-	}
-	return 0, false, nil
-}
-
-// halves cuts a range of addresses between user space and the kernel's.
-func halves(r mmu.Range) []mmu.Range {
+// Halves cuts a range of addresses between user space and the kernel's.
+func Halves(r mmu.Range) []mmu.Range {
 	if r.First > mmu.Lower.Last || r.Last < mmu.Upper.First {
 		return []mmu.Range{r}
 	}

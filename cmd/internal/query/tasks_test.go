@@ -1,15 +1,15 @@
-package host
+package query
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"physgdb/symbols/linux"
+	"physgdb/test/rig"
 )
 
 // crew is some tasks of a machine, by pid.
@@ -23,32 +23,6 @@ func crew() *linux.TaskList {
 		{Addr: 0xffff888003a45000, PID: 145, TGID: 143, Parent: 1, Comm: "nginx"},
 		{Addr: 0xffffffff82a10000, Comm: "swapper/0", Kernel: true, Idle: true},
 	}}
-}
-
-func TestPSLines(t *testing.T) {
-	var text, json strings.Builder
-	for _, task := range byProcess(crew().All) {
-		line := newPSLine(task, task.PID == 145)
-		must(t, line.write(&text, false))
-		must(t, line.write(&json, true))
-	}
-	want := `
-       1       1       0 S    1 user    0xffff888003a40000  init
-       2       2       0 S    0 kernel  0xffff888003a41000  kthreadd
-       9       9       2 I    0 kernel  0xffff888003a42000  kworker/0:1
-     143     143       1 D    0 user    0xffff888003a43000  nginx
->    143     145       1 R    0 user    0xffff888003a45000  nginx
-     144     144       1 R    1 user    0xffff888003a44000  evil\x1b[2J
-       0       0       0 R    0 idle    0xffffffff82a10000  swapper/0
-`
-	if diff := cmp.Diff(want[1:], text.String()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	const running = `{"pid":143,"tid":145,"ppid":1,"state":"R","cpu":0,"running":true,"kind":"user","comm":"nginx",` +
-		`"task":"0xffff888003a45000"}`
-	if lines := strings.Split(json.String(), "\n"); lines[4] != running {
-		t.Errorf("%s, want\n%s", lines[4], running)
-	}
 }
 
 func TestNotFound(t *testing.T) {
@@ -97,9 +71,9 @@ func TestPick(t *testing.T) {
 				t.Errorf("picks %v, want %v", got, tc.want)
 			}
 			if tc.err != "" {
-				wantError(t, err, tc.err)
+				rig.WantError(t, err, tc.err)
 			} else {
-				must(t, err)
+				rig.Must(t, err)
 			}
 		})
 	}
@@ -113,5 +87,16 @@ func TestIdleTasksStayLast(t *testing.T) {
 	}
 	if want := []int{1, 3, 2, 0}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestTasksAsJSON(t *testing.T) {
+	task := crew().All[5]
+	got, err := json.Marshal(newTask(task, true))
+	rig.Must(t, err)
+	const want = `{"pid":143,"tid":145,"ppid":1,"state":"R","cpu":0,"running":true,"kind":"user","comm":"nginx",` +
+		`"task":"0xffff888003a45000"}`
+	if string(got) != want {
+		t.Errorf("%s, want\n%s", got, want)
 	}
 }

@@ -1,7 +1,6 @@
-package host
+package target
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,16 +20,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"physgdb/bridge"
-	"physgdb/symbols/elffile"
+	"physgdb/cmd/internal/machine"
 	"physgdb/test/guest"
+	"physgdb/test/rig"
 )
 
 const (
 	// grace is how long a command on a damaged machine may take to see that its time is over.
 	grace = 500 * time.Millisecond
-	// mostMemory is how much Go memory the whole test may take, in bytes. Garbage is collected a little before, however late a
+	// maxMemory is how much Go memory the whole test may take, in bytes. Garbage is collected a little before, however late a
 	// busy computer would come to it: it is what is in use that must fit.
-	mostMemory = 256 << 20
+	maxMemory = 256 << 20
 )
 
 // TestDamage breaks a dead machine's memory in many ways, and lets every command look at what is left. None may hang, crash, or
@@ -51,12 +52,11 @@ func TestDamage(t *testing.T) {
 
 // damage breaks a machine with a kernel as often as seeds says.
 func damage(t *testing.T, release string, seeds int64) {
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(mostMemory * 7 / 8))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(maxMemory * 7 / 8))
 	g, err := guest.Boot(ctx, guest.Config{Release: release, MemoryMiB: 256, PTI: true})
-	must(t, err)
+	rig.Must(t, err)
 	defer g.Close()
-	vmlinux, err := elffile.Open(g.Kernel.Vmlinux)
-	must(t, err)
+	vmlinux := g.Kernel.Vmlinux
 	healthy := newVictim(t, g.RAMFile())
 	if failed := healthy.examine(t, vmlinux, true); failed > 0 {
 		t.Fatalf("%d commands fail on the whole machine", failed)
@@ -109,7 +109,7 @@ func watchMemory(t *testing.T, f func()) (peak uint64) {
 		case <-time.After(5 * time.Millisecond):
 		}
 		metrics.Read(sample)
-		if peak = max(peak, sample[0].Value.Uint64()); peak > mostMemory && !t.Failed() {
+		if peak = max(peak, sample[0].Value.Uint64()); peak > maxMemory && !t.Failed() {
 			t.Errorf("%d MiB of memory", peak>>20) // at which f comes to its end soon
 		}
 	}
@@ -138,12 +138,12 @@ type broken struct {
 
 func newVictim(t *testing.T, path string) *victim {
 	f, err := os.Open(path)
-	must(t, err)
+	rig.Must(t, err)
 	defer f.Close()
 	info, err := f.Stat()
-	must(t, err)
+	rig.Must(t, err)
 	ram, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
-	must(t, err)
+	rig.Must(t, err)
 	t.Cleanup(func() { unix.Munmap(ram) })
 	return &victim{ram: ram}
 }
@@ -195,15 +195,19 @@ func (v *victim) heal() {
 
 // examine lets every command look at the machine, and returns how many of them failed. If learn is set it notes what they
 // read.
-func (v *victim) examine(t *testing.T, vmlinux *elffile.File, learn bool) (failed int) {
+func (v *victim) examine(t *testing.T, vmlinux string, learn bool) (failed int) {
 	var mem bridge.Memory = (*viewed)(v)
 	if learn {
 		mem = (*recorded)(v)
 	}
-	m := &Machine{Memory: wrap(mem, nil), vmlinux: &vmlinuxFile{File: vmlinux}, made: newSpool(), log: (&Options{}).logger()}
-	if err := v.within(t, "find", func(ctx context.Context) error { return m.attach(ctx, &Options{}) }); err != nil {
+	var m *machine.Machine
+	if err := v.within(t, "find", func(ctx context.Context) (err error) {
+		m, err = machine.AttachMemory(ctx, machine.NewMemory(mem, nil), &machine.Options{Vmlinux: vmlinux})
+		return err
+	}); err != nil {
 		return 1
 	}
+	defer m.Close()
 	do := func(name string, f func(ctx context.Context) error) {
 		if v.within(t, name, f) != nil {
 			failed++
@@ -212,15 +216,13 @@ func (v *victim) examine(t *testing.T, vmlinux *elffile.File, learn bool) (faile
 			}
 		}
 	}
-	do("info", func(ctx context.Context) error { return m.WriteInfo(ctx, io.Discard) })
-	do("report", func(ctx context.Context) error { return m.WriteReport(ctx, io.Discard) })
 	for _, line := range [][]string{
-		{"bt", "--no-lines", "all"}, {"bt", "--no-lines", "cpus"}, {"ps"}, {"dmesg"}, {"dmesg", "-T", "-n", "50"}, {"modules"}, {"cr3"},
+		{"info"}, {"report"}, {"bt", "--no-lines", "all"}, {"bt", "--no-lines", "cpus"}, {"ps"}, {"dmesg"}, {"dmesg", "-T", "-n", "50"}, {"modules"}, {"cr3"},
 		{"percpu", "runqueues", "all"},
 	} {
-		do(fmt.Sprint(line), func(ctx context.Context) error { return m.say(ctx, line) })
+		do(fmt.Sprint(line), func(ctx context.Context) error { return say(ctx, m, line) })
 	}
-	do("session", m.debug)
+	do("session", func(ctx context.Context) error { return debugSession(ctx, m) })
 	return failed
 }
 
@@ -231,8 +233,7 @@ func (v *victim) examineTables(t *testing.T, learn bool) (failed int) {
 	if learn {
 		mem = (*recorded)(v)
 	}
-	m := &Machine{Memory: wrap(mem, nil), made: newSpool(), log: (&Options{}).logger()}
-	defer m.Close()
+	var m *machine.Machine
 	do := func(name string, f func(ctx context.Context) error) {
 		if v.withinTime(t, time.Minute, name, f) != nil {
 			failed++
@@ -241,34 +242,45 @@ func (v *victim) examineTables(t *testing.T, learn bool) (failed int) {
 			}
 		}
 	}
-	do("make", func(ctx context.Context) error {
-		return cmp.Or(m.attach(ctx, &Options{Symbols: SymbolsRAM}), m.noVmlinux)
-	})
-	if m.vmlinux == nil {
-		return failed
-	}
-	if !m.vmlinux.made || m.vmlinux.scratch == "" {
-		t.Fatalf("%s was not made anew", m.vmlinux.path)
-	}
-	do("bt", func(ctx context.Context) error { return m.say(ctx, []string{"bt", "all"}) })
-	do("modules", func(ctx context.Context) error {
-		list, err := m.Kernel.Modules(ctx)
+	do("make", func(ctx context.Context) (err error) {
+		m, err = machine.AttachMemory(ctx, machine.NewMemory(mem, nil), &machine.Options{Symbols: machine.SymbolsRAM})
 		if err != nil {
 			return err
 		}
-		for _, md := range list.All {
-			if _, err := m.makeModule(ctx, md); err != nil {
+		return m.MissingSymbols()
+	})
+	if m == nil {
+		return failed
+	}
+	defer m.Close()
+	if m.VmlinuxPath() == "" {
+		return failed
+	}
+	if source := m.SymbolSource(); source.Origin != machine.OriginMemory {
+		t.Fatalf("%s was not made anew", source.Path)
+	}
+	do("bt", func(ctx context.Context) error { return say(ctx, m, []string{"bt", "all"}) })
+	do("modules", func(ctx context.Context) error {
+		files, err := m.SymbolFiles(ctx)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if f.Open == nil {
+				continue
+			}
+			if _, err := f.Open(ctx); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	do("gdb", func(ctx context.Context) error {
-		cmd := exec.CommandContext(ctx, "gdb", "-nx", "-batch", m.vmlinux.path, "-ex", "ptype struct task_struct", "-ex",
+		cmd := exec.CommandContext(ctx, "gdb", "-nx", "-batch", m.VmlinuxPath(), "-ex", "ptype struct task_struct", "-ex",
 			"ptype vfs_read", "-ex", "info scope schedule", "-ex", "info types ^list_", "-ex", "info address init_task")
 		err := cmd.Run()
 		if cmd.ProcessState == nil || !cmd.ProcessState.Exited() {
-			t.Errorf("seed %d: gdb died: %v", v.seed, err)
+			t.Errorf("seed %d: gdb rig.Panicked: %v", v.seed, err)
 		}
 		return nil
 	})
@@ -276,22 +288,14 @@ func (v *victim) examineTables(t *testing.T, learn bool) (failed int) {
 }
 
 // say answers a line of words.
-func (m *Machine) say(ctx context.Context, words []string) error {
-	for _, c := range Commands() {
-		if c.Name == words[0] {
-			answer, err := c.parse(words[1:])
-			if err != nil {
-				return err
-			}
-			return answer(ctx, m, io.Discard)
-		}
-	}
-	return fmt.Errorf("no command %s", words[0])
+func say(ctx context.Context, m *machine.Machine, words []string) error {
+	v := newView(ctx, m, false)
+	return v.Monitor(ctx, io.Discard, strings.Join(words, " "))
 }
 
-// debug does what a debugger does: it lists the threads and looks at each one's registers and stack.
-func (m *Machine) debug(ctx context.Context) error {
-	target, err := m.NewSession(ctx)
+// debugSession does what a debugger does: it lists the threads and looks at each one's registers and stack.
+func debugSession(ctx context.Context, m *machine.Machine) error {
+	target, err := New(m, ThreadsTasks).NewSession(ctx)
 	if err != nil {
 		return err
 	}

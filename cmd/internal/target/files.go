@@ -1,19 +1,23 @@
-package host
+package target
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 
+	"physgdb/cmd/internal/machine"
+	"physgdb/cmd/internal/query"
+	"physgdb/cmd/internal/render"
+	"physgdb/cmd/internal/size"
 	"physgdb/gdbstub"
 	"physgdb/internal/plain"
 	"physgdb/internal/regular"
-	"physgdb/symbols/linux"
 )
 
 // machineFile is a file that the machine would have, made of what its memory knew.
@@ -21,27 +25,27 @@ type machineFile struct {
 	name string
 	help string
 	// write writes the content. Where that is not all, what was found stands on w, and the error says what is missing.
-	write func(m *Machine, ctx context.Context, w io.Writer) error
+	write func(ctx context.Context, m *machine.Machine, w io.Writer) error
 }
 
 // machineFiles are what gdb's `remote get NAME FILE` can fetch.
 func machineFiles() []machineFile {
 	return []machineFile{
-		{"/dmesg", "the kernel's log", func(m *Machine, ctx context.Context, w io.Writer) error {
-			return m.writeDmesg(ctx, w, &dmesgOptions{levels: allLevels})
-		}},
-		{"/proc/cmdline", "what the boot loader told the kernel", line((*Machine).commandLine)},
-		{"/proc/iomem", "what was where in physical memory", (*Machine).writeIOMem},
-		{"/proc/kallsyms", "the symbols of the kernel and its modules, where they ran", (*Machine).writeKallsyms},
-		{"/proc/modules", "the modules that were loaded", (*Machine).writeProcModules},
-		{"/proc/version", "the kernel's version", line((*Machine).bannerText)},
+		{"/dmesg", "the kernel's log", writeDmesg},
+		{"/proc/cmdline", "what the boot loader told the kernel", line(func(ctx context.Context, m *machine.Machine) (string, error) {
+			return m.Kernel.CommandLine(ctx)
+		})},
+		{"/proc/iomem", "what was where in physical memory", writeIOMem},
+		{"/proc/kallsyms", "the symbols of the kernel and its modules, where they ran", writeKallsyms},
+		{"/proc/modules", "the modules that were loaded", writeProcModules},
+		{"/proc/version", "the kernel's version", line(query.Banner)},
 	}
 }
 
 // line makes a file of one line.
-func line(find func(*Machine, context.Context) (string, error)) func(*Machine, context.Context, io.Writer) error {
-	return func(m *Machine, ctx context.Context, w io.Writer) error {
-		text, err := find(m, ctx)
+func line(find func(context.Context, *machine.Machine) (string, error)) func(context.Context, *machine.Machine, io.Writer) error {
+	return func(ctx context.Context, m *machine.Machine, w io.Writer) error {
+		text, err := find(ctx, m)
 		if err == nil {
 			_, err = fmt.Fprintln(w, text)
 		}
@@ -80,11 +84,11 @@ type heldFile struct {
 
 // hold opens content as a file, which counts as held until it is closed.
 func (s *session) hold(name string, content []byte) (gdbstub.File, error) {
-	size := int64(len(content))
-	if s.held+size > maxHeld {
-		return nil, fmt.Errorf("%s: the open files hold %s already; close one first", name, sizeText(uint64(s.held)))
+	held := int64(len(content))
+	if s.held+held > maxHeld {
+		return nil, fmt.Errorf("%s: the open files hold %s already; close one first", name, size.Text(uint64(s.held)))
 	}
-	s.held += size
+	s.held += held
 	return &heldFile{bytes.NewReader(content), s}, nil
 }
 
@@ -97,7 +101,7 @@ func (f *heldFile) Close() error {
 // content returns what is in one of the machine's files. Those that are whole are made once.
 func (s *session) content(ctx context.Context, name string) ([]byte, error) {
 	if maps := procMaps.FindStringSubmatch(name); maps != nil {
-		return s.m.makeMaps(ctx, maps)
+		return makeMaps(ctx, s.m, maps)
 	}
 	if content, made := s.contents[name]; made {
 		return content, nil
@@ -107,7 +111,7 @@ func (s *session) content(ctx context.Context, name string) ([]byte, error) {
 	if i < 0 {
 		return nil, fs.ErrNotExist
 	}
-	content, whole, err := s.m.makeFile(ctx, &all[i])
+	content, whole, err := makeFile(ctx, s.m, &all[i])
 	if err == nil && whole { // what did not answer may do so the next time
 		if s.contents == nil {
 			s.contents = map[string][]byte{}
@@ -118,16 +122,16 @@ func (s *session) content(ctx context.Context, name string) ([]byte, error) {
 }
 
 // makeFile makes the content of a file, and tells whether that is all of it. An incomplete one is better than none.
-func (m *Machine) makeFile(ctx context.Context, f *machineFile) (content []byte, whole bool, err error) {
+func makeFile(ctx context.Context, m *machine.Machine, f *machineFile) (content []byte, whole bool, err error) {
 	var b bytes.Buffer
-	err = f.write(m, ctx, plain.NewWriter(&b)) // users print such files
+	err = f.write(ctx, m, plain.NewWriter(&b)) // users print such files
 	switch {
 	case ctx.Err() != nil:
 		return nil, false, ctx.Err()
 	case err != nil && b.Len() == 0:
 		return nil, false, fmt.Errorf("%s: %w", f.name, err)
 	case err != nil:
-		m.log.Warn("a file is not whole", "name", f.name, "why", err)
+		m.Log.Warn("a file is not whole", "name", f.name, "why", err)
 	}
 	return b.Bytes(), err == nil, nil
 }
@@ -172,7 +176,10 @@ func (f *diskFile) ReadAt(p []byte, offset int64) (int, error) {
 	return file.ReadAt(p, offset)
 }
 
-func (s *session) monitorFiles(_ context.Context, w io.Writer, _ []string) error {
+func monitorFiles(w io.Writer, words []string) error {
+	if len(words) > 0 {
+		return errors.New("monitor files takes no arguments")
+	}
 	for _, f := range machineFiles() {
 		fmt.Fprintf(w, "%-15s %s\n", f.name, f.help)
 	}
@@ -181,65 +188,37 @@ func (s *session) monitorFiles(_ context.Context, w io.Writer, _ []string) error
 	return err
 }
 
-func (m *Machine) writeKallsyms(ctx context.Context, w io.Writer) error {
-	if err := m.needSymbols("symbols"); err != nil {
+// writeDmesg writes the kernel's log as dmesg does.
+func writeDmesg(ctx context.Context, m *machine.Machine, w io.Writer) error {
+	if err := m.NeedSymbols(); err != nil {
+		return err
+	}
+	log, err := query.ReadLog(ctx, m, &query.LogOptions{Levels: query.AllLevels})
+	if log == nil {
+		return err
+	}
+	return cmp.Or(render.Log(w, log, false), err)
+}
+
+func writeKallsyms(ctx context.Context, m *machine.Machine, w io.Writer) error {
+	if err := m.NeedSymbols(); err != nil {
 		return err
 	}
 	return m.Kernel.WriteKallsyms(ctx, w)
 }
 
-// writeIOMem writes the kernel's resources as /proc/iomem has them (r_show(), kernel/resource.c).
-func (m *Machine) writeIOMem(ctx context.Context, w io.Writer) error {
-	const deepest = 8 // MAX_IORES_LEVEL
+func writeIOMem(ctx context.Context, m *machine.Machine, w io.Writer) error {
 	list, err := m.Kernel.Resources(ctx)
-	for _, r := range list {
-		indent := strings.Repeat("  ", min(r.Depth, deepest))
-		fmt.Fprintf(w, "%s%08x-%08x : %s\n", indent, uint64(r.Start), uint64(r.Last), plain.Line(r.Name))
-	}
-	return err
+	return cmp.Or(render.IOMem(w, list), err)
 }
 
-// writeProcModules writes the modules as /proc/modules has them (m_show(), kernel/module/procfs.c).
-func (m *Machine) writeProcModules(ctx context.Context, w io.Writer) error {
-	if err := m.needSymbols("modules"); err != nil {
+func writeProcModules(ctx context.Context, m *machine.Machine, w io.Writer) error {
+	if err := m.NeedSymbols(); err != nil {
 		return err
 	}
 	list, err := m.Kernel.Modules(ctx)
 	if err != nil {
 		return err
 	}
-	for _, md := range list.All {
-		if md.State != linux.ModuleUnformed {
-			fmt.Fprintln(w, procModule(md))
-		}
-	}
-	return listDamage("modules", list.Damage)
-}
-
-// procModule is a line of /proc/modules.
-func procModule(md *linux.Module) string {
-	refs := "-"
-	if md.Refs >= 0 || md.State == linux.ModuleGoing { // -1 as it is being removed; else they are not counted
-		refs = fmt.Sprint(md.Refs)
-	}
-	var users strings.Builder
-	for _, name := range md.UsedBy {
-		users.WriteString(name + ",")
-	}
-	if md.Permanent {
-		users.WriteString("[permanent],")
-	}
-	if users.Len() == 0 {
-		users.WriteString("-")
-	}
-	text := fmt.Sprintf("%s %d %s %s %v 0x%016x", md.Name, md.Size(), refs, users.String(), md.State, md.Base())
-	mark := map[linux.ModuleState]string{linux.ModuleGoing: "-", linux.ModuleComing: "+"}[md.State]
-	if md.Taint == 0 && mark == "" {
-		return text
-	}
-	taint := ""
-	if md.Taint != 0 {
-		taint = md.Taint.String()
-	}
-	return fmt.Sprintf("%s (%s%s)", text, taint, mark)
+	return cmp.Or(render.ProcModules(w, list.All), machine.NewDamageError("modules", list.Damage))
 }

@@ -1,30 +1,33 @@
-package host
+package target
 
 import (
 	"errors"
 	"testing"
+
+	"physgdb/cmd/internal/machine"
+	"physgdb/test/rig"
 )
 
 // TestANewLookKeepsWhatTheClientHasTold: only what was read of the machine is dropped.
 func TestANewLookKeepsWhatTheClientHasTold(t *testing.T) {
-	m := newRig(t, 4).attach(t, Options{Live: true})
-	target, err := m.NewSession(ctx)
-	must(t, err)
+	m := attach(t, rig.New(t, 4), machine.Options{Live: true})
+	target, err := New(m, ThreadsTasks).NewSession(ctx)
+	rig.Must(t, err)
 	s := target.(*liveSession)
-	must(t, s.BorrowSymbols(ctx, nil)) // the main file is no kernel
-	if s.distrust == nil {
+	rig.Must(t, s.BorrowSymbols(ctx, nil)) // the main file is no kernel
+	if s.memoryBlocked == nil {
 		t.Fatal("a program is taken for the kernel")
 	}
 	s.SetPhysicalMode(true)
 	s.files = map[string]fileOpener{"/lib/a.ko": nil}
 	before := s.m
-	must(t, s.Refresh(ctx))
+	rig.Must(t, s.Refresh(ctx))
 	_, err = s.Threads(ctx)
-	must(t, err)
-	if s.m == before || s.threads[s.first] == nil {
+	rig.Must(t, err)
+	if s.m == before || s.listed[s.first] == nil {
 		t.Error("it is not a new look")
 	}
-	if _, err := s.ReadMemory(ctx, s.first, s.m.Kernel.Text, make([]byte, 4)); !errors.Is(err, s.distrust) || err == nil {
+	if _, err := s.ReadMemory(ctx, s.first, s.m.Kernel.Text, make([]byte, 4)); !errors.Is(err, s.memoryBlocked) || err == nil {
 		t.Errorf("memory is shown to who has the wrong file: %v", err)
 	}
 	if !s.PhysicalMode() || len(s.files) != 1 {

@@ -1,4 +1,4 @@
-package host
+package target
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 // arch/x86/kernel/vmlinux.lds.S). It has them even where the kernel itself has no mapping any more, as of its init code,
 // and of per-CPU data as they were linked. A program lies where it was linked.
 func (s *session) ReadLoaded(ctx context.Context, id gdbstub.ThreadID, addr uint64, p []byte) (int, error) {
-	if s.distrust != nil {
-		return 0, s.distrust
+	if s.memoryBlocked != nil {
+		return 0, s.memoryBlocked
 	}
 	if s.m.Process != "" {
 		return s.ReadMemory(ctx, id, addr, p)

@@ -1,4 +1,4 @@
-package host
+package target
 
 import (
 	"fmt"
@@ -6,39 +6,41 @@ import (
 	"testing"
 
 	"physgdb/bridge"
+	"physgdb/cmd/internal/machine"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
+	"physgdb/test/rig"
 )
 
 // monitor returns what a command says, which must go well.
 func (s *session) monitor(t *testing.T, line string) string {
 	t.Helper()
 	var said strings.Builder
-	must(t, s.Monitor(ctx, &said, line))
+	rig.Must(t, s.Monitor(ctx, &said, line))
 	return said.String()
 }
 
 func TestMonitor(t *testing.T) {
-	r := newRig(t, 4)
-	m := r.attach(t, Options{Vmlinux: r.path("vmlinux"), Notify: r.notices(t, greeted, died)})
-	cr3, clock := fmt.Sprintf("cr3 %#x", r.CR3), fmt.Sprintf("cr3 %#x", r.clock)
+	r := rig.New(t, 4)
+	m := attach(t, r, machine.Options{Vmlinux: r.Path("vmlinux"), Notify: r.Notices(t, rig.Hello, rig.Panicked)})
+	cr3, clock := fmt.Sprintf("cr3 %#x", r.CR3), fmt.Sprintf("cr3 %#x", r.Clock)
 	for _, tc := range []struct {
 		name, line string
 		want       []string // in the answer
 		user       string   // at the user page from then on
 	}{
-		{"nothing is a cry for help", "", []string{"monitor info", "monitor cr3 [HEX|PID|NAME|kernel|panic|threads]", "monitor help"},
+		{"nothing is a cry for help", "", []string{"monitor info", "monitor cr3 [--json] [HEX|PID|NAME|kernel|panic|threads]", "monitor help"},
 			"pani"},
-		{"help for one command", "help vtop", []string{"monitor vtop ADDRESS..."}, "pani"},
-		{"help", "help", []string{"monitor vtop ADDRESS...", "monitor bt [--no-lines] [--json] [PID|NAME|cpus|blocked|all]...",
+		{"help for one command", "help vtop", []string{"monitor vtop [--json] ADDRESS..."}, "pani"},
+		{"help", "help", []string{"monitor vtop [--json] ADDRESS...", "monitor bt [--no-lines] [--json] [PID|NAME|cpus|blocked|all]...",
 			"(also lx-dmesg)"}, "pani"},
 		{"info", "info", []string{"db7", "panicked: tests", "0x1c000000", "2 (panicked), 0, 69"}, "pani"},
 		{"cr3 of a program", "cr3 clock", []string{clock, "maint flush dcache"}, "tick"},
 		{"cr3 as --cr3 has it", "cr3 hello:clock", []string{clock}, "tick"},
-		{"cr3 as a number", fmt.Sprintf("  cr3   %#x ", r.clock), []string{clock}, "tick"},
+		{"cr3 as a number", fmt.Sprintf("  cr3   %#x ", r.Clock), []string{clock}, "tick"},
 		{"cr3 of each thread again", "cr3 threads", []string{"its own address space"}, "pani"},
-		{"cr3 of the user half", fmt.Sprintf("cr3 %#x", r.clock+0x1000), []string{clock, "for all threads"}, "tick"},
+		{"cr3 of the user half", fmt.Sprintf("cr3 %#x", r.Clock+0x1000), []string{clock, "for all threads"}, "tick"},
 		{"cr3 back to the kernel", "cr3 kernel", []string{cr3}, "pani"},
 		{"vtop", "vtop panic+4 0x401000", []string{"panic+0x4/0x200", "PML4  entry 511", "0x401000: PT entry 1"}, "pani"},
 		{"maps of user space", "maps", []string{"0x400000-0x401000", "r-xu", "maps: 1 pages in 1 lines"}, "pani"},
@@ -65,19 +67,19 @@ func TestMonitor(t *testing.T) {
 }
 
 func TestMonitorRefuses(t *testing.T) {
-	r := newRig(t, 4)
-	s := connect(t, r.attach(t, Options{Notify: r.notices(t, greeted, died)}))
+	r := rig.New(t, 4)
+	s := connect(t, attach(t, r, machine.Options{Notify: r.Notices(t, rig.Hello, rig.Panicked)}))
 	for line, want := range map[string]string{
 		"reboot":         `unknown command "reboot"; try: monitor help`,
-		"info all":       "monitor info takes no arguments",
+		"info all":       `monitor info: unexpected arguments: ["all"]`,
 		"stats 1":        "monitor stats takes no arguments",
 		"cr3 a b":        "monitor cr3 takes one argument",
 		"cr3 cron":       `"cron" is neither a task (see ps) nor kernel nor panic nor a CR3 such as 0x1000, and no program named "cron" told its CR3;`,
 		"cr3 5000":       `"5000" is neither a task`,
 		"cr3 0x5000":     "maps no kernel",
-		"vtop":           "is missing",
-		"maps a b":       `monitor maps takes one PID, NAME or CR3, and "b" is left over; it is: maps [--user]`,
-		"maps --al":      "monitor maps: unknown option --al; it is: maps [--user] [--kernel] [--all] [PID|NAME|HEX]",
+		"vtop":           "too few arguments: want ADDRESS...",
+		"maps a b":       `monitor maps: unexpected arguments: ["b"]; want one PID, NAME or CR3`,
+		"maps --al":      "monitor maps: unknown option --al; it is: maps [--all] [--json] [--user] [--kernel] [PID|NAME|kernel|panic|HEX]",
 		"help ls":        `unknown command "ls"; monitor help lists all`,
 		"maps cron":      `"cron" is neither`,
 		"report":         "report: the kernel's symbols are not known: kallsyms: ",
@@ -95,7 +97,7 @@ func TestMonitorRefuses(t *testing.T) {
 		"vtop 0x1000 10": "write 0x10",
 	} {
 		var said strings.Builder
-		wantError(t, s.Monitor(ctx, &said, line), want)
+		rig.WantError(t, s.Monitor(ctx, &said, line), want)
 		if said.Len() > 0 {
 			t.Errorf("%s: says %q besides", line, said.String())
 		}
@@ -106,7 +108,7 @@ func TestMonitorRefuses(t *testing.T) {
 }
 
 func TestMonitorInfoOfAThreadWithoutPageTables(t *testing.T) {
-	s := connect(t, newRig(t, 4).attachWithVmlinux(t))
+	s := connect(t, attachWithVmlinux(t, rig.New(t, 4)))
 	s.space, s.now = nil, &thread{task: &linux.Task{PID: 143, MM: 0x1000}}
 	var told strings.Builder
 	err := s.Monitor(ctx, &told, "info")
@@ -116,38 +118,38 @@ func TestMonitorInfoOfAThreadWithoutPageTables(t *testing.T) {
 }
 
 func TestMonitorListsRoots(t *testing.T) {
-	r := newRig(t, 4)
-	s := connect(t, r.attach(t, Options{Notify: r.notices(t, greeted, died)}))
-	want := fmt.Sprintf("cr3 %#x (of the thread)\nkernel %#[1]x\npanic %#[1]x\nclock %#x\n", r.CR3, r.clock)
+	r := rig.New(t, 4)
+	s := connect(t, attach(t, r, machine.Options{Notify: r.Notices(t, rig.Hello, rig.Panicked)}))
+	want := fmt.Sprintf("cr3 %#x (of the thread)\nkernel %#[1]x\npanic %#[1]x\nclock %#x\n", r.CR3, r.Clock)
 	if said := s.monitor(t, "cr3"); said != want {
 		t.Errorf("says\n%s, want\n%s", said, want)
 	}
 	s.monitor(t, "cr3 clock")
-	if said := s.monitor(t, "cr3"); !strings.HasPrefix(said, fmt.Sprintf("cr3 %#x (selected for all threads", r.clock)) {
+	if said := s.monitor(t, "cr3"); !strings.HasPrefix(said, fmt.Sprintf("cr3 %#x (selected for all threads", r.Clock)) {
 		t.Errorf("says\n%s", said)
 	}
 }
 
 // TestMonitorBoundsItsLists because a debugger shows them before it goes on.
 func TestMonitorBoundsItsLists(t *testing.T) {
-	r := newRig(t, 4)
-	for i := range uint64(mostMapLines + 1) { // two pages in turn, at every other address: none are adjacent, and none repeat
+	r := rig.New(t, 4)
+	for i := range uint64(1000 + 1) { // two pages in turn, at every other address: none are adjacent, and none repeat
 		r.Map(bridge.PhysAddr(r.CR3), 4, 1, 0x10000000+2*i*mmu.PageSize, bridge.PhysAddr(0x5000+i%2*mmu.PageSize), memimage.User)
 	}
-	must(t, r.Kernel.WriteFile(r.path("ram")))
-	said := connect(t, r.attach(t, Options{})).monitor(t, "maps")
-	if n := strings.Count(said, "r-xu"); n != mostMapLines || !strings.Contains(said, "there is more") {
-		t.Errorf("%d lines, want %d and that there is more:\n%s", n, mostMapLines, said[len(said)-200:])
+	rig.Must(t, r.Kernel.WriteFile(r.Path("ram")))
+	said := connect(t, attach(t, r, machine.Options{})).monitor(t, "maps")
+	if n := strings.Count(said, "r-xu"); n != 1000 || !strings.Contains(said, "there is more") {
+		t.Errorf("%d lines, want %d and that there is more:\n%s", n, 1000, said[len(said)-200:])
 	}
 }
 
 func TestMonitorVtopFollowsTheSelectedRoot(t *testing.T) {
-	r := newRig(t, 4)
-	s := connect(t, r.attach(t, Options{}))
+	r := rig.New(t, 4)
+	s := connect(t, attach(t, r, machine.Options{}))
 	before := s.monitor(t, "vtop 0x400000")
-	must(t, s.setCR3(ctx, r.clock))
+	rig.Must(t, s.setCR3(ctx, r.Clock))
 	after := s.monitor(t, "vtop 0x400000")
-	if after == before || !strings.Contains(after, "CR3   "+hex(r.clock)) {
+	if after == before || !strings.Contains(after, "CR3   "+rig.Hex(r.Clock)) {
 		t.Errorf("before\n%safter\n%s", before, after)
 	}
 }

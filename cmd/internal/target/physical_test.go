@@ -1,4 +1,4 @@
-package host
+package target
 
 import (
 	"errors"
@@ -8,14 +8,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"physgdb/bridge"
+	"physgdb/cmd/internal/machine"
 	"physgdb/gdbstub"
 	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
+	"physgdb/test/rig"
 )
 
 func TestPhysicalModeIsOfOneConnection(t *testing.T) {
-	r := newRig(t, 4)
-	m := r.attach(t, Options{})
+	r := rig.New(t, 4)
+	m := attach(t, r, machine.Options{})
 	s, other := connect(t, m), connect(t, m)
 	s.SetPhysicalMode(true)
 	if !s.PhysicalMode() || other.PhysicalMode() || connect(t, m).PhysicalMode() {
@@ -35,9 +37,9 @@ func TestPhysicalModeIsOfOneConnection(t *testing.T) {
 }
 
 func TestPhysicalModeFindsPhysicalAddresses(t *testing.T) {
-	r := newRig(t, 4)
-	s := connect(t, r.attach(t, Options{}))
-	p := s.m.newProgram(ctx, &linux.Task{}, linux.AMD64, s.m.Space)
+	r := rig.New(t, 4)
+	s := connect(t, attach(t, r, machine.Options{}))
+	p := newProgram(ctx, s.m, false, &linux.Task{}, linux.AMD64, s.m.Space)
 	inRAM, mapped := uint64(r.TextPhys+8<<21), r.Text()+8<<21
 	for _, target := range []interface {
 		gdbstub.MemorySearcher
@@ -54,8 +56,8 @@ func TestPhysicalModeFindsPhysicalAddresses(t *testing.T) {
 }
 
 func TestPhysicalModeReadsNothingButRAM(t *testing.T) {
-	r := newRig(t, 4)
-	s := connect(t, r.attach(t, Options{}))
+	r := rig.New(t, 4)
+	s := connect(t, attach(t, r, machine.Options{}))
 	s.SetPhysicalMode(true)
 	end := uint64(len(r.RAM))
 	for addr, want := range map[uint64]int{end - 4: 4, end: 0, 0xfee00000: 0, ^uint64(0) - 7: 0} {
@@ -71,7 +73,7 @@ func TestPhysicalModeReadsNothingButRAM(t *testing.T) {
 }
 
 func TestMonitorPhys(t *testing.T) {
-	s := connect(t, newRig(t, 4).attach(t, Options{}))
+	s := connect(t, attach(t, rig.New(t, 4), machine.Options{}))
 	for _, step := range []struct{ line, want string }{
 		{"phys", "are virtual"}, {"phys on", "monitor phys off\nNow have gdb drop what it remembers: maint flush dcache"},
 		{"phys", "are physical"}, {"info", "Addresses are physical"}, {"phys off", "are virtual.\nNow have"},
@@ -84,15 +86,15 @@ func TestMonitorPhys(t *testing.T) {
 		t.Errorf("info still says that addresses are physical:\n%s", said)
 	}
 	for _, line := range []string{"phys yes", "phys on off"} {
-		wantError(t, s.Monitor(ctx, &strings.Builder{}, line), "takes on or off")
+		rig.WantError(t, s.Monitor(ctx, &strings.Builder{}, line), "takes on or off")
 	}
 }
 
 func TestAProgramHasPhysicalModeToo(t *testing.T) {
-	r := newRig(t, 4)
-	m := r.attach(t, Options{})
-	p := m.newProgram(ctx, &linux.Task{}, linux.AMD64, m.Space)
-	must(t, p.Monitor(ctx, &strings.Builder{}, "phys on"))
+	r := rig.New(t, 4)
+	m := attach(t, r, machine.Options{})
+	p := newProgram(ctx, m, false, &linux.Task{}, linux.AMD64, m.Space)
+	rig.Must(t, p.Monitor(ctx, &strings.Builder{}, "phys on"))
 	b := make([]byte, 5)
 	_, err := p.ReadMemory(ctx, 1, uint64(r.TextPhys+8<<21), b)
 	if err != nil || string(b) != memimage.Banner[:5] || !p.PhysicalMode() {

@@ -1,4 +1,4 @@
-package host
+package target
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 
+	"physgdb/cmd/internal/machine"
 	"physgdb/internal/plain"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
@@ -20,8 +21,8 @@ import (
 var procMaps = regexp.MustCompile(`^/proc/([1-9][0-9]{0,9})(?:/task/([1-9][0-9]{0,9}))?/maps$`)
 
 // makeMaps makes the file of a process or of one of its threads whose name matches procMaps.
-func (m *Machine) makeMaps(ctx context.Context, name []string) ([]byte, error) {
-	if err := m.needSymbols("maps"); err != nil {
+func makeMaps(ctx context.Context, m *machine.Machine, name []string) ([]byte, error) {
+	if err := m.NeedSymbols(); err != nil {
 		return nil, err
 	}
 	list, err := m.Kernel.Tasks(ctx)

@@ -1,10 +1,14 @@
-package host
+package target
 
 import (
 	"errors"
 	"io/fs"
 	"strings"
 	"testing"
+
+	"physgdb/cmd/internal/machine"
+	"physgdb/symbols/linux"
+	"physgdb/test/rig"
 )
 
 func TestMapsAreThoseOfATaskThatThePathNames(t *testing.T) {
@@ -47,10 +51,23 @@ func TestMapsLines(t *testing.T) {
 }
 
 func TestMapsOfAMachineWithoutSymbolsSayWhy(t *testing.T) {
-	s := connect(t, newRig(t, 4).attach(t, Options{}))
+	s := connect(t, attach(t, rig.New(t, 4), machine.Options{}))
 	f, err := s.OpenFile(ctx, "/proc/1/maps")
-	wantError(t, err, "--vmlinux")
+	rig.WantError(t, err, "--vmlinux")
 	if errors.Is(err, fs.ErrNotExist) || f != nil {
 		t.Error("gdb would take it for a process that is not there")
 	}
+}
+
+// crew is some tasks of a machine, by pid.
+func crew() *linux.TaskList {
+	return &linux.TaskList{All: []*linux.Task{
+		{Addr: 0xffff888003a40000, PID: 1, TGID: 1, Comm: "init", State: linux.Interruptible, CPU: 1},
+		{Addr: 0xffff888003a41000, PID: 2, TGID: 2, Comm: "kthreadd", State: linux.Interruptible, Kernel: true},
+		{Addr: 0xffff888003a42000, PID: 9, TGID: 9, Parent: 2, Comm: "kworker/0:1", State: 0x402, Kernel: true},
+		{Addr: 0xffff888003a43000, PID: 143, TGID: 143, Parent: 1, Comm: "nginx", State: linux.Uninterruptible},
+		{Addr: 0xffff888003a44000, PID: 144, TGID: 144, Parent: 1, Comm: "evil\x1b[2J", CPU: 1},
+		{Addr: 0xffff888003a45000, PID: 145, TGID: 143, Parent: 1, Comm: "nginx"},
+		{Addr: 0xffffffff82a10000, Comm: "swapper/0", Kernel: true, Idle: true},
+	}}
 }

@@ -1,10 +1,11 @@
-package host
+package target
 
 import (
 	"context"
 	"fmt"
-	"io"
 
+	"physgdb/cmd/internal/machine"
+	"physgdb/cmd/internal/query"
 	"physgdb/gdbstub"
 	"physgdb/internal/plain"
 	"physgdb/mmu"
@@ -12,34 +13,25 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// program is a process of the machine as a debugger sees it that has attached to it: its threads, with the registers with
-// which they entered the kernel, and its memory. What it lacks beside a [session], it does without: no kernel is moved to
-// its place, and no modules are there.
+// program is a process of the machine as a debugger that has attached to it sees it: its threads, with the registers with which they
+// entered the kernel, and its memory. It lacks what a [session] has for the kernel: a relocation, modules, files.
 type program struct {
+	view   // the user may select another address space than the program's
 	leader *linux.Task
 	abi    linux.ABI
-	shell  *session // answers `monitor`, by which the user may choose another address space than the program's
 	tasks  map[gdbstub.ThreadID]*linux.Task
-}
-
-// newProgram is the process of a task with its address space.
-func (m *Machine) newProgram(ctx context.Context, leader *linux.Task, abi linux.ABI, space *mmu.Space) *program {
-	shell := m.newSession(ctx)
-	shell.space, shell.now = nil, &thread{task: leader}
-	shell.spaces[leader.MM] = space
-	return &program{leader: leader, abi: abi, shell: shell}
 }
 
 // OpenProcess opens one of the machine's programs.
 func (s *session) OpenProcess(ctx context.Context, pid int) (gdbstub.Target, error) {
-	return s.openProgram(ctx, pid)
+	return openProgram(ctx, s.m, s.cpusOnly, pid)
 }
 
-func (s *session) openProgram(ctx context.Context, pid int) (*program, error) {
-	if err := s.m.needSymbols("attach"); err != nil {
-		return nil, err
+func openProgram(ctx context.Context, m *machine.Machine, cpusOnly bool, pid int) (*program, error) {
+	if err := m.NeedSymbols(); err != nil {
+		return nil, fmt.Errorf("attach: %w", err)
 	}
-	list, err := s.m.Kernel.Tasks(ctx)
+	list, err := m.Kernel.Tasks(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -51,15 +43,23 @@ func (s *session) openProgram(ctx context.Context, pid int) (*program, error) {
 		return nil, fmt.Errorf("process %d, %s, has no memory of its own; attach to 1, which is the whole machine", pid,
 			plain.Line(leader.Comm))
 	}
-	space, err := s.m.Kernel.TaskSpace(ctx, leader)
+	space, err := m.Kernel.TaskSpace(ctx, leader)
 	if err != nil {
 		return nil, err
 	}
-	abi, err := s.m.Kernel.ProgramABI(ctx, leader)
+	abi, err := m.Kernel.ProgramABI(ctx, leader)
 	if err != nil {
 		return nil, err
 	}
-	return s.m.newProgram(ctx, leader, abi, space), nil
+	return newProgram(ctx, m, cpusOnly, leader, abi, space), nil
+}
+
+// newProgram returns the process of a task, whose address space is space.
+func newProgram(ctx context.Context, m *machine.Machine, cpusOnly bool, leader *linux.Task, abi linux.ABI, space *mmu.Space) *program {
+	p := &program{view: newView(ctx, m, cpusOnly), leader: leader, abi: abi}
+	p.now = &thread{task: leader}
+	p.spaces[leader.MM] = space
+	return p
 }
 
 // processOf finds the first thread of a process, or nil.
@@ -74,7 +74,7 @@ func processOf(list *linux.TaskList, pid int) *linux.Task {
 
 // Threads lists the process's threads, the one that panicked first.
 func (p *program) Threads(ctx context.Context) ([]gdbstub.Thread, error) {
-	all, err := p.shell.m.threads(ctx)
+	all, err := p.threads(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,14 +102,14 @@ func (p *program) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.R
 	if t == nil {
 		return nil, fmt.Errorf("process %d has no thread %d", p.leader.PID, id)
 	}
-	space, err := p.shell.look(ctx)
+	space, err := p.current(ctx)
 	if err != nil {
 		return nil, err
 	}
 	regs := gdbstub.Registers{"cr3": space.Root().CR3, "fs_base": t.FSBase, "gs_base": t.GSBase}
-	found, err := p.shell.m.Kernel.UserRegisters(ctx, t)
+	found, err := p.m.Kernel.UserRegisters(ctx, t)
 	if err != nil {
-		p.shell.m.log.Info("a program's registers are not known", "why", err)
+		p.m.Log.Info("a program's registers are not known", "why", err)
 		regs[p.registerName(symbols.RIP)] = 0 // gdb does not attach to a thread that has no PC at all
 		return regs, ctx.Err()
 	}
@@ -125,7 +125,7 @@ func (p *program) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.R
 
 // registerName returns gdb's name of a register; that of a 32-bit program is the lower half of it.
 func (p *program) registerName(reg symbols.Reg) string {
-	name := registerNames[reg]
+	name := query.RegisterNames[reg]
 	if p.abi == linux.I386 {
 		return "e" + name[1:]
 	}
@@ -142,10 +142,10 @@ func (p *program) callNumberName() string {
 
 // ReadMemory reads what the program sees, and the kernel's half, which its page tables map too.
 func (p *program) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint64, b []byte) (int, error) {
-	if p.shell.physical {
-		return p.shell.readPhysical(ctx, addr, b)
+	if p.physical {
+		return p.readPhysical(ctx, addr, b)
 	}
-	space, err := p.shell.look(ctx)
+	space, err := p.current(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -171,13 +171,5 @@ func (p *program) Description() *gdbstub.Description {
 
 // Auxv tells gdb where a position-independent program lies.
 func (p *program) Auxv(ctx context.Context) ([]byte, error) {
-	return p.shell.m.Kernel.Auxv(ctx, p.leader)
+	return p.m.Kernel.Auxv(ctx, p.leader)
 }
-
-// Monitor answers as in any session, in the program's address space.
-func (p *program) Monitor(ctx context.Context, w io.Writer, line string) error {
-	return p.shell.Monitor(ctx, w, line)
-}
-
-// WhyHalted is what a user reads who tries to run the program.
-func (p *program) WhyHalted() string { return p.shell.WhyHalted() }

@@ -1,28 +1,30 @@
-package host
+package target
 
 import (
 	"strings"
 	"testing"
 
+	"physgdb/cmd/internal/machine"
 	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
+	"physgdb/test/rig"
 )
 
 func TestAProgramShowsTheSpaceThatItsUserChose(t *testing.T) {
-	r := newRig(t, 4)
-	m := r.attach(t, Options{})
-	clock, err := m.Kernel.SpaceOf(ctx, r.clock)
-	must(t, err)
-	p := m.newProgram(ctx, &linux.Task{PID: 143, TGID: 143, MM: 1}, linux.AMD64, clock)
+	r := rig.New(t, 4)
+	m := attach(t, r, machine.Options{})
+	clock, err := m.Kernel.SpaceOf(ctx, r.Clock)
+	rig.Must(t, err)
+	p := newProgram(ctx, m, false, &linux.Task{PID: 143, TGID: 143, MM: 1}, linux.AMD64, clock)
 	_, err = p.Threads(ctx)
-	must(t, err)
+	rig.Must(t, err)
 	for _, step := range []struct{ line, want string }{
 		{"help", "tick"}, // its own, whatever --cr3 was
-		{"cr3 " + hex(r.CR3), "pani"},
+		{"cr3 " + rig.Hex(r.CR3), "pani"},
 		{"cr3 threads", "tick"},
 		{"cr3 kernel", "pani"},
 	} {
-		must(t, p.Monitor(ctx, &strings.Builder{}, step.line))
+		rig.Must(t, p.Monitor(ctx, &strings.Builder{}, step.line))
 		b := make([]byte, 4)
 		if _, err := p.ReadMemory(ctx, 143, memimage.UserVA, b); err != nil || string(b) != step.want {
 			t.Errorf("after monitor %s: %q, %v; want %q", step.line, b, err, step.want)
@@ -32,7 +34,7 @@ func TestAProgramShowsTheSpaceThatItsUserChose(t *testing.T) {
 			t.Errorf("after monitor %s: %q is not found, %v", step.line, step.want, err)
 		}
 		regs, err := p.Registers(ctx, 143)
-		if root := r.clock; step.want == "tick" && regs["cr3"] != root || err != nil {
+		if root := r.Clock; step.want == "tick" && regs["cr3"] != root || err != nil {
 			t.Errorf("after monitor %s: cr3 %#x, %v", step.line, regs["cr3"], err)
 		}
 	}

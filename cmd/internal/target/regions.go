@@ -1,4 +1,4 @@
-package host
+package target
 
 import (
 	"cmp"
@@ -29,17 +29,17 @@ type regionState struct {
 
 // Bounds of what is kept of regions, and of what is tried for them.
 const (
-	mostRegions     = 1 << 18 // in one list
-	mostRegionLists = 16
-	mostRegionTries = 3
+	maxRegions     = 1 << 18 // in one list
+	maxRegionLists = 16
+	maxRegionTries = 3
 )
 
 // Region tells lldb what lies around an address, as the page tables have it, from a list that is made when the first
 // address of its half is asked for. Where page tables take too long to read, each of the first tries gets further, as
 // tables are kept; in the meantime what stands around the address itself is told.
 func (s *session) Region(ctx context.Context, id gdbstub.ThreadID, addr uint64) (gdbstub.Region, error) {
-	if s.distrust != nil {
-		return gdbstub.Region{}, s.distrust
+	if s.memoryBlocked != nil {
+		return gdbstub.Region{}, s.memoryBlocked
 	}
 	if s.physical {
 		return s.physicalRegion(addr)
@@ -57,10 +57,10 @@ func (s *session) Region(ctx context.Context, id gdbstub.ThreadID, addr uint64) 
 		key.half = mmu.Upper
 	}
 	state := s.regionState(key)
-	if !state.made && state.tries < mostRegionTries {
+	if !state.made && state.tries < maxRegionTries {
 		if err := s.listHalf(ctx, key, state); err != nil {
 			state.tries++
-			s.m.log.Info("the regions of an address space are not listed yet", "why", err, "tries", state.tries)
+			s.m.Log.Info("the regions of an address space are not listed yet", "why", err, "tries", state.tries)
 		}
 	}
 	if !state.made {
@@ -73,7 +73,7 @@ func (s *session) regionState(key regionKey) *regionState {
 	if state := s.regions[key]; state != nil {
 		return state
 	}
-	if s.regions == nil || len(s.regions) >= mostRegionLists {
+	if s.regions == nil || len(s.regions) >= maxRegionLists {
 		s.regions = map[regionKey]*regionState{}
 	}
 	state := &regionState{}
@@ -92,7 +92,7 @@ func (s *session) listHalf(ctx context.Context, key regionKey, state *regionStat
 	if key.half == mmu.Upper && s.m.Kernel.Symbols != nil {
 		var err error
 		if areas, err = s.m.Kernel.Areas(ctx); err != nil {
-			s.m.log.Info("some regions of memory have no names", "why", err)
+			s.m.Log.Info("some regions of memory have no names", "why", err)
 		}
 	}
 	list, err := listRegions(ctx, key.space, key.half, areas)
@@ -117,8 +117,8 @@ func listRegions(ctx context.Context, space *mmu.Space, within mmu.Range, areas 
 		case !errors.As(err, &damage) || errors.Is(err, mmu.ErrTooMany) || errors.Is(err, bridge.ErrTimeout):
 			return nil, err
 		}
-		if len(list) > mostRegions {
-			return nil, fmt.Errorf("there are more than %d of them", mostRegions)
+		if len(list) > maxRegions {
+			return nil, fmt.Errorf("there are more than %d of them", maxRegions)
 		}
 	}
 	return list, ctx.Err()

@@ -1,4 +1,4 @@
-package host
+package target
 
 import (
 	"context"
@@ -9,15 +9,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"physgdb/bridge"
+	"physgdb/cmd/internal/machine"
 	"physgdb/gdbstub"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
+	"physgdb/test/rig"
 )
 
 // What a rig has mapped, by the options that it is made with.
 const (
-	rigText    = memimage.LinkText + slide
+	rigText    = memimage.LinkText + rig.Slide
 	rigData    = rigText + 9<<21
 	rigDataEnd = rigData + 1<<21
 )
@@ -30,7 +32,7 @@ func walk(t *testing.T, s *session, from uint64) []gdbstub.Region {
 	var all []gdbstub.Region
 	for addr := from; len(all) < 10000; {
 		r, err := s.Region(ctx, s.first, addr)
-		must(t, err)
+		rig.Must(t, err)
 		all = append(all, r)
 		if r.Last == ^uint64(0) {
 			return all
@@ -43,12 +45,12 @@ func walk(t *testing.T, s *session, from uint64) []gdbstub.Region {
 
 func TestRegions(t *testing.T) {
 	for _, levels := range []int{4, 5} {
-		for _, o := range []Options{{}, {Vmlinux: "vmlinux"}} {
-			r := newRig(t, levels)
+		for _, o := range []machine.Options{{}, {Vmlinux: "vmlinux"}} {
+			r := rig.New(t, levels)
 			if o.Vmlinux != "" {
-				o.Vmlinux = r.path("vmlinux")
+				o.Vmlinux = r.Path("vmlinux")
 			}
-			s := connect(t, r.attach(t, o))
+			s := connect(t, attach(t, r, o))
 			want := []gdbstub.Region{
 				hole(0, memimage.UserVA-1),
 				{First: memimage.UserVA, Last: memimage.HoleVA - 1, Mapped: true, Read: true, Execute: true},
@@ -73,10 +75,10 @@ func TestRegions(t *testing.T) {
 // TestRegionsWithoutTheList answers from what one walk shows, which is cut at the ends of tables, and wants the same rights.
 func TestRegionsWithoutTheList(t *testing.T) {
 	for _, levels := range []int{4, 5} {
-		s := connect(t, newRig(t, levels).attach(t, Options{}))
+		s := connect(t, attach(t, rig.New(t, levels), machine.Options{}))
 		for _, half := range []mmu.Range{mmu.Lower, mmu.Upper} {
-			s.regionState(regionKey{s.m.Space, half}).tries = mostRegionTries
-			s.regionState(regionKey{s.m.Kernel.Space, half}).tries = mostRegionTries
+			s.regionState(regionKey{s.m.Space, half}).tries = maxRegionTries
+			s.regionState(regionKey{s.m.Kernel.Space, half}).tries = maxRegionTries
 		}
 		var mapped []gdbstub.Region
 		for _, r := range walk(t, s, 0) {
@@ -98,35 +100,35 @@ func TestRegionsWithoutTheList(t *testing.T) {
 }
 
 func TestRegionsFollowTheChosenSpace(t *testing.T) {
-	r := newRig(t, 4)
-	s := connect(t, r.attach(t, Options{}))
+	r := rig.New(t, 4)
+	s := connect(t, attach(t, r, machine.Options{}))
 	walk(t, s, 0)
-	must(t, s.WriteRegister(ctx, 1, "cr3", r.clock+0x1000))
-	for range 2 * mostRegionLists { // each choice is another space
-		must(t, s.setCR3(ctx, r.clock))
+	rig.Must(t, s.WriteRegister(ctx, 1, "cr3", r.Clock+0x1000))
+	for range 2 * maxRegionLists { // each choice is another space
+		rig.Must(t, s.setCR3(ctx, r.Clock))
 		walk(t, s, 0)
 	}
-	if len(s.regions) > mostRegionLists {
+	if len(s.regions) > maxRegionLists {
 		t.Errorf("%d lists are kept", len(s.regions))
 	}
 }
 
 func TestALateListIsTriedAFewTimes(t *testing.T) {
-	s := connect(t, newRig(t, 4).attach(t, Options{}))
+	s := connect(t, attach(t, rig.New(t, 4), machine.Options{}))
 	late, cancel := context.WithDeadline(ctx, time.Now().Add(-time.Second))
 	defer cancel()
-	for range mostRegionTries + 2 {
+	for range maxRegionTries + 2 {
 		_, err := s.Region(late, s.first, rigText)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("error %v", err)
 		}
 	}
 	state := s.regions[regionKey{s.m.Kernel.Space, mmu.Upper}]
-	if state.made || state.tries != mostRegionTries {
+	if state.made || state.tries != maxRegionTries {
 		t.Errorf("%d tries, made %v", state.tries, state.made)
 	}
 	got, err := s.Region(ctx, s.first, rigText)
-	must(t, err)
+	rig.Must(t, err)
 	want := gdbstub.Region{First: rigText, Last: rigText + 2<<20 - 1, Mapped: true, Read: true, Execute: true}
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)

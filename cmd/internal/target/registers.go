@@ -1,4 +1,4 @@
-package host
+package target
 
 import (
 	"context"
@@ -12,23 +12,26 @@ import (
 // monitorRegisters writes the known registers of the thread that was last asked about, for scripts that read what QEMU's monitor
 // writes (x86_cpu_dump_state(), target/i386/cpu-dump.c): names in capitals, hexadecimal numbers without 0x, and the interrupt
 // descriptor table as a base and a limit.
-func (s *session) monitorRegisters(ctx context.Context, w io.Writer) error {
-	if s.now == nil {
-		if _, err := s.Threads(ctx); err != nil {
+func (v *view) monitorRegisters(ctx context.Context, w io.Writer) error {
+	t := v.now
+	if t == nil {
+		all, err := v.threads(ctx)
+		if err != nil {
 			return err
 		}
+		t = &all[0]
 	}
-	regs, err := s.m.registers(ctx, s.now)
+	regs, err := v.registers(ctx, t)
 	if err != nil {
 		return err
 	}
-	if cr3, err := s.cr3(ctx, s.now); err == nil {
+	if cr3, err := v.cr3(ctx, t); err == nil {
 		regs["cr3"] = cr3
 	}
 	for _, name := range slices.Sorted(maps.Keys(regs)) {
 		fmt.Fprintf(w, "%s=%016x\n", strings.ToUpper(name), regs[name])
 	}
-	if base, limit, err := s.m.Kernel.IDT(ctx); err == nil {
+	if base, limit, err := v.m.Kernel.IDT(ctx); err == nil {
 		fmt.Fprintf(w, "IDT=     %016x %08x\n", base, limit)
 	}
 	return nil

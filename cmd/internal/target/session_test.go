@@ -1,4 +1,4 @@
-package host
+package target
 
 import (
 	"fmt"
@@ -9,12 +9,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"physgdb/bridge"
+	"physgdb/cmd/internal/machine"
 	"physgdb/gdbstub"
 	"physgdb/test/memimage"
+	"physgdb/test/rig"
 )
 
 func TestThreads(t *testing.T) {
-	r := newRig(t, 4)
+	r := rig.New(t, 4)
 	unknown := func(cpu int) gdbstub.Thread {
 		return gdbstub.Thread{
 			ID: idleThread + gdbstub.ThreadID(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu,
@@ -34,20 +36,20 @@ func TestThreads(t *testing.T) {
 		name, notice, vmlinux string
 		want                  []gdbstub.Thread
 	}{
-		{"the CPU that panicked is first", died, r.path("vmlinux"), []gdbstub.Thread{dead, unknown(0), unknown(69)}},
-		{"without a notice they are in order", "", r.path("vmlinux"),
+		{"the CPU that panicked is first", rig.Panicked, r.Path("vmlinux"), []gdbstub.Thread{dead, unknown(0), unknown(69)}},
+		{"without a notice they are in order", "", r.Path("vmlinux"),
 			[]gdbstub.Thread{unknown(0), unknown(2), unknown(69)}},
 		{"without a vmlinux there is the one that panicked", anonymous, "", []gdbstub.Thread{alone}},
 		{"with neither there is one", "", "", []gdbstub.Thread{first}},
 		{"a CPU that cannot be is none", liar, "", []gdbstub.Thread{negative}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			o := Options{Vmlinux: tc.vmlinux}
+			o := machine.Options{Vmlinux: tc.vmlinux}
 			if tc.notice != "" {
-				o.Notify = r.notices(t, tc.notice)
+				o.Notify = r.Notices(t, tc.notice)
 			}
-			threads, err := connect(t, r.attach(t, o)).Threads(ctx)
-			must(t, err)
+			threads, err := connect(t, attach(t, r, o)).Threads(ctx)
+			rig.Must(t, err)
 			if diff := cmp.Diff(tc.want, threads); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -56,7 +58,7 @@ func TestThreads(t *testing.T) {
 }
 
 func TestRegisters(t *testing.T) {
-	r := newRig(t, 4)
+	r := rig.New(t, 4)
 	root := gdbstub.Registers{"cr3": r.CR3}
 	told := gdbstub.Registers{
 		"cr3": r.CR3, "rip": 0xffffffff9d001010, "cs": kernelCS, "ss": kernelDS, "rsp": 0xffffc900001b3d28, "r12": 0x12,
@@ -68,20 +70,20 @@ func TestRegisters(t *testing.T) {
 		thread gdbstub.ThreadID
 		want   gdbstub.Registers
 	}{
-		{"those of the notice, and no others", died, idleThread + 2, told},
-		{"none of a CPU that only stopped", died, idleThread, root},
+		{"those of the notice, and no others", rig.Panicked, idleThread + 2, told},
+		{"none of a CPU that only stopped", rig.Panicked, idleThread, root},
 		{"no more than a rip, which gdb needs, without a notice", "", idleThread, gdbstub.Registers{"cr3": r.CR3, "rip": 0}},
 		{"none of another CPU without a notice", "", idleThread + 2, root},
 		{"no selectors where no rip was told", `{"physgdb":1,"event":"panic","cpu":2,"cr3":"CR3","rbx":"0x7"}`, idleThread + 2,
 			gdbstub.Registers{"cr3": r.CR3, "rip": 0, "rbx": 7}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			o := Options{Vmlinux: r.path("vmlinux")}
+			o := machine.Options{Vmlinux: r.Path("vmlinux")}
 			if tc.notice != "" {
-				o.Notify = r.notices(t, tc.notice)
+				o.Notify = r.Notices(t, tc.notice)
 			}
-			regs, err := connect(t, r.attach(t, o)).Registers(ctx, tc.thread)
-			must(t, err)
+			regs, err := connect(t, attach(t, r, o)).Registers(ctx, tc.thread)
+			rig.Must(t, err)
 			if diff := cmp.Diff(tc.want, regs); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -91,28 +93,28 @@ func TestRegisters(t *testing.T) {
 
 func TestSetCR3(t *testing.T) {
 	for _, levels := range []int{4, 5} {
-		r := newRig(t, levels)
+		r := rig.New(t, levels)
 		for _, tc := range []struct {
 			name string
 			cr3  uint64
 			want string // at the user page, or
 			err  string
 		}{
-			{"a root", r.clock, "tick", ""},
-			{"a root with a PCID", r.clock | 0x123, "tick", ""},
-			{"the user half of a KPTI pair", r.clock + 0x1000, "tick", ""},
-			{"the user half with its PCID", r.clock + 0x1806, "tick", ""},
+			{"a root", r.Clock, "tick", ""},
+			{"a root with a PCID", r.Clock | 0x123, "tick", ""},
+			{"the user half of a KPTI pair", r.Clock + 0x1000, "tick", ""},
+			{"the user half with its PCID", r.Clock + 0x1806, "tick", ""},
 			{"an empty page", 0x5000, "pani", "maps no kernel"},
 			{"what is not RAM", 0x7fff0000, "pani", "not RAM"},
 			{"zero", 0, "pani", "maps no kernel"},
 		} {
 			t.Run(fmt.Sprintf("%s, %d levels", tc.name, levels), func(t *testing.T) {
-				s := connect(t, r.attach(t, Options{}))
+				s := connect(t, attach(t, r, machine.Options{}))
 				err := s.WriteRegister(ctx, 1, "cr3", tc.cr3)
 				if tc.err == "" {
-					must(t, err)
+					rig.Must(t, err)
 				} else {
-					wantError(t, err, tc.err)
+					rig.WantError(t, err, tc.err)
 				}
 				if got := s.user(t); got != tc.want {
 					t.Errorf("reads %q, want %q", got, tc.want)
@@ -127,45 +129,45 @@ func TestSetCR3(t *testing.T) {
 }
 
 func TestSetCR3OfAnotherKernel(t *testing.T) {
-	r := newRig(t, 4)
+	r := rig.New(t, 4)
 	top := r.Page()
 	for i := range uint64(9) {
 		r.Map(top, 4, 2, memimage.LinkText+i<<21, r.TextPhys+bridge.PhysAddr(i<<21), 0)
 	}
 	r.Map(top, 4, 2, memimage.LinkText+9<<21, r.TextPhys+9<<21, memimage.Writable|memimage.NX)
-	must(t, r.Kernel.WriteFile(r.path("ram")))
-	s := connect(t, r.attach(t, Options{}))
-	wantError(t, s.WriteRegister(ctx, 1, "cr3", uint64(top)), "maps another kernel, at 0xffffffff81000000")
+	rig.Must(t, r.Kernel.WriteFile(r.Path("ram")))
+	s := connect(t, attach(t, r, machine.Options{}))
+	rig.WantError(t, s.WriteRegister(ctx, 1, "cr3", uint64(top)), "maps another kernel, at 0xffffffff81000000")
 }
 
 func TestOtherRegistersAreRefused(t *testing.T) {
-	s := connect(t, newRig(t, 4).attach(t, Options{}))
+	s := connect(t, attach(t, rig.New(t, 4), machine.Options{}))
 	for _, name := range []string{"rip", "rax", "cr4", "CR3", ""} {
-		wantError(t, s.WriteRegister(ctx, 1, name, 1), "only cr3 may be set")
+		rig.WantError(t, s.WriteRegister(ctx, 1, name, 1), "only cr3 may be set")
 	}
 }
 
 func TestSessionsDoNotShareTheirRoot(t *testing.T) {
-	r := newRig(t, 4)
-	m := r.attach(t, Options{Notify: r.notices(t, greeted, died)})
+	r := rig.New(t, 4)
+	m := attach(t, r, machine.Options{Notify: r.Notices(t, rig.Hello, rig.Panicked)})
 	a, b := connect(t, m), connect(t, m)
-	must(t, a.WriteRegister(ctx, 1, "cr3", r.clock))
+	rig.Must(t, a.WriteRegister(ctx, 1, "cr3", r.Clock))
 	if a.user(t) != "tick" || b.user(t) != "pani" || connect(t, m).user(t) != "pani" {
 		t.Error("one session's cr3 is another's, too")
 	}
 	said := a.monitor(t, "info")
-	if want := fmt.Sprintf("%#x, 4-level", r.clock); !strings.Contains(said, want) {
+	if want := fmt.Sprintf("%#x, 4-level", r.Clock); !strings.Contains(said, want) {
 		t.Errorf("no %s in\n%s", want, said)
 	}
 }
 
 func TestRelocation(t *testing.T) {
-	r := newRig(t, 4)
-	s := connect(t, r.attachWithVmlinux(t))
-	if text, moved, ok := s.Relocation(ctx); text != r.Text() || moved != slide || !ok {
+	r := rig.New(t, 4)
+	s := connect(t, attachWithVmlinux(t, r))
+	if text, moved, ok := s.Relocation(ctx); text != r.Text() || moved != rig.Slide || !ok {
 		t.Errorf("of the kernel: %#x, %#x, %v", text, moved, ok)
 	}
-	m := r.attach(t, Options{Notify: r.notices(t, greeted, died), CR3: "hello:clock"})
+	m := attach(t, r, machine.Options{Notify: r.Notices(t, rig.Hello, rig.Panicked), CR3: "hello:clock"})
 	if _, _, ok := connect(t, m).Relocation(ctx); ok {
 		t.Error("a program would be moved as if it were the kernel")
 	}
@@ -185,7 +187,7 @@ const (
 )
 
 // lend returns what gdb knows of the wanted symbols when it has a file.
-func (r *rig) lend(f file) map[string]uint64 {
+func lend(r *rig.Rig, f file) map[string]uint64 {
 	found := map[string]uint64{}
 	lldb := f >= inLLDB
 	f %= inLLDB
@@ -193,10 +195,10 @@ func (r *rig) lend(f file) map[string]uint64 {
 		return found
 	}
 	for _, s := range r.Symbols() {
-		if !slices.Contains(landmarks(), s.Name) || lldb && strings.Contains(s.Name, "notes") {
+		if !slices.Contains(vmlinuxCheckSymbols(), s.Name) || lldb && strings.Contains(s.Name, "notes") {
 			continue
 		}
-		found[s.Name] = s.Link + slide
+		found[s.Name] = s.Link + rig.Slide
 		switch {
 		case f == unmovedVmlinux:
 			found[s.Name] = s.Link
@@ -212,13 +214,13 @@ func (r *rig) lend(f file) map[string]uint64 {
 }
 
 func TestWhichFileTheUserLoaded(t *testing.T) {
-	r := newRig(t, 4)
-	notices := r.notices(t, greeted, died)
-	kernel, process := Options{}, Options{Notify: notices, CR3: "hello:clock"}
-	known := Options{Vmlinux: r.path("vmlinux")}
+	r := rig.New(t, 4)
+	notices := r.Notices(t, rig.Hello, rig.Panicked)
+	kernel, process := machine.Options{}, machine.Options{Notify: notices, CR3: "hello:clock"}
+	known := machine.Options{Vmlinux: r.Path("vmlinux")}
 	for _, tc := range []struct {
 		name string
-		o    Options
+		o    machine.Options
 		file file
 		why  string // of the refusal; empty: memory is shown
 	}{
@@ -241,9 +243,9 @@ func TestWhichFileTheUserLoaded(t *testing.T) {
 		{"the vmlinux moved by hand, at the root of a process", process, vmlinux, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := connect(t, r.attach(t, tc.o))
+			s := connect(t, attach(t, r, tc.o))
 			s.user(t) // nothing is known yet
-			must(t, s.BorrowSymbols(ctx, r.lend(tc.file)))
+			rig.Must(t, s.BorrowSymbols(ctx, lend(r, tc.file)))
 			s.shows(t, tc.why)
 		})
 	}
@@ -259,13 +261,13 @@ func (s *session) shows(t *testing.T, why string) {
 	for _, addr := range []uint64{memimage.UserVA, s.m.Kernel.Text, memimage.HoleVA} {
 		p := []byte("????")
 		n, err := s.ReadMemory(ctx, s.first, addr, p)
-		wantError(t, err, why)
+		rig.WantError(t, err, why)
 		if n != 0 || string(p) != "????" {
 			t.Errorf("%d bytes at %#x are shown all the same", n, addr)
 		}
 	}
 	threads, err := s.Threads(ctx)
-	must(t, err)
+	rig.Must(t, err)
 	if !strings.Contains(threads[0].Text, "monitor info") {
 		t.Errorf("thread %+v does not lead to the reason", threads[0])
 	}
@@ -275,15 +277,15 @@ func (s *session) shows(t *testing.T, why string) {
 }
 
 func TestTheFileIsJudgedAgain(t *testing.T) {
-	r := newRig(t, 4)
-	s := connect(t, r.attach(t, Options{}))
+	r := rig.New(t, 4)
+	s := connect(t, attach(t, r, machine.Options{}))
 	for i, step := range []struct {
 		file file
 		why  string
 	}{
 		{aProgram, "no kernel"}, {vmlinux, ""}, {otherKernel, "another kernel"}, {aProgram, "no kernel"}, {vmlinux, ""},
 	} {
-		must(t, s.BorrowSymbols(ctx, r.lend(step.file)))
+		rig.Must(t, s.BorrowSymbols(ctx, lend(r, step.file)))
 		s.shows(t, step.why)
 		if t.Failed() {
 			t.Fatalf("at step %d", i)
@@ -292,7 +294,7 @@ func TestTheFileIsJudgedAgain(t *testing.T) {
 }
 
 func TestEveryLandmarkIsInAVmlinux(t *testing.T) {
-	s := connect(t, newRig(t, 4).attachWithVmlinux(t))
+	s := connect(t, attachWithVmlinux(t, rig.New(t, 4)))
 	for _, name := range s.WantedSymbols() {
 		if _, ok := s.m.Kernel.Addr(name); !ok {
 			t.Errorf("%s is not in the vmlinux: nothing is checked by it", name)
@@ -301,13 +303,13 @@ func TestEveryLandmarkIsInAVmlinux(t *testing.T) {
 }
 
 func TestWhyHalted(t *testing.T) {
-	r := newRig(t, 4)
-	for want, o := range map[string]Options{
+	r := rig.New(t, 4)
+	for want, o := range map[string]machine.Options{
 		"This machine is dead: it can be looked at, but it cannot run.": {},
 		"This machine is dead (panicked: tests; task init, pid 1): it can be looked at, but it cannot run.": {
-			Notify: r.notices(t, died)},
+			Notify: r.Notices(t, rig.Panicked)},
 	} {
-		if got := connect(t, r.attach(t, o)).WhyHalted(); got != want {
+		if got := connect(t, attach(t, r, o)).WhyHalted(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -315,7 +317,7 @@ func TestWhyHalted(t *testing.T) {
 
 // TestASessionLeavesTheMachineOpen because others may still be at it, or come.
 func TestASessionLeavesTheMachineOpen(t *testing.T) {
-	m := newRig(t, 4).attach(t, Options{})
-	must(t, connect(t, m).Close())
+	m := attach(t, rig.New(t, 4), machine.Options{})
+	rig.Must(t, connect(t, m).Close())
 	connect(t, m).user(t)
 }

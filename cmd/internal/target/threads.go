@@ -1,27 +1,20 @@
-package host
+package target
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"physgdb/symbols/linux/klog"
-
-	"physgdb/bridge/notify"
+	"physgdb/cmd/internal/query"
 	"physgdb/gdbstub"
 	"physgdb/internal/plain"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
-)
-
-// What the threads of a debugger stand for.
-const (
-	ThreadsTasks = "tasks" // every task of the machine
-	ThreadsCPUs  = "cpus"  // the CPUs, with what they ran
 )
 
 // thread is a thread as debuggers see it: a task, or a CPU where the tasks are not known.
@@ -46,25 +39,25 @@ func taskThread(t *linux.Task) gdbstub.ThreadID {
 }
 
 // threads lists the threads, the one that panicked first, then those that were running.
-func (m *Machine) threads(ctx context.Context) ([]thread, error) {
-	if m.Kernel.Symbols == nil {
-		return m.bareCPUs(ctx), nil
+func (v *view) threads(ctx context.Context) ([]thread, error) {
+	if v.m.Kernel.Symbols == nil {
+		return v.bareCPUs(ctx), nil
 	}
-	all, err := m.kernelThreads(ctx)
+	all, err := v.kernelThreads(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		m.log.Warn("the tasks cannot be found; the CPUs are shown instead", "why", err)
-		return m.bareCPUs(ctx), nil
+		v.m.Log.Warn("the tasks cannot be found; the CPUs are shown instead", "why", err)
+		return v.bareCPUs(ctx), nil
 	}
 	if all = distinct(all); len(all) == 0 {
-		return m.bareCPUs(ctx), nil
+		return v.bareCPUs(ctx), nil
 	}
-	m.markDead(ctx, all)
+	v.markDead(ctx, all)
 	slices.SortStableFunc(all, func(a, b thread) int { return cmp.Compare(a.rank(), b.rank()) })
 	if len(all) > maxThreads {
-		m.log.Warn("debuggers are shown the first threads only; ps lists more", "threads", len(all), "shown", maxThreads)
+		v.m.Log.Warn("debuggers are shown the first threads only; ps lists more", "threads", len(all), "shown", maxThreads)
 		all = slices.Clip(slices.Clone(all[:maxThreads]))
 	}
 	return all, nil
@@ -75,26 +68,26 @@ func (m *Machine) threads(ctx context.Context) ([]thread, error) {
 const maxThreads = 1 << 15
 
 // kernelThreads lists what the kernel knows: its tasks, or what its CPUs ran.
-func (m *Machine) kernelThreads(ctx context.Context) ([]thread, error) {
-	cpus, err := m.Kernel.CPUs(ctx)
+func (v *view) kernelThreads(ctx context.Context) ([]thread, error) {
+	cpus, err := v.m.Kernel.CPUs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if m.threadsAre == ThreadsCPUs {
-		return m.cpuThreads(ctx, cpus), nil
+	if v.cpusOnly {
+		return v.cpuThreads(ctx, cpus), nil
 	}
-	tasks, err := m.tasksInTime(ctx)
+	tasks, err := v.tasksInTime(ctx)
 	switch {
 	case errors.Is(err, errNotYet):
-		m.log.Warn("the list of tasks is not read yet; what the CPUs ran is shown until then")
-		return m.runningThreads(ctx, cpus)
+		v.m.Log.Warn("the list of tasks is not read yet; what the CPUs ran is shown until then")
+		return v.runningThreads(ctx, cpus)
 	case err != nil:
 		return nil, err
 	}
 	for _, damage := range tasks.Damage {
-		m.log.Warn("the list of tasks is damaged; some may be missing", "why", damage)
+		v.m.Log.Warn("the list of tasks is damaged; some may be missing", "why", damage)
 	}
-	return m.taskThreads(cpus, tasks), nil
+	return v.taskThreads(cpus, tasks), nil
 }
 
 // errNotYet says that what was asked for takes longer to read than there is time.
@@ -102,14 +95,14 @@ var errNotYet = errors.New("not read yet")
 
 // tasksInTime returns the tasks. It takes half of the time that there is: the rest is for an answer without them, if they are
 // not all read then, which errNotYet says.
-func (m *Machine) tasksInTime(ctx context.Context) (*linux.TaskList, error) {
+func (v *view) tasksInTime(ctx context.Context) (*linux.TaskList, error) {
 	half := ctx
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		half, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	tasks, err := m.Kernel.Tasks(half)
+	tasks, err := v.m.Kernel.Tasks(half)
 	if err != nil && half.Err() != nil && ctx.Err() == nil {
 		return nil, errNotYet
 	}
@@ -117,10 +110,10 @@ func (m *Machine) tasksInTime(ctx context.Context) (*linux.TaskList, error) {
 }
 
 // runningThreads makes a thread of every task that a CPU ran, with the number that it has in the list of all tasks.
-func (m *Machine) runningThreads(ctx context.Context, cpus []linux.CPU) ([]thread, error) {
+func (v *view) runningThreads(ctx context.Context, cpus []linux.CPU) ([]thread, error) {
 	list := &linux.TaskList{}
 	for i := range cpus {
-		task, err := m.Kernel.TaskAt(ctx, cpus[i].Current)
+		task, err := v.m.Kernel.TaskAt(ctx, cpus[i].Current)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -131,61 +124,7 @@ func (m *Machine) runningThreads(ctx context.Context, cpus []linux.CPU) ([]threa
 			list.All = append(list.All, task)
 		}
 	}
-	return m.taskThreads(cpus, list), nil
-}
-
-// aheadPatience is how long [Machine.LookAhead] takes at most: a debugger that connects then is shown what the CPUs ran.
-const aheadPatience = 10 * time.Second
-
-// LookAhead lists the threads, so that the first debugger has them at once: over a slow bridge that may take longer than
-// debuggers wait. A list that takes longer than aheadPatience is read on in the background, until Close. What cannot be read
-// now is said when they ask.
-func (m *Machine) LookAhead(ctx context.Context) error {
-	if m.Kernel.Symbols != nil && m.threadsAre != ThreadsCPUs {
-		m.ahead.start(func(ctx context.Context) { _, _ = m.Kernel.Tasks(ctx) })
-		m.ahead.wait(ctx, aheadPatience)
-	}
-	soon, cancel := context.WithTimeout(ctx, aheadPatience)
-	defer cancel()
-	if _, err := m.threads(soon); err != nil && ctx.Err() != nil {
-		return err
-	}
-	return nil
-}
-
-// background is work that may go on after its caller has stopped waiting. The zero value has none.
-type background struct {
-	cancel context.CancelFunc
-	done   chan struct{} // closed when it has ended
-}
-
-// start begins the work, which ends when its ctx does.
-func (b *background) start(work func(context.Context)) {
-	ctx, cancel := context.WithCancel(context.Background())
-	b.cancel, b.done = cancel, make(chan struct{})
-	go func() {
-		defer close(b.done)
-		work(ctx)
-	}()
-}
-
-// wait returns when the work has ended, or ctx has, or the time is over.
-func (b *background) wait(ctx context.Context, patience time.Duration) {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-b.done:
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}
-
-// stop ends the work, and returns when it has ended.
-func (b *background) stop() {
-	if b.cancel != nil {
-		b.cancel()
-		<-b.done
-	}
+	return v.taskThreads(cpus, list), nil
 }
 
 // distinct leaves out threads whose number is taken, as damaged lists may have two tasks with one pid.
@@ -215,31 +154,31 @@ func (t *thread) rank() int {
 
 // bareCPUs are the threads where nothing is known of tasks. They have the numbers of the CPUs' idle tasks: if the tasks become
 // known, as when a debugger lends its symbols, these go on.
-func (m *Machine) bareCPUs(ctx context.Context) []thread {
-	all := make([]thread, len(m.cpus))
-	for i, cpu := range m.cpus {
+func (v *view) bareCPUs(ctx context.Context) []thread {
+	all := make([]thread, len(v.m.CPUs))
+	for i, cpu := range v.m.CPUs {
 		all[i].Thread = gdbstub.Thread{
 			ID: idleThread + gdbstub.ThreadID(cpu), Name: fmt.Sprintf("CPU %d", cpu), Text: "registers not known", Core: cpu,
 		}
 	}
 	switch first := &all[0]; {
-	case m.Notice != nil:
-		first.dead, first.Text = true, m.obituary(ctx)
-	case m.Kernel.Symbols == nil:
+	case v.m.Notice != nil:
+		first.dead, first.Text = true, v.panicSummary
+	case v.m.Kernel.Symbols == nil:
 		first.Text += "; monitor info says why"
 	}
 	return all
 }
 
 // taskThreads makes a thread of every task.
-func (m *Machine) taskThreads(cpus []linux.CPU, tasks *linux.TaskList) []thread {
+func (v *view) taskThreads(cpus []linux.CPU, tasks *linux.TaskList) []thread {
 	running := map[uint64]bool{}
 	for i := range cpus {
 		running[cpus[i].Current] = true
 	}
 	all := make([]thread, 0, len(tasks.All))
 	for _, t := range tasks.All {
-		all = append(all, thread{task: t, blank: m.live && running[t.Addr], Thread: gdbstub.Thread{
+		all = append(all, thread{task: t, blank: v.m.Live && running[t.Addr], Thread: gdbstub.Thread{
 			ID: taskThread(t), Name: t.Comm, Text: taskText(t, running[t.Addr]), Core: t.CPU,
 		}})
 	}
@@ -247,7 +186,7 @@ func (m *Machine) taskThreads(cpus []linux.CPU, tasks *linux.TaskList) []thread 
 }
 
 // cpuThreads makes a thread of every CPU.
-func (m *Machine) cpuThreads(ctx context.Context, cpus []linux.CPU) []thread {
+func (v *view) cpuThreads(ctx context.Context, cpus []linux.CPU) []thread {
 	all := make([]thread, 0, len(cpus))
 	for i := range cpus {
 		t := thread{Thread: gdbstub.Thread{
@@ -256,7 +195,7 @@ func (m *Machine) cpuThreads(ctx context.Context, cpus []linux.CPU) []thread {
 		}}
 		if cpus[i].Offline {
 			t.Text, t.blank = "offline", true
-		} else if task, err := m.Kernel.TaskAt(ctx, cpus[i].Current); err == nil {
+		} else if task, err := v.m.Kernel.TaskAt(ctx, cpus[i].Current); err == nil {
 			t.task, t.Text = task, fmt.Sprintf("%s, pid %d", plain.Line(task.Comm), task.PID)
 		}
 		all = append(all, t)
@@ -283,67 +222,55 @@ func taskText(t *linux.Task, running bool) string {
 
 // markDead finds the thread that panicked, and writes on it what the machine died of. Its task and number stand beside that
 // already, so it tells what they do not.
-func (m *Machine) markDead(ctx context.Context, all []thread) {
-	task := m.deadTask(ctx)
+func (v *view) markDead(ctx context.Context, all []thread) {
+	task := query.DeadTask(ctx, v.m)
 	if task == nil {
 		return
 	}
-	death := m.death(ctx)
+	death := query.Death(ctx, v.m)
 	for i := range all {
 		t := &all[i]
 		if t.task == nil || t.task.Addr != task.Addr {
 			continue
 		}
-		t.dead, t.Text = true, epitaph(death.Message, &death)
-		if m.threadsAre == ThreadsCPUs {
-			t.Text += taskWords(task.Comm, &task.PID)
+		t.dead, t.Text = true, query.PanicText(death.Message, &death)
+		if v.cpusOnly {
+			t.Text += query.TaskText(task.Comm, &task.PID)
 		} else {
 			t.Text += fmt.Sprintf("; on CPU %d", t.Core)
 		}
 	}
 }
 
-// deadTask returns the task that panicked, or nil.
-func (m *Machine) deadTask(ctx context.Context) *linux.Task {
-	death, err := m.Kernel.Death(ctx, klog.Newest)
-	if err != nil {
-		m.log.Warn("what the machine died of cannot be found out", "why", err)
-		return nil
-	}
-	return death.Task
-}
-
 // Segment selectors of kernel code and data (arch/x86/include/asm/segment.h).
 const kernelCS, kernelDS = 0x10, 0x18
 
-// registerNames are gdb's names of the registers, by their DWARF numbers.
-var registerNames = [...]string{
-	"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
-}
-
 // registers returns what is known of a thread's registers, which may be nothing. The error is ctx's.
-func (m *Machine) registers(ctx context.Context, t *thread) (gdbstub.Registers, error) {
+func (v *view) registers(ctx context.Context, t *thread) (gdbstub.Registers, error) {
 	regs := gdbstub.Registers{}
-	if t.dead && m.Notice != nil {
-		m.noticed(regs)
+	if t.dead && v.m.Notice != nil {
+		maps.Copy(regs, query.NoticedRegisters(v.m))
+		if v.m.Notice.RIP != nil {
+			regs["cs"], regs["ss"] = kernelCS, kernelDS
+		}
 	}
 	if t.task == nil {
 		return regs, nil
 	}
-	if base, ok := m.cpuBase(ctx, t.task.CPU); ok {
+	if base, ok := v.cpuBase(ctx, t.task.CPU); ok {
 		regs["gs_base"] = base
 	}
 	if _, told := regs["cr4"]; !told {
-		if cr4, err := m.Kernel.CR4(ctx, t.task.CPU); err == nil {
+		if cr4, err := v.m.Kernel.CR4(ctx, t.task.CPU); err == nil {
 			regs["cr4"] = cr4
 		}
 	}
 	regs["fs_base"], regs["k_gs_base"] = t.task.FSBase, t.task.GSBase
-	found, err := m.Kernel.Registers(ctx, t.task)
+	found, err := v.m.Kernel.Registers(ctx, t.task)
 	if err != nil {
 		return regs, ctx.Err() // no registers is what there is to know
 	}
-	for number, name := range registerNames {
+	for number, name := range query.RegisterNames {
 		if v, ok := found.Get(symbols.Reg(number)); ok {
 			regs[name] = v
 		} else {
@@ -357,24 +284,8 @@ func (m *Machine) registers(ctx context.Context, t *thread) (gdbstub.Registers, 
 	return regs, nil
 }
 
-// noticed fills in the registers that the machine told when it panicked: those of panic()'s frame.
-func (m *Machine) noticed(regs gdbstub.Registers) {
-	n := m.Notice
-	for name, v := range map[string]*notify.Hex{
-		"rip": n.RIP, "rsp": n.RSP, "rbp": n.RBP, "rbx": n.RBX, "r12": n.R12, "r13": n.R13, "r14": n.R14, "r15": n.R15,
-		"cr4": n.CR4, "efer": n.EFER, "gs_base": n.GSBase,
-	} {
-		if v != nil {
-			regs[name] = uint64(*v)
-		}
-	}
-	if n.RIP != nil {
-		regs["cs"], regs["ss"] = kernelCS, kernelDS
-	}
-}
-
-func (m *Machine) cpuBase(ctx context.Context, id int) (uint64, bool) {
-	cpus, err := m.Kernel.CPUs(ctx)
+func (v *view) cpuBase(ctx context.Context, id int) (uint64, bool) {
+	cpus, err := v.m.Kernel.CPUs(ctx)
 	if err != nil {
 		return 0, false
 	}

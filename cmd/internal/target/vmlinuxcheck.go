@@ -1,4 +1,4 @@
-package host
+package target
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"physgdb/bridge"
+	"physgdb/cmd/internal/machine"
 	"physgdb/symbols/elffile"
 	"physgdb/symbols/linux"
 )
@@ -22,7 +23,7 @@ const (
 	dumpText     = "vmcoreinfo_data" // kernel/crash_core.c, kernel/vmcore_info.c
 )
 
-func landmarks() []string {
+func vmlinuxCheckSymbols() []string {
 	return []string{bannerSymbol, notesStart, notesStop, dumpText, "panic", "init_task"}
 }
 
@@ -32,29 +33,29 @@ var errMisfit = errors.New("does not fit")
 // checkFit compares what the debugger believes, which found the landmarks at these addresses, with what is there. Where the
 // user gave physgdb the vmlinux, every address must be equal; and in any case memory must hold what they promise. Any error
 // but errMisfit means that it could not be found out.
-func (m *Machine) checkFit(ctx context.Context, found map[string]uint64) error {
-	for _, name := range landmarks() {
+func checkVmlinux(ctx context.Context, m *machine.Machine, found map[string]uint64) error {
+	for _, name := range vmlinuxCheckSymbols() {
 		addr, told := found[name]
 		if want, ok := m.Kernel.Addr(name); ok && told && addr != want {
 			return errMisfit
 		}
 	}
-	banner, err := m.readLandmark(ctx, found[bannerSymbol], uint64(len(linux.BannerStart)))
+	banner, err := readCheck(ctx, m, found[bannerSymbol], uint64(len(linux.BannerStart)))
 	if err != nil || string(banner) != linux.BannerStart {
 		return cmp.Or(err, errMisfit)
 	}
 	if _, told := found[notesStart]; told {
-		return m.checkNotes(ctx, found[notesStart], found[notesStop])
+		return checkNotes(ctx, m, found[notesStart], found[notesStop])
 	}
 	if _, told := found[dumpText]; told || m.Kernel.Symbols == nil {
-		return m.checkDumpText(ctx, found[dumpText])
+		return checkDumpText(ctx, m, found[dumpText])
 	}
 	return nil // of a kernel without such a text: the addresses are right
 }
 
 // checkNotes looks for a build-id where the notes should be.
-func (m *Machine) checkNotes(ctx context.Context, start, stop uint64) error {
-	notes, err := m.readLandmark(ctx, start, stop-start)
+func checkNotes(ctx context.Context, m *machine.Machine, start, stop uint64) error {
+	notes, err := readCheck(ctx, m, start, stop-start)
 	if err != nil || elffile.BuildID(notes) == nil {
 		return cmp.Or(err, errMisfit)
 	}
@@ -62,22 +63,22 @@ func (m *Machine) checkNotes(ctx context.Context, start, stop uint64) error {
 }
 
 // checkDumpText follows the pointer that should be at addr.
-func (m *Machine) checkDumpText(ctx context.Context, addr uint64) error {
-	pointer, err := m.readLandmark(ctx, addr, 8)
+func checkDumpText(ctx context.Context, m *machine.Machine, addr uint64) error {
+	pointer, err := readCheck(ctx, m, addr, 8)
 	if err != nil {
 		return err
 	}
-	text, err := m.readLandmark(ctx, binary.LittleEndian.Uint64(pointer), uint64(len(linux.VMCoreInfoStart)))
+	text, err := readCheck(ctx, m, binary.LittleEndian.Uint64(pointer), uint64(len(linux.VMCoreInfoStart)))
 	if err != nil || string(text) != linux.VMCoreInfoStart {
 		return cmp.Or(err, errMisfit)
 	}
 	return nil
 }
 
-// readLandmark reads what the debugger believes to be at addr. If nothing is mapped there, its vmlinux does not fit.
-func (m *Machine) readLandmark(ctx context.Context, addr, size uint64) ([]byte, error) {
-	const most = 64 << 10 // bytes; the notes of a kernel have some 500
-	if size > most {
+// readCheck reads what the debugger believes to be at addr. If nothing is mapped there, its vmlinux does not fit.
+func readCheck(ctx context.Context, m *machine.Machine, addr, size uint64) ([]byte, error) {
+	const maxSize = 64 << 10 // bytes; the notes of a kernel have some 500
+	if size > maxSize {
 		return nil, errMisfit
 	}
 	p := make([]byte, size)

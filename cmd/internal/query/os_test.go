@@ -1,4 +1,4 @@
-package host
+package query
 
 import (
 	"slices"
@@ -14,7 +14,7 @@ func TestProcessesWithoutTheirFirstThreadHaveFiles(t *testing.T) {
 		{PID: 8, TGID: 8, State: exited}, {PID: 9, TGID: 1}, {Idle: true},
 	}}
 	var got []int
-	for _, task := range ofProcesses(list) {
+	for _, task := range onePerProcess(list) {
 		got = append(got, task.PID)
 	}
 	if want := []int{1, 6}; !slices.Equal(got, want) {

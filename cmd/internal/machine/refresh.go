@@ -1,0 +1,40 @@
+package machine
+
+import (
+	"context"
+
+	"physgdb/bridge"
+	"physgdb/mmu"
+	"physgdb/symbols/linux"
+)
+
+// Refresh returns a live machine as it is now, without anything that was cached. It shares the bridge with m and is not closed.
+func (m *Machine) Refresh(ctx context.Context) (*Machine, error) {
+	now := *m
+	now.Memory = m.Memory.afresh()
+	var err error
+	if now.Kernel, err = m.Kernel.Again(ctx, newWalker(now.Memory)); err != nil {
+		return nil, err
+	}
+	if !m.SpaceChosen {
+		now.Space = now.Kernel.Space
+		return &now, nil
+	}
+	now.Space, err = now.Kernel.SpaceOf(ctx, m.Space.Root().CR3)
+	return &now, err
+}
+
+// newWalker makes what walks page tables in a memory. It is given no m.Memory, which could show memory in place for all
+// that mmu can tell: where it cannot, reads are to be batches.
+func newWalker(m *Memory) *mmu.MMU {
+	return mmu.New(m.Memory, &mmu.Options{Resident: linux.Resident})
+}
+
+// afresh returns the same memory with a cache that is empty.
+func (m *Memory) afresh() *Memory {
+	again := *m
+	if bridge.ViewerOf(m.Memory) == nil {
+		again.Memory = bridge.NewCache(m.guard, cacheSize)
+	}
+	return &again
+}

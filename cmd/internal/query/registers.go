@@ -1,0 +1,39 @@
+package query
+
+import (
+	"physgdb/bridge/notify"
+	"physgdb/cmd/internal/machine"
+	"physgdb/symbols"
+	"physgdb/symbols/linux"
+)
+
+// RegisterNames are gdb's names of the registers, by their DWARF numbers.
+var RegisterNames = [...]string{
+	"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
+}
+
+// registerMap returns the known registers by gdb's names.
+func registerMap(r *linux.Registers) map[string]Address {
+	known := map[string]Address{}
+	for number, name := range RegisterNames {
+		if v, ok := r.Get(symbols.Reg(number)); ok {
+			known[name] = Address(v)
+		}
+	}
+	return known
+}
+
+// NoticedRegisters returns the registers in the machine's notice, by gdb's names: those of panic()'s frame.
+func NoticedRegisters(m *machine.Machine) map[string]uint64 {
+	n := m.Notice
+	regs := map[string]uint64{}
+	for name, v := range map[string]*notify.Hex{
+		"rip": n.RIP, "rsp": n.RSP, "rbp": n.RBP, "rbx": n.RBX, "r12": n.R12, "r13": n.R13, "r14": n.R14, "r15": n.R15,
+		"cr4": n.CR4, "efer": n.EFER, "gs_base": n.GSBase,
+	} {
+		if v != nil {
+			regs[name] = uint64(*v)
+		}
+	}
+	return regs
+}
