@@ -12,8 +12,8 @@ import (
 	"physgdb/test/verify"
 )
 
-// patience is how long a session of gdb may take.
-const patience = 10 * time.Minute
+// maxSession is the time limit for a session of gdb.
+const maxSession = 10 * time.Minute
 
 const (
 	allStacks = "thread apply all bt"
@@ -28,14 +28,14 @@ var typeQuestions = []string{
 	"print sizeof(struct cred)", "print &((struct cred*)0)->uid",
 }
 
-// session runs gdb without a file on the guest once, for all rows. The result has what the stub and
-// gdb said as they connected.
+// session runs gdb without a file on the guest once, for all rows. The result includes the messages
+// of the stub and of gdb on connecting.
 func (m *machine) session(ctx context.Context) ([]session.Step, *session.Result, error) {
 	if m.gdb != nil {
 		said := m.stub
 		return m.gdb, &said, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, maxSession)
 	defer cancel()
 	stub, address, err := m.physgdb.Serve(ctx, m.guest.Source(), "--symbols", "ram")
 	if err != nil {
@@ -71,7 +71,7 @@ func checkGDBStacks(ctx context.Context, m *machine) cell {
 }
 
 func checkGDBTypes(ctx context.Context, m *machine) cell {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, maxSession)
 	defer cancel()
 	want, err := session.GDB(ctx, m.guest.Kernel.Vmlinux, typeQuestions...)
 	if err != nil {

@@ -21,18 +21,18 @@ import (
 type aptState struct {
 	name    string
 	lists   string   // the directory of the lists
-	options []string // what apt's programs must be given to use these lists
+	options []string // of apt's programs, to use these lists
 	// complete requires a kernel's debug and header packages: a kernel without them is still being
 	// published.
 	complete bool
-	// maxAge is the age at which lists are refreshed; 0 for lists that someone else refreshes.
+	// maxAge is the age at which lists are refreshed; 0 for lists that are refreshed by others.
 	maxAge time.Duration
 	// prepare, if set, makes apt's files before an update.
 	prepare func(ctx context.Context) error
 }
 
-// ownArchive returns the archive of the machine's own configuration. Its kernels suit the machine's
-// compiler.
+// ownArchive returns the archive of the machine's own configuration. Its kernels match the
+// computer's compiler.
 func ownArchive() *aptState {
 	return &aptState{name: "own", lists: "/var/lib/apt/lists", complete: true}
 }
@@ -52,7 +52,7 @@ func suitesArchive(cache string) *aptState {
 	a.prepare = func(ctx context.Context) error {
 		for _, d := range []string{"lists/partial", "cache/archives/partial"} {
 			if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-				return fmt.Errorf("make a place for package lists: %w", err)
+				return fmt.Errorf("create the directory of package lists: %w", err)
 			}
 		}
 		return writeSources(ctx, sources)
@@ -73,8 +73,7 @@ func archives(cache, series string, kept *choice) []*aptState {
 	return []*aptState{own, suites}
 }
 
-// suites returns the suites whose kernels the rig wants, by the name of the repository that has
-// them.
+// suites returns the suites with kernels for the tests, by the name of their repository.
 func suites() map[string][]string {
 	return map[string][]string{
 		"debian":          {"bullseye", "trixie", "trixie-backports", "forky", "sid", "experimental"},
@@ -82,11 +81,11 @@ func suites() map[string][]string {
 	}
 }
 
-// debianKeyring is where Debian's package debian-archive-keyring puts the keys of the archive.
+// debianKeyring is the file with the archive's keys in Debian's package debian-archive-keyring.
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// writeSources writes a sources.list of the suites at the addresses where the machine's own apt
-// finds Debian.
+// writeSources writes a sources.list of the suites with the archive's addresses in the computer's
+// own apt configuration.
 func writeSources(ctx context.Context, file string) error {
 	out, err := run(ctx, "", "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
 	if err != nil {
@@ -103,7 +102,7 @@ func writeSources(ctx context.Context, file string) error {
 		}
 	}
 	if lines.Len() == 0 {
-		return errors.New("apt's configuration names no repository of Debian")
+		return errors.New("no repository of Debian in apt's configuration")
 	}
 	if err := os.WriteFile(file, []byte(lines.String()), 0o644); err != nil {
 		return fmt.Errorf("write apt's sources: %w", err)
@@ -111,7 +110,7 @@ func writeSources(ctx context.Context, file string) error {
 	return nil
 }
 
-// repositories picks Debian's repositories out of a list of addresses, by the last element of their
+// repositories returns Debian's repositories in a list of addresses, by the last element of their
 // paths.
 func repositories(list string) map[string]string {
 	found := map[string]string{}
@@ -146,7 +145,7 @@ func (a *aptState) download(ctx context.Context, debs []deb, dir string, log hcl
 	return nil
 }
 
-// update brings in new lists.
+// update updates the lists.
 func (a *aptState) update(ctx context.Context) error {
 	if a.prepare != nil {
 		if err := a.prepare(ctx); err != nil {
@@ -166,8 +165,8 @@ func (a *aptState) update(ctx context.Context) error {
 	return os.WriteFile(a.updated(), nil, 0o644)
 }
 
-// stamp sums up names, sizes and times of the lists: they change with every update that brought
-// news. It is "" if there are no lists.
+// stamp returns a hash of names, sizes and times of the lists, which change with every update that
+// changes a list. It is "" if there are no lists.
 func (a *aptState) stamp() (string, error) {
 	entries, err := os.ReadDir(a.lists)
 	if errors.Is(err, os.ErrNotExist) {

@@ -13,16 +13,16 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Config says what kind of guest to boot. The zero value of every member but Release is usual.
+// Config describes the guest to boot. The zero values of all members but Release are defaults.
 type Config struct {
 	// Release is the kernel series, such as "6.1", or [Newest].
 	Release string
 	// Flavour is "cloud" (also ""), "generic" or "rt".
 	Flavour string
-	// Kernel is a kernel that is booted instead of the one of a series, see [PrepareCustom]; nil
+	// Kernel is a kernel to boot instead of the one of a series, see [PrepareCustom]; nil
 	// for none.
 	Kernel *Kernel
-	// NoDebug does without the kernel's debug package, see [PrepareWithoutDebug].
+	// NoDebug skips the kernel's debug package, see [PrepareWithoutDebug].
 	NoDebug bool
 	// LA57 gives 5-level paging, else 4-level.
 	LA57 bool
@@ -30,12 +30,11 @@ type Config struct {
 	PTI bool
 	// MemoryMiB is the size of RAM; 512 if 0.
 	MemoryMiB int
-	// Nodes is how many NUMA nodes share RAM and CPUs, each with a file of its own; one without
-	// NUMA if 0.
+	// Nodes is the number of NUMA nodes, each with a file of its own; 0 means no NUMA.
 	Nodes int
-	// CPUs is how many there are; 2 if 0.
+	// CPUs is the number of CPUs; 2 if 0.
 	CPUs int
-	// Panic is how the guest dies:
+	// Panic is the cause of the panic:
 	//
 	//	sysrq     the default: /proc/sysrq-trigger
 	//	exit      the end of process 1
@@ -57,7 +56,7 @@ type Config struct {
 	//
 	// By trouble.ko, or if Other is set, the last CPU panics; else it may be any.
 	Panic string
-	// Instrument lists what changes the stacks that are found:
+	// Instrument lists features that change stacks:
 	//
 	//	graph      the function_graph tracer is on
 	//	kretprobe  a kretprobe on the system call in which the processes sleeper wait, and on two below sysrq
@@ -65,14 +64,13 @@ type Config struct {
 	//	sleepable  a process faulter is asleep in a BPF program
 	//	module     instrumented.ko is loaded; Panic kprobe and livepatch need it
 	Instrument []string
-	// Other is what CPUs that do not panic do: "idle" (the default, and as a rule true) or "user":
+	// Other is the work of CPUs that do not panic: "idle" (the default, usually true) or "user":
 	// each runs a process spinner in user mode, see [SpinnerRegisters].
 	Other string
 	// Threads gives the guest a process crowd with so many threads, the first of them named crowd,
 	// the others crowd-1, crowd-2 and so on, each asleep in a system call.
 	Threads int
-	// Modules is how many modules dummy_000, dummy_001 and so on the guest loads, besides the
-	// others.
+	// Modules is the number of modules dummy_000, dummy_001 and so on, besides the others.
 	Modules int
 	// Full makes the guest report everything that it can about itself: see [Guest.AllKallsyms] and
 	// [Guest.Stacks].
@@ -81,23 +79,23 @@ type Config struct {
 	Cmdline string
 	// Dir is an existing directory for the guest's files, RAM among them; "" for a temporary one.
 	Dir string
-	// NoticePort is the UDP port on 127.0.0.1 where someone else waits for notices. If it is 0 the
+	// NoticePort is the UDP port on 127.0.0.1 of another listener for notices. If it is 0, the
 	// guest's notices are collected, see [Guest.Notices].
 	NoticePort int
 	// Logger receives progress messages; nil means none.
 	Logger hclog.Logger
 }
 
-// patience is how long a guest may take from power-on to its end if the context sets no limit. It
+// maxRun is the time limit for a guest from power-on to its end if the context has no deadline. It
 // takes 15 s on an idle machine.
-const patience = 5 * time.Minute
+const maxRun = 5 * time.Minute
 
-// errEarly says that a guest died by itself while it booted.
+// errEarly is the error for a guest that panicked by itself while it booted.
 var errEarly = errors.New("the guest panicked before it was asked to")
 
-// mostBoots is how often a guest is booted that dies early: in software emulation, on a busy
-// machine, a kernel does so once in a while.
-const mostBoots = 3
+// maxBoots is the number of attempts for a guest that panics early, which happens now and then in
+// software emulation on a busy computer.
+const maxBoots = 3
 
 // Boot boots a guest, waits until it has panicked, and freezes it. The guest must be closed.
 func Boot(ctx context.Context, c Config) (*Guest, error) {
@@ -116,7 +114,7 @@ func Boot(ctx context.Context, c Config) (*Guest, error) {
 			return g, nil
 		}
 		text := g.evidence()
-		if closeErr := g.Close(); !errors.Is(err, errEarly) || boots == mostBoots || closeErr != nil {
+		if closeErr := g.Close(); !errors.Is(err, errEarly) || boots == maxBoots || closeErr != nil {
 			return nil, errors.Join(fmt.Errorf("boot guest %s: %w%s", k.Release, err, text), closeErr)
 		}
 		c.Logger.Warn("the guest died early and is booted again" + text)
@@ -142,7 +140,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// needsTrouble reports whether the guest can die as it should only with the help of trouble.ko.
+// needsTrouble reports whether the panic requires trouble.ko.
 func (c Config) needsTrouble() bool {
 	return !slices.Contains([]string{"sysrq", "exit", "kdump", "kexec", "none"}, c.Panic)
 }
@@ -156,7 +154,7 @@ func (g *Guest) boot(ctx context.Context) error {
 	}
 	if _, limited := ctx.Deadline(); !limited {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, patience, fmt.Errorf("the guest has not come to its end in %v", patience))
+		ctx, cancel = context.WithTimeoutCause(ctx, maxRun, fmt.Errorf("the guest did not reach its end in %v", maxRun))
 		defer cancel()
 	}
 	port := g.config.NoticePort
@@ -182,7 +180,7 @@ func (g *Guest) boot(ctx context.Context) error {
 	return g.gatherFacts()
 }
 
-// makeFiles fills the guest's directory with what it boots from.
+// makeFiles creates the files that the guest boots from.
 func (g *Guest) makeFiles(ctx context.Context) error {
 	if g.dir == "" {
 		dir, err := os.MkdirTemp("", "physgdb-guest-")
@@ -231,10 +229,10 @@ func (g *Guest) awaitEnd(ctx context.Context) error {
 	return nil
 }
 
-// noticeCopies is how often physgdb.ko sends its notice.
+// noticeCopies is the number of copies of a notice that physgdb.ko sends.
 const noticeCopies = 3
 
-// ended says whether the guest is where it was meant to come to.
+// ended reports whether the guest has reached its end.
 func (g *Guest) ended() (bool, error) {
 	// The log first: it then contains everything that the guest printed before it panicked.
 	log, err := os.ReadFile(g.SerialLog())
@@ -265,7 +263,7 @@ func (g *Guest) ended() (bool, error) {
 	return true, nil
 }
 
-// evidence returns the last words of a guest that failed.
+// evidence returns the last lines of the log of a guest that failed.
 func (g *Guest) evidence() string {
 	text := ""
 	for _, name := range []string{serialFile, qemuLog} {

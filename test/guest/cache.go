@@ -14,20 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cacheDir is where kernels are kept: physgdb-test in the user's cache directory.
+// cacheDir returns the directory of kernels: physgdb-test in the user's cache directory.
 func cacheDir() (string, error) {
 	base, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find a place to keep kernels: %w; set XDG_CACHE_HOME or HOME", err)
+		return "", fmt.Errorf("find the cache directory: %w; set XDG_CACHE_HOME or HOME", err)
 	}
 	dir := filepath.Join(base, "physgdb-test")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make a place to keep kernels: %w", err)
+		return "", fmt.Errorf("create the cache directory: %w", err)
 	}
 	return dir, nil
 }
 
-// lock waits until no other process holds the lock file. What it returns gives the lock back.
+// lock waits until no other process holds the lock file. The result releases the lock.
 func lock(ctx context.Context, path string, log hclog.Logger) (func(), error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -55,12 +55,11 @@ func lock(ctx context.Context, path string, log hclog.Logger) (func(), error) {
 }
 
 // create makes a complete directory appear at path atomically: fill works in the same parent, under
-// another name. What a process left there that was killed while doing so is removed; the caller
-// holds the lock.
+// another name. Leftovers of a killed process are removed; the caller holds the lock.
 func create(path string, fill func(dir string) error) error { return createPart(path, ".", fill) }
 
-// createFile is create for a file alone: fill makes it under its own name among whatever else it
-// needs.
+// createFile is create for a file alone: fill makes it under its own name, possibly with other
+// files.
 func createFile(path string, fill func(dir string) error) error {
 	return createPart(path, filepath.Base(path), fill)
 }
@@ -83,14 +82,14 @@ func createPart(path, part string, fill func(dir string) error) error {
 	return nil
 }
 
-// fingerprint sums up names and contents of files, so that results made from them can be
+// fingerprint returns a hash of names and contents of files, so that results made from them can be
 // distinguished from what will be.
 func fingerprint(files ...string) (string, error) {
 	sum := sha256.New()
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return "", fmt.Errorf("sum up %s: %w", file, err)
+			return "", fmt.Errorf("hash %s: %w", file, err)
 		}
 		fmt.Fprintf(sum, "%s %d\n", filepath.Base(file), len(data))
 		sum.Write(data)

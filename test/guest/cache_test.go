@@ -38,7 +38,7 @@ func TestCreateIsAtomic(t *testing.T) {
 	if !errors.Is(err, failure) || exists(home) {
 		t.Fatalf("got error %v and a directory: %v; want %v and none", err, exists(home), failure)
 	}
-	// What a killed process leaves must not get into what is made next.
+	// Leftovers of a killed process must not be part of the next result.
 	stale := filepath.Join(filepath.Dir(home), ".new-kernel")
 	if err := os.MkdirAll(filepath.Join(stale, "debs"), 0o755); err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestCreateIsAtomic(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !exists(filepath.Join(home, "vmlinux")) || exists(filepath.Join(home, "debs")) || exists(stale) {
-		t.Error("not exactly what was to be made")
+		t.Error("unexpected content")
 	}
 }
 
@@ -73,7 +73,7 @@ func TestCreateFileKeepsExisting(t *testing.T) {
 	}
 }
 
-// TestKernelIsComplete has every stage of a kernel's directory.
+// TestKernelIsComplete checks every stage of a kernel's directory.
 func TestKernelIsComplete(t *testing.T) {
 	p := &packages{Version: "6.1.192-2", Debug: deb{Name: "linux-image-dbg"}}
 	bare, full := &chooser{cache: t.TempDir(), Wanted: Wanted{NoDebug: true, Flavour: "cloud"}}, &chooser{Wanted: Wanted{Flavour: "cloud"}}

@@ -11,15 +11,15 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// choice is the newest kernel of a series as apt's lists of one moment knew it. It is kept because
-// apt takes seconds to answer.
+// choice is the newest kernel of a series according to apt's lists at one time. It is cached
+// because apt needs seconds to answer.
 type choice struct {
 	Archive  string // the archive's name; "" means own
-	Lists    string // the archive's stamp of that moment
+	Lists    string // the archive's stamp at that time
 	Packages *packages
 }
 
-// chooser finds the kernel of a series to use.
+// chooser selects the kernel of a series.
 type chooser struct {
 	Wanted
 	cache   string
@@ -46,7 +46,7 @@ func (c *chooser) choose(ctx context.Context, kept *choice) (*packages, error) {
 	return c.archive.newest(ctx, c.Wanted, c.missing)
 }
 
-// renew brings in new package lists and chooses again.
+// renew updates the package lists and chooses again.
 func (c *chooser) renew(ctx context.Context) (*packages, error) {
 	updated := c.update(ctx)
 	p, err := c.choose(ctx, nil)
@@ -83,7 +83,7 @@ func (c *chooser) recall() *choice {
 		return nil
 	}
 	if p := kept.Packages; len(p.Headers) > 0 && !p.Toolchain.known() {
-		return nil // kept by a version of the rig that knew no toolchains
+		return nil // written by a version without toolchains
 	}
 	return kept
 }

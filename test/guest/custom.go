@@ -25,16 +25,16 @@ type Custom struct {
 	Series string
 	// Make are arguments for make, such as "LLVM=-16".
 	Make []string
-	// About says in a few words what is special about the kernel.
+	// About describes the kernel in a few words.
 	About string
 
-	fragments []string // files, which make up the configuration
+	fragments []string // files of the configuration
 }
 
 // customDir is the directory of the configurations in the repository.
 const customDir = "test/guest/custom"
 
-// commonConfig is the file with what all configurations have in common.
+// commonConfig is the file with the options of all configurations.
 const commonConfig = "common.config"
 
 // Customs returns the kernels of test/guest/custom, those that share a build tree next to each
@@ -90,11 +90,12 @@ func parseCustom(name, text string) (*Custom, error) {
 }
 
 // tree returns the name of the build tree. Kernels of one source and one compiler share it, so that
-// files which do not depend on what differs are compiled once.
+// files which do not depend on the differences are compiled once.
 func (c *Custom) tree() string { return strings.Join(append([]string{c.Series}, c.Make...), "-") }
 
-// PrepareCustom returns a custom kernel, built if the cache does not hold one of the same source
-// and configuration. A build needs what "setup.sh custom" installs. A nil logger means silence.
+// PrepareCustom returns a custom kernel, built if the cache has none of the same source and
+// configuration. A build needs the packages that "setup.sh custom" installs. A nil logger means no
+// messages.
 func PrepareCustom(ctx context.Context, c *Custom, log hclog.Logger) (*Kernel, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
@@ -151,7 +152,7 @@ func (c *Custom) prepare(ctx context.Context, log hclog.Logger) (*Kernel, error)
 func (c *Custom) open(home string) (*Kernel, error) {
 	release, err := os.ReadFile(filepath.Join(home, "release"))
 	if err != nil {
-		return nil, fmt.Errorf("open a built kernel: %w; remove %s to have it made again", err, home)
+		return nil, fmt.Errorf("open a built kernel: %w; remove %s to build it again", err, home)
 	}
 	return &Kernel{
 		Release:   strings.TrimSpace(string(release)),
@@ -212,7 +213,7 @@ func (b *customBuild) build(ctx context.Context, dir string, trouble []string, s
 }
 
 // configure writes the tree's configuration. An option that the fragments set and the tree does not
-// have is an error: the kernel would not be what its name says.
+// have is an error: the kernel would not match its name.
 func (b *customBuild) configure(ctx context.Context, dir string) error {
 	var text strings.Builder
 	for _, file := range b.fragments {
@@ -269,7 +270,7 @@ func (b *customBuild) make(ctx context.Context, args ...string) (string, error) 
 	}, b.Make, args)
 	out, err := run(ctx, "", "make", args...)
 	if err != nil {
-		return "", fmt.Errorf("%w; setup.sh custom installs what a build needs", err)
+		return "", fmt.Errorf("%w; setup.sh custom installs the packages for a build", err)
 	}
 	return out, nil
 }

@@ -26,7 +26,7 @@ func TestParseCustom(t *testing.T) {
 	}
 }
 
-// TestCustomKernelsShareTrees checks that kernels of one build tree follow each other: else every
+// TestCustomKernelsShareTrees checks that kernels of one build tree are adjacent: otherwise every
 // build would start from scratch.
 func TestCustomKernelsShareTrees(t *testing.T) {
 	all, err := Customs(t.Context())

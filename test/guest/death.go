@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Death is what a kernel's log says of its end. Of a kernel that lives there is the uptime, and the
-// first task that hung: the slide, too, is printed only by panic().
+// Death has the facts about a panic in a kernel's log. The log of a running kernel has only the
+// uptime and the first task that hung: panic() prints the slide, too.
 type Death struct {
 	// PanicMessage is what follows "Kernel panic - not syncing: ".
 	PanicMessage string `json:"panic_message"`
@@ -19,25 +19,25 @@ type Death struct {
 	// Taint is the text between "Tainted: " and the release when the trace was printed, such as
 	// "G OE"; "" for "Not tainted". An oops sets its own flag, D, only afterwards.
 	Taint string `json:"taint"`
-	// Slide is how far KASLR has moved the kernel, by the line "Kernel Offset".
+	// Slide is the slide of KASLR, from the line "Kernel Offset".
 	Slide uint64 `json:"slide"`
 	// Uptime is the time stamp of the last line.
 	Uptime time.Duration `json:"uptime"`
 
 	// Frames are the functions on the stack of the panic, innermost first: of the trace that
-	// panic() prints, or, after an oops, of the trace of the oops, which leaves out the function
-	// that made it, see OopsRIP.
+	// panic() prints, or, after an oops, of the trace of the oops, which omits the function that
+	// caused it, see OopsRIP.
 	Frames []Frame `json:"frames"`
-	// CallTrace are the names of Frames.
+	// CallTrace has the names of Frames.
 	CallTrace []string `json:"call_trace"`
 
-	// OopsRIP is the instruction that made the first oops; nil if there was none.
+	// OopsRIP is the instruction that caused the first oops; nil if there was none.
 	OopsRIP *Frame `json:"oops_rip"`
 	// OopsRegisters are the registers that the first oops printed, by gdb's names (rax, eflags, cs,
 	// fs_base, gs_base) and cr0, cr2, cr3, cr4, orig_rax, kernel_gs_base. There is no rip: the log
 	// names it by symbol alone.
 	OopsRegisters map[string]uint64 `json:"oops_registers"`
-	// BlockedTrace are the functions on the stack of the first task that was reported to hang.
+	// BlockedTrace has the functions on the stack of the first task that was reported to hang.
 	BlockedTrace []string `json:"blocked_trace"`
 }
 
@@ -47,16 +47,16 @@ type Frame struct {
 	Offset   uint64 `json:"offset"`
 	Size     uint64 `json:"size"`
 	Module   string `json:"module,omitempty"` // "" for the kernel itself
-	// Stack is what the kernel calls the stack: "IRQ", "NMI", "TASK" or the like.
+	// Stack is the kernel's name of the stack, such as "IRQ", "NMI" or "TASK".
 	Stack string `json:"stack,omitempty"`
-	// Interrupted says that the function was not in a call but was interrupted there, or made an
-	// exception.
+	// Interrupted is true if the function was interrupted there, or caused an exception, instead of
+	// making a call.
 	Interrupted bool `json:"interrupted,omitempty"`
 }
 
-// Lines of a dying kernel (kernel/panic.c, lib/dump_stack.c, arch/x86/kernel/dumpstack.c,
-// kernel/hung_task.c). Between kernel versions UID: has come, and "Oops: " in front of the name of
-// the exception.
+// Lines that a kernel prints when it panics (kernel/panic.c, lib/dump_stack.c,
+// arch/x86/kernel/dumpstack.c, kernel/hung_task.c). Between kernel versions UID: has come, and
+// "Oops: " in front of the name of the exception.
 var (
 	panicLine = regexp.MustCompile(`^Kernel panic - not syncing:(?: (.*))?$`)
 	taskLine  = regexp.MustCompile(`^CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.*?) ` +
@@ -121,7 +121,7 @@ func from(log []LogLine, kind *regexp.Regexp) []LogLine {
 }
 
 // lastOr returns the log from the first line of a kind after the panic's own, or from the last one
-// before it: what an oops has printed panic() does not print again.
+// before it: panic() does not repeat what an oops has printed.
 func lastOr(before, after []LogLine, kind *regexp.Regexp) []LogLine {
 	if own := from(after, kind); own != nil {
 		return own
@@ -144,7 +144,7 @@ func (d *Death) readTask(log []LogLine) {
 	d.PanicComm, d.Taint = found[3], found[4]
 }
 
-// readOops reads the registers that an oops prints before its trace.
+// readOops parses the registers that an oops prints before its trace.
 func (d *Death) readOops(log []LogLine) {
 	at, found := find(log, ripLine)
 	if found == nil {
@@ -191,7 +191,7 @@ func registerName(name string) string {
 }
 
 // trace reads the functions that a "Call Trace:" names, without those that it marks with "?" as
-// doubtful. A RIP in its midst is that of what was interrupted.
+// doubtful. A RIP inside it is that of the interrupted code.
 func trace(log []LogLine) []Frame {
 	var frames []Frame
 	stack := ""
@@ -231,7 +231,7 @@ func names(frames []Frame) []string {
 	return all
 }
 
-// parseHex reads digits that a pattern has found; what is no number of 64 bits is 0.
+// parseHex parses digits that a pattern has matched; it returns 0 if they do not fit in 64 bits.
 func parseHex(digits string) uint64 {
 	n, err := strconv.ParseUint(digits, 16, 64)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// deaths are read off the logs in testdata/log by eye. Frames are written as marked writes them.
+// deaths are the expected results for the logs in testdata/log. Frames are in the format of marked.
 var deaths = map[string]struct {
 	want    Death // without frames
 	rip     string
@@ -87,7 +87,7 @@ var deaths = map[string]struct {
 			TASK:__sysvec_apic_timer_interrupt+0x58/0x120 TASK:sysvec_apic_timer_interrupt+0x38/0x90
 			TASK:asm_sysvec_apic_timer_interrupt+0x1a/0x20`,
 	},
-	// Not of a real machine: callers in the stamps, several traces, no taint, no KASLR.
+	// Not from a real machine: callers in the stamps, several traces, no taint, no KASLR.
 	"made-up": {
 		want: Death{
 			PanicMessage: "sysrq: \"c\" (crash)", PanicCPU: 3, PanicPID: 7, PanicComm: "a Comm: b",
@@ -138,8 +138,8 @@ func recorded(t testing.TB, name string) []LogLine {
 	return ParseKernelLog(string(data))
 }
 
-// marked writes frames as "STACK:function+0x1/0x2[module]", with a star if it was interrupted
-// there.
+// marked formats frames as "STACK:function+0x1/0x2[module]", with a star for an interrupted
+// function.
 func marked(frames []Frame) string {
 	var all []string
 	for _, f := range frames {
@@ -165,7 +165,7 @@ func TestParseDeathWithoutPanic(t *testing.T) {
 	}
 }
 
-// FuzzParseDeath wants a death whose parts are in the log.
+// FuzzParseDeath checks that all parts of the result are in the log.
 func FuzzParseDeath(f *testing.F) {
 	for name := range deaths {
 		data, err := os.ReadFile(filepath.Join("testdata", "log", name+".log"))

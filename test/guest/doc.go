@@ -1,4 +1,4 @@
-// Package guest gives tests a real dead host: a Debian kernel that runs in QEMU, panics, and is
+// Package guest provides real dead machines for tests: a Debian kernel runs in QEMU, panics, and is
 // then frozen.
 //
 // [Prepare] downloads a kernel with its debug information once and keeps it ([PrepareWithoutDebug]:

@@ -12,26 +12,26 @@ import (
 	"physgdb/test/guest/witness"
 )
 
-// Facts are what is true of a guest, from sources that no code under test had a hand in.
+// Facts are facts about a guest, from sources that are independent of the code under test.
 type Facts struct {
 	witness.Facts
-	witness.Still // empty if the guest lives
+	witness.Still // empty if the guest is running
 	Death
-	// Threads are all threads a moment before the panic, in the order of their processes' ids and
-	// their own. Those of the kernel that do its odd jobs come and go.
+	// Threads are all threads shortly before the panic, ordered by process and thread id. Kernel
+	// workers start and exit at any time.
 	Threads []witness.Thread `json:"threads"`
 	// ClockCR3 is the page table of the clock process, as it read it from /proc/physgdb; 0 without
 	// physgdb.ko.
 	ClockCR3 uint64 `json:"clock_cr3"`
-	// LastClock is what the clock last stored in its variable UnixTimeNow.
+	// LastClock is the last value of the clock's variable UnixTimeNow.
 	LastClock int64 `json:"last_clock"`
-	// Capture is what the capture kernel of a kdump says of itself; nil if none was started.
+	// Capture is the report of the capture kernel of kdump; nil if none was started.
 	Capture *witness.Facts `json:"capture,omitempty"`
-	// Before is what the kernel says of itself that has started this one by kexec; nil if none has.
+	// Before is the report of the kernel that started this one by kexec; nil if there is none.
 	Before *witness.Facts `json:"before,omitempty"`
 }
 
-// gatherFacts collects what the guest has said on both of its serial ports.
+// gatherFacts collects the reports of the guest on both of its serial ports.
 func (g *Guest) gatherFacts() error {
 	said, err := readWitness(g.path(witnessFile))
 	if err != nil {
@@ -61,7 +61,7 @@ func (g *Guest) gatherFacts() error {
 	return nil
 }
 
-// firstBoot returns the lines of the first kernel that printed to a log.
+// firstBoot returns the lines of the first kernel in a log.
 func firstBoot(log []LogLine) []LogLine {
 	boots := 0
 	for i, line := range log {
@@ -96,7 +96,7 @@ func (g *Guest) Stacks() ([]witness.Stack, error) {
 	return all, nil
 }
 
-// piece reads a text from the memory that the guest shares with us.
+// piece reads a text from the memory that the guest shares with the host.
 func (g *Guest) piece(p *witness.Piece) (string, error) {
 	if p == nil {
 		return "", errors.New("the guest shares no memory with the host")
@@ -131,7 +131,7 @@ func helloCR3(line string) (uint64, error) {
 	return cr3, nil
 }
 
-// testimony is everything that came over the second serial port so far.
+// testimony has the records from the second serial port so far.
 type testimony struct {
 	facts     *witness.Facts
 	before    *witness.Facts
@@ -152,7 +152,7 @@ func readWitness(file string) (*testimony, error) {
 	said := new(testimony)
 	for line := range bytes.Lines(data) {
 		if !bytes.HasSuffix(line, []byte("\n")) {
-			break // still on its way
+			break // incomplete
 		}
 		var r witness.Record
 		if err := json.Unmarshal(line, &r); err != nil {
@@ -167,7 +167,7 @@ func (t *testimony) add(r *witness.Record) {
 	switch {
 	case r.Facts != nil:
 		t.before, t.facts = t.facts, r.Facts
-		t.lastClock, t.still, t.threads = 0, nil, nil // those were another kernel's
+		t.lastClock, t.still, t.threads = 0, nil, nil // those are from another kernel
 	case r.Capture != nil:
 		t.capture = r.Capture
 	case r.Clock != 0:

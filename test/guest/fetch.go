@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// drivers are what a guest needs to reach its network card, in the order in which they load. Those
-// that a kernel has built in are not files of its package.
+// drivers returns the modules for the guest's network card, in the order in which they are loaded.
+// Built-in ones are not files of the kernel's package.
 func drivers() []string {
 	return []string{
 		"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
@@ -23,8 +23,8 @@ func drivers() []string {
 	}
 }
 
-// fetch downloads the packages of a kernel but that with debug information, and lays out in dir
-// what the rig needs of them. The directory will be moved to home when all is done.
+// fetch downloads the packages of a kernel except the one with debug information, and extracts the
+// needed files into dir. The directory is then renamed to home.
 func (c *chooser) fetch(ctx context.Context, p *packages, dir, home string) error {
 	if err := c.fetchPackages(ctx, p.booted(), dir, unpackImage); err != nil {
 		return err
@@ -63,8 +63,7 @@ func (c *chooser) fetchPackages(ctx context.Context, list []deb, dir string, unp
 	return os.RemoveAll(debs)
 }
 
-// fetchDebug downloads the package with debug information and makes the vmlinux appear at once and
-// whole.
+// fetchDebug downloads the package with debug information and creates the vmlinux atomically.
 func (c *chooser) fetchDebug(ctx context.Context, p *packages) error {
 	return createFile(c.vmlinux(p), func(dir string) error {
 		if err := c.archive.download(ctx, []deb{p.Debug}, dir, c.log); err != nil {
@@ -74,10 +73,10 @@ func (c *chooser) fetchDebug(ctx context.Context, p *packages) error {
 	})
 }
 
-// unpacker copies what the rig needs out of a package into dir.
+// unpacker extracts the needed files of a package into dir.
 type unpacker func(ctx context.Context, deb, dir string) error
 
-// unpackAs takes what the rig needs out of one of the packages in debs.
+// unpackAs extracts the needed files of one of the packages in debs.
 func unpackAs(ctx context.Context, d deb, debs, dir string, do unpacker, log hclog.Logger) error {
 	found, err := filepath.Glob(filepath.Join(debs, d.Name+"_*.deb"))
 	if err != nil || len(found) != 1 {
@@ -87,8 +86,8 @@ func unpackAs(ctx context.Context, d deb, debs, dir string, do unpacker, log hcl
 	return do(ctx, found[0], dir)
 }
 
-// unpackImage takes the kernel and the drivers. Files are numbered so that their names sort as they
-// load.
+// unpackImage extracts the kernel and the drivers. Files are numbered in the order in which they
+// are loaded.
 func unpackImage(ctx context.Context, deb, dir string) error {
 	names := drivers()
 	err := unpack(ctx, deb, func(name string) (string, bool) {
@@ -108,7 +107,7 @@ func unpackImage(ctx context.Context, deb, dir string) error {
 	for suffix, decompress := range map[string][]string{".xz": {"xz", "-d"}, ".zst": {"zstd", "-d", "-q", "--rm"}} {
 		packed, err := filepath.Glob(filepath.Join(dir, "drivers", "*.ko"+suffix))
 		if err != nil || len(packed) == 0 {
-			continue // the pattern is well formed
+			continue // the pattern is valid
 		}
 		if _, err := run(ctx, "", decompress[0], append(decompress[1:], packed...)...); err != nil {
 			return err
@@ -136,8 +135,7 @@ func unpackHeaders(ctx context.Context, deb, dir string) error {
 	return err
 }
 
-// relocate makes the headers, which name the directory they are meant to be installed in, work in
-// home.
+// relocate replaces the installation directory in the headers' files by home.
 func relocate(p *packages, dir, home string) error {
 	makefile := filepath.Join(dir, headersOf(p.Kernel), "Makefile")
 	text, err := os.ReadFile(makefile)
@@ -155,7 +153,7 @@ func relocate(p *packages, dir, home string) error {
 	return nil
 }
 
-// headersOf is where a kernel directory keeps what modules are built against.
+// headersOf returns the headers for modules in a kernel's directory.
 func headersOf(kernel string) string {
 	return filepath.Join("headers/usr/src", "linux-headers-"+kernel)
 }

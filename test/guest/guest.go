@@ -11,17 +11,17 @@ import (
 	"sync"
 )
 
-// Guest is a machine that has panicked and is frozen, or a running one if that was asked for.
+// Guest is a machine that has panicked and is frozen, or a running one if configured.
 type Guest struct {
-	// Kernel is what it runs.
+	// Kernel is its kernel.
 	Kernel *Kernel
-	// Facts are what the guest said of itself.
+	// Facts is the guest's report about itself.
 	Facts Facts
 
 	config     Config
 	dir        string
 	ownsDir    bool
-	collector  *collector // nil when someone else collects notices
+	collector  *collector // nil if there is another listener for notices
 	monitor    *monitor
 	qemu       *os.Process
 	qemuExited chan struct{}
@@ -30,14 +30,14 @@ type Guest struct {
 
 func (g *Guest) path(name string) string { return filepath.Join(g.dir, name) }
 
-// Dir is the directory of the guest's files.
+// Dir returns the directory of the guest's files.
 func (g *Guest) Dir() string { return g.dir }
 
-// RAMFile is the guest's RAM. Up to 2.75 GiB an offset in the file is a physical address; see also
-// [Guest.Source].
+// RAMFile returns the file with the guest's RAM. Up to 2.75 GiB, an offset in the file is a
+// physical address; see also [Guest.Source].
 func (g *Guest) RAMFile() string { return g.path(ramFile) }
 
-// RAMFiles are the files of the guest's RAM: one, or one for each NUMA node.
+// RAMFiles returns the files with the guest's RAM: one, or one for each NUMA node.
 func (g *Guest) RAMFiles() []string {
 	if g.config.Nodes == 0 {
 		return []string{g.RAMFile()}
@@ -49,8 +49,8 @@ func (g *Guest) RAMFiles() []string {
 	return files
 }
 
-// Source names the guest's physical memory as physgdb does: file:PATH, with a map= when RAM is
-// split around the PCI hole.
+// Source returns the SOURCE of the guest's physical memory for physgdb: file:PATH, with a map= if
+// RAM is split around the PCI hole.
 func (g *Guest) Source() string {
 	files := g.RAMFiles()
 	var keys []string
@@ -66,8 +66,8 @@ func (g *Guest) Source() string {
 	return "file:" + files[0] + "?" + strings.Join(keys, "&")
 }
 
-// memoryMap is where QEMU's q35 machine puts so many bytes of RAM: from a certain size on, 2 GiB
-// lie below the hole and the rest from 4 GiB up (hw/i386/pc_q35.c).
+// memoryMap returns the layout of RAM in QEMU's q35 machine: above a certain size, 2 GiB are below
+// the hole and the rest from 4 GiB up (hw/i386/pc_q35.c).
 func memoryMap(size uint64) string {
 	const split, low, high = 0xb0000000, 0x80000000, 1 << 32
 	if size < split {
@@ -76,29 +76,29 @@ func memoryMap(size uint64) string {
 	return fmt.Sprintf("map=0:%#x:0,%#x:%#x:%#x", low, uint64(high), size-low, low)
 }
 
-// SerialLog is the file with everything that came over the serial console.
+// SerialLog returns the file with the output of the serial console.
 func (g *Guest) SerialLog() string { return g.path(serialFile) }
 
-// QMPSocket is a monitor socket of QEMU that the guest itself does not use; it takes one client at
-// a time.
+// QMPSocket returns a monitor socket of QEMU that this package does not use; it accepts one client
+// at a time.
 func (g *Guest) QMPSocket() string { return g.path(qmpSocket) }
 
-// ClockELF is the program of the clock process, with debug information.
+// ClockELF returns the program of the clock process, with debug information.
 func (g *Guest) ClockELF() string { return g.path("clock") }
 
-// ExtrasELF is the program of spinner, stuck and crowd, with debug information.
+// ExtrasELF returns the program of spinner, stuck and crowd, with debug information.
 func (g *Guest) ExtrasELF() string { return g.path("extras") }
 
-// CompatRegisters are the general registers of the process compat, by gdb's names.
+// CompatRegisters returns the general registers of the process compat, by gdb's names.
 func CompatRegisters() map[string]uint32 {
 	return map[string]uint32{"ecx": 0x21212121, "edx": 0x22222222, "ebx": 0x23232323, "esi": 0x26262626, "edi": 0x27272727}
 }
 
-// CompatELF is the 32-bit program compat, with debug information.
+// CompatELF returns the 32-bit program compat, with debug information.
 func (g *Guest) CompatELF() string { return g.path("compat") }
 
-// Notices are the datagrams of an event, "hello" or "panic" or "" for all, in the order in which
-// they came. There are none if the guest was booted with a NoticePort.
+// Notices returns the datagrams of an event, "hello" or "panic" or "" for all, in the order of
+// arrival. There are none if the guest was booted with a NoticePort.
 func (g *Guest) Notices(event string) [][]byte {
 	if g.collector == nil {
 		return nil
@@ -106,8 +106,8 @@ func (g *Guest) Notices(event string) [][]byte {
 	return g.collector.notices(event)
 }
 
-// Clock is what the clock has last said that it stored, which on a running guest is news every
-// second.
+// Clock returns the last time that the clock reported, which changes every second on a running
+// guest.
 func (g *Guest) Clock() (int64, error) {
 	said, err := readWitness(g.path(witnessFile))
 	if err != nil {
@@ -122,7 +122,7 @@ func (g *Guest) QMP(ctx context.Context, command string, arguments any) (json.Ra
 }
 
 // HMP executes one line of QEMU's human monitor on the first CPU, such as "gva2gpa
-// 0xffffffff81000000", and returns what a human would see.
+// 0xffffffff81000000", and returns its output.
 func (g *Guest) HMP(ctx context.Context, line string) (string, error) { return g.HMPOn(ctx, 0, line) }
 
 // HMPOn is HMP on another CPU.

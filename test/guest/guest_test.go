@@ -64,7 +64,7 @@ func TestGuestLives(t *testing.T) {
 	v.testThreads(t, map[string]int{"init": 1, "clock": 1, "crowd": 1})
 	v.testCrowd(t)
 	if notices := v.Notices("panic"); len(notices) != 0 {
-		t.Errorf("panic notices of a living guest: %q", notices)
+		t.Errorf("panic notices of a running guest: %q", notices)
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		now, err := v.Clock()
@@ -96,14 +96,14 @@ func TestBootErrors(t *testing.T) {
 	}
 }
 
-// victim is a guest under test and the symbols of its kernel.
-type victim struct {
+// deadGuest is a guest under test and the symbols of its kernel.
+type deadGuest struct {
 	*Guest
 	symbols map[string]elf.Symbol // those with a unique name; none without a vmlinux
 	slide   uint64
 }
 
-func boot(t *testing.T, c Config) *victim {
+func boot(t *testing.T, c Config) *deadGuest {
 	t.Helper()
 	c.Dir = t.TempDir()
 	c.Logger = hclog.New(&hclog.LoggerOptions{Output: t.Output()})
@@ -116,9 +116,9 @@ func boot(t *testing.T, c Config) *victim {
 			t.Error(err)
 		}
 	})
-	v := &victim{Guest: g, slide: g.Facts.Slide}
+	v := &deadGuest{Guest: g, slide: g.Facts.Slide}
 	if g.Kernel.Vmlinux == "" {
-		t.Log("no debug package: what is compared with vmlinux is not tested")
+		t.Log("no debug package: comparisons with vmlinux are skipped")
 		return v
 	}
 	v.symbols = symbols(t, g.Kernel.Vmlinux)
@@ -151,7 +151,7 @@ func symbols(t *testing.T, file string) map[string]elf.Symbol {
 	return unique
 }
 
-func (v *victim) testFacts(t *testing.T) {
+func (v *deadGuest) testFacts(t *testing.T) {
 	f := &v.Facts
 	if f.Release != v.Kernel.Release {
 		t.Errorf("release %q, want %q", f.Release, v.Kernel.Release)
@@ -181,15 +181,15 @@ func (v *victim) testFacts(t *testing.T) {
 	}
 }
 
-// testThreads wants so many processes of each name.
-func (v *victim) testThreads(t *testing.T, want map[string]int) {
+// testThreads checks the number of processes of each name.
+func (v *deadGuest) testThreads(t *testing.T, want map[string]int) {
 	count := map[string]int{}
 	for _, thread := range v.Facts.Threads {
 		if thread.TID == thread.PID {
 			count[thread.Comm]++
 		}
 		if thread.Comm == "" || len(thread.Comm) > 15 || thread.State == "" {
-			t.Errorf("%+v is no thread", thread)
+			t.Errorf("%+v is not a thread", thread)
 		}
 		if thread.TID != 1 && thread.Kernel != (thread.TID == 2 || thread.PPID == 2) {
 			t.Errorf("%+v: threads of the kernel are children of kthreadd", thread)
@@ -202,9 +202,8 @@ func (v *victim) testThreads(t *testing.T, want map[string]int) {
 	}
 }
 
-// testDeath compares what the log says of the end with how the guest was meant to die, and with
-// what the module said.
-func (v *victim) testDeath(t *testing.T, comm, message string, trace []string) {
+// testDeath compares the panic in the log with the configured one, and with the module's notice.
+func (v *deadGuest) testDeath(t *testing.T, comm, message string, trace []string) {
 	d := &v.Facts.Death
 	if d.PanicComm != comm || d.PanicMessage != message {
 		t.Errorf("task %s panicked with %q, want %s with %q", d.PanicComm, d.PanicMessage, comm, message)
@@ -215,7 +214,7 @@ func (v *victim) testDeath(t *testing.T, comm, message string, trace []string) {
 	if d.Taint != "G           OE" {
 		t.Errorf("taint %q, want that of an unsigned module from outside", d.Taint)
 	}
-	if d.Uptime < time.Second || d.Uptime > patience {
+	if d.Uptime < time.Second || d.Uptime > maxRun {
 		t.Errorf("uptime %v", d.Uptime)
 	}
 	wantSequence(t, d.CallTrace, trace)
@@ -230,23 +229,23 @@ func (v *victim) testDeath(t *testing.T, comm, message string, trace []string) {
 	}
 }
 
-// wantSequence wants functions in this order, with others between them perhaps. Compilers put the
-// end of some into another function, name.cold.
+// wantSequence checks for functions in this order, possibly with others between them. Compilers
+// move parts of some into another function, name.cold.
 func wantSequence(t *testing.T, trace, want []string) {
 	t.Helper()
 	rest := trace
 	for _, name := range want {
 		i := slices.IndexFunc(rest, func(f string) bool { return strings.TrimSuffix(f, ".cold") == name })
 		if i < 0 {
-			t.Errorf("trace %q lacks %s, or has it too early", trace, name)
+			t.Errorf("trace %q has no %s in this order", trace, name)
 			return
 		}
 		rest = rest[i+1:]
 	}
 }
 
-// testModule compares what the guest says of a module with its file and with what is in memory.
-func (v *victim) testModule(t *testing.T, name, file string) {
+// testModule compares the guest's report of a module with its file and with memory.
+func (v *deadGuest) testModule(t *testing.T, name, file string) {
 	f, err := elf.Open(file)
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +266,7 @@ func (v *victim) testModule(t *testing.T, name, file string) {
 }
 
 // read reads kernel memory, translated by QEMU, within a page.
-func (v *victim) read(t *testing.T, address uint64, size int) []byte {
+func (v *deadGuest) read(t *testing.T, address uint64, size int) []byte {
 	t.Helper()
 	answer, err := v.HMPOn(t.Context(), v.Facts.PanicCPU, fmt.Sprintf("gva2gpa %#x", address))
 	if err != nil {
@@ -286,7 +285,7 @@ func (v *victim) read(t *testing.T, address uint64, size int) []byte {
 	return data
 }
 
-func (v *victim) testKallsyms(t *testing.T) {
+func (v *deadGuest) testKallsyms(t *testing.T) {
 	if len(v.Facts.Kallsyms) < 100 {
 		t.Errorf("only %d symbols", len(v.Facts.Kallsyms))
 	}
@@ -302,7 +301,7 @@ func (v *victim) testKallsyms(t *testing.T) {
 	}
 }
 
-func (v *victim) testRAM(t *testing.T) {
+func (v *deadGuest) testRAM(t *testing.T) {
 	banner := v.Facts.Kallsyms["linux_banner"]
 	want := "Linux version " + v.Kernel.Release
 	if got := v.read(t, banner, len(want)); string(got) != want {
@@ -310,7 +309,7 @@ func (v *victim) testRAM(t *testing.T) {
 	}
 }
 
-func (v *victim) testHello(t *testing.T) {
+func (v *deadGuest) testHello(t *testing.T) {
 	hellos := v.Notices("hello")
 	if len(hellos) != 1 || string(bytes.TrimSpace(hellos[0])) != v.Facts.ClockHello {
 		t.Fatalf("hellos %q, want one: %q", hellos, v.Facts.ClockHello)
@@ -325,8 +324,8 @@ func (v *victim) testHello(t *testing.T) {
 	}
 }
 
-// testClock reads the clock's variable through the page table that the clock named.
-func (v *victim) testClock(t *testing.T) {
+// testClock reads the clock's variable through the page table that the clock reported.
+func (v *deadGuest) testClock(t *testing.T) {
 	f, err := os.Open(v.RAMFile())
 	if err != nil {
 		t.Fatal(err)
@@ -357,7 +356,7 @@ func (v *victim) testClock(t *testing.T) {
 	}
 }
 
-// notice is what this test reads of a notice.
+// notice has the members of a notice that this test reads.
 type notice struct {
 	Physgdb                       int
 	Event, Host, Comm, Message    string
@@ -367,7 +366,7 @@ type notice struct {
 	VMCoreInfo                    string
 }
 
-func (v *victim) decode(t *testing.T, datagram []byte, n *notice) {
+func (v *deadGuest) decode(t *testing.T, datagram []byte, n *notice) {
 	t.Helper()
 	if len(datagram) >= 1460 {
 		t.Errorf("a notice of %d bytes", len(datagram))
@@ -379,7 +378,7 @@ func (v *victim) decode(t *testing.T, datagram []byte, n *notice) {
 	}
 }
 
-func (v *victim) testPanicNotice(t *testing.T, host string) {
+func (v *deadGuest) testPanicNotice(t *testing.T, host string) {
 	notices := v.Notices("panic")
 	if len(notices) != noticeCopies {
 		t.Fatalf("%d notices, want %d", len(notices), noticeCopies)
@@ -402,8 +401,8 @@ func (v *victim) testPanicNotice(t *testing.T, host string) {
 	v.testRegisters(t, &n)
 }
 
-// testRegisters compares a panic notice with what QEMU has of that CPU.
-func (v *victim) testRegisters(t *testing.T, n *notice) {
+// testRegisters compares a panic notice with QEMU's registers of that CPU.
+func (v *deadGuest) testRegisters(t *testing.T, n *notice) {
 	function, start, end := v.panicFunction(t)
 	if rip := number(t, n.RIP); rip < start || rip >= end {
 		t.Errorf("rip %#x is outside %s(), %#x to %#x", rip, function, start, end)
@@ -427,8 +426,7 @@ func (v *victim) testRegisters(t *testing.T, n *notice) {
 	if got, want := number(t, n.GSBase), cpu["gs_base"]; got != want {
 		t.Errorf("gs_base %#x, want %#x", got, want)
 	}
-	// The function goes on calling others, each of which leaves its return address below the stack
-	// pointer.
+	// The function calls others, whose return addresses are below the stack pointer.
 	rsp := number(t, n.RSP)
 	if caller := binary.LittleEndian.Uint64(v.read(t, rsp-8, 8)); caller < start || caller >= end {
 		t.Errorf("below rsp %#x is %#x, want a return address in %s(), %#x to %#x", rsp, caller, function, start, end)
@@ -437,13 +435,14 @@ func (v *victim) testRegisters(t *testing.T, n *notice) {
 	if rbp := number(t, n.RBP); function == "panic" && (rbp <= rsp || rbp-rsp > 1024) {
 		t.Errorf("rsp %#x and rbp %#x are no frame", rsp, rbp)
 	}
-	// panic() spins for ever in what it calls, on the same stack or, in an interrupt, on another.
+	// panic() ends in an endless loop in a function that it calls, on the same stack or, in an
+	// interrupt, on another.
 	t.Logf("stack pointer when frozen: rsp - %d", int64(rsp-cpu["rsp"]))
 }
 
-// panicFunction returns the function whose registers a notice has, which calls the panic notifiers,
-// and where the kernel says that it is.
-func (v *victim) panicFunction(t *testing.T) (name string, start, end uint64) {
+// panicFunction returns the function whose registers are in a notice, which calls the panic
+// notifiers, and its address in the kernel.
+func (v *deadGuest) panicFunction(t *testing.T) (name string, start, end uint64) {
 	t.Helper()
 	i := slices.IndexFunc(v.Facts.Frames, func(f Frame) bool { return f.Function == "vpanic" || f.Function == "panic" })
 	if i < 0 {

@@ -12,10 +12,10 @@ import (
 	"github.com/cavaliergopher/cpio"
 )
 
-// programs are what runs in any guest: packages of this repository, by name.
+// programs returns the programs of every guest: packages of this repository, by name.
 func programs() []string { return []string{"init", "clock"} }
 
-// roles are the names under which a guest calls test/guest/extras.
+// roles returns the names under which a guest runs test/guest/extras.
 func roles() []string { return []string{"spinner", "stuck", "crowd", "faulter"} }
 
 // buildPrograms builds the guest's programs into dir: static, at fixed addresses, with debug
@@ -45,7 +45,7 @@ func buildPrograms(ctx context.Context, dir string) error {
 	return nil
 }
 
-// writeInitramfs packs the guest's root file system.
+// writeInitramfs writes the guest's root file system.
 func writeInitramfs(file string, k *Kernel, programs string) (err error) {
 	f, err := os.Create(file)
 	if err != nil {
@@ -110,7 +110,7 @@ func addSecondKernel(file, vmlinuz string) (err error) {
 	return nil
 }
 
-// archive is a cpio writer that keeps the first error.
+// archive is a cpio writer that remembers the first error.
 type archive struct {
 	w   *cpio.Writer
 	err error

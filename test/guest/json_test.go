@@ -14,16 +14,16 @@ import (
 	"unicode/utf8"
 )
 
-// jsonCase is a text to be written by the module's json.h into a buffer of so many bytes.
+// jsonCase is a text that the module's json.h writes into a buffer of a given size.
 type jsonCase struct {
 	size int
 	text string
 }
 
-// large is a buffer in which every text of these tests fits.
+// large is the size of a buffer that is sufficient for every text of these tests.
 const large = 4096
 
-// TestModuleWritesJSON runs the code by which physgdb.ko writes its notices as a program.
+// TestModuleWritesJSON runs the code of physgdb.ko for notices as a program.
 func TestModuleWritesJSON(t *testing.T) {
 	cases := []jsonCase{
 		{large, ""}, {large, `"quoted" \ back`}, {large, "a\nb\tc\x01\x1f\x7f"}, {large, "\x00cut at the NUL"},
@@ -47,7 +47,7 @@ func TestModuleWritesJSON(t *testing.T) {
 	}
 }
 
-// randomText favours bytes that mean something in JSON or UTF-8.
+// randomText prefers bytes with a meaning in JSON or UTF-8.
 func randomText(random *rand.Rand) string {
 	pieces := []string{
 		`"`, `\`, "\n", "a", "é", "世", "🙂",
@@ -60,8 +60,7 @@ func randomText(random *rand.Rand) string {
 	return text.String()
 }
 
-// checkJSON compares a line with what it should say: of what does not fit, the end of the text goes
-// first.
+// checkJSON checks a line. If it does not fit, the text is truncated first.
 func checkJSON(c jsonCase, line string) error {
 	if len(line) >= c.size || !strings.HasSuffix(line, "}\n") {
 		return fmt.Errorf("line %q is too long or has no end", line)
@@ -80,7 +79,7 @@ func checkJSON(c jsonCase, line string) error {
 	text := expected(c.text)
 	switch {
 	case got.Str != nil && !strings.HasPrefix(text, *got.Str):
-		return fmt.Errorf("text %q is no beginning of %q", *got.Str, text)
+		return fmt.Errorf("text %q is not a prefix of %q", *got.Str, text)
 	case c.size < large:
 		return nil
 	case got.Dec == nil || *got.Dec != len(c.text):
@@ -93,8 +92,8 @@ func checkJSON(c jsonCase, line string) error {
 	return nil
 }
 
-// expected is a text up to its first NUL with each byte that is not UTF-8 as the character of that
-// number.
+// expected returns a text up to its first NUL, with each byte that is not UTF-8 as the character of
+// that number.
 func expected(text string) string {
 	text, _, _ = strings.Cut(text, "\x00")
 	var out strings.Builder
@@ -109,7 +108,7 @@ func expected(text string) string {
 	return out.String()
 }
 
-// writeJSON compiles testdata/json.c and gives it all cases.
+// writeJSON compiles testdata/json.c and runs it on all cases.
 func writeJSON(t *testing.T, cases []jsonCase) []string {
 	t.Helper()
 	root, err := repository(t.Context())

@@ -18,8 +18,7 @@ type LogLine struct {
 	Text string
 }
 
-// KernelLog returns what the kernel has printed so far. Guests show every line on the serial
-// console.
+// KernelLog returns the kernel's messages so far. Guests print every line on the serial console.
 func (g *Guest) KernelLog() ([]LogLine, error) {
 	log, err := os.ReadFile(g.SerialLog())
 	if err != nil {
@@ -28,13 +27,13 @@ func (g *Guest) KernelLog() ([]LogLine, error) {
 	return ParseKernelLog(string(log)), nil
 }
 
-// stamp is what precedes a line of the kernel: "[ 7.654321] ", then "[ T1] " or so with
-// CONFIG_PRINTK_CALLER. It is not always at the beginning: the kernel interrupts what processes
-// print, but nothing interrupts the kernel.
+// stamp matches the prefix of a kernel message: "[ 7.654321] ", then "[ T1] " or so with
+// CONFIG_PRINTK_CALLER. It is not always at the start of a line: the kernel interrupts what
+// processes print, but nothing interrupts the kernel.
 var stamp = regexp.MustCompile(`\[ *(\d+)\.(\d{6})\](?:\[ *[TC]\d+\])? `)
 
-// ParseKernelLog picks the kernel's lines out of what came over a serial console. A last line
-// without its end is left out.
+// ParseKernelLog returns the kernel's messages in the output of a serial console, without an
+// incomplete last line.
 func ParseKernelLog(serial string) []LogLine {
 	var all []LogLine
 	for line := range strings.Lines(serial) {
@@ -45,7 +44,7 @@ func ParseKernelLog(serial string) []LogLine {
 		}
 		seconds, err := strconv.ParseInt(text[at[2]:at[3]], 10, 32)
 		if err != nil {
-			continue // no kernel has run for so long
+			continue // out of range
 		}
 		micros, _ := strconv.Atoi(text[at[4]:at[5]])
 		all = append(all, LogLine{
@@ -56,7 +55,7 @@ func ParseKernelLog(serial string) []LogLine {
 	return all
 }
 
-// panicked says whether a serial log has the last line that a panicking kernel prints.
+// panicked reports whether a serial log has the last line that a panicking kernel prints.
 func panicked(log string) bool {
 	_, after, found := strings.Cut(log, "---[ end Kernel panic")
 	return found && strings.Contains(after, "\n")

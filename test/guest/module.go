@@ -33,8 +33,8 @@ type moduleBuilder struct {
 	log    hclog.Logger
 }
 
-// build builds a module, whose source is in a directory of the repository, unless that was done
-// with the same source.
+// build builds a module, whose source is in a directory of the repository, unless it was built from
+// the same source before.
 func (b *moduleBuilder) build(ctx context.Context, source, file string) (string, error) {
 	repository, err := repository(ctx)
 	if err != nil {
@@ -67,8 +67,7 @@ func (b *moduleBuilder) build(ctx context.Context, source, file string) (string,
 	return module, nil
 }
 
-// moduleSources lists what the module is built from, and nothing that a build by hand may have left
-// there.
+// moduleSources lists the source files of a module, without the results of a manual build.
 func moduleSources(dir string) ([]string, error) {
 	sources := []string{filepath.Join(dir, "Makefile")}
 	found, err := filepath.Glob(filepath.Join(dir, "*.[ch]"))

@@ -17,7 +17,7 @@ var everyHeaders = flag.Bool("headers", false, "build the modules for kernels of
 // flavour that has headers.
 func TestModulesOfEveryHeaders(t *testing.T) {
 	if !*everyHeaders {
-		t.Skip("takes long and downloads much; run it with -headers")
+		t.Skip("slow, with large downloads; run it with -headers")
 	}
 	log := hclog.New(&hclog.LoggerOptions{Output: t.Output()})
 	cache, err := cacheDir()
@@ -65,8 +65,7 @@ func (c *chooser) newestWithHeaders(t *testing.T) []*packages {
 	return newest
 }
 
-// kindOf returns the series of a kernel and the mark of the release of Debian that it was built
-// for, if there is one.
+// kindOf returns the series of a kernel and its suffix for a release of Debian, if there is one.
 func kindOf(kernel string) string {
 	return strings.Join(regexp.MustCompile(`^\d+\.\d+|deb\d+`).FindAllString(kernel, -1), " ")
 }
@@ -87,7 +86,7 @@ func TestKindOfKernel(t *testing.T) {
 	}
 }
 
-// testModules needs nothing of a kernel but its headers.
+// testModules needs only the headers of a kernel.
 func (c *chooser) testModules(t *testing.T, p *packages) {
 	home := filepath.Join(c.cache, "headers-"+p.Version+c.suffix())
 	unlock, err := lock(t.Context(), home+".lock", c.log)
@@ -117,7 +116,7 @@ func (c *chooser) testModules(t *testing.T, p *packages) {
 	}
 }
 
-// vermagic returns what a module says of the kernel that it is for.
+// vermagic returns the kernel release in a module's file.
 func vermagic(t *testing.T, file string) string {
 	t.Helper()
 	f, err := elf.Open(file)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// collector keeps the datagrams that a guest sends to the host.
+// collector receives the datagrams that a guest sends to the host.
 type collector struct {
 	conn *net.UDPConn
 	done chan struct{} // closed when the receiver has ended
@@ -63,7 +63,7 @@ func (c *collector) notices(event string) [][]byte {
 		var head struct {
 			Event string `json:"event"`
 		}
-		_ = json.Unmarshal(notice, &head) // what is no JSON is of no event
+		_ = json.Unmarshal(notice, &head) // a datagram without JSON has no event
 		if event == "" || head.Event == event {
 			found = append(found, notice)
 		}
@@ -71,11 +71,11 @@ func (c *collector) notices(event string) [][]byte {
 	return found
 }
 
-// await waits for notices that QEMU may be just about to pass on. Fewer are no error: datagrams get
+// await waits for notices that QEMU may still deliver. Fewer are no error, because datagrams can be
 // lost.
 func (c *collector) await(ctx context.Context, event string, n int) {
-	const patience, pause = time.Second, 10 * time.Millisecond
-	for range patience / pause {
+	const maxWait, pause = time.Second, 10 * time.Millisecond
+	for range maxWait / pause {
 		if len(c.notices(event)) >= n || ctx.Err() != nil {
 			return
 		}

@@ -13,16 +13,16 @@ import (
 )
 
 // packages are the Debian packages of one kernel. Their names change with every security update, so
-// they are looked up and never written down.
+// they are looked up each time.
 type packages struct {
-	Kernel  string // what uname -r will say, e.g. "6.1.0-56-cloud-amd64"
+	Kernel  string // the output of uname -r, e.g. "6.1.0-56-cloud-amd64"
 	Version string // of the package, e.g. "6.1.192-2"
-	Image   deb    // vmlinuz, and as a rule drivers
-	Modules deb    // drivers, where they are a package of their own: 7.2 and later
+	Image   deb    // vmlinuz, and usually drivers
+	Modules deb    // drivers, if they are a separate package: 7.2 and later
 	Debug   deb    // vmlinux with DWARF; its Name is "" if there is none
 	Headers []deb  // of the flavour, common to all flavours, and kbuild's programs; none if they were not published
 
-	Toolchain toolchain // what modules are built with, if there are headers
+	Toolchain toolchain // for modules, if there are headers
 }
 
 // deb is one package as the index describes it.
@@ -44,7 +44,7 @@ func (p *packages) booted() []deb {
 // complete reports whether there are debug information and headers.
 func (p *packages) complete() bool { return p.Debug.Name != "" && len(p.Headers) > 0 }
 
-// errNoKernel says that the package lists hold no kernel as it is wanted, perhaps because there are
+// errNoKernel is the error for package lists without a matching kernel, perhaps because there are
 // no lists.
 var errNoKernel = errors.New("no kernel with all its packages in apt's lists")
 
@@ -96,8 +96,8 @@ func (a *aptState) find(ctx context.Context, kernel string) (*packages, bool, er
 	return p, ok && (p.complete() || !a.complete), nil
 }
 
-// kernels picks the kernels of a flavour out of package names: first those with headers, then the
-// others, both newest first.
+// kernels returns the kernels of a flavour in a list of package names: first those with headers,
+// then the others, both newest first.
 func kernels(flavour string, images, headers []string) []string {
 	name := regexp.MustCompile(`^linux-image-(\d+\.\d+[^-]*(?:-\d[^-]*)?` + flavours()[flavour] + `)(?:-dbg|-unsigned)?$`)
 	var found []string
@@ -118,8 +118,7 @@ func kernels(flavour string, images, headers []string) []string {
 	return found
 }
 
-// dependencies picks the two packages that kernel headers cannot be used without out of a Depends:
-// line.
+// dependencies returns the two packages in a Depends: line that kernel headers require.
 func dependencies(depends string) []string {
 	return regexp.MustCompile(`linux-headers-\S+-common(?:-rt)?|linux-kbuild-[^\s,]+`).FindAllString(depends, -1)
 }

@@ -22,7 +22,7 @@ type trouble struct {
 	config        Config
 	comm, message string
 	trace         []string
-	more          func(t *testing.T, v *victim)
+	more          func(t *testing.T, v *deadGuest)
 }
 
 // systemCall is how a process gets into trouble.ko.
@@ -32,7 +32,7 @@ var troubles = []trouble{
 	{
 		config: Config{Release: Newest, Panic: "oops", Other: "user", Cmdline: "physgdb.check=module"},
 		comm:   "init", message: "Fatal exception", trace: slices.Concat([]string{"oops_middle", "oops_outer"}, systemCall),
-		more: func(t *testing.T, v *victim) {
+		more: func(t *testing.T, v *deadGuest) {
 			v.testOops(t, "oops_inner", 0x18)
 			v.testSpinners(t, 1)
 			v.testThreads(t, map[string]int{"spinner": 1, "crowd": 0, "stuck": 0})
@@ -41,7 +41,7 @@ var troubles = []trouble{
 	{
 		config: Config{Release: "5.10", Panic: "bug", PTI: true, Threads: 300, NoDebug: true},
 		comm:   "init", message: "Fatal exception", trace: slices.Concat([]string{"bug_middle", "bug_outer"}, systemCall),
-		more: func(t *testing.T, v *victim) {
+		more: func(t *testing.T, v *deadGuest) {
 			v.testOops(t, "bug_inner", 0)
 			v.testCrowd(t)
 		},
@@ -49,7 +49,7 @@ var troubles = []trouble{
 	{
 		config: Config{Release: "6.12", Panic: "hung", MemoryMiB: 256},
 		comm:   "khungtaskd", message: "hung_task: blocked tasks", trace: []string{"panic", "watchdog", "kthread"},
-		more: func(t *testing.T, v *victim) {
+		more: func(t *testing.T, v *deadGuest) {
 			hang := []string{"schedule", "hang_inner", "hang_middle", "hang_outer"}
 			wantSequence(t, v.Facts.BlockedTrace, slices.Concat(hang, systemCall))
 			v.testThreads(t, map[string]int{"stuck": 1})
@@ -62,7 +62,7 @@ var troubles = []trouble{
 		trace: []string{
 			"panic", "irq_inner", "irq_middle", "irq_outer", "hrtimer_interrupt", "asm_sysvec_apic_timer_interrupt",
 		},
-		more: func(t *testing.T, v *victim) { v.testSpinners(t, 1) },
+		more: func(t *testing.T, v *deadGuest) { v.testSpinners(t, 1) },
 	},
 	{
 		config: Config{Release: "5.10", Panic: "irq", NoDebug: true},
@@ -71,13 +71,13 @@ var troubles = []trouble{
 			"panic", "irq_inner", "irq_middle", "irq_outer", "hrtimer_interrupt", "asm_sysvec_apic_timer_interrupt",
 			"do_idle", "cpu_startup_entry", // which start_secondary ends with a jump to
 		},
-		more: func(*testing.T, *victim) {},
+		more: func(*testing.T, *deadGuest) {},
 	},
 	{
 		config: Config{Release: "6.12", Panic: "nmi", LA57: true},
 		comm:   "init", message: "trouble with a deaf CPU",
 		trace: slices.Concat([]string{"panic", "nmi_inner", "nmi_middle", "nmi_outer"}, systemCall),
-		more: func(t *testing.T, v *victim) {
+		more: func(t *testing.T, v *deadGuest) {
 			log, err := v.KernelLog()
 			if err != nil {
 				t.Fatal(err)
@@ -104,7 +104,7 @@ func TestTroubleModule(t *testing.T) {
 	}
 }
 
-func (c *trouble) test(t *testing.T, v *victim) {
+func (c *trouble) test(t *testing.T, v *deadGuest) {
 	if v.Facts.PanicCPU != 1 {
 		t.Errorf("CPU %d panicked, want the last one", v.Facts.PanicCPU)
 	}
@@ -115,7 +115,7 @@ func (c *trouble) test(t *testing.T, v *victim) {
 
 // testOops wants the first oops to have been made by a function of trouble.ko; cr2 is 0 if it was
 // no page fault.
-func (v *victim) testOops(t *testing.T, function string, cr2 uint64) {
+func (v *deadGuest) testOops(t *testing.T, function string, cr2 uint64) {
 	rip, registers := v.Facts.OopsRIP, v.Facts.OopsRegisters
 	if rip == nil || rip.Function != function || rip.Module != "trouble" {
 		t.Fatalf("the oops was made by %+v, want %s of trouble", rip, function)
@@ -143,7 +143,7 @@ func (v *victim) testOops(t *testing.T, function string, cr2 uint64) {
 }
 
 // testCrowd wants exactly the threads that were asked for.
-func (v *victim) testCrowd(t *testing.T) {
+func (v *deadGuest) testCrowd(t *testing.T) {
 	var got []string
 	for _, thread := range v.Facts.Threads {
 		if strings.HasPrefix(thread.Comm, "crowd") {
@@ -164,7 +164,7 @@ func (v *victim) testCrowd(t *testing.T) {
 
 // testSpinners looks in RAM for what interrupts left of a spinner's registers: struct pt_regs of
 // user mode.
-func (v *victim) testSpinners(t *testing.T, want int) {
+func (v *deadGuest) testSpinners(t *testing.T, want int) {
 	var saved []byte
 	registers := SpinnerRegisters()
 	for _, name := range strings.Fields("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi") {
@@ -183,7 +183,7 @@ func (v *victim) testSpinners(t *testing.T, want int) {
 
 // testDump wants a dump to be a core file with every byte of RAM in its place, and registers of
 // each CPU.
-func (v *victim) testDump(t *testing.T) {
+func (v *deadGuest) testDump(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dump")
 	if err := v.Dump(t.Context(), file); err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func (v *victim) testDump(t *testing.T) {
 }
 
 // ram returns the guest's memory.
-func (v *victim) ram(t *testing.T) []byte {
+func (v *deadGuest) ram(t *testing.T) []byte {
 	t.Helper()
 	f, err := os.Open(v.RAMFile())
 	if err != nil {

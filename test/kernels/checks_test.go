@@ -58,12 +58,12 @@ var checks = []check{
 // errAbsent is the result of a check of something that the machine does not have.
 var errAbsent = errors.New("not applicable")
 
-// patience is the time limit of one command. Without load each takes seconds.
-const patience = 10 * time.Minute
+// maxTime is the time limit of one command. Without load, each takes seconds.
+const maxTime = 10 * time.Minute
 
 // run runs a command of physgdb on the machine's memory alone and returns its output.
 func (m *machine) run(ctx context.Context, command string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("physgdb %s took longer than %v", command, patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, maxTime, fmt.Errorf("physgdb %s took longer than %v", command, maxTime))
 	defer cancel()
 	r, err := m.physgdb.Run(ctx, append([]string{command, m.guest.Source(), "--symbols", "ram"}, args...)...)
 	if err == nil && r.Status != 0 {
@@ -79,7 +79,7 @@ func checkSlide(ctx context.Context, m *machine) error {
 		return err
 	}
 	facts := &m.guest.Facts
-	const linked = 0xffffffff81000000 // where the text of Debian's kernels is linked (CONFIG_PHYSICAL_START)
+	const linked = 0xffffffff81000000 // link address of the text of Debian's kernels (CONFIG_PHYSICAL_START)
 	if slide := facts.Kallsyms["_text"] - linked; slide != facts.Slide {
 		return fmt.Errorf("the guest's /proc/kallsyms has slide %#x, its log %#x", slide, facts.Slide)
 	}
@@ -111,7 +111,7 @@ func checkBacktrace(ctx context.Context, m *machine) error {
 	return verify.PanicBacktrace(&m.guest.Facts, out)
 }
 
-// checkStacks leaves the traces of all tasks for other checks.
+// checkStacks also stores the traces of all tasks for other checks.
 func checkStacks(ctx context.Context, m *machine) error {
 	out, err := m.run(ctx, "bt", "--json", "all")
 	if err != nil {
@@ -146,9 +146,9 @@ func checkModules(ctx context.Context, m *machine) error {
 	return verify.Modules(&m.guest.Facts, out)
 }
 
-// serve runs do with the address of a stub for the machine's memory alone.
+// serve calls do with the address of a stub for the machine's memory alone.
 func (m *machine) serve(ctx context.Context, do func(address string) error) error {
-	ready, cancel := context.WithTimeout(ctx, patience)
+	ready, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
 	stub, address, err := m.physgdb.Serve(ready, m.guest.Source(), "--symbols", "ram")
 	if err != nil {
@@ -156,7 +156,7 @@ func (m *machine) serve(ctx context.Context, do func(address string) error) erro
 	}
 	err = do(address)
 	if stopped := stub.Stop(); stopped != nil {
-		err = errors.Join(err, fmt.Errorf("the stub ended badly: %w: %s", stopped, stub.Stderr()))
+		err = errors.Join(err, fmt.Errorf("the stub failed: %w: %s", stopped, stub.Stderr()))
 	}
 	return err
 }
@@ -175,7 +175,7 @@ func (m *machine) session(ctx context.Context) ([]session.Step, error) {
 	if m.gdb != nil {
 		return m.gdb, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("gdb took longer than %v", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, maxTime, fmt.Errorf("gdb took longer than %v", maxTime))
 	defer cancel()
 	commands := []string{"set print frame-arguments none", "bt", allStacks, ptypeTask, printComm, printUTS, printState,
 		"remote get /proc/kallsyms " + m.kallsymsFile()}
@@ -223,7 +223,7 @@ func checkGDBStacks(ctx context.Context, m *machine) error {
 	return verify.GDBStacks(m.traces, session.Find(steps, allStacks))
 }
 
-// checkPtype wants gdb to know types, and to print variables by them.
+// checkPtype checks types in gdb, and variables printed with them.
 func checkPtype(ctx context.Context, m *machine) error {
 	steps, err := m.session(ctx)
 	if err != nil {
@@ -256,7 +256,7 @@ func (m *machine) moduleFunctions() []*verify.Symbol {
 
 func infoSymbol(s *verify.Symbol) string { return fmt.Sprintf("info symbol %#x", s.Address) }
 
-// checkModuleSymbols wants gdb to name functions of modules.
+// checkModuleSymbols checks that gdb names functions of modules.
 func checkModuleSymbols(ctx context.Context, m *machine) error {
 	functions := m.moduleFunctions()
 	if len(functions) == 0 {
@@ -275,10 +275,10 @@ func checkModuleSymbols(ctx context.Context, m *machine) error {
 	return err
 }
 
-// checkAttach attaches to the clock and wants its variable to hold what the clock said that it
-// stored.
+// checkAttach attaches to the clock and compares its variable with the time that the clock
+// reported.
 func checkAttach(ctx context.Context, m *machine) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("gdb took longer than %v", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, maxTime, fmt.Errorf("gdb took longer than %v", maxTime))
 	defer cancel()
 	const now = "p 'main.UnixTimeNow'"
 	return m.serve(ctx, func(address string) error {
@@ -298,7 +298,7 @@ func checkAttach(ctx context.Context, m *machine) error {
 }
 
 func checkLLDB(ctx context.Context, m *machine) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("lldb took longer than %v", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, maxTime, fmt.Errorf("lldb took longer than %v", maxTime))
 	defer cancel()
 	const all = "bt all"
 	r, err := m.physgdb.Run(ctx, "gdb", "--lldb", m.guest.Source(), "--symbols", "ram", "--", "--no-lldbinit", "--batch", "-o", all)
@@ -307,24 +307,23 @@ func checkLLDB(ctx context.Context, m *machine) error {
 	}
 	_, out, found := strings.Cut(r.Stdout, "(lldb) "+all+"\n")
 	if !found {
-		return fmt.Errorf("lldb did not come to %q: %s%s", all, r.Stdout, r.Stderr)
+		return fmt.Errorf("lldb did not execute %q: %s%s", all, r.Stdout, r.Stderr)
 	}
 	return verify.LLDBStacks(m.traces, out)
 }
 
-// structs are those whose layout is compared: the kernel's large ones, and those that physgdb
-// reads.
+// structs are the structs whose layout is compared: the large ones of the kernel, and those that
+// physgdb reads.
 var structs = strings.Fields(`task_struct mm_struct vm_area_struct file dentry inode super_block module page sk_buff sock
 	net_device cred signal_struct files_struct fdtable mount path pid nsproxy rq thread_struct pt_regs zone pglist_data
 	kmem_cache work_struct worker_pool timer_list hrtimer device bus_type gendisk request_queue bio irq_desc kthread`)
 
-// checkTypes compares the layout of structs as gdb shows it without a file with that in the debug
-// vmlinux.
+// checkTypes compares the layout of structs in gdb without a file with that in the debug vmlinux.
 func checkTypes(ctx context.Context, m *machine) error {
 	if m.guest.Kernel.Vmlinux == "" {
 		return errAbsent
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("gdb took longer than %v", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, maxTime, fmt.Errorf("gdb took longer than %v", maxTime))
 	defer cancel()
 	var commands []string
 	for _, name := range structs {
@@ -343,8 +342,7 @@ func checkTypes(ctx context.Context, m *machine) error {
 	})
 }
 
-// sameLayouts compares what two sessions showed of structs. Those that the kernel does not have are
-// left out.
+// sameLayouts compares the structs of two sessions, without those that the kernel does not have.
 func sameLayouts(commands []string, want, got []session.Step) error {
 	var errs []error
 	compared := 0

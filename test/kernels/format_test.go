@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestSaveKeepsOtherRows has rows of several runs.
+// TestSaveKeepsOtherRows saves rows of several runs.
 func TestSaveKeepsOtherRows(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kernels.md")
 	old, other := spec{"5.10", "cloud", false, "sysrq"}, spec{"7.0", "cloud", true, "sysrq"}
@@ -35,7 +35,7 @@ func TestSaveKeepsOtherRows(t *testing.T) {
 	}
 }
 
-// TestLayout has what gdb 13 prints of a struct.
+// TestLayout parses gdb 13's output for a struct.
 func TestLayout(t *testing.T) {
 	const ptype = `/* offset      |    size */  type = struct x {
 /*      0      |      24 */    struct thread_info {
@@ -61,7 +61,7 @@ func TestMatrix(t *testing.T) {
 	seen := map[spec]bool{}
 	for _, s := range matrix() {
 		if seen[s] {
-			t.Errorf("%s is there twice", s.name())
+			t.Errorf("%s occurs twice", s.name())
 		}
 		seen[s] = true
 	}

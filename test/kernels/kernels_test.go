@@ -24,9 +24,9 @@ var (
 	only      = flag.String("kernels", "", "with -table, test only these `series`, separated by blanks")
 )
 
-// TestKernels boots machines of the matrix, lets them panic and does every check on each, two
-// machines at a time. Without a table these are only the oldest kernel and the newest: other tests
-// have those between.
+// TestKernels boots machines of the matrix, panics them and runs every check on each, two machines
+// at a time. Without a table, these are only the oldest kernel and the newest: other tests use
+// those between.
 func TestKernels(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots kernels")
@@ -68,7 +68,7 @@ func TestKernels(t *testing.T) {
 // errNotBooted is the result of every check on a machine that could not be booted.
 var errNotBooted = errors.New("not booted")
 
-// test boots a machine and does every check on it. A machine that cannot be booted fails in every
+// test boots a machine and runs every check on it. A machine that cannot be booted fails in every
 // column.
 func test(t *testing.T, physgdb session.Physgdb, s spec) row {
 	begin := time.Now()
@@ -95,18 +95,18 @@ func test(t *testing.T, physgdb session.Physgdb, s spec) row {
 	return r
 }
 
-// boot lets a machine die and reads what it said of itself.
+// boot boots and panics a machine and reads its report.
 func boot(t *testing.T, physgdb session.Physgdb, s spec) (*machine, error) {
 	c := s.config()
 	c.Logger = hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Warn})
-	const longest = 15 * time.Minute // kernels for real time are slow on a busy machine
-	ctx, cancel := context.WithTimeoutCause(t.Context(), longest, fmt.Errorf("not dead in %v", longest))
+	const maxBoot = 15 * time.Minute // real-time kernels are slow on a busy computer
+	ctx, cancel := context.WithTimeoutCause(t.Context(), maxBoot, fmt.Errorf("no panic in %v", maxBoot))
 	defer cancel()
 	g, err := guest.Boot(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	t.Cleanup(func() { _ = g.Close() }) // only its files are at stake
+	t.Cleanup(func() { _ = g.Close() }) // an error concerns only its files
 	m := &machine{spec: s, guest: g, physgdb: physgdb, dir: t.TempDir()}
 	if m.stacks, err = g.Stacks(); err != nil {
 		return nil, err
@@ -121,8 +121,8 @@ func boot(t *testing.T, physgdb session.Physgdb, s spec) (*machine, error) {
 	return m, takeNoticedCPU(g)
 }
 
-// takeNoticedCPU takes the CPU that panicked from the notice of the panic, if there is one. It is
-// sent after the log: on 5.10 with PREEMPT_RT the task may go to another CPU while it prints.
+// takeNoticedCPU sets the CPU that panicked from the notice of the panic, if there is one. It is
+// sent after the log: on 5.10 with PREEMPT_RT the task may move to another CPU while it prints.
 func takeNoticedCPU(g *guest.Guest) error {
 	notices := g.Notices("panic")
 	if len(notices) == 0 {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// row is what became of a machine.
+// row is the result for a machine.
 type row struct {
 	spec
 	release string
@@ -42,19 +42,19 @@ func columns() []string {
 	return append(titles, "time")
 }
 
-// line writes the row as a line of the table.
+// line returns the row as a line of the table.
 func (r *row) line() string {
 	cells := append([]string{r.series, r.flavour, r.paging(), r.death, r.release}, r.cells...)
 	return "| " + strings.Join(append(cells, fmt.Sprintf("%.0f s", r.took.Seconds())), " | ") + " |"
 }
 
-// key returns what a line of the table begins with.
+// key returns the beginning of the machine's line in the table.
 func (s spec) key() string {
 	return fmt.Sprintf("| %s | %s | %s | %s |", s.series, s.flavour, s.paging(), s.death)
 }
 
-// save writes rows into the table in a file, in the place of earlier rows of the same machines.
-// Other rows stay.
+// save writes rows into the table in a file, in place of earlier rows of the same machines, and
+// keeps the other rows.
 func save(file string, rows []row) error {
 	old, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +82,7 @@ func save(file string, rows []row) error {
 	return os.WriteFile(file, []byte(text.String()), 0o644)
 }
 
-// cell writes the result of a check.
+// cell returns the text for the result of a check.
 func cell(err error) string {
 	if err == nil {
 		return "pass"

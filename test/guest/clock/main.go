@@ -1,10 +1,10 @@
-// Command clock is the process that tests look for in a dead guest's memory. Once a second it
-// stores the time in a variable and prints what it stored.
+// Command clock is the process that tests inspect in a dead guest's memory. Once a second, it
+// stores the time in a variable and prints it.
 //
 //	clock HOST:PORT
 //
-// First it reads its own address space's whereabouts from /proc/physgdb and sends them to HOST:PORT
-// as a datagram, and says where its main thread's FS base points.
+// First it reads the description of its address space from /proc/physgdb and sends it to HOST:PORT
+// as a datagram, and prints the FS base of its main thread.
 package main
 
 import (
@@ -20,20 +20,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tick is one moment that the clock has seen.
+// Tick is one tick of the clock.
 type Tick struct {
 	// Unix is the time in seconds since 1970.
 	Unix int64
 	// Number counts ticks from 1.
 	Number uint32
-	// Even says whether Unix is even.
+	// Even is true if Unix is even.
 	Even bool
 	// Label is Unix in decimal, padded with zero bytes.
 	Label [12]byte
 }
 
-// What a debugger is asked to print. Exported variables of package main survive the optimizer, and
-// gdb knows them as main.UnixTimeNow and so on.
+// The variables for debuggers. Exported variables of package main are not optimized away; their
+// names in gdb are main.UnixTimeNow and so on.
 var (
 	// UnixTimeNow is the time in seconds since 1970 as of the last tick.
 	UnixTimeNow int64
@@ -41,12 +41,11 @@ var (
 	Last Tick
 	// History holds the last eight ticks; tick n is at index n % 8.
 	History [8]Tick
-	// Name is what this process calls itself.
+	// Name is the name of this process.
 	Name = "physgdb test clock"
 )
 
-// The main goroutine stays on the main thread, so that what it says of a thread is true of that
-// one.
+// The main goroutine stays on the main thread, whose FS base it prints.
 func init() { runtime.LockOSThread() }
 
 func main() {

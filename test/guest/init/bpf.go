@@ -13,10 +13,11 @@ import (
 // attached keeps programs attached: they are detached when nothing refers to them.
 var attached []any
 
-// faultAddr is where the process faulter has memory that never arrives; see test/guest/extras.
+// faultAddr is the address in the process faulter at which page faults never end; see
+// test/guest/extras.
 const faultAddr = 0x1_0000_0000
 
-// traceExits attaches a program to the end of vfs_write: its trampoline lies on the stack while
+// traceExits attaches a program to the end of vfs_write: its trampoline is on the stack while
 // vfs_write runs.
 func traceExits() error {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
@@ -34,8 +35,8 @@ func traceExits() error {
 	return nil
 }
 
-// sleepInBPF lets a process fall asleep in a BPF program: as it opens a file, the program copies
-// from memory that userfaultfd holds back. Programs that may sleep can be attached to few
+// sleepInBPF makes a process sleep in a BPF program: when it opens a file, the program copies from
+// memory whose faults userfaultfd does not resolve. Programs that may sleep can be attached to few
 // functions; security hooks are among them in every kernel.
 func sleepInBPF() error {
 	pid, open, err := startFaulter()
@@ -66,7 +67,7 @@ func sleepInBPF() error {
 		return err
 	}
 	attached = append(attached, prog, l)
-	runtime.GC() // the kernel's types, which loading took, are many MB
+	runtime.GC() // loading has read the kernel's types, many MB
 	if err := open(); err != nil {
 		return err
 	}

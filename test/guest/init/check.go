@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkModule sees whether physgdb.ko can be loaded and unloaded in every way, and refuses what it
-// should. It leaves the machine as it found it.
+// checkModule checks that physgdb.ko can be loaded and unloaded with all parameters, and refuses
+// wrong ones. The machine is the same afterwards.
 func checkModule(port string) error {
 	for _, step := range []func(string) error{refusals, loadBare, loadAgain, loseDevice} {
 		if err := step(port); err != nil {
@@ -21,7 +21,7 @@ func checkModule(port string) error {
 	return nil
 }
 
-// refusals are parameters that are wrong in one place each.
+// refusals checks parameters with one error each.
 func refusals(string) error {
 	for _, notify := range []string{
 		"", "10.0.2.2", "@/,", "@/eth0,6666@/", "@/eth0,6666@10.0.2/", "@/eth0,6666@10.0.2.2.2/", "@/eth0,@10.0.2.2x/",
@@ -79,8 +79,8 @@ func loadAgain(port string) error {
 	return nil
 }
 
-// loseDevice takes the network card away from under the module. Were the module to hold on to it,
-// this would hang.
+// loseDevice removes the network card while the module uses it. It hangs if the module keeps a
+// reference.
 func loseDevice(port string) error {
 	if err := load(physgdb, target(port)); err != nil {
 		return err

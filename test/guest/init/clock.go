@@ -19,7 +19,7 @@ type clock struct {
 	ended  chan error
 }
 
-// startClock starts the clock and waits for its first words.
+// startClock starts the clock and waits for its first line.
 func startClock(port string) (*clock, error) {
 	cmd := exec.Command("/bin/clock", net.JoinHostPort(hostIP, port))
 	cmd.Stderr = os.Stderr
@@ -46,8 +46,8 @@ func startClock(port string) (*clock, error) {
 	return c, nil
 }
 
-// follow reads what the clock has as soon as it says it: a tick that had waited in the pipe would
-// be taken for the present. It ends with the clock.
+// follow reads the clock's output immediately: a tick that waited in the pipe would be taken for a
+// current one. It ends with the clock.
 func (c *clock) follow(lines *bufio.Scanner) {
 	for {
 		text, err := after("clock: ", lines)
@@ -91,7 +91,7 @@ func after(prefix string, lines *bufio.Scanner) (string, error) {
 	}
 	text, ok := strings.CutPrefix(lines.Text(), prefix)
 	if !ok {
-		return "", fmt.Errorf("the clock said %q, expected %q and more", lines.Text(), prefix)
+		return "", fmt.Errorf("the clock printed %q, expected %q and more", lines.Text(), prefix)
 	}
 	return text, nil
 }

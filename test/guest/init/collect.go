@@ -13,7 +13,7 @@ import (
 	"physgdb/test/guest/witness"
 )
 
-// collect asks the living kernel for everything that tests will compare.
+// collect collects the values that tests compare from the running kernel.
 func collect(c *clock) (*witness.Facts, error) {
 	r := &reader{}
 	f := r.kernel()
@@ -30,7 +30,7 @@ func collect(c *clock) (*witness.Facts, error) {
 	return f, r.err
 }
 
-// kernel collects what the kernel says of itself.
+// kernel collects the values about the kernel.
 func (r *reader) kernel() *witness.Facts {
 	return &witness.Facts{
 		Release:    strings.TrimSpace(r.text("/proc/sys/kernel/osrelease")),
@@ -42,7 +42,7 @@ func (r *reader) kernel() *witness.Facts {
 	}
 }
 
-// reader reads files and keeps the first error.
+// reader reads files and remembers the first error.
 type reader struct{ err error }
 
 func (r *reader) text(path string) string {
@@ -53,14 +53,14 @@ func (r *reader) text(path string) string {
 	return string(data)
 }
 
-// fail keeps an error unless there is one already.
+// fail records an error unless there is one already.
 func (r *reader) fail(err error) {
 	if r.err == nil {
 		r.err = err
 	}
 }
 
-// sections says where the sections of a module are.
+// sections returns the addresses of a module's sections.
 func (r *reader) sections(module string) map[string]uint64 {
 	files, err := filepath.Glob(filepath.Join("/sys/module", module, "sections", "*"))
 	if err != nil {

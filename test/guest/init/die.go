@@ -10,15 +10,15 @@ import (
 
 const trouble = "/trouble.ko"
 
-// way is a way to die. It must not start before the witness has reported everything.
+// way is a way to panic. It must not start before the witness has reported everything.
 type way struct {
-	// needsTrouble says that it is the module's.
+	// needsTrouble is true if trouble.ko panics.
 	needsTrouble bool
-	// bring does it. If it returns without an error the end comes by itself.
+	// bring causes the panic. If it returns without an error, the panic follows by itself.
 	bring func() error
 }
 
-// ways are all of them, but for "none".
+// ways returns all of them, except "none".
 func ways() map[string]way {
 	return map[string]way{
 		"sysrq":     {bring: func() error { return write("/proc/sysrq-trigger", "c") }},
@@ -47,8 +47,8 @@ func oops(name string) error {
 	return write("/proc/trouble", name)
 }
 
-// reportHung has khungtaskd look for tasks like the stuck one every second, and panic when it has
-// found one.
+// reportHung configures khungtaskd to look for hung tasks every second, and to panic when it finds
+// one.
 func reportHung() error {
 	if err := write("/proc/sys/kernel/hung_task_panic", "1"); err != nil {
 		return err
@@ -56,7 +56,7 @@ func reportHung() error {
 	return write("/proc/sys/kernel/hung_task_timeout_secs", "1")
 }
 
-// prepareTrouble loads the module, and does what cannot be done at the last moment.
+// prepareTrouble loads the module and makes the preparations that take time.
 func prepareTrouble(o *options) error {
 	if !ways()[o.panic].needsTrouble {
 		return nil
@@ -67,12 +67,12 @@ func prepareTrouble(o *options) error {
 	if o.panic != "hung" {
 		return nil
 	}
-	// By default khungtaskd looks for such tasks every two minutes.
+	// By default, khungtaskd looks for hung tasks every two minutes.
 	_, err := startExtra("stuck")
 	return err
 }
 
-// takePlaces sees to it that the last CPU panics, and that the others run what they should.
+// takePlaces makes the last CPU panic and the others run the configured work.
 func takePlaces(o *options) error {
 	if !ways()[o.panic].needsTrouble && o.other == "idle" {
 		return nil
@@ -88,7 +88,7 @@ func takePlaces(o *options) error {
 	return startSpinners(o)
 }
 
-// pinNamed keeps the thread of a name on one CPU.
+// pinNamed pins the thread of a name to a CPU.
 func pinNamed(comm string, cpu int) error {
 	threads, err := listThreads()
 	if err != nil {
@@ -102,14 +102,14 @@ func pinNamed(comm string, cpu int) error {
 	return fmt.Errorf("no thread %s", comm)
 }
 
-// die makes the kernel panic. It returns only when that failed.
+// die makes the kernel panic. It returns only if that fails.
 func die(how string) error {
 	if err := ways()[how].bring(); err != nil {
 		return err
 	}
-	const patience = time.Minute
-	time.Sleep(patience)
-	return fmt.Errorf("the kernel has not panicked in %v", patience)
+	const maxWait = time.Minute
+	time.Sleep(maxWait)
+	return fmt.Errorf("the kernel has not panicked in %v", maxWait)
 }
 
 func write(file, text string) error { return os.WriteFile(file, []byte(text), 0) }

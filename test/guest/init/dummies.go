@@ -16,7 +16,7 @@ import (
 // dummy is the name that the module has in its file.
 const dummy = "dummy_000"
 
-// loadDummies loads the module as often as was asked for, each time under another name. Each is
+// loadDummies loads the module as often as configured, each time under another name. Each is
 // given the function of the one before it.
 func loadDummies(o *options) error {
 	if o.modules == 0 {
@@ -63,7 +63,7 @@ func renamed(file []byte, name string) ([]byte, error) {
 	return image, nil
 }
 
-// callDummies has the last of the modules call all others.
+// callDummies calls the last module, which calls all others.
 func callDummies() error {
 	doors, err := filepath.Glob("/sys/module/dummy_*/parameters/go")
 	if err != nil || len(doors) == 0 {

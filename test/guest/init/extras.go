@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleeper is the name under which this program only waits, to be a process that is asleep.
+// sleeper is the name under which this program only sleeps.
 const sleeper = "sleeper"
 
-// startSleepers starts processes that do nothing, so that there is more than one to be found.
+// startSleepers starts sleeping processes, more than one.
 func startSleepers(*options) error {
 	for range 2 {
 		if _, err := startExtra(sleeper); err != nil {
@@ -26,8 +26,7 @@ func startSleepers(*options) error {
 	return nil
 }
 
-// sleep never returns. The system call, and not Go's scheduler, is what a backtrace of the process
-// shows.
+// sleep never returns. A backtrace of the process shows the system call, not Go's scheduler.
 func sleep() {
 	for {
 		_ = unix.Pause()
@@ -53,8 +52,8 @@ func startExtra(name string) (pid int, err error) {
 	return p.Pid, nil
 }
 
-// startCrowd starts a process with as many threads as were asked for, if any, and waits until they
-// are there.
+// startCrowd starts a process with the configured number of threads, if any, and waits until they
+// run.
 func startCrowd(o *options) error {
 	if o.threads == 0 {
 		return nil
@@ -69,15 +68,15 @@ func startCrowd(o *options) error {
 		return fmt.Errorf("start crowd: %w", err)
 	}
 	if line, err := bufio.NewReader(pipe).ReadString('\n'); err != nil {
-		return fmt.Errorf("crowd of %d: it said %q: %w", o.threads, line, err)
+		return fmt.Errorf("crowd of %d: got %q: %w", o.threads, line, err)
 	}
 	return nil
 }
 
-// lastCPU is the one that panics if that is not left to chance. CPU 0 has enough to do.
+// lastCPU returns the CPU that panics if it is not random. CPU 0 has other work.
 func lastCPU() int { return runtime.NumCPU() - 1 }
 
-// startSpinners fills CPUs with user code.
+// startSpinners starts user code on CPUs.
 func startSpinners(o *options) error {
 	for cpu := range runtime.NumCPU() {
 		if !o.spins(cpu) {
@@ -94,7 +93,7 @@ func startSpinners(o *options) error {
 	return nil
 }
 
-// spins says whether a CPU is to run user code when the end comes.
+// spins reports whether a CPU must run user code at the panic.
 func (o *options) spins(cpu int) bool {
 	if cpu == lastCPU() {
 		return o.panic == "irq-user"
@@ -102,7 +101,7 @@ func (o *options) spins(cpu int) bool {
 	return o.other == "user"
 }
 
-// pin keeps a thread on one CPU.
+// pin pins a thread to a CPU.
 func pin(tid, cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
@@ -112,7 +111,7 @@ func pin(tid, cpu int) error {
 	return nil
 }
 
-// pinMyself keeps this process on one CPU, threads that it will make included.
+// pinMyself pins this process to a CPU, including future threads.
 func pinMyself(cpu int) error {
 	tids, err := numbers("/proc/self/task")
 	if err != nil {

@@ -17,8 +17,8 @@ const instrumented = "/instrumented.ko"
 
 const tracefs = "/sys/kernel/tracing"
 
-// instruments are what can be asked for by physgdb.instrument: what changes the stacks that are
-// found after death.
+// instruments returns the values of physgdb.instrument: features that change the stacks after a
+// panic.
 func instruments() map[string]func() error {
 	return map[string]func() error{
 		"graph":     traceGraph,
@@ -41,7 +41,7 @@ func (o *options) validateInstruments() error {
 	return nil
 }
 
-// instrument sets up what was asked for, before there are processes that sleep.
+// instrument sets up the configured features, before sleeping processes are started.
 func instrument(o *options) error {
 	for _, name := range o.instrument {
 		if err := instruments()[name](); err != nil {
@@ -58,12 +58,12 @@ func mountTracefs() error {
 	return nil
 }
 
-// traced are the functions that the function_graph tracer traces: those on the way to sleep and to
-// sysrq's panic. With all of the kernel's, the machine would be too slow for its clock.
+// traced are the functions for the function_graph tracer: those on the stacks of sleeping tasks and
+// of sysrq's panic. With all of the kernel's, the machine would be too slow for its clock.
 const traced = "*sys_* vfs_* futex* do_futex schedule schedule_* proc_reg_* write_sysrq_trigger __handle_sysrq " +
 	"sysrq_handle_crash kthread worker_thread do_nanosleep hrtimer_nanosleep do_epoll_wait ep_poll khugepaged kswapd"
 
-// traceGraph switches the function_graph tracer on.
+// traceGraph enables the function_graph tracer.
 func traceGraph() error {
 	if err := mountTracefs(); err != nil {
 		return err
@@ -81,8 +81,8 @@ func traceGraph() error {
 	return write(tracefs+"/current_tracer", "function_graph")
 }
 
-// probeReturns puts a kretprobe on the system call in which sleepers wait, and on two that lie on
-// the way to sysrq's panic.
+// probeReturns sets kretprobes on the system call in which sleepers wait, and on two functions on
+// the stack of sysrq's panic.
 func probeReturns() error {
 	if err := mountTracefs(); err != nil {
 		return err
@@ -119,14 +119,14 @@ func loadInstrumented() error {
 // callProbed calls the function whose kprobe panics.
 func callProbed() error { return write("/proc/instrumented", "x") }
 
-// readVersion calls version_proc_show, for which the live patch put a function that panics.
+// readVersion calls version_proc_show, which the live patch replaced by a function that panics.
 func readVersion() error {
 	_, err := os.ReadFile("/proc/version")
 	return err
 }
 
-// startFaulter starts a process that opens a file on request, and has memory at faultAddr
-// that never arrives.
+// startFaulter starts a process that opens a file on request, and whose page faults at faultAddr
+// never end.
 func startFaulter() (pid int, open func() error, err error) {
 	said, words, err := os.Pipe()
 	if err != nil {

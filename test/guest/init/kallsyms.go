@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Of the kernel's 150,000 symbols every one in so many is reported: all of them would take the
-// serial port a minute.
+// One in sampleEvery of the kernel's 150,000 symbols is reported: all of them would take a minute
+// on the serial port.
 const sampleEvery = 400
 
-// wanted are reported in any case, as far as the kernel has them.
+// wanted returns the symbols that are always reported if the kernel has them.
 func wanted() []string {
 	return strings.Fields(`_text _stext _etext _end linux_banner init_task init_mm init_uts_ns jiffies panic vpanic
 		vfs_read modules init_top_pgt phys_base __per_cpu_offset nr_cpu_ids __cpu_online_mask panic_cpu prb
@@ -17,8 +17,8 @@ func wanted() []string {
 		kallsyms_num_syms vmcoreinfo_data saved_command_line`)
 }
 
-// sample picks symbols of the kernel itself out of /proc/kallsyms. Names that occur twice are left
-// out, and so are per-CPU symbols, which are no addresses.
+// sample returns symbols of the kernel itself from /proc/kallsyms, without names that occur twice
+// and without per-CPU symbols, which are not addresses.
 func sample(kallsyms string) map[string]uint64 {
 	found := map[string]uint64{}
 	keep := map[string]bool{}
@@ -42,7 +42,7 @@ func sample(kallsyms string) map[string]uint64 {
 	return found
 }
 
-// parseSymbol reads "ffffffff81000000 T _text"; a line of a module has a fourth field.
+// parseSymbol parses "ffffffff81000000 T _text"; a line of a module has a fourth field.
 func parseSymbol(line string) (name string, value uint64, ok bool) {
 	const kernelBase = 0xffffffff80000000
 	fields := strings.Fields(line)

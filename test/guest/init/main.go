@@ -1,5 +1,5 @@
-// Command init is process 1 of a test guest: it sets the machine up, starts the clock, says
-// everything it knows about the machine, and makes the kernel panic.
+// Command init is process 1 of a test guest: it sets up the machine, starts the clock, reports
+// facts about the machine, and makes the kernel panic.
 //
 // The kernel command line configures it:
 //
@@ -24,8 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The clock's time is sure to be stored, and the next second is far, when this much has passed
-// since a tick.
+// At this time after a tick, the clock has stored its time and the next tick is not near.
 const afterTick = 300 * time.Millisecond
 
 // maxTicks is the number of ticks that may come too soon before the clock is stopped anyway.
@@ -46,11 +45,11 @@ func main() {
 	if w != nil {
 		w.failed(err)
 	}
-	// Process 1 must not end: that panics, and would look like the panic that was asked for.
+	// Process 1 must not end: that panics, and would look like the configured panic.
 	select {}
 }
 
-// live runs the guest from the mounted file systems to its death.
+// live runs the guest from the mounted file systems to its panic.
 func live(w *reporter) error {
 	o, err := readOptions()
 	if err != nil {
@@ -94,7 +93,7 @@ func live(w *reporter) error {
 	return untilPanic(c, w, shelf, o)
 }
 
-// bringUp makes a machine with a network, whose death will be known.
+// bringUp sets up the network and loads physgdb.ko.
 func bringUp(o *options) error {
 	if err := unix.Sethostname([]byte(o.host)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
@@ -119,9 +118,9 @@ func bringUp(o *options) error {
 	return load(physgdb, target(o.port))
 }
 
-// remain passes the clock's ticks on for ever.
+// remain forwards the clock's ticks and does not return.
 func remain(c *clock, w *reporter) error {
-	if err := tellThreads(w); err != nil {
+	if err := reportThreads(w); err != nil {
 		return err
 	}
 	for {
@@ -131,8 +130,7 @@ func remain(c *clock, w *reporter) error {
 	}
 }
 
-// untilPanic passes the clock's ticks on and dies shortly after one. It does not return when all
-// goes well.
+// untilPanic forwards the clock's ticks and panics shortly after one. It returns only on an error.
 func untilPanic(c *clock, w *reporter, s *shelf, o *options) error {
 	c.forget() // it may be a second old
 	for attempt := 0; ; attempt++ {
@@ -155,7 +153,7 @@ func untilPanic(c *clock, w *reporter, s *shelf, o *options) error {
 		if err := w.still(still); err != nil {
 			return err
 		}
-		if err := tellThreads(w); err != nil {
+		if err := reportThreads(w); err != nil {
 			return err
 		}
 		if err := reportStacks(w, s); err != nil {
@@ -181,8 +179,8 @@ func reportStacks(w *reporter, s *shelf) error {
 	return s.close()
 }
 
-// rest leaves this program's own background work with nothing to do: it would give memory back to
-// the kernel whenever it likes, on a CPU that is to be found idle.
+// rest completes this program's background work, which would otherwise return memory to the kernel
+// at any time, on a CPU that must be idle.
 func rest() {
 	debug.SetGCPercent(-1)
 	debug.FreeOSMemory()

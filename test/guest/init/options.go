@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// options are what the kernel command line asks for.
+// options are the options on the kernel command line.
 type options struct {
 	port    string
 	panic   string
@@ -43,7 +43,7 @@ func readOptions() (*options, error) {
 	return o, o.validate()
 }
 
-// set takes one word of the command line; those for others are of no interest.
+// set parses one word of the command line and ignores the kernel's.
 func (o *options) set(key, value string) (err error) {
 	switch key {
 	case "physgdb.port":
@@ -80,10 +80,10 @@ func (o *options) validate() error {
 		return fmt.Errorf("physgdb.other=%s: known are idle and user", o.other)
 	}
 	if o.panic == "chain" && o.modules == 0 {
-		return errors.New("physgdb.panic=chain: it wants physgdb.modules=N")
+		return errors.New("physgdb.panic=chain needs physgdb.modules=N")
 	}
 	if o.panic == "nmi" && (o.other != "idle" || runtime.NumCPU() < 2) {
-		return errors.New("physgdb.panic=nmi: it wants a second CPU for itself")
+		return errors.New("physgdb.panic=nmi needs a second CPU")
 	}
 	return nil
 }

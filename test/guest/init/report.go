@@ -32,7 +32,7 @@ func (w *reporter) stacks(s *witness.Piece) error { return w.send(&witness.Recor
 func (w *reporter) panic(how string) error        { return w.send(&witness.Record{Panic: how}) }
 func (w *reporter) failed(err error)              { _ = w.send(&witness.Record{Error: err.Error()}) }
 
-// capture sends what the kernel that captures a dump says of itself. Nothing follows.
+// capture sends the report of a kernel that captures a dump, and does not return.
 func (w *reporter) capture() error {
 	r := &reader{}
 	f := r.kernel()
@@ -47,7 +47,7 @@ func (w *reporter) capture() error {
 	}
 }
 
-// send returns when the line has left the machine: after a panic nothing would move it.
+// send returns when the line was transmitted: nothing is transmitted after a panic.
 func (w *reporter) send(r *witness.Record) error {
 	line, err := json.Marshal(r)
 	if err != nil {

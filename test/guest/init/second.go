@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// capturesDump reports whether this kernel was started by the panic of another: it then shows that
-// one's memory (Documentation/admin-guide/kdump/kdump.rst).
+// capturesDump reports whether this kernel was started by the panic of another, whose memory it
+// then provides (Documentation/admin-guide/kdump/kdump.rst).
 func capturesDump() bool {
 	_, err := os.Stat("/proc/vmcore")
 	return err == nil
 }
 
-// loadSecond loads the kernel that this one is to start: by its panic, or by a reboot.
+// loadSecond loads the kernel that this one starts when it panics or reboots.
 func loadSecond(o *options) error {
 	flags := map[string]int{"kdump": unix.KEXEC_FILE_ON_CRASH, "kexec": 0}
 	flag, ok := flags[o.panic]
@@ -49,8 +49,8 @@ func loadSecond(o *options) error {
 	return nil
 }
 
-// secondCmdline is the command line of the second kernel: that of the first, without what made it
-// start a second one.
+// secondCmdline returns the command line of the second kernel: that of the first, without the
+// option to start another one.
 func secondCmdline(first string) string {
 	var words []string
 	for word := range strings.FieldsSeq(first) {

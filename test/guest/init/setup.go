@@ -19,7 +19,7 @@ const (
 	device  = "eth0"
 )
 
-// setUp makes the file systems that everything else reads.
+// setUp mounts the file systems.
 func setUp() error {
 	mounts := []struct{ kind, path string }{
 		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"},
@@ -32,11 +32,11 @@ func setUp() error {
 			return fmt.Errorf("mount %s: %w", m.path, err)
 		}
 	}
-	// The witness must see kernel addresses.
+	// The report contains kernel addresses.
 	return os.WriteFile("/proc/sys/kernel/kptr_restrict", []byte("0"), 0)
 }
 
-// loadDrivers loads /drivers/*.ko, whose names sort in the order that they need.
+// loadDrivers loads /drivers/*.ko, whose names sort in the order of loading.
 func loadDrivers() error {
 	files, err := filepath.Glob("/drivers/*.ko")
 	if err != nil {
@@ -53,7 +53,7 @@ func loadDrivers() error {
 
 const physgdb = "/physgdb.ko"
 
-// target is the parameter that makes physgdb.ko send notices to a port on the host.
+// target returns the parameter with which physgdb.ko sends notices to a port on the host.
 func target(port string) string {
 	return fmt.Sprintf("notify=6665@%s/%s,%s@%s/%s", guestIP, device, port, hostIP, hostMAC)
 }
@@ -70,8 +70,7 @@ func load(file, parameters string) error {
 	return nil
 }
 
-// restart makes a system call again that one of the signals ended by which Go switches between
-// goroutines.
+// restart repeats a system call that was interrupted by a preemption signal of the Go runtime.
 func restart(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, unix.EINTR) {
@@ -80,7 +79,7 @@ func restart(call func() error) error {
 	}
 }
 
-// startNetwork gives the network card its address and waits for its link. A kernel without the
+// startNetwork sets the network card's address and waits for its link. A kernel without the
 // card's driver has no network.
 func startNetwork() error {
 	if _, err := os.Stat("/sys/bus/virtio/drivers/virtio_net"); err != nil {
@@ -125,14 +124,14 @@ func configure() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
 
-// wait waits for something that takes the kernel a moment.
+// wait waits until done returns true.
 func wait(what string, done func() bool) error {
-	const patience, pause = 60 * time.Second, 20 * time.Millisecond
-	for range patience / pause {
+	const maxWait, pause = 60 * time.Second, 20 * time.Millisecond
+	for range maxWait / pause {
 		if done() {
 			return nil
 		}
 		time.Sleep(pause)
 	}
-	return fmt.Errorf("no %s after %v", what, patience)
+	return fmt.Errorf("no %s after %v", what, maxWait)
 }

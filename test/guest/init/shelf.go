@@ -13,8 +13,8 @@ import (
 )
 
 // shelf is memory that the guest shares with the host: the second BAR of QEMU's device
-// ivshmem-plain (docs/specs/ivshmem-spec.rst). What goes there arrives at once, where a serial port
-// would take a minute.
+// ivshmem-plain (docs/specs/ivshmem-spec.rst). Data there is available to the host at once, where a
+// serial port would need a minute.
 type shelf struct {
 	memory []byte
 	used   int
@@ -58,7 +58,7 @@ func findShelf() (string, error) {
 	return "", err
 }
 
-// put copies a text there and says where it is. Without a shelf there is no such text.
+// put copies a text there and returns its place. Without a shelf it returns nil.
 func (s *shelf) put(read func() (string, error)) (*witness.Piece, error) {
 	if s == nil {
 		return nil, nil
@@ -75,7 +75,7 @@ func (s *shelf) put(read func() (string, error)) (*witness.Piece, error) {
 	return &witness.Piece{Offset: at, Size: len(text)}, nil
 }
 
-// close unmaps the memory, so that no page table of the dead machine leads there.
+// close unmaps the memory, so that no page table of the dead machine maps it.
 func (s *shelf) close() error {
 	if s == nil {
 		return nil

@@ -9,8 +9,8 @@ import (
 	"physgdb/test/guest/witness"
 )
 
-// sleepStacks returns the stacks of all sleeping threads as JSON: a list of [witness.Stack]. A
-// thread that is not at rest between two looks is left out.
+// sleepStacks returns the stacks of all sleeping threads as JSON: a list of [witness.Stack].
+// Threads that run between two reads are omitted.
 func sleepStacks() (string, error) {
 	before, err := stacks()
 	if err != nil {
@@ -30,7 +30,7 @@ func sleepStacks() (string, error) {
 	return string(text), err
 }
 
-// stacks reads the stack of each sleeping thread but those of this process.
+// stacks reads the stack of each sleeping thread except those of this process.
 func stacks() (map[int]witness.Stack, error) {
 	threads, err := listThreads()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"physgdb/test/guest/witness"
 )
 
-// holdStill stops the clock, so that nothing of it changes any more, and says what it has in RAM.
+// holdStill stops the clock, so that its memory does not change, and reports its resident pages.
 func holdStill(c *clock) (*witness.Still, error) {
 	if err := unix.Kill(c.pid, unix.SIGSTOP); err != nil {
 		return nil, fmt.Errorf("stop the clock: %w", err)
@@ -33,7 +33,7 @@ func holdStill(c *clock) (*witness.Still, error) {
 	return s, err
 }
 
-// openFiles reads the names of a process's open files.
+// openFiles returns the names of a process's open files.
 func openFiles(pid int) (map[int]string, error) {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	fds, err := numbers(dir)
@@ -49,7 +49,7 @@ func openFiles(pid int) (map[int]string, error) {
 	return names, nil
 }
 
-// allStopped says whether every thread of a process has stopped.
+// allStopped reports whether every thread of a process has stopped.
 func allStopped(pid int) bool {
 	dir := fmt.Sprintf("/proc/%d/task", pid)
 	threads, err := numbers(dir)
@@ -62,7 +62,7 @@ func allStopped(pid int) bool {
 	return err == nil
 }
 
-// residentPages lists the user pages that the kernel says are present
+// residentPages lists the user pages that are present according to the kernel
 // (Documentation/admin-guide/mm/pagemap.rst).
 func residentPages(pid int, maps string) (pages []uint64, err error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))

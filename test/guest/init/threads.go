@@ -14,9 +14,8 @@ import (
 	"physgdb/test/guest/witness"
 )
 
-// tellThreads reports all threads and returns when they are still the same after that took its
-// time.
-func tellThreads(w *reporter) error {
+// reportThreads reports all threads until they do not change during the report.
+func reportThreads(w *reporter) error {
 	const attempts = 20
 	now, err := listThreads()
 	for range attempts {
@@ -31,14 +30,14 @@ func tellThreads(w *reporter) error {
 			return err
 		}
 	}
-	return errors.New("threads come and go without end")
+	return errors.New("the threads change all the time")
 }
 
-// sameThread leaves the state out of account.
+// sameThread compares threads except for their states.
 func sameThread(a, b witness.Thread) bool { return a.TID == b.TID && a.Comm == b.Comm }
 
-// listThreads lists the threads of all processes in the order of their processes' ids and their
-// own. Those that end meanwhile are left out.
+// listThreads lists the threads of all processes, ordered by process and thread id, without those
+// that exit meanwhile.
 func listThreads() ([]witness.Thread, error) {
 	pids, err := numbers("/proc")
 	if err != nil {
@@ -65,7 +64,7 @@ func listThreads() ([]witness.Thread, error) {
 	return all, nil
 }
 
-// errGone says that a thread has ended.
+// errGone is the error for a thread that has exited.
 var errGone = errors.New("no such thread any more")
 
 // maxComm is TASK_COMM_LEN of include/linux/sched.h without the NUL.
@@ -86,8 +85,8 @@ func readThread(dir string) (witness.Thread, error) {
 	return t, err
 }
 
-// parseStat reads /proc/PID/stat: id, name, state, parent; the flags are field 9. The name is
-// in parentheses and may itself hold some.
+// parseStat parses /proc/PID/stat: id, name, state, parent; the flags are field 9. The name is in
+// parentheses and may itself contain some.
 func parseStat(stat string) (t witness.Thread, err error) {
 	const kernelThread = 0x200000 // PF_KTHREAD of include/linux/sched.h
 	first, last := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')')
@@ -110,8 +109,8 @@ func parseStat(stat string) (t witness.Thread, err error) {
 	return t, nil
 }
 
-// shortName returns the comm of a kernel thread. For some stat has a longer name, and of kworkers
-// what they work at; the first line of sched, which takes the kernel ten times as long, has comm:
+// shortName returns the comm of a kernel thread. In stat, some have a longer name, and kworkers
+// their queue; the first line of sched, which takes the kernel ten times as long, has comm:
 // "kworker/0:1 (11, #threads: 1)".
 func shortName(dir string) (string, error) {
 	line, err := readLine(filepath.Join(dir, "sched"))
@@ -125,8 +124,8 @@ func shortName(dir string) (string, error) {
 	return line[:end], nil
 }
 
-// readLine returns the first line of a file, as far as it fits into a page, by three system calls:
-// there may be thousands of threads, and this machine is slow.
+// readLine returns the first line of a file, as far as it fits into a page, with three system
+// calls, because there may be thousands of threads and the guest is slow.
 func readLine(path string) (string, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

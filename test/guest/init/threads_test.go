@@ -47,7 +47,7 @@ func TestParseStatRefuses(t *testing.T) {
 	}
 }
 
-// An id that no process has: the kernel's limit is 4 million.
+// This id is above the kernel's limit of 4 million.
 func TestReadExitedThread(t *testing.T) {
 	if _, err := readThread("/proc/4194305"); err != errGone {
 		t.Errorf("got error %v, want %v", err, errGone)
