@@ -7,7 +7,7 @@ import (
 	"physgdb/symbols/linux/kmem"
 )
 
-// ABI is the form that a program's registers and pointers have.
+// ABI is the binary interface of a program: the width of its registers and pointers.
 type ABI int
 
 // The ABIs of programs on an x86-64 kernel.
@@ -17,7 +17,7 @@ const (
 	X32       // 64-bit registers, 32-bit pointers
 )
 
-// PointerSize returns how many bytes a pointer has.
+// PointerSize returns the size of a pointer in bytes.
 func (a ABI) PointerSize() int {
 	if a == AMD64 {
 		return 8
@@ -28,10 +28,11 @@ func (a ABI) PointerSize() int {
 // user32CS is the selector of 32-bit code (__USER32_CS, arch/x86/include/asm/segment.h).
 const user32CS = 0x23
 
-// ProgramABI returns the ABI of a task's program. The kernel limits the addresses of a program with 32-bit pointers as it loads
-// it: mm_struct.task_size is then at most 4 GiB (TASK_SIZE, arch/x86/include/asm/page_64.h, and setup_new_exec(), fs/exec.c;
-// the member was there in 6.1 to 7.3). A program with wide pointers that happens to run 32-bit code, as Wine does, is none of them. Where the
-// kernel's types have no such member, the code segment alone decides.
+// ProgramABI returns the ABI of a task's program. When the kernel loads a program with 32-bit
+// pointers, it limits its addresses: mm_struct.task_size is then at most 4 GiB (TASK_SIZE,
+// arch/x86/include/asm/page_64.h, and setup_new_exec(), fs/exec.c; the member exists in 6.1 to
+// 7.3). A program with 64-bit pointers that runs 32-bit code, such as Wine, is [AMD64]. If the
+// kernel's types have no such member, the code segment decides.
 func (k *Kernel) ProgramABI(ctx context.Context, t *Task) (ABI, error) {
 	if t.MM == 0 {
 		return AMD64, nil
@@ -58,7 +59,7 @@ func (k *Kernel) ProgramABI(ctx context.Context, t *Task) (ABI, error) {
 		return AMD64, fmt.Errorf("address space of task %d: %w", t.PID, err)
 	case size == 0 || size > 1<<32:
 		return AMD64, nil
-	case runs32 || regsErr != nil: // most such programs are; without registers there is nothing else to tell by
+	case runs32 || regsErr != nil: // most such programs are; without registers there is no other evidence
 		return I386, nil
 	}
 	return X32, nil

@@ -6,8 +6,8 @@ import (
 	"physgdb/mmu"
 )
 
-// Again returns the same kernel with nothing remembered of what it knew, to be read through m: for a machine that has run
-// on. What cannot have changed stays: where the kernel is, its symbols and its types.
+// Again returns the same kernel, read through m, with no cached results: for a machine that has run
+// since. The location of the kernel, its symbols and its types cannot change and are kept.
 func (k *Kernel) Again(ctx context.Context, m *mmu.MMU) (*Kernel, error) {
 	again, err := k.derive(m, k.lastingRoot(ctx), k.Symbols, k.debug)
 	if err != nil {
@@ -20,8 +20,8 @@ func (k *Kernel) Again(ctx context.Context, m *mmu.MMU) (*Kernel, error) {
 	return again, nil
 }
 
-// lastingRoot returns the root of the kernel's own page tables, as those of a process end with it; or what is known, if
-// that is not.
+// lastingRoot returns the root of the kernel's own page tables, because those of a process end with
+// it. If it is not known, the current root is returned.
 func (k *Kernel) lastingRoot(ctx context.Context) mmu.Root {
 	root := k.Space.Root()
 	addr, ok := k.Addr("init_top_pgt")

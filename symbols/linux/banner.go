@@ -11,8 +11,9 @@ import (
 // BannerStart is how every kernel's linux_banner starts (init/version-timestamp.c).
 const BannerStart = "Linux version "
 
-// byBanner looks for the banner of the vmlinux's kernel wherever it is if the kernel lies at a multiple of 2 MiB, as it
-// must. A hit gives the physical address of everything in the image, of init_top_pgt too.
+// byBanner searches for the banner of the vmlinux at all places where it can be: the physical
+// address of a kernel is a multiple of 2 MiB. The place of the banner gives the physical address of
+// the image, and so of init_top_pgt.
 func (f *finder) byBanner(ctx context.Context) (*Kernel, error) {
 	if f.o.Symbols == nil {
 		return nil, nil
@@ -20,12 +21,12 @@ func (f *finder) byBanner(ctx context.Context) (*Kernel, error) {
 	banner, ok1 := f.imageOffset("linux_banner")
 	top, ok2 := f.imageOffset("init_top_pgt")
 	if !ok1 || !ok2 {
-		return nil, f.setback(ctx, fmt.Errorf("%w, or of none: it has no symbols _text, linux_banner, init_top_pgt",
+		return nil, f.recordFailure(ctx, fmt.Errorf("%w, or of none: it has no symbols _text, linux_banner, init_top_pgt",
 			ErrOtherKernel))
 	}
 	ram := f.mem.Info().RAM
 	if !ram.Known() {
-		return nil, f.setback(ctx, ErrNoRAMMap)
+		return nil, f.recordFailure(ctx, ErrNoRAMMap)
 	}
 	ram = bridge.DataOf(f.mem)
 	p := &probe{size: len(BannerStart), passed: f.progress(ram)}
@@ -35,7 +36,7 @@ func (f *finder) byBanner(ctx context.Context) (*Kernel, error) {
 		}
 		text := at - banner
 		where := fmt.Sprintf("banner at phys %#x", uint64(at))
-		c := &candidate{rung: ByBanner, where: where, cr3: uint64(text + top), levels: f.o.Levels}
+		c := &candidate{method: ByBanner, where: where, cr3: uint64(text + top), levels: f.o.Levels}
 		c.fits = func(l *Location) error {
 			if l.TextPhys != text {
 				return fmt.Errorf("its page tables map a kernel at phys %#x, not here", uint64(l.TextPhys))
@@ -48,15 +49,15 @@ func (f *finder) byBanner(ctx context.Context) (*Kernel, error) {
 		"no banner where that of the vmlinux could lie leads to it")
 }
 
-// imageOffset returns how far behind _text a symbol of the vmlinux lies.
+// imageOffset returns the distance of a symbol of the vmlinux from _text, in bytes.
 func (f *finder) imageOffset(name string) (bridge.PhysAddr, bool) {
 	text, ok1 := f.o.Symbols.Lookup("_text")
 	s, ok2 := f.o.Symbols.Lookup(name)
 	return bridge.PhysAddr(s.Addr - text.Addr), ok1 && ok2 && s.Addr >= text.Addr && s.Addr-text.Addr < imageSpan
 }
 
-// everyIn lists the addresses that lie offset behind a multiple of step, which is a power of two, and where ram has n
-// bytes, in their order.
+// everyIn returns, in ascending order, the addresses that are a multiple of step plus offset and
+// from which on RAM has n bytes. step is a power of two.
 func everyIn(ram bridge.RAMMap, step, offset bridge.PhysAddr, n int) iter.Seq[bridge.PhysAddr] {
 	return func(yield func(bridge.PhysAddr) bool) {
 		for _, r := range ram {
@@ -68,7 +69,7 @@ func everyIn(ram bridge.RAMMap, step, offset bridge.PhysAddr, n int) iter.Seq[br
 				if !yield(at) {
 					return
 				}
-				if at += step; at < step { // over the top of the address space
+				if at += step; at < step { // overflow
 					return
 				}
 			}

@@ -9,21 +9,23 @@ import (
 	"physgdb/symbols/linux/kmem"
 )
 
-// CPU is one CPU of the machine, online or not: when a kernel has panicked, only the panicking CPU still counts as online.
+// CPU is a CPU of the machine, online or not: after a panic, only the panicking CPU is in the mask
+// of online CPUs.
 type CPU struct {
 	ID int
-	// Base is what to add to the address of a per-CPU symbol to get that of this CPU's copy. While the CPU is in the
-	// kernel it is also its GS base.
+	// Base is the difference between the address of this CPU's copy of a per-CPU symbol and that of
+	// the symbol. It is also the GS base while the CPU runs kernel code.
 	Base uint64
-	// Current is the virtual address of the task_struct that ran last, Idle that of the CPU's idle task; 0 if not known.
+	// Current is the virtual address of the task_struct that ran last, and Idle that of the CPU's
+	// idle task; 0 if not known.
 	Current, Idle uint64
-	// Offline says that the CPU never came up, or was taken offline. It ran nothing then: Current is 0.
+	// Offline reports whether the CPU never came up or was taken offline. Current is then 0.
 	Offline bool
 
-	stacks []stack // besides those of tasks
+	stacks []stack // other than those of tasks
 }
 
-// stack is memory that a CPU runs on, in virtual addresses.
+// stack is a stack of a CPU or task, in virtual addresses.
 type stack struct {
 	name       string // as in the kernel's own traces: IRQ, NMI, #DF
 	start, end uint64
@@ -37,13 +39,13 @@ type runQueue struct {
 	Idle    uint64 `c:"idle"`
 }
 
-// cpuList is the CPUs of a machine. What could not be read of them is 0.
+// cpuList is the CPUs of a machine. Members that could not be read are 0.
 type cpuList struct {
 	all []CPU
 	kmem.Timeouts
 }
 
-// CPUs lists the CPUs that the machine could have, in the order of their numbers.
+// CPUs returns the possible CPUs of the machine in the order of their numbers.
 func (k *Kernel) CPUs(ctx context.Context) ([]CPU, error) {
 	list, err := k.cpus.Get(ctx, k.readCPUs)
 	if err != nil {
@@ -70,14 +72,14 @@ func (k *Kernel) readCPUs(ctx context.Context) (*cpuList, error) {
 	return cpus, k.readStacks(ctx, cpus)
 }
 
-// PossibleCPUs lists the numbers in the kernel's mask of CPUs that could be there. It needs no types.
+// PossibleCPUs returns the numbers in __cpu_possible_mask. It needs no type information.
 func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
 	n, err := k.ReadSymbol(ctx, "nr_cpu_ids", 4)
 	if err != nil {
 		return nil, err
 	}
-	const most = 8192 // the largest NR_CPUS of x86-64
-	if n == 0 || n > most {
+	const maxCPUs = 8192 // the largest NR_CPUS of x86-64
+	if n == 0 || n > maxCPUs {
 		return nil, fmt.Errorf("nr_cpu_ids is %d: damaged memory", n)
 	}
 	addr, ok := k.Addr("__cpu_possible_mask")
@@ -100,7 +102,7 @@ func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
 	return ids, nil
 }
 
-// readBases reads where each CPU's per-CPU data is.
+// readBases reads the base of each CPU's per-CPU data.
 func (k *Kernel) readBases(ctx context.Context, ids []int, cpus []CPU) error {
 	addr, ok := k.Addr("__per_cpu_offset")
 	if !ok {
@@ -116,7 +118,7 @@ func (k *Kernel) readBases(ctx context.Context, ids []int, cpus []CPU) error {
 	return nil
 }
 
-// readRunQueues reads which task each CPU ran.
+// readRunQueues reads the current and the idle task of each CPU.
 func (k *Kernel) readRunQueues(ctx context.Context, cpus *cpuList) error {
 	layout, err := StructOf[runQueue](ctx, k, "rq")
 	if err != nil {
@@ -131,15 +133,17 @@ func (k *Kernel) readRunQueues(ctx context.Context, cpus *cpuList) error {
 		return err
 	}
 	for i, q := range queues {
-		// A CPU whose queue cannot be read is listed without a task: its memory may be damaged, or it never came up.
+		// A CPU whose queue cannot be read is listed without a task: its memory may be damaged, or
+		// it never came up.
 		cpus.Note(errs[i])
 		cpus.all[i].Current, cpus.all[i].Idle = q.Current, q.Idle
 	}
 	return nil
 }
 
-// readCurrentTasks reads which task each CPU ran where runqueues is not known, as it is not exported to modules: by the
-// per-CPU variable current_task, in pcpu_hot from 6.2 to 6.14. Idle tasks remain unknown.
+// readCurrentTasks reads the current task of each CPU from the per-CPU variable current_task, which
+// is in pcpu_hot from 6.2 to 6.14. It is used if the address of runqueues is not known, which is
+// not exported to modules. Idle tasks remain unknown.
 func (k *Kernel) readCurrentTasks(ctx context.Context, cpus *cpuList) error {
 	addr, ok := k.Addr("current_task")
 	if !ok {
@@ -166,17 +170,18 @@ func (k *Kernel) readCurrentTasks(ctx context.Context, cpus *cpuList) error {
 	return nil
 }
 
-// hotplugState is struct cpuhp_cpu_state (kernel/cpu.c): how far a CPU came up. Unlike the mask of online CPUs, it does not
-// change when a panicking kernel stops the other CPUs.
+// hotplugState is struct cpuhp_cpu_state (kernel/cpu.c): how far a CPU came up. Unlike the mask of
+// online CPUs, it does not change when a panicking kernel stops the other CPUs.
 type hotplugState struct {
 	State uint64 `c:"state"`
 }
 
-// cpuOffline is the state of a CPU that is not up at all (CPUHP_OFFLINE, include/linux/cpuhotplug.h).
+// cpuOffline is the state of a CPU that is not up at all (CPUHP_OFFLINE,
+// include/linux/cpuhotplug.h).
 const cpuOffline = 0
 
-// findOffline finds the CPUs that were not up: of machines that could have more of them, all that are missing. Where the kernel
-// does not tell, all count as up.
+// findOffline finds the CPUs that were not up, which includes possible CPUs that the machine does
+// not have. If the kernel has no cpuhp_state, all CPUs count as up.
 func (k *Kernel) findOffline(ctx context.Context, cpus *cpuList) error {
 	addr, ok := k.Addr("cpuhp_state")
 	if !ok {
@@ -200,7 +205,7 @@ func (k *Kernel) findOffline(ctx context.Context, cpus *cpuList) error {
 	return nil
 }
 
-// perCPU returns the addresses of each CPU's copy of a per-CPU symbol.
+// perCPU returns the address of each CPU's copy of a per-CPU symbol.
 func perCPU(addr uint64, cpus []CPU) []uint64 {
 	addrs := make([]uint64, len(cpus))
 	for i := range cpus {
@@ -234,8 +239,8 @@ func (k *Kernel) PerCPU(ctx context.Context, name string, cpu int) (uint64, erro
 	return 0, fmt.Errorf("there is no CPU %d: %d CPUs, the last is %d", cpu, len(cpus), cpus[len(cpus)-1].ID)
 }
 
-// CR4 returns what a CPU has in its CR4: the kernel keeps a copy (cpu_tlbstate.cr4, arch/x86/include/asm/tlbflush.h, 6.1 to
-// 7.3).
+// CR4 returns the CR4 of a CPU, of which the kernel keeps a copy (cpu_tlbstate.cr4,
+// arch/x86/include/asm/tlbflush.h, 6.1 to 7.3).
 func (k *Kernel) CR4(ctx context.Context, cpu int) (uint64, error) {
 	types, err := k.Types(ctx)
 	if err != nil {
@@ -252,12 +257,12 @@ func (k *Kernel) CR4(ctx context.Context, cpu int) (uint64, error) {
 	return kmem.ReadUint(ctx, k.Space, state+field.Offset, 8)
 }
 
-// IDT returns where the interrupt descriptor table is, and its size less one, as the kernel loads it into every CPU (idt_descr,
-// arch/x86/kernel/idt.c, 5.10 to 6.12; struct desc_ptr).
+// IDT returns the address of the interrupt descriptor table and its size minus one, as loaded into
+// every CPU (idt_descr, arch/x86/kernel/idt.c, 5.10 to 6.12; struct desc_ptr).
 func (k *Kernel) IDT(ctx context.Context) (base uint64, limit uint16, err error) {
 	addr, ok := k.Addr("idt_descr")
 	if !ok {
-		return 0, 0, errors.New("the kernel has no symbol idt_descr")
+		return 0, 0, k.noSymbol("idt_descr")
 	}
 	var desc [10]byte
 	if _, err := k.Space.ReadMemory(ctx, addr, desc[:]); err != nil {
@@ -266,15 +271,16 @@ func (k *Kernel) IDT(ctx context.Context) (base uint64, limit uint16, err error)
 	return binary.LittleEndian.Uint64(desc[2:]), binary.LittleEndian.Uint16(desc[:]), nil
 }
 
-// IsPerCPU reports whether an address, as a symbol has it, is that of a per-CPU variable of a kernel for several CPUs. What lies
-// there, if anything, is of no CPU: since 6.15 it is the template that the kernel copied for each CPU, and then freed.
+// IsPerCPU reports whether addr, the address of a symbol, is that of a per-CPU variable of an SMP
+// kernel. The memory there belongs to no CPU: since 6.15 it is the template that the kernel copied
+// for each CPU and then freed.
 func (k *Kernel) IsPerCPU(addr uint64) bool {
 	_, several := k.Addr("__per_cpu_offset")
 	return several && k.isPerCPU(addr)
 }
 
-// isPerCPU reports whether an address is that of a per-CPU symbol: a small number before Linux 6.15, an address of the
-// image between two marks from then on.
+// isPerCPU reports whether an address is that of a per-CPU symbol: a small number before Linux
+// 6.15, and an address in the image since then.
 func (k *Kernel) isPerCPU(addr uint64) bool {
 	start, ok1 := k.Addr("__per_cpu_start")
 	end, ok2 := k.Addr("__per_cpu_end")

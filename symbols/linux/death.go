@@ -9,19 +9,20 @@ import (
 	"physgdb/symbols/linux/kmem"
 )
 
-// Death is how a kernel died.
+// Death describes how a kernel died.
 type Death struct {
-	CPU     *CPU   // that panicked, or nil if none did: the machine was stopped while it ran
-	Task    *Task  // that it ran then, or nil if that is not known
-	Message string // what panic() was told, or "" if the log does not have it any more
-	Cause   string // the first line of the oops that led to it, or "" if there was none
-	Before  string // the first line of an oops of another task before that, which may have to do with it, or ""
-	Oopses  int    // how often the kernel had caught itself at a fault
+	CPU     *CPU   // that panicked; nil if none did and the machine was stopped
+	Task    *Task  // that it ran; nil if not known
+	Message string // the message of panic(), or "" if it is not in the log
+	Cause   string // the first line of the oops that led to the panic, or ""
+	Before  string // the first line of an earlier oops of another task, or ""
+	Oopses  int    // number of oopses
 
 	kmem.Timeouts
 }
 
-// noCPU is the panic_cpu of a kernel that has not panicked (PANIC_CPU_INVALID, include/linux/panic.h).
+// noCPU is the panic_cpu of a kernel that has not panicked (PANIC_CPU_INVALID,
+// include/linux/panic.h).
 const noCPU = 0xffff_ffff
 
 // Death returns how the kernel died. The messages of the panic and of the oops are found by log.
@@ -47,10 +48,10 @@ func (k *Kernel) readDeath(ctx context.Context, log LogReader) (*Death, error) {
 	if err := k.findDead(ctx, d, int(id)); err != nil {
 		return nil, err
 	}
-	return d, k.readLastWords(ctx, d, log)
+	return d, k.readMessages(ctx, d, log)
 }
 
-// findDead finds the CPU that panicked, and its task.
+// findDead finds the CPU that panicked and its task.
 func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 	cpus, err := k.cpus.Get(ctx, k.readCPUs)
 	if err != nil {
@@ -68,7 +69,7 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 	d.Task, err = k.TaskAt(ctx, d.CPU.Current)
 	if err != nil {
 		d.Note(err)
-		return ctx.Err() // its memory is damaged: the rest is worth telling
+		return ctx.Err() // the task is damaged: the rest is still of use
 	}
 	return nil
 }
@@ -79,30 +80,31 @@ type LogLine struct {
 	Text   string
 }
 
-// LogReader reads the newest messages of a kernel's log, oldest first. It may return both messages and
-// an error, which then says why some are missing.
+// LogReader reads the newest messages of a kernel's log, oldest first. It may return both messages
+// and an error, which then says why some are missing.
 type LogReader func(ctx context.Context, k *Kernel, newest int) ([]LogLine, error)
 
-// PanicPrefix is what panic() logs before its message (kernel/panic.c). In 5.10 with PREEMPT_RT the message is a record
-// of its own.
+// PanicPrefix is what panic() logs before its message (kernel/panic.c). In 5.10 with PREEMPT_RT the
+// message is a record of its own.
 const PanicPrefix = "Kernel panic - not syncing:"
 
-// oopsPrefixes are how the first line of an oops begins that says what is wrong (arch/x86/mm/fault.c, lib/bug.c,
-// arch/x86/kernel/traps.c).
+// oopsPrefixes are the prefixes of the first line of an oops, which has its cause
+// (arch/x86/mm/fault.c, lib/bug.c, arch/x86/kernel/traps.c).
 var oopsPrefixes = []string{"BUG: ", "kernel BUG at ", "Oops: ", "general protection fault", "divide error", "stack guard page"}
 
-// readLastWords looks for what panic() was told, and for the oops before it, in the newest lines of the log.
-func (k *Kernel) readLastWords(ctx context.Context, d *Death, log LogReader) error {
+// readMessages finds the message of panic(), and the oops before it, in the newest lines of the
+// log.
+func (k *Kernel) readMessages(ctx context.Context, d *Death, log LogReader) error {
 	const newest = 512 // lines: a panic prints its message, then a backtrace, and sometimes the state of all CPUs
 	lines, err := log(ctx, k, newest)
 	d.Note(err)
-	d.findLastWords(lines)
+	d.findMessages(lines)
 	return ctx.Err() // without the log, the rest is still of use
 }
 
-// findLastWords finds in the log what panic() was told, and the oops before it. Who panics because of an oops is the one that
-// had it: a task, or an interrupt on the same CPU.
-func (d *Death) findLastWords(lines []LogLine) {
+// findMessages finds the message of panic() and the oops before it. An oops led to the panic if
+// both have the same caller: a task, or interrupts of the same CPU.
+func (d *Death) findMessages(lines []LogLine) {
 	last := slices.IndexFunc(lines, func(l LogLine) bool { return strings.HasPrefix(l.Text, PanicPrefix) })
 	if last < 0 {
 		return
@@ -126,10 +128,10 @@ func (d *Death) findLastWords(lines []LogLine) {
 	}
 }
 
-// Taint is the kernel's tainted_mask: what has happened that makes a developer distrust its state.
+// Taint is the kernel's tainted_mask: events that can make reports of its faults unreliable.
 type Taint uint64
 
-// Taint returns what had happened before the kernel died, or since.
+// Taint returns the taint of the kernel.
 func (k *Kernel) Taint(ctx context.Context) (Taint, error) {
 	mask, err := k.ReadSymbol(ctx, "tainted_mask", 8)
 	return Taint(mask), err
@@ -138,7 +140,7 @@ func (k *Kernel) Taint(ctx context.Context) (Taint, error) {
 // taintLetters name the bits of a Taint (taint_flags, kernel/panic.c).
 const taintLetters = "PFSRMBUDAWCIOELKXTNJ"
 
-// String lists the letters of what is set, or returns "not tainted".
+// String returns the letters of the bits that are set, or "not tainted".
 func (t Taint) String() string {
 	var set []byte
 	for i := range taintLetters {

@@ -24,7 +24,7 @@ func TestTaint(t *testing.T) {
 	}
 }
 
-func TestLastWords(t *testing.T) {
+func TestPanicMessages(t *testing.T) {
 	const interrupt = 1<<31 | 1
 	log := func(caller uint32, text string) LogLine { return LogLine{caller, text} }
 	for _, tc := range []struct {
@@ -50,7 +50,7 @@ func TestLastWords(t *testing.T) {
 			log: []LogLine{log(5, "BUG: 1"), log(7, "Oops: 2"), log(7, PanicPrefix+" b"), log(7, "BUG: 3")}},
 	} {
 		d := &Death{Oopses: tc.oopses}
-		d.findLastWords(tc.log)
+		d.findMessages(tc.log)
 		if d.Message != tc.message || d.Cause != tc.cause || d.Before != tc.before {
 			t.Errorf("%s: message %q, cause %q, before %q", tc.name, d.Message, d.Cause, d.Before)
 		}

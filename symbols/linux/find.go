@@ -13,46 +13,48 @@ import (
 	"physgdb/symbols"
 )
 
-// Rung is a way to find a kernel: one rung of the ladder that [Find] climbs, cheapest first.
-type Rung string
+// Method is a way in which a kernel was found.
+type Method string
 
-// The rungs, in order.
+// The methods, in the order in which [Find] tries them: the cheapest first.
 const (
-	ByCR3        Rung = "CR3"                  // somebody told it
-	ByVMCoreInfo Rung = "VMCOREINFO"           // somebody told its physical address
-	ByTrampoline Rung = "real-mode trampoline" // what starts further CPUs, below 640 KiB
-	ByBanner     Rung = "banner"               // of the vmlinux, at every place where a kernel may lie
-	ByNoteScan   Rung = "VMCOREINFO scan"      // all of RAM looked through for it
+	ByCR3        Method = "CR3"                  // given by the user or a notice
+	ByVMCoreInfo Method = "VMCOREINFO"           // given by the user or a notices physical address
+	ByTrampoline Method = "real-mode trampoline" // the code below 640 KiB that starts further CPUs
+	ByBanner     Method = "banner"               // that of the vmlinux, searched at all possible addresses
+	ByNoteScan   Method = "VMCOREINFO scan"      // searched in all of RAM
 
-	// ByELFCoreHeaders is for the kernel whose dump another captures, see [FindOther].
-	ByELFCoreHeaders Rung = "elfcorehdr= of its capture kernel"
+	// ByELFCoreHeaders is the method for a kernel whose dump another one captures; see [FindOther].
+	ByELFCoreHeaders Method = "elfcorehdr= of its capture kernel"
 )
 
-// FindOptions say how to look for a kernel. Nil means that nothing is known.
+// FindOptions are options of [Find]. Nil means that nothing is known about the kernel.
 type FindOptions struct {
-	CR3        uint64          // that somebody believes to be of the machine, or 0
-	VMCoreInfo bridge.PhysAddr // where somebody believes the VMCOREINFO note to be, or 0
+	CR3        uint64          // of any address space of the machine, unverified; or 0
+	VMCoreInfo bridge.PhysAddr // of the VMCOREINFO note, unverified; or 0
 	Levels     int             // of the page tables, 4 or 5; 0 if not known
 	Symbols    *symbols.Table  // of its vmlinux, or nil
 	Debug      Debug           // of its vmlinux, or nil
-	// Quick leaves out what looks through all of RAM.
+	// Quick skips searches of all of RAM.
 	Quick bool
-	// Progress hears how many of how many bytes of RAM have been looked through, during what may take long. Nil if
-	// nobody wants to know.
+	// Progress, if not nil, is called during searches of all of RAM with the number of bytes
+	// searched so far and in total.
 	Progress func(done, total uint64)
 }
 
-// NotFoundError says that the kernel was not found, and what was tried.
-type NotFoundError struct{ Tried []error }
+// NotFoundError is the error for a kernel that was not found.
+type NotFoundError struct {
+	Tried []error // why each candidate and each method was rejected
+}
 
 func (e *NotFoundError) Error() string {
-	const most, last = 6, 3 // of what was tried is told
+	const maxListed, last = 6, 3
 	var parts []string
 	for i, err := range e.Tried {
 		switch rest := len(e.Tried) - i; {
-		case i < most-last || rest <= last:
+		case i < maxListed-last || rest <= last:
 			parts = append(parts, err.Error())
-		case i == most-last:
+		case i == maxListed-last:
 			parts = append(parts, fmt.Sprintf("%d more of that kind", rest-last))
 		}
 	}
@@ -66,15 +68,15 @@ func (e *NotFoundError) Error() string {
 // Unwrap returns what was tried.
 func (e *NotFoundError) Unwrap() []error { return e.Tried }
 
-// ErrNoRAMMap says that RAM was not looked through because nobody knows where it is.
+// ErrNoRAMMap is the error for a search of RAM without a RAM map.
 var ErrNoRAMMap = errors.New("RAM was not looked through, as no map says where it is")
 
-// Find looks for the kernel in memory, and attaches to it. m walks page tables; mem is the physical memory itself,
-// without a cache, as what is looked at here is looked at once.
+// Find searches memory for the kernel and attaches to it. m translates addresses; mem is the
+// physical memory, without a cache, because each place is read once.
 //
-// Memory may hold more than one kernel: that which the machine was started from by kexec, say, or which was there to
-// dump it. With a vmlinux, one of another build-id does not end the search. The error is a [*NotFoundError] unless
-// memory does not answer.
+// Memory may hold more than one kernel, such as one that started this one by kexec, or a capture
+// kernel. If there is a vmlinux, a kernel with another build-id does not end the search. The error
+// is a [*NotFoundError] unless reads time out or ctx ends.
 func Find(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *FindOptions) (*Kernel, error) {
 	if o == nil {
 		o = &FindOptions{}
@@ -85,15 +87,15 @@ func Find(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *FindOptions) (*
 		}
 	}
 	f := &finder{m: m, mem: mem, o: o}
-	return f.climb(ctx, []func(context.Context) (*Kernel, error){
+	return f.tryMethods(ctx, []func(context.Context) (*Kernel, error){
 		f.byCR3, f.byVMCoreInfo, f.byTrampoline, f.byBanner, f.byNoteScan,
 	})
 }
 
-// climb tries rungs in their order until one leads to a kernel.
-func (f *finder) climb(ctx context.Context, rungs []func(context.Context) (*Kernel, error)) (*Kernel, error) {
-	for _, rung := range rungs {
-		k, err := rung(ctx)
+// tryMethods calls methods in order until one returns a kernel.
+func (f *finder) tryMethods(ctx context.Context, methods []func(context.Context) (*Kernel, error)) (*Kernel, error) {
+	for _, method := range methods {
+		k, err := method(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("look for the kernel: %w", err)
 		}
@@ -104,50 +106,50 @@ func (f *finder) climb(ctx context.Context, rungs []func(context.Context) (*Kern
 	return nil, &NotFoundError{f.tried}
 }
 
-// finder is a search under way. Each rung returns nil without an error if it leads nowhere.
+// finder is the state of a search. A method that finds no kernel returns nil without an error.
 type finder struct {
 	m      *mmu.MMU
 	mem    bridge.Memory
 	o      *FindOptions
-	tried  []error    // what did not lead to the kernel, and why
-	others []Location // kernels that were found, but not taken
+	tried  []error    // why candidates were rejected
+	others []Location // kernels that were found and rejected
 }
 
-// byCR3 goes by what somebody told. That may be of another boot, or of another machine.
+// byCR3 tries the CR3 that was given. It may be that of another boot, or of another machine.
 func (f *finder) byCR3(ctx context.Context) (*Kernel, error) {
 	if f.o.CR3 == 0 {
 		return nil, nil
 	}
 	l, err := Locate(ctx, f.m, f.o.CR3, f.o.Levels)
 	if err != nil {
-		return nil, f.setback(ctx, err)
+		return nil, f.recordFailure(ctx, err)
 	}
 	return f.identify(ctx, l, ByCR3, fmt.Sprintf("CR3 %#x", f.o.CR3))
 }
 
-// candidate is a root of page tables that may map the kernel.
+// candidate is a top-level page table that may map the kernel.
 type candidate struct {
-	rung   Rung
-	where  string // what led to it, and where that lies
+	method Method
+	where  string // how it was found
 	cr3    uint64
 	levels int
-	fits   func(*Location) error // says if what is found there contradicts what led to it
+	fits   func(*Location) error // returns an error if the kernel contradicts how it was found
 }
 
-// try attaches to the kernel that a candidate maps. Nothing is believed of a candidate but what this confirms.
+// try attaches to the kernel that a candidate maps, after it has verified the candidate.
 func (f *finder) try(ctx context.Context, c *candidate) (*Kernel, error) {
 	l, err := locate(ctx, f.m, c.cr3, c.levels)
 	if err == nil {
 		err = c.fits(l)
 	}
 	if err != nil {
-		return nil, f.setback(ctx, fmt.Errorf("%s: %w", c.where, err))
+		return nil, f.recordFailure(ctx, fmt.Errorf("%s: %w", c.where, err))
 	}
-	return f.identify(ctx, l, c.rung, c.where)
+	return f.identify(ctx, l, c.method, c.where)
 }
 
-// identify attaches to the kernel at l, unless it is another than that of the vmlinux.
-func (f *finder) identify(ctx context.Context, l *Location, rung Rung, where string) (*Kernel, error) {
+// identify attaches to the kernel at l, unless the vmlinux is of another one.
+func (f *finder) identify(ctx context.Context, l *Location, method Method, where string) (*Kernel, error) {
 	for _, o := range f.others {
 		if o.Text == l.Text && o.TextPhys == l.TextPhys {
 			return nil, nil
@@ -156,46 +158,47 @@ func (f *finder) identify(ctx context.Context, l *Location, rung Rung, where str
 	k, err := attach(ctx, f.m, l, &Options{Symbols: f.o.Symbols, Debug: f.o.Debug})
 	if err != nil {
 		f.others = append(f.others, *l)
-		return nil, f.setback(ctx, fmt.Errorf("%s: %w", where, err))
+		return nil, f.recordFailure(ctx, fmt.Errorf("%s: %w", where, err))
 	}
-	k.FoundBy = rung
+	k.FoundBy = method
 	return k, k.leaveTrampoline(ctx)
 }
 
-// mostTried bounds how many candidates a search looks into: whole pages are read for each.
-const mostTried = 256
+// maxTried bounds the candidates of a search: whole pages are read for each.
+const maxTried = 256
 
-// setback notes why something led nowhere. It returns an error if the search must end.
-func (f *finder) setback(ctx context.Context, err error) error {
+// recordFailure records why a candidate was rejected. It returns an error if the search must end.
+func (f *finder) recordFailure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if errors.Is(err, bridge.ErrTimeout) {
 		return err
 	}
-	if len(f.tried) >= mostTried {
-		return fmt.Errorf("%d places look as if they led to a kernel, and do not; the last: %w", mostTried, err)
+	if len(f.tried) >= maxTried {
+		return fmt.Errorf("%d places look as if they led to a kernel, and do not; the last: %w", maxTried, err)
 	}
 	f.tried = append(f.tried, err)
 	return nil
 }
 
-// sawOther reports whether a kernel was found that is not that of the vmlinux.
+// sawOther reports whether a kernel was found that the vmlinux is not of.
 func (f *finder) sawOther() bool {
 	return errors.Is(&NotFoundError{f.tried}, ErrOtherKernel)
 }
 
-// probe is a look at the same few bytes in many places.
+// probe reads a few bytes at each of many places.
 type probe struct {
 	size    int  // bytes
 	trusted bool // see [bridge.Op.Trusted]
-	// hit looks at what was read at a place. It returns the kernel if that has led to it, and an error to end the search.
+	// hit is called with the bytes at a place. It returns the kernel if it was found by them, or an
+	// error that ends the search.
 	hit func(at bridge.PhysAddr, p []byte) (*Kernel, error)
-	// passed is told that all places up to this one were looked at. It may be nil.
+	// passed, if not nil, is called when all places up to at have been read.
 	passed func(at bridge.PhysAddr)
 }
 
-// search runs a probe. If it finds nothing at all, nothing is what it says.
+// search runs a probe. nothing is the error message if no place has a candidate.
 func (f *finder) search(
 	ctx context.Context, p *probe, places iter.Seq[bridge.PhysAddr], nothing string,
 ) (*Kernel, error) {
@@ -205,23 +208,24 @@ func (f *finder) search(
 	case k != nil || err != nil || len(f.tried) > before:
 		return k, err
 	case t.unread != nil:
-		return nil, f.setback(ctx, fmt.Errorf("%s (of %d, %d could not be read, the first: %w)", nothing, t.places,
+		return nil, f.recordFailure(ctx, fmt.Errorf("%s (of %d, %d could not be read, the first: %w)", nothing, t.places,
 			t.places-t.read, t.unread))
 	}
-	return nil, f.setback(ctx, fmt.Errorf("%s (%d looked at)", nothing, t.places))
+	return nil, f.recordFailure(ctx, fmt.Errorf("%s (%d looked at)", nothing, t.places))
 }
 
-// tally is what became of a probe.
+// tally counts the places of a probe.
 type tally struct {
-	read, places int   // how many places could be read, and how many there were
-	unread       error // why the first of the others could not be read
+	read, places int   // places that could be read, and all places
+	unread       error // why the first of the others could not
 }
 
-// Batches of a probe grow from the first of these sizes to the last: what is looked for is often near, and else each
-// batch is a round trip.
+// Batches of a probe grow from firstBatch to lastBatch places: the first places are the most likely
+// ones, and each batch costs a round trip.
 const firstBatch, lastBatch = 16, 1024
 
-// run looks at the places in their order, until one has led to the kernel. Places that cannot be read are passed over.
+// run reads the places in order until hit returns the kernel. Places that cannot be read are
+// skipped.
 func (p *probe) run(ctx context.Context, mem bridge.Memory, places iter.Seq[bridge.PhysAddr]) (*Kernel, tally, error) {
 	var t tally
 	next, stop := iter.Pull(places)
@@ -254,7 +258,7 @@ func (p *probe) run(ctx context.Context, mem bridge.Memory, places iter.Seq[brid
 	}
 }
 
-// batch makes reads of the next n places, or of those that are left.
+// batch returns reads of the next n places, or of those that are left.
 func (p *probe) batch(next func() (bridge.PhysAddr, bool), n int) []bridge.Op {
 	ops := make([]bridge.Op, 0, n)
 	data := make([]byte, n*p.size)
@@ -268,7 +272,7 @@ func (p *probe) batch(next func() (bridge.PhysAddr, bool), n int) []bridge.Op {
 	return ops
 }
 
-// progress returns what to call as a probe comes along in RAM, upwards.
+// progress returns the passed function of a probe that goes through RAM upwards.
 func (f *finder) progress(ram bridge.RAMMap) func(bridge.PhysAddr) {
 	if f.o.Progress == nil {
 		return nil

@@ -39,7 +39,7 @@ func find(mem bridge.Memory, o *FindOptions) (*Kernel, error) {
 }
 
 // isKernel checks that k is the kernel of d, found in one way.
-func isKernel(t *testing.T, k *Kernel, d *memimage.Kernel, by Rung) {
+func isKernel(t *testing.T, k *Kernel, d *memimage.Kernel, by Method) {
 	t.Helper()
 	if k.FoundBy != by {
 		t.Errorf("found by %s, want %s", k.FoundBy, by)
@@ -58,7 +58,7 @@ func TestFind(t *testing.T) {
 		name    string
 		prepare func(d *memimage.Kernel, o *FindOptions)
 		vmlinux bool
-		by      Rung
+		by      Method
 		root    func(d *memimage.Kernel) bridge.PhysAddr
 		reads   uint64 // at most
 	}{
@@ -128,7 +128,7 @@ func panicked(d *memimage.Kernel) bridge.PhysAddr { return bridge.PhysAddr(d.CR3
 // TestFindAbove4GiB has a kernel where no 32 bits reach, in a memory with a hole.
 func TestFindAbove4GiB(t *testing.T) {
 	for _, tc := range []struct {
-		by      Rung
+		by      Method
 		prepare func(d *memimage.Kernel)
 		vmlinux bool
 	}{
@@ -290,7 +290,7 @@ func TestFindAmongTwoKernels(t *testing.T) {
 		name string
 		o    FindOptions
 		want *memimage.Kernel
-		by   Rung
+		by   Method
 	}{
 		{"no vmlinux", FindOptions{}, running, ByTrampoline},
 		{"that of the one that runs", FindOptions{Symbols: vmlinuxOf(running, running.BuildID)}, running, ByTrampoline},

@@ -7,14 +7,14 @@ import (
 	"physgdb/mmu"
 )
 
-// Notes are the ELF notes of a kernel as a file of it has them.
+// Notes are the ELF notes of a kernel, as in its vmlinux.
 type Notes struct {
 	Addr uint64 `json:"addr"` // link address
 	Data []byte `json:"data"`
 }
 
-// HasNotes looks, in one batch of reads, which of several kernels this one can be. It returns the indexes of those whose
-// notes are those in memory.
+// HasNotes compares the notes of several kernels with the memory in one batch of reads. It returns
+// the indexes of those that are equal.
 func (k *Kernel) HasNotes(ctx context.Context, of []Notes) ([]int, error) {
 	ops := make([]mmu.Op, len(of))
 	for i, n := range of {

@@ -38,7 +38,7 @@ type Debug interface {
 type Kernel struct {
 	Location
 	// FoundBy is what led to the kernel.
-	FoundBy Rung
+	FoundBy Method
 	// Space is the address space under the CR3 that the kernel was found by.
 	Space *mmu.Space
 	// Slide is how far KASLR moved the kernel from its link address, in bytes.

@@ -15,35 +15,36 @@ import (
 	"physgdb/mmu"
 )
 
-// Handover is how a kernel shares memory with another one that kexec started, or that it was started by.
+// Handover describes how two kernels that kexec connects share one memory.
 type Handover int
 
-// The handovers.
+// Kinds of handover.
 const (
-	// NoHandover: it knows of no other kernel.
+	// NoHandover is for a kernel without a record of another one.
 	NoHandover Handover = iota
-	// CapturesDump: the panic of another kernel started it, to save that one's memory.
+	// CapturesDump is for a capture kernel: the panic of another kernel started it.
 	CapturesDump
-	// MayBeCaptured: it panicked with a capture kernel loaded, which may run.
+	// MayBeCaptured is for a kernel that panicked with a capture kernel loaded.
 	MayBeCaptured
-	// StartedNext: it started another kernel by a reboot.
+	// StartedNext is for a kernel that started another one by kexec.
 	StartedNext
 )
 
-// Handover reads what the kernel knows of another one in the same memory, in one batch.
+// Handover reads, in one batch, what the kernel records about another one in the same memory.
 func (k *Kernel) Handover(ctx context.Context) (Handover, error) {
-	// kernel/crash_dump.c, kernel/elfcorehdr.c since 6.16 (ELFCORE_ADDR_MAX where there is no elfcorehdr=);
-	// kernel/kexec_core.c, kernel/panic.c.
-	const notTold = ^uint64(0)
+	// kernel/crash_dump.c, kernel/elfcorehdr.c since 6.16 (ELFCORE_ADDR_MAX where there is no
+	// elfcorehdr=); kernel/kexec_core.c, kernel/panic.c.
+	const notGiven = ^uint64(0)
 	v, err := k.readGlobals(ctx, []global{
-		{"elfcorehdr_addr", 8, notTold}, {"kexec_in_progress", 1, 0}, {"kexec_crash_image", 8, 0}, {"panic_cpu", 4, noCPU},
+		{"elfcorehdr_addr", 8, notGiven}, {"kexec_in_progress", 1, 0}, {"kexec_crash_image", 8, 0}, {"panic_cpu", 4, noCPU},
 	})
 	if err != nil {
 		return NoHandover, err
 	}
 	switch headers, rebooting, image, panicked := v[0], v[1], v[2], v[3]; {
-	case headers != notTold:
-		// What became of the variable is no evidence: the kernel invalidates it once it has read the headers.
+	case headers != notGiven:
+		// The variable alone is no evidence: the kernel invalidates it after it has read the
+		// headers.
 		if _, err := k.elfCoreHeaders(ctx); err != nil {
 			return NoHandover, err
 		}
@@ -56,7 +57,7 @@ func (k *Kernel) Handover(ctx context.Context) (Handover, error) {
 	return NoHandover, nil
 }
 
-// global is a variable of at most 8 bytes, and its value where the kernel has no such variable.
+// global is a variable of at most 8 bytes, and the value to use if the kernel has no such variable.
 type global struct {
 	name    string
 	size    int
@@ -88,14 +89,14 @@ func (k *Kernel) readGlobals(ctx context.Context, list []global) ([]uint64, erro
 	return values, nil
 }
 
-// CommandLine returns what the boot loader passed to the kernel.
+// CommandLine returns the command line that the boot loader passed to the kernel.
 func (k *Kernel) CommandLine(ctx context.Context) (string, error) {
-	const most = 4096 // more than COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h)
+	const maxSize = 4096 // bytes; COMMAND_LINE_SIZE of x86 is smaller (arch/x86/include/asm/setup.h)
 	addr, err := k.ReadSymbol(ctx, "saved_command_line", 8)
 	if err != nil {
 		return "", err
 	}
-	p := make([]byte, most)
+	p := make([]byte, maxSize)
 	n, err := k.Space.ReadMemory(ctx, addr, p)
 	text := kmem.CString(p[:n])
 	if len(text) < n {
@@ -104,8 +105,8 @@ func (k *Kernel) CommandLine(ctx context.Context) (string, error) {
 	return text, err
 }
 
-// elfCoreHeaders returns the physical address of the ELF headers that describe the memory of the kernel that panicked:
-// that of the command line's last elfcorehdr=[SIZE@]ADDRESS.
+// elfCoreHeaders returns the physical address of the ELF headers that describe the memory of the
+// panicked kernel, from the last elfcorehdr=[SIZE@]ADDRESS of the command line.
 func (k *Kernel) elfCoreHeaders(ctx context.Context) (bridge.PhysAddr, error) {
 	line, err := k.CommandLine(ctx)
 	if err != nil {
@@ -126,7 +127,8 @@ func (k *Kernel) elfCoreHeaders(ctx context.Context) (bridge.PhysAddr, error) {
 	return parseMemorySize(value)
 }
 
-// parseMemorySize reads a number as the kernel's command line has it, with or without a unit (memparse, lib/cmdline.c).
+// parseMemorySize parses a number in the format of the kernel's command line, with or without a
+// unit (memparse, lib/cmdline.c).
 func parseMemorySize(text string) (bridge.PhysAddr, error) {
 	digits, shift := text, 0
 	if n := len(text) - 1; n > 0 {
@@ -141,33 +143,35 @@ func parseMemorySize(text string) (bridge.PhysAddr, error) {
 	return bridge.PhysAddr(v << shift), nil
 }
 
-// FindOther looks for the kernel with which k shares memory, see [Kernel.Handover]: the one that panicked, or the one
-// that runs now. The error is a [*NotFoundError] unless memory does not answer.
+// FindOther searches for the kernel with which k shares memory (see [Kernel.Handover]): the one
+// that panicked, or the one that was started later. The error is a [*NotFoundError] unless reads
+// time out or ctx ends.
 func FindOther(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *FindOptions, k *Kernel, how Handover) (*Kernel, error) {
 	f := &finder{m: m, mem: mem, o: o, others: []Location{k.Location}}
-	var rungs []func(context.Context) (*Kernel, error)
+	var methods []func(context.Context) (*Kernel, error)
 	switch how {
 	case CapturesDump:
 		byHeaders := func(ctx context.Context) (*Kernel, error) { return f.byELFCoreHeaders(ctx, k) }
-		rungs = append(rungs, byHeaders, f.byNoteScan)
+		methods = append(methods, byHeaders, f.byNoteScan)
 	case StartedNext:
-		rungs = append(rungs, f.byTrampoline, f.byNoteScan)
+		methods = append(methods, f.byTrampoline, f.byNoteScan)
 	case MayBeCaptured:
-		rungs = append(rungs, f.byTrampoline)
+		methods = append(methods, f.byTrampoline)
 	}
-	return f.climb(ctx, rungs)
+	return f.tryMethods(ctx, methods)
 }
 
-// byELFCoreHeaders goes by the ELF headers that the kernel that panicked made for its capture kernel: one of their notes
-// is its VMCOREINFO (crash_prepare_elf64_headers, kernel/crash_core.c; kexec-tools do the same).
+// byELFCoreHeaders reads the ELF headers that the panicked kernel made for its capture kernel: one
+// of their notes is its VMCOREINFO (crash_prepare_elf64_headers, kernel/crash_core.c; kexec-tools
+// do the same).
 func (f *finder) byELFCoreHeaders(ctx context.Context, capture *Kernel) (*Kernel, error) {
 	at, err := capture.elfCoreHeaders(ctx)
 	if err != nil {
-		return nil, f.setback(ctx, err)
+		return nil, f.recordFailure(ctx, err)
 	}
 	notes, err := f.elfCoreNotes(ctx, at)
 	if err != nil {
-		return nil, f.setback(ctx, fmt.Errorf("ELF headers at phys %#x: %w", uint64(at), err))
+		return nil, f.recordFailure(ctx, fmt.Errorf("ELF headers at phys %#x: %w", uint64(at), err))
 	}
 	p := &probe{size: noteText, trusted: true, hit: func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
 		if _, ok := noteSize(p); ok {
@@ -178,8 +182,8 @@ func (f *finder) byELFCoreHeaders(ctx context.Context, capture *Kernel) (*Kernel
 	return f.search(ctx, p, notes, fmt.Sprintf("no note that the ELF headers at phys %#x name is a VMCOREINFO", uint64(at)))
 }
 
-// elfCoreNotes lists where the notes are that ELF headers in memory name, the last first: VMCOREINFO follows a note for
-// each CPU.
+// elfCoreNotes returns the addresses of the notes in ELF headers in memory, the last first:
+// VMCOREINFO follows a note for each CPU.
 func (f *finder) elfCoreNotes(ctx context.Context, at bridge.PhysAddr) (iter.Seq[bridge.PhysAddr], error) {
 	// Elf64_Ehdr and Elf64_Phdr (elf(5)).
 	const headerSize, entrySize, note = 64, 56, 4
@@ -208,7 +212,8 @@ func (f *finder) elfCoreNotes(ctx context.Context, at bridge.PhysAddr) (iter.Seq
 	}, nil
 }
 
-// NotePlace returns the physical address of the kernel's VMCOREINFO note, by which it can be found again.
+// NotePlace returns the physical address of the kernel's VMCOREINFO note, with which the kernel can
+// be found again.
 func (k *Kernel) NotePlace(ctx context.Context) (bridge.PhysAddr, error) {
 	if k.Note != 0 {
 		return k.Note, nil

@@ -150,7 +150,7 @@ func TestFindTheKernelThatPanicked(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		damage func(m *memimage.Kernel, headers bridge.PhysAddr)
-		by     Rung
+		by     Method
 		reads  uint64
 	}{
 		{"by the headers", func(*memimage.Kernel, bridge.PhysAddr) {}, ByELFCoreHeaders, 20},

@@ -9,19 +9,21 @@ import (
 	"physgdb/symbols"
 )
 
-// Registers are what is known of the registers of a task.
+// Registers are the known registers of a task.
 type Registers struct {
-	// From says in words where they were found.
+	// From describes where they were found.
 	From string
-	// Exact says that RIP is the next instruction. Otherwise it is the address behind a call that has not returned.
+	// Exact reports whether RIP is the next instruction. Otherwise it is the return address of a
+	// call in progress.
 	Exact bool
-	// AtRest says that they are those of the function in which the CPU spends the time after its kernel's death.
+	// AtRest reports whether they are those of a function that a CPU does not leave after the
+	// kernel's death.
 	AtRest bool
 	// Flags, CS and SS are RFLAGS and the selectors, if HasFlags is set.
 	Flags    uint64
 	CS, SS   uint16
 	HasFlags bool
-	// OrigRAX is the number of the system call for registers of user space, or negative.
+	// OrigRAX is the number of the system call in registers of user space, or negative.
 	OrigRAX int64
 
 	guessed bool // see [Frame.Guessed]
@@ -30,10 +32,11 @@ type Registers struct {
 	known  uint32 // bit n: values[n] is
 }
 
-// NewRegisters returns registers that someone else has told, by their DWARF numbers; from says who.
-func NewRegisters(from string, told map[symbols.Reg]uint64) *Registers {
+// NewRegisters returns registers with the given values, by their DWARF numbers. from describes
+// their origin.
+func NewRegisters(from string, values map[symbols.Reg]uint64) *Registers {
 	r := &Registers{From: from, Exact: true}
-	for reg, v := range told {
+	for reg, v := range values {
 		r.set(reg, v)
 	}
 	return r
@@ -68,7 +71,8 @@ func (r *Registers) forget(regs ...symbols.Reg) {
 // User reports whether the registers are those of user space.
 func (r *Registers) User() bool { return r.HasFlags && r.CS&3 == 3 }
 
-// ptRegs is struct pt_regs (arch/x86/include/asm/ptrace.h): all registers of the code that was interrupted.
+// ptRegs is struct pt_regs (arch/x86/include/asm/ptrace.h): all registers of the code that was
+// interrupted.
 type ptRegs struct {
 	AX     uint64 `c:"ax"`
 	DX     uint64 `c:"dx"`
@@ -123,8 +127,8 @@ func (k *Kernel) readPtRegs(ctx context.Context, addr uint64) (*Registers, error
 	return regs, nil
 }
 
-// switchFrame is struct inactive_task_frame (arch/x86/include/asm/switch_to.h), which a task leaves on its stack when it
-// gives up the CPU.
+// switchFrame is struct inactive_task_frame (arch/x86/include/asm/switch_to.h), which a task leaves
+// on its stack when it gives up the CPU.
 type switchFrame struct {
 	BX  uint64 `c:"bx"`
 	BP  uint64 `c:"bp"`

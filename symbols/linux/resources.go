@@ -11,22 +11,21 @@ import (
 	"physgdb/mmu"
 )
 
-// Resource is a stretch of physical addresses and what the kernel had found there, or given it to: a line of
-// /proc/iomem.
+// Resource is a range of physical addresses and its use: a line of /proc/iomem.
 type Resource struct {
 	Start, Last bridge.PhysAddr
-	Depth       int // 0 for what does not lie within another
+	Depth       int // 0 for a resource that is not within another
 	Name        string
 }
 
-// Bounds of a kernel's list of resources. Large servers have some 2000, nested six deep.
+// Limits of a kernel's list of resources. Large servers have some 2000, nested six deep.
 const (
-	mostResources = 1 << 16
-	mostNested    = 32
+	maxResources = 1 << 16
+	maxNested    = 32
 )
 
-// resourceStruct is struct resource (include/linux/ioport.h). Siblings are sorted by address and lie within their parent
-// (__request_resource, kernel/resource.c).
+// resourceStruct is struct resource (include/linux/ioport.h). Siblings are sorted by address and
+// lie within their parent (__request_resource, kernel/resource.c).
 type resourceStruct struct {
 	Start   uint64 `c:"start"`
 	End     uint64 `c:"end"` // the last address
@@ -35,15 +34,15 @@ type resourceStruct struct {
 	Child   uint64 `c:"child"`
 }
 
-// resource is a struct resource that was read.
+// resource is a node of the tree of resources.
 type resource struct {
 	Resource
 	name     uint64 // virtual address
 	children []*resource
 }
 
-// Resources lists what the kernel knew to be where in physical memory, in the order of /proc/iomem. If the list is
-// damaged, what is left of it is returned beside the error.
+// Resources returns the kernel's list of physical address ranges, in the order of /proc/iomem. If
+// the list is damaged, the rest of it is returned together with the error.
 func (k *Kernel) Resources(ctx context.Context) ([]Resource, error) {
 	addr, ok := k.Addr("iomem_resource")
 	if !ok {
@@ -68,7 +67,7 @@ func (k *Kernel) Resources(ctx context.Context) ([]Resource, error) {
 	return list, nil
 }
 
-// list appends what lies within r, each before what lies within it.
+// list appends the descendants of r, parents first.
 func (r *resource) list(to []Resource) []Resource {
 	for _, c := range r.children {
 		to = c.list(append(to, c.Resource))
@@ -76,7 +75,7 @@ func (r *resource) list(to []Resource) []Resource {
 	return to
 }
 
-// resourceWalk is a walk over the tree of resources, one generation of pointers at a time.
+// resourceWalk is a breadth-first walk through the tree of resources.
 type resourceWalk struct {
 	k      *Kernel
 	layout *kmem.Struct[resourceStruct]
@@ -91,7 +90,7 @@ type branch struct {
 	parent *resource
 }
 
-// walk reads all that lies below the root. The error is for the memory as a whole, or ctx, or the root.
+// walk reads all descendants of the root. The error is for the memory as a whole, ctx, or the root.
 func (w *resourceWalk) walk(ctx context.Context, addr uint64) (*resource, error) {
 	top, err := w.layout.ReadOne(ctx, w.k.Space, addr)
 	if err != nil {
@@ -121,7 +120,7 @@ func (w *resourceWalk) walk(ctx context.Context, addr uint64) (*resource, error)
 	return root, nil
 }
 
-// take adds what was read at a branch to its parent, and appends the branches that it leads to.
+// take adds the struct at a branch to its parent, and appends the branches that it points to.
 func (w *resourceWalk) take(next []branch, b branch, s *resourceStruct) []branch {
 	r := &resource{
 		Resource: Resource{
@@ -144,10 +143,10 @@ func (r *resource) mayHave(c *resource) bool {
 	if n := len(r.children); n > 0 && c.Start <= r.children[n-1].Last {
 		return false
 	}
-	return r.Start <= c.Start && c.Start <= c.Last && c.Last <= r.Last && c.Depth < mostNested
+	return r.Start <= c.Start && c.Start <= c.Last && c.Last <= r.Last && c.Depth < maxNested
 }
 
-// follow appends the branch that a pointer is, unless it is nil or must not be followed.
+// follow appends a branch for a pointer, unless it is nil or must not be followed.
 func (w *resourceWalk) follow(to []branch, addr uint64, parent *resource) []branch {
 	switch {
 	case addr == 0:
@@ -155,8 +154,8 @@ func (w *resourceWalk) follow(to []branch, addr uint64, parent *resource) []bran
 	case w.seen[addr]:
 		w.damaged(fmt.Errorf("struct resource at %#x: is in the tree twice", addr))
 		return to
-	case len(w.seen) > mostResources:
-		w.damaged(fmt.Errorf("more than %d of them", mostResources))
+	case len(w.seen) > maxResources:
+		w.damaged(fmt.Errorf("more than %d of them", maxResources))
 		return to
 	}
 	w.seen[addr] = true
@@ -169,15 +168,15 @@ func (w *resourceWalk) damaged(err error) {
 	}
 }
 
-// readNames reads the names of all that was found, each once.
+// readNames reads the names of all resources, each once.
 func (w *resourceWalk) readNames(ctx context.Context) error {
-	const most = 64 // bytes of a name
+	const maxName = 64 // bytes
 	var ops []mmu.Op
 	at := map[uint64]int{} // index in ops
 	for _, r := range w.found {
 		if _, ok := at[r.name]; !ok {
 			at[r.name] = len(ops)
-			ops = append(ops, mmu.Op{VA: r.name, Buf: make([]byte, most)})
+			ops = append(ops, mmu.Op{VA: r.name, Buf: make([]byte, maxName)})
 		}
 	}
 	if err := w.k.Space.ReadAll(ctx, ops); err != nil {
@@ -193,8 +192,8 @@ func (w *resourceWalk) readNames(ctx context.Context) error {
 	return nil
 }
 
-// RAMMap returns where RAM is by the kernel's own list of resources. It is believed only if the list is whole, and has
-// the kernel itself in RAM.
+// RAMMap returns the RAM map from the kernel's list of resources. The list must be undamaged, and
+// the kernel itself must be in RAM.
 func (k *Kernel) RAMMap(ctx context.Context) (bridge.RAMMap, error) {
 	list, err := k.Resources(ctx)
 	if err != nil {
@@ -202,7 +201,8 @@ func (k *Kernel) RAMMap(ctx context.Context) (bridge.RAMMap, error) {
 	}
 	var ranges []bridge.Range
 	for _, r := range list {
-		// Memory plugged in later lies deeper, as "System RAM (kmem)" within what describes the device.
+		// Hot-plugged memory is deeper in the tree, as "System RAM (kmem)" within the resource of
+		// its device.
 		if strings.HasPrefix(r.Name, "System RAM") {
 			ranges = append(ranges, bridge.Range{Start: r.Start, End: r.Last + 1})
 		}

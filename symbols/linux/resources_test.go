@@ -169,7 +169,7 @@ func TestResourcesAreBounded(t *testing.T) {
 	}
 	k, _, _, _ := resourceful(t, []memimage.Resource{deep})
 	list, err := k.Resources(ctx)
-	if len(list) != mostNested || err == nil {
+	if len(list) != maxNested || err == nil {
 		t.Errorf("of a tree 101 deep, %d; %v", len(list), err)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"physgdb/symbols/linux/kmem"
 )
 
-// exceptionStacks are the members of struct cea_exception_stacks (arch/x86/include/asm/cpu_entry_area.h) and how the
-// kernel's traces name them (stack_type_name, arch/x86/kernel/dumpstack_64.c). Later kernels and those without SEV lack some.
+// exceptionStacks is struct cea_exception_stacks (arch/x86/include/asm/cpu_entry_area.h). Later
+// kernels and those without SEV lack some members.
 type exceptionStacks struct {
 	DF  struct{} `c:"?DF_stack"`
 	NMI struct{} `c:"?NMI_stack"`
@@ -17,12 +17,14 @@ type exceptionStacks struct {
 	VC2 struct{} `c:"?VC2_stack"`
 }
 
-// exceptionStackNames are the fields of exceptionStacks and the names of the stacks.
+// exceptionStackNames are the fields of exceptionStacks with the names of the stacks in the
+// kernel's traces (stack_type_name, arch/x86/kernel/dumpstack_64.c).
 var exceptionStackNames = []struct{ field, name string }{
 	{"DF", "#DF"}, {"NMI", "NMI"}, {"DB", "#DB"}, {"MCE", "#MC"}, {"VC", "#VC"}, {"VC2", "#VC2"},
 }
 
-// readStacks finds the stacks that belong to CPUs rather than to tasks. A CPU that never came up has none.
+// readStacks finds the interrupt and exception stacks of the CPUs. A CPU that never came up has
+// none.
 func (k *Kernel) readStacks(ctx context.Context, cpus *cpuList) error {
 	types, err := k.Types(ctx)
 	if err != nil {
@@ -35,14 +37,14 @@ func (k *Kernel) readStacks(ctx context.Context, cpus *cpuList) error {
 		}
 		for i, top := range tops {
 			if top != 0 {
-				top += 8 // hardirq_stack_ptr leaves room for one word, the way back (arch/x86/kernel/irq_64.c)
+				top += 8 // hardirq_stack_ptr points below the last word, which is reserved (arch/x86/kernel/irq_64.c)
 				cpus.all[i].stacks = append(cpus.all[i].stacks, stack{"IRQ", top - size, top})
 			}
 		}
 	}
 	layout, err := kmem.NewStruct[exceptionStacks](types, "cea_exception_stacks")
 	if err != nil {
-		return nil // of another name in this kernel: traces through them are found all the same, only not named
+		return nil // another name in this kernel: the stacks are unwound, but have no names
 	}
 	addr, ok := k.Addr("cea_exception_stacks")
 	if !ok {
@@ -63,8 +65,8 @@ func (k *Kernel) readStacks(ctx context.Context, cpus *cpuList) error {
 	return nil
 }
 
-// irqStackTops reads the hardirq_stack_ptr of every CPU: a per-CPU symbol up to Linux 6.1 and again later, a member of
-// pcpu_hot in between.
+// irqStackTops reads hardirq_stack_ptr of every CPU: a member of pcpu_hot from 6.2 to 6.14, and
+// otherwise a per-CPU symbol.
 func (k *Kernel) irqStackTops(ctx context.Context, cpus *cpuList) ([]uint64, error) {
 	if addr, ok := k.Addr("hardirq_stack_ptr"); ok {
 		return k.readPerCPU(ctx, addr, cpus)
@@ -91,8 +93,9 @@ func (c *CPU) stackAt(sp uint64) (stack, bool) {
 	return stack{}, false
 }
 
-// StackName tells which stack an address belongs to, as the kernel's traces do: TASK for that of the task, IRQ, NMI, #DF and so
-// on for those of the CPUs, or "" if it is none of them. A stack pointer belongs to the stack below whose end it stands.
+// StackName returns the name of the stack that a stack pointer belongs to, as in the kernel's
+// traces: TASK for the stack of t; IRQ, NMI, #DF and so on for those of CPUs; "" for others. A
+// pointer to the end of a stack belongs to that stack.
 func (k *Kernel) StackName(ctx context.Context, t *Task, sp uint64) string {
 	if t.onStack(sp - 1) {
 		return t.stack().name

@@ -9,7 +9,7 @@ const (
 	Uninterruptible State = 1 << 1
 	Stopped         State = 1 << 2
 	Traced          State = 1 << 3
-	parked          State = 1 << 6 // a thread of the kernel that waits to be needed again
+	parked          State = 1 << 6 // a kernel thread that is parked
 	dead            State = 1 << 7
 	noLoad          State = 1 << 10 // with Uninterruptible: waits, but is not blocked
 )
@@ -20,9 +20,9 @@ const (
 	exitZombie = 1 << 5
 )
 
-// Letter returns the letter that ps shows for what a task was doing: R running or runnable, S asleep, D blocked, T
-// stopped, t traced, Z a zombie, X dead, P parked, I idle, for a thread of the kernel that waits for work
-// (task_state_array, fs/proc/array.c).
+// Letter returns the letter of ps for the state of a task: R running or runnable, S sleeping, D
+// blocked, T stopped, t traced, Z zombie, X dead, P parked, I idle kernel thread (task_state_array,
+// fs/proc/array.c).
 func (t *Task) Letter() byte {
 	switch s := t.State; {
 	case t.exitState&exitZombie != 0:
@@ -45,8 +45,8 @@ func (t *Task) Letter() byte {
 	return 'R'
 }
 
-// Exited reports whether a task has ended, and only awaits to be forgotten: ps's Z and X.
+// Exited reports whether a task has ended: states Z and X of ps.
 func (t *Task) Exited() bool { return t.Letter() == 'Z' || t.Letter() == 'X' }
 
-// Blocked reports whether a task waits and cannot even be killed, ps's D.
+// Blocked reports whether a task waits uninterruptibly: state D of ps.
 func (t *Task) Blocked() bool { return t.Letter() == 'D' }

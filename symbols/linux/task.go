@@ -10,19 +10,19 @@ import (
 	"physgdb/symbols/linux/kmem"
 )
 
-// Task is a thread of the dead machine: of a process, or of the kernel itself.
+// Task is a thread of a process, or of the kernel itself.
 type Task struct {
 	Addr      uint64 // virtual, of its task_struct
-	PID, TGID int    // in the machine's first pid namespace; 0 for the idle tasks
+	PID, TGID int    // in the initial pid namespace; 0 for idle tasks
 	Parent    int    // tgid of its parent, 0 if it has none
-	Comm      string // its name, at most 15 bytes, of any kind
+	Comm      string // its name, at most 15 arbitrary bytes
 	State     State
-	CPU       int  // that it runs on, or ran on last
+	CPU       int  // that it ran on last
 	OnCPU     bool // it was running
-	Kernel    bool // a thread of the kernel, without user space
-	Idle      bool // what a CPU runs when there is nothing to run
+	Kernel    bool // a kernel thread, without user space
+	Idle      bool // the idle task of a CPU
 	Stack     uint64
-	SP        uint64 // of the kernel, when it does not run; see thread_struct.sp
+	SP        uint64 // thread_struct.sp: the kernel stack pointer of a task that does not run
 	FSBase    uint64
 	GSBase    uint64 // of user space
 	MM        uint64 // virtual, of its mm_struct, or 0
@@ -32,7 +32,7 @@ type Task struct {
 	cred      uint64 // virtual, of its struct cred
 }
 
-// StackEnd returns the virtual address behind the task's stack.
+// StackEnd returns the virtual address after the end of the task's kernel stack.
 func (t *Task) StackEnd() uint64 { return t.Stack + t.stackSize }
 
 // taskStruct is struct task_struct (include/linux/sched.h).
@@ -73,20 +73,21 @@ func (k *Kernel) taskReader(ctx context.Context) (*taskReader, error) {
 	})
 }
 
-// stackSize returns the size of a task's stack, THREAD_SIZE, in bytes: that of the first task, which is part of the image.
+// stackSize returns THREAD_SIZE, the size of kernel stacks in bytes: that of the first task's,
+// which is part of the image.
 func (k *Kernel) stackSize() uint64 {
-	const usual, most = 16 << 10, 1 << 20
+	const usual, maxSize = 16 << 10, 1 << 20
 	for _, name := range []string{"init_stack", "init_task"} { // since Linux 6.10, and before
 		start, ok1 := k.Addr("__start_" + name)
 		end, ok2 := k.Addr("__end_" + name)
-		if size := end - start; ok1 && ok2 && size >= usual && size <= most && size&(size-1) == 0 {
+		if size := end - start; ok1 && ok2 && size >= usual && size <= maxSize && size&(size-1) == 0 {
 			return size
 		}
 	}
 	return usual
 }
 
-// PF_KTHREAD marks threads of the kernel (include/linux/sched.h).
+// pfKthread is PF_KTHREAD: a kernel thread (include/linux/sched.h).
 const pfKthread = 0x0020_0000
 
 // task returns the task whose task_struct is at addr.
@@ -98,18 +99,19 @@ func (r *taskReader) task(addr uint64, s *taskStruct) *Task {
 	}
 }
 
-// TaskList is every task of the machine that was found.
+// TaskList is the tasks of the machine.
 type TaskList struct {
-	// All are the tasks, by pid; the idle tasks come last.
+	// All are the tasks in the order of their pids, and then the idle tasks.
 	All []*Task
-	// Damage tells why some may be missing: what cannot be true of the kernel's lists. It is empty as a rule.
+	// Damage says why tasks may be missing: inconsistencies in the kernel's lists.
 	Damage []error
 
 	kmem.Timeouts
 }
 
-// Tasks finds every task: by the tree of pids, which costs few batches of reads; where that is damaged, by the kernel's
-// list of processes as well. The idle tasks are on neither: the CPUs tell them.
+// Tasks returns every task. They are found in the tree of pids, which costs few batches of reads,
+// and if that is damaged also in the kernel's list of processes. Idle tasks are in neither and are
+// found through the CPUs.
 func (k *Kernel) Tasks(ctx context.Context) (*TaskList, error) {
 	return k.tasks.Get(ctx, k.readTasks)
 }
@@ -132,8 +134,8 @@ func (k *Kernel) readTasks(ctx context.Context) (*TaskList, error) {
 	return &TaskList{f.all, f.damage.List(), f.damage.Timeouts}, nil
 }
 
-// TaskAt reads the task whose task_struct is at a virtual address, and no other: a machine may have a hundred thousand. It
-// does not know the parent.
+// TaskAt returns the task whose task_struct is at a virtual address. It reads no other task, of
+// which there may be a hundred thousand; Parent is 0.
 func (k *Kernel) TaskAt(ctx context.Context, addr uint64) (*Task, error) {
 	r, err := k.taskReader(ctx)
 	if err != nil {
@@ -151,7 +153,7 @@ func (k *Kernel) TaskAt(ctx context.Context, addr uint64) (*Task, error) {
 	return t, nil
 }
 
-// taskFinder gathers tasks.
+// taskFinder collects tasks.
 type taskFinder struct {
 	k       *Kernel
 	r       *taskReader
@@ -159,16 +161,17 @@ type taskFinder struct {
 	byAddr  map[uint64]*Task  // by task_struct
 	parents map[uint64]uint64 // task_struct of each task's parent
 	damage  kmem.Damage
-	cut     bool // there are more tasks than are listed
+	cut     bool // there are more than maxTasks
 }
 
-// maxPID is above every pid (PID_MAX_LIMIT, include/linux/threads.h).
+// maxPID is larger than every pid (PID_MAX_LIMIT, include/linux/threads.h).
 const maxPID = 4 << 20
 
-// maxTasks bounds how many tasks are listed. It takes 4 GB of stacks and tasks to have as many. The others are reported as damage.
+// maxTasks bounds the tasks that are listed; so many take 4 GB for stacks and tasks. Further ones
+// are reported as damage.
 const maxTasks = 1 << 17
 
-// byPID goes through the tree of struct pid of the first pid namespace.
+// byPID reads the tasks in the tree of the initial pid namespace.
 func (f *taskFinder) byPID(ctx context.Context) error {
 	pids, err := f.pids(ctx)
 	if err != nil {
@@ -191,7 +194,7 @@ func (f *taskFinder) byPID(ctx context.Context) error {
 	})
 }
 
-// numbered is a task and the pid under which the tree has it.
+// numbered is a task and its pid in the tree.
 type numbered struct {
 	nr   int
 	task uint64
@@ -203,7 +206,7 @@ type pid struct {
 	Tasks uint64 `c:"tasks[0].first"` // PIDTYPE_PID is 0
 }
 
-// pids lists the pids that have a task.
+// pids returns the pids that have a task.
 func (f *taskFinder) pids(ctx context.Context) ([]numbered, error) {
 	layout, err := StructOf[pid](ctx, f.k, "pid")
 	if err != nil {
@@ -232,7 +235,7 @@ func (f *taskFinder) pids(ctx context.Context) ([]numbered, error) {
 	return pids, err
 }
 
-// pidTree reads the tree of the first pid namespace.
+// pidTree reads the tree of the initial pid namespace.
 func (f *taskFinder) pidTree(ctx context.Context) ([]kmem.Entry, error) {
 	types, err := f.k.Types(ctx)
 	if err != nil {
@@ -259,7 +262,7 @@ func (f *taskFinder) pidTree(ctx context.Context) ([]kmem.Entry, error) {
 	return slices.DeleteFunc(found, func(e kmem.Entry) bool { return e.Index == 0 || e.Index >= maxPID }), err
 }
 
-// add takes a task in, once.
+// add adds a task if it is not listed yet.
 func (f *taskFinder) add(addr uint64, s *taskStruct) {
 	if f.byAddr[addr] != nil {
 		return
@@ -274,7 +277,7 @@ func (f *taskFinder) add(addr uint64, s *taskStruct) {
 	f.all = append(f.all, t)
 }
 
-// tooMany notes, once, that not all tasks are listed.
+// tooMany records once that not all tasks are listed.
 func (f *taskFinder) tooMany() {
 	if !f.cut {
 		f.cut = true
@@ -282,7 +285,7 @@ func (f *taskFinder) tooMany() {
 	}
 }
 
-// idle adds the idle tasks, and tells which CPU each belongs to.
+// idle adds the idle tasks with their CPUs.
 func (f *taskFinder) idle(ctx context.Context) error {
 	list, err := f.k.cpus.Get(ctx, f.k.readCPUs)
 	if err != nil {
@@ -313,14 +316,14 @@ func (f *taskFinder) idle(ctx context.Context) error {
 	return nil
 }
 
-// addIdle takes in the idle task of a CPU.
+// addIdle adds the idle task of a CPU.
 func (f *taskFinder) addIdle(addr uint64, s *taskStruct, cpu int) {
 	f.add(addr, s)
 	t := f.byAddr[addr]
 	t.Idle, t.CPU = true, cpu
 }
 
-// byCPU adds what the CPUs ran, if it was found nowhere else.
+// byCPU adds the tasks that the CPUs ran, unless they are listed already.
 func (f *taskFinder) byCPU(ctx context.Context) error {
 	cpus, err := f.k.CPUs(ctx)
 	if err != nil {
@@ -356,7 +359,7 @@ func (s *taskStruct) plausible() bool {
 	return s.PID >= 0 && s.PID < maxPID && s.TGID >= 0 && s.TGID < maxPID && int64(s.Stack) < 0
 }
 
-// finish puts the list in order and finds out parents.
+// finish sorts the list and sets the parents.
 func (f *taskFinder) finish() {
 	for _, t := range f.all {
 		if p := f.byAddr[f.parents[t.Addr]]; p != nil {

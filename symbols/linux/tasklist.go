@@ -6,8 +6,8 @@ import (
 	"physgdb/symbols/linux/kmem"
 )
 
-// byList goes through the list of processes, and of each through its threads, where the tree of pids was damaged: one
-// step costs one read, so that a list is no way to begin with.
+// byList reads the list of processes and the threads of each, if the tree of pids is damaged. Each
+// step along a list costs a round trip, so that lists are only the fallback.
 func (f *taskFinder) byList(ctx context.Context) error {
 	if !f.damage.Any() {
 		return nil
@@ -33,7 +33,7 @@ func (f *taskFinder) byList(ctx context.Context) error {
 	return nil
 }
 
-// lists is where the kernel's lists have their pointers.
+// lists are the offsets of the pointers in the kernel's lists.
 type lists struct {
 	next, prev uint64 // in a list_head
 	threads    uint64 // the head of the list of a process's threads, in its signal_struct
@@ -57,7 +57,7 @@ func (f *taskFinder) lists(ctx context.Context) (l lists, err error) {
 	return l, nil
 }
 
-// process adds the threads of a process, given one of them. It reports whether that is a task at all.
+// process adds the threads of a process, given one of them. It reports whether that is a task.
 func (f *taskFinder) process(ctx context.Context, leader uint64, l lists) (bool, error) {
 	if f.cut {
 		return false, nil

@@ -9,7 +9,8 @@ import (
 	"physgdb/mmu"
 )
 
-// TaskSpace returns the address space that a task saw: its process's, or the kernel's if it is a thread of the kernel.
+// TaskSpace returns the address space of a task: its process's, or the kernel's for a kernel
+// thread.
 func (k *Kernel) TaskSpace(ctx context.Context, t *Task) (*mmu.Space, error) {
 	if t.MM == 0 {
 		return k.Space, nil
@@ -21,8 +22,8 @@ func (k *Kernel) TaskSpace(ctx context.Context, t *Task) (*mmu.Space, error) {
 	return k.SpaceOf(ctx, cr3)
 }
 
-// TaskCR3 returns the physical address of the top-level page table of a task's process, or that of the kernel if it is a
-// thread of the kernel.
+// TaskCR3 returns the physical address of the top-level page table of a task's process, or that of
+// the kernel for a kernel thread.
 func (k *Kernel) TaskCR3(ctx context.Context, t *Task) (uint64, error) {
 	if t.MM == 0 {
 		return k.Space.Root().CR3, nil
@@ -39,7 +40,7 @@ func (k *Kernel) TaskCR3(ctx context.Context, t *Task) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("page table of task %d: %w", t.PID, err)
 	}
-	mp, err := k.Space.Translate(ctx, table) // the kernel maps its page tables like all RAM
+	mp, err := k.Space.Translate(ctx, table) // page tables are in the direct map
 	if err != nil {
 		return 0, fmt.Errorf("page table of task %d at %#x: %w", t.PID, table, err)
 	}

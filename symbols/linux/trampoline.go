@@ -12,12 +12,13 @@ import (
 	"physgdb/mmu"
 )
 
-// conventionalEnd is where the memory ends that every PC has from address 0 on: 640 KiB.
+// conventionalEnd is the end of conventional memory, which every PC has from address 0 on: 640 KiB.
 const conventionalEnd bridge.PhysAddr = 0xa0000
 
-// trampoline is the header of what a kernel puts below 1 MiB to start further CPUs, and to wake from sleep
-// (struct trampoline_header, arch/x86/include/asm/realmode.h). On x86-64 the page before it is a top-level page table:
-// its first entry maps low memory, its upper half is a copy of the kernel's (setup_real_mode, arch/x86/realmode/init.c).
+// trampoline is the header of the code below 1 MiB that starts further CPUs and resumes from sleep
+// (struct trampoline_header, arch/x86/include/asm/realmode.h). On x86-64 the page before it is a
+// top-level page table: its first entry maps low memory, and its upper half is a copy of the
+// kernel's (setup_real_mode, arch/x86/realmode/init.c).
 type trampoline struct {
 	start     uint64 // virtual address where a new CPU enters the kernel
 	levels    int    // of the page tables
@@ -26,10 +27,11 @@ type trampoline struct {
 
 const trampolineSize = 8 + 8 + 4 + 4 // start, efer, cr4, flags
 
-// parseTrampoline reads what lies at the start of a page as the header of a trampoline, and reports whether it can be
-// one.
+// parseTrampoline decodes the start of a page as the header of a trampoline, and reports whether it
+// is plausible.
 func parseTrampoline(p []byte) (t trampoline, ok bool) {
-	// Intel SDM vol. 3A, 2.2.1 and 2.5: long mode is on, no bit is set that EFER lacks, and PAE is on as paging needs it.
+	// Intel SDM vol. 3A, 2.2.1 and 2.5: long mode is on, no bit is set that EFER lacks, and PAE is
+	// on as paging needs it.
 	const lme, efer, pae, la57 = 1 << 8, 1<<16 - 1, 1 << 5, 1 << 12
 	const flagEncrypted = 1 << 0 // TH_FLAGS_SME_ACTIVE
 	t.start = binary.LittleEndian.Uint64(p)
@@ -46,7 +48,8 @@ func parseTrampoline(p []byte) (t trampoline, ok bool) {
 	return t, true
 }
 
-// byTrampoline looks at every page of conventional memory, from the top on: the kernel takes the highest that is free.
+// byTrampoline reads every page of conventional memory, from the top on: the kernel uses the
+// highest free page.
 func (f *finder) byTrampoline(ctx context.Context) (*Kernel, error) {
 	p := &probe{size: trampolineSize, trusted: true, hit: func(at bridge.PhysAddr, header []byte) (*Kernel, error) {
 		if t, ok := parseTrampoline(header); ok {
@@ -57,7 +60,8 @@ func (f *finder) byTrampoline(ctx context.Context) (*Kernel, error) {
 	return f.search(ctx, p, conventionalPages(), "no real-mode trampoline in the pages below 640 KiB leads to it")
 }
 
-// conventionalPages are the pages where a trampoline's header may begin, downwards.
+// conventionalPages returns the pages at whose start the header of a trampoline can be, in
+// descending order.
 func conventionalPages() iter.Seq[bridge.PhysAddr] {
 	return func(yield func(bridge.PhysAddr) bool) {
 		for at := conventionalEnd - bridge.PageSize; at > bridge.PageSize && yield(at); {
@@ -69,7 +73,7 @@ func conventionalPages() iter.Seq[bridge.PhysAddr] {
 func (f *finder) tryTrampoline(ctx context.Context, at bridge.PhysAddr, t trampoline) (*Kernel, error) {
 	table := at - bridge.PageSize
 	where := fmt.Sprintf("real-mode trampoline at phys %#x", uint64(table))
-	c := &candidate{rung: ByTrampoline, where: where, cr3: uint64(table), levels: t.levels}
+	c := &candidate{method: ByTrampoline, where: where, cr3: uint64(table), levels: t.levels}
 	c.fits = func(l *Location) error {
 		if t.start < l.Text {
 			return fmt.Errorf("it starts CPUs at %#x, before the kernel's text at %#x", t.start, l.Text)
@@ -80,7 +84,7 @@ func (f *finder) tryTrampoline(ctx context.Context, at bridge.PhysAddr, t trampo
 		if t.encrypted {
 			err = fmt.Errorf("%w (the machine encrypts its memory, SME: what is read of it may be scrambled)", err)
 		}
-		return nil, f.setback(ctx, fmt.Errorf("%s: %w", where, err))
+		return nil, f.recordFailure(ctx, fmt.Errorf("%s: %w", where, err))
 	}
 	k, err := f.try(ctx, c)
 	if k == nil {
@@ -89,9 +93,9 @@ func (f *finder) tryTrampoline(ctx context.Context, at bridge.PhysAddr, t trampo
 	return k, k.useInitTop(ctx)
 }
 
-// checkTables follows a trampoline's page tables by hand to the one that maps the kernel image, and makes sure that each
-// is a kernel's before it goes where that leads. Nobody vouches for them: what an earlier kernel left may have been used
-// for anything since, and what is no address may be a device's.
+// checkTables follows the page tables of a trampoline to the one that maps the kernel image, and
+// verifies each table before it follows an entry. The tables are not trusted: memory of an earlier
+// kernel may have been reused, and a word that is not an address may point to a device.
 func (f *finder) checkTables(ctx context.Context, table bridge.PhysAddr, levels int) error {
 	const present, size = 1 << 0, 8 // of an entry
 	page := make([]byte, bridge.PageSize)
@@ -114,14 +118,14 @@ func (f *finder) checkTables(ctx context.Context, table bridge.PhysAddr, levels 
 	return nil
 }
 
-// gibLevel is the level of a table whose entries map 1 GiB each.
+// gibLevel is the level of tables whose entries map 1 GiB each.
 const gibLevel = 3
 
-// tableShape says how to know one of the page tables of a trampoline.
+// tableShape describes one of the page tables of a trampoline.
 type tableShape struct {
-	image, used int  // entries that lead somewhere: to the kernel image, and another
-	from, to    int  // entries that are empty: from one to before another
-	inImage     bool // it lies in the image itself, side by side with what it leads to
+	image, used int  // entries that are in use: that of the kernel image, and another
+	from, to    int  // range of entries that are empty
+	inImage     bool // it is part of the image, near the table that it points to
 }
 
 func tableShapeOf(level, levels int) tableShape {
@@ -135,8 +139,9 @@ func tableShapeOf(level, levels int) tableShape {
 	return tableShape{image: entries - 1, used: entries - 1, inImage: true} // level4_kernel_pgt
 }
 
-// useInitTop moves to the kernel's own top-level table, if its vmlinux says where that is. The trampoline's is a copy
-// made early: what was mapped later by another of its entries, memory that was plugged in say, is missing there.
+// useInitTop switches to the kernel's own top-level table if its symbols have the address. That of
+// the trampoline is a copy that was made at boot: entries that were added later, such as for
+// hot-plugged memory, are missing there.
 func (k *Kernel) useInitTop(ctx context.Context) error {
 	va, ok := k.Addr("init_top_pgt")
 	if !ok {
@@ -147,23 +152,23 @@ func (k *Kernel) useInitTop(ctx context.Context) error {
 	case ctx.Err() != nil || errors.Is(err, bridge.ErrTimeout):
 		return err
 	case err != nil || l.Text != k.Text || l.TextPhys != k.TextPhys:
-		return nil // damaged: the copy serves
+		return nil // damaged: keep the copy
 	}
 	k.Location = *l
 	k.Space, err = k.m.Space(l.Root)
 	return err
 }
 
-// leaveTrampoline goes over to the kernel's own page tables, once its symbols tell where they are. Those of the trampoline map
-// the lowest memory at address 0, too: what reads through a null pointer, or through a per-CPU variable without its CPU, would
-// find something there.
+// leaveTrampoline switches to the kernel's own page tables if its symbols have their address. Those
+// of the trampoline map low memory at address 0, too: a read through a null pointer, or of a
+// per-CPU variable without the base of its CPU, would succeed.
 func (k *Kernel) leaveTrampoline(ctx context.Context) error {
 	if k.FoundBy != ByTrampoline || k.Symbols == nil {
 		return nil
 	}
 	space, err := k.SpaceOf(ctx, k.lastingRoot(ctx).CR3)
 	if err != nil {
-		return ctx.Err() // damaged: the trampoline's are all there is
+		return ctx.Err() // damaged: keep those of the trampoline
 	}
 	k.Space, k.Root = space, space.Root()
 	return nil

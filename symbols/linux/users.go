@@ -7,7 +7,8 @@ type cred struct {
 	UID uint32 `c:"uid.val"`
 }
 
-// UIDs returns the user ids of tasks, in the machine's first user namespace; -1 for those that cannot be read.
+// UIDs returns the user ids of tasks in the initial user namespace; -1 for those that cannot be
+// read.
 func (k *Kernel) UIDs(ctx context.Context, tasks []*Task) ([]int, error) {
 	layout, err := StructOf[cred](ctx, k, "cred")
 	if err != nil {

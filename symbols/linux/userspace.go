@@ -6,12 +6,12 @@ import (
 	"fmt"
 )
 
-// fredPadding is what kernels that know FRED leave free at the top of a task's stack, in bytes, whether the CPU has it or
-// not (TOP_OF_KERNEL_STACK_PADDING, arch/x86/include/asm/thread_info.h, 6.9 on).
+// fredPadding is the size of the area that kernels with CONFIG_X86_FRED leave free at the top of a
+// task's stack, in bytes (TOP_OF_KERNEL_STACK_PADDING, arch/x86/include/asm/thread_info.h, 6.9 on).
 const fredPadding = 16
 
-// UserRegisters returns the registers with which a task last entered the kernel: those that its program sees. Threads of
-// the kernel have none. Those of a task whose program runs at the moment are of an earlier one.
+// UserRegisters returns the user space registers of a task at its last entry into the kernel.
+// Kernel threads have none. For a task that runs in user space they are out of date.
 func (k *Kernel) UserRegisters(ctx context.Context, t *Task) (*Registers, error) {
 	if t.MM == 0 {
 		return nil, fmt.Errorf("task %d has no user space", t.PID)
@@ -33,14 +33,14 @@ func (k *Kernel) UserRegisters(ctx context.Context, t *Task) (*Registers, error)
 	return nil, fmt.Errorf("task %d left no registers of its program, or they are damaged", t.PID)
 }
 
-// fromUserSpace reports whether registers can be those of a program: it runs at the lowest privilege, in the half of the
-// address space that is its own.
+// fromUserSpace reports whether registers can be those of a program: ring 3, and RIP in the lower
+// half of the address space.
 func (r *Registers) fromUserSpace() bool {
 	return r.User() && r.SS&3 == 3 && int64(r.PC()) >= 0
 }
 
-// Auxv returns the auxiliary vector that a task's program was started with, as it lies in memory: pairs of words of the
-// program's width, up to that of AT_NULL. It is empty for threads of the kernel.
+// Auxv returns the auxiliary vector of a task's program as it is in memory: pairs of words of the
+// program's width, up to that of AT_NULL. It is empty for kernel threads.
 func (k *Kernel) Auxv(ctx context.Context, t *Task) ([]byte, error) {
 	if t.MM == 0 {
 		return nil, nil
@@ -53,8 +53,8 @@ func (k *Kernel) Auxv(ctx context.Context, t *Task) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	const most = 4096 // bytes; kernels have some 400
-	vector := make([]byte, min(saved.Size, most)&^15)
+	const maxSize = 4096 // bytes; kernels have some 400
+	vector := make([]byte, min(saved.Size, maxSize)&^15)
 	if _, err := k.Space.ReadMemory(ctx, t.MM+saved.Offset, vector); err != nil {
 		return nil, fmt.Errorf("auxiliary vector of task %d: %w", t.PID, err)
 	}

@@ -42,8 +42,8 @@ const (
 	noteHeader = 12 // bytes: lengths of name and text, type; 32 bits each
 	noteText   = noteHeader + (len(noteName)+3)&^3
 
-	// mostVMCoreInfo bounds the text, in bytes; kernels give it a page.
-	mostVMCoreInfo = 64 << 10
+	// maxVMCoreInfo bounds the text, in bytes; kernels give it a page.
+	maxVMCoreInfo = 64 << 10
 )
 
 // noteSize returns how long the note is that p begins with, in bytes, and whether it is one.
@@ -54,7 +54,7 @@ func noteSize(p []byte) (n int, ok bool) {
 	name := binary.LittleEndian.Uint32(p)
 	text := binary.LittleEndian.Uint32(p[4:])
 	kind := binary.LittleEndian.Uint32(p[8:])
-	return noteText + int(text), name == uint32(len(noteName)) && kind == 0 && text > 0 && text <= mostVMCoreInfo
+	return noteText + int(text), name == uint32(len(noteName)) && kind == 0 && text > 0 && text <= maxVMCoreInfo
 }
 
 // ParseVMCoreInfo reads the note, or the mere text, that p begins with. What follows it does not matter.
@@ -141,7 +141,7 @@ func (f *finder) byNoteScan(ctx context.Context) (*Kernel, error) {
 	case f.sawOther() || f.o.Quick:
 		return nil, nil
 	case !ram.Known() && f.o.Symbols == nil: // else byBanner has said so
-		return nil, f.setback(ctx, ErrNoRAMMap)
+		return nil, f.recordFailure(ctx, ErrNoRAMMap)
 	case !ram.Known():
 		return nil, nil
 	}
@@ -156,13 +156,13 @@ func (f *finder) byNoteScan(ctx context.Context) (*Kernel, error) {
 		"no VMCOREINFO at the start of a page of RAM leads to it")
 }
 
-func (f *finder) tryVMCoreInfo(ctx context.Context, rung Rung, at bridge.PhysAddr) (*Kernel, error) {
+func (f *finder) tryVMCoreInfo(ctx context.Context, method Method, at bridge.PhysAddr) (*Kernel, error) {
 	v, err := f.readVMCoreInfo(ctx, at)
 	if err != nil {
-		return nil, f.setback(ctx, fmt.Errorf("VMCOREINFO at phys %#x: %w", uint64(at), err))
+		return nil, f.recordFailure(ctx, fmt.Errorf("VMCOREINFO at phys %#x: %w", uint64(at), err))
 	}
 	where := fmt.Sprintf("VMCOREINFO at phys %#x, of %q", uint64(at), v.Release)
-	c := &candidate{rung: rung, where: where, cr3: v.CR3(), levels: v.Levels}
+	c := &candidate{method: method, where: where, cr3: v.CR3(), levels: v.Levels}
 	c.fits = func(l *Location) error {
 		if l.PhysBase() != v.PhysBase {
 			return fmt.Errorf("it tells a phys_base of %#x, its page tables one of %#x", v.PhysBase, l.PhysBase())

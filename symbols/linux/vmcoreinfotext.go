@@ -16,7 +16,7 @@ func (k *Kernel) VMCoreInfoText(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if addr == 0 || size == 0 || size > mostVMCoreInfo {
+	if addr == 0 || size == 0 || size > maxVMCoreInfo {
 		return nil, errors.New("the kernel keeps no VMCOREINFO, or memory is damaged")
 	}
 	text := make([]byte, size)

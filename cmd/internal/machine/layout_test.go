@@ -121,7 +121,7 @@ func TestWhichKernelIsMeant(t *testing.T) {
 	m := &Machine{Kernel: &linux.Kernel{Symbols: symbols.NewTable(nil, nil), FoundBy: linux.ByTrampoline}}
 	for _, tc := range []struct {
 		o    Options
-		by   linux.Rung
+		by   linux.Method
 		want bool
 	}{
 		{Options{}, linux.ByTrampoline, false},
