@@ -8,13 +8,13 @@ import (
 	"physgdb/internal/plain"
 )
 
-// Caller is who logged a message (printk_caller_id(), kernel/printk/printk.c).
+// Caller is the thread or CPU that logged a message (printk_caller_id(), kernel/printk/printk.c).
 type Caller uint32
 
 // callerIsCPU marks the number of a CPU rather than the id of a thread.
 const callerIsCPU = 1 << 31
 
-// String writes the caller as the console does: T1 for a thread, C0 for a CPU.
+// String returns the caller in the format of the console: T1 for a thread, C0 for a CPU.
 func (c Caller) String() string {
 	kind := 'T'
 	if c&callerIsCPU != 0 {
@@ -23,14 +23,15 @@ func (c Caller) String() string {
 	return fmt.Sprintf("%c%d", kind, uint32(c&^callerIsCPU))
 }
 
-// Format says how messages are printed. The zero value is the way of the console.
+// Format is how messages are printed. The zero value is the format of the console.
 type Format struct {
-	Caller bool      // who logged it stands behind the time, as on kernels with CONFIG_PRINTK_CALLER
-	Boot   time.Time // unless zero, times are those of the clock on the wall (dmesg -T); see [Kernel.BootTime]
+	Caller bool      // print the caller after the time, as kernels with CONFIG_PRINTK_CALLER do
+	Boot   time.Time // if not zero, print wall clock times (dmesg -T); see [linux.Kernel.BootTime]
 }
 
-// Format writes a message as the console prints it (record_print_text(), kernel/printk/printk.c): every line begins with
-// the time, and ends with a newline. What is not printable is escaped as by [plain.Text], which the console does not do.
+// Format returns a message as the console prints it (record_print_text(), kernel/printk/printk.c):
+// every line begins with the time and ends with a newline. Unlike on the console, unprintable
+// characters are escaped; see [plain.Text].
 func (f Format) Format(r *Record) string {
 	prefix := f.prefix(r)
 	var b strings.Builder

@@ -12,36 +12,37 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// Log is the kernel's log as its memory still held it, what dmesg --clear hid among it.
+// Log is the content of the kernel's log buffer, including messages hidden by dmesg --clear.
 type Log struct {
-	// Records in the order in which they were logged.
+	// Records are the messages in the order in which they were logged.
 	Records []Record
-	// Damage tells what is missing from Records that should be there: records that were being written when the machine
-	// died, and those whose memory is damaged or cannot be read.
+	// Damage says which records are missing: those that were being written when the machine died,
+	// and those whose memory is damaged or cannot be read.
 	Damage []error
 }
 
-// Record is one message of the kernel's log (struct printk_info, kernel/printk/printk_ringbuffer.h).
+// Record is one message of the kernel's log (struct printk_info,
+// kernel/printk/printk_ringbuffer.h).
 type Record struct {
-	Seq      uint64        // counts messages from 0; the ring holds the newest, so the first may be a later one
-	Time     time.Duration // since boot, by the scheduler's clock, which stands still while the machine is suspended
+	Seq      uint64        // number of the message, from 0; the buffer holds the newest
+	Time     time.Duration // since boot, by the scheduler's clock, which stops while the machine is suspended
 	Level    uint8         // 0 (emergency) to 7 (debug), as in syslog(3)
 	Facility uint8         // as in syslog(3), 0 for the kernel's own messages
 	Caller   Caller
 	Text     string // one or more lines, without the last newline
-	// Continued says that the caller meant to go on in the same line (KERN_CONT): the rest is a record of its own if
-	// another caller came in between.
+	// Continued reports whether the line is incomplete (KERN_CONT). Its continuation is a record of
+	// its own if another caller logged in between.
 	Continued bool
-	Subsystem string // of the device that the message is about, such as "pci"; "" for none
-	Device    string // its name, such as "+pci:0000:00:1f.2"; "" for none
+	Subsystem string // of the device of the message, such as "pci"; or ""
+	Device    string // name of the device, such as "+pci:0000:00:1f.2"; or ""
 }
 
-// errNoRing says that a kernel has no lockless ring.
+// errNoRing is the error for kernels without the lockless ring buffer.
 var errNoRing = errors.New("this kernel keeps its log in the form before Linux 5.10, which physgdb does not read")
 
-// Read reads the kernel's log: its newest records, or all if newest is 0. A few of the newest cost much less than all. The
-// error is for logs of which nothing can be read; what is wrong with parts is told by [Log.Damage]. Logs of kernels
-// before 5.10 are refused.
+// Read returns the newest records of the kernel's log, or all records if newest is 0. Reading a few
+// records costs much less than reading all. The error is for logs of which nothing can be read, and
+// for kernels before 5.10; see [Log.Damage] for damage of parts.
 func Read(ctx context.Context, k *linux.Kernel, newest int) (*Log, error) {
 	ring, err := openRing(ctx, k)
 	if err != nil {
@@ -55,7 +56,7 @@ func Read(ctx context.Context, k *linux.Kernel, newest int) (*Log, error) {
 		if err := ring.readOlder(ctx, want); err != nil {
 			return nil, fmt.Errorf("the kernel's log: %w", err)
 		}
-		want = min(2*want, chunk) // there may be many that are no messages any more
+		want = min(2*want, chunk) // many may be reusable
 	}
 	if newest > 0 && len(ring.found) > newest {
 		ring.found = ring.found[:newest]

@@ -20,8 +20,8 @@ import (
 
 var ctx = context.Background()
 
-// logWriter writes messages into a ring as the kernel does (prb_reserve(), data_alloc(), prb_commit() of
-// kernel/printk/printk_ringbuffer.c), and remembers what is in it.
+// logWriter writes messages into a ring as the kernel does (prb_reserve(), data_alloc(),
+// prb_commit() of kernel/printk/printk_ringbuffer.c), and remembers what is in it.
 type logWriter struct {
 	*linuxtest.World
 	countBits, textBits uint

@@ -13,41 +13,43 @@ import (
 	"physgdb/symbols/linux/kmem"
 )
 
-// The log is three rings (kernel/printk/printk_ringbuffer.c): descriptors, what is told about a message (infos), and its
-// text. A descriptor and an info are found by the low bits of an id that only ever grows; a text by its logical position,
-// which only ever grows too. A descriptor's word holds its id and, above, its state.
+// The log consists of three rings (kernel/printk/printk_ringbuffer.c): descriptors, infos
+// (attributes of messages), and texts. The low bits of an id are the index of a descriptor and its
+// info; a text is found by its logical position. Ids and positions only increase. The state word of
+// a descriptor has its id in the low bits and its state in the upper two.
 const (
 	stateShift = 62
 	idMask     = 1<<stateShift - 1
 
-	// The states. 1 and 2 are messages that are complete (to the first its caller may still add).
+	// States. 1 and 2 are complete messages; the caller may still append to a message in state 1.
 	reserved = 0 // being written
-	reusable = 3 // given up to make room
+	reusable = 3 // dropped to make room
 
-	// Logical positions of texts that are none.
-	failed    = 1 // there was no room for it
-	noText    = 1 // bit 0: any of them
-	blockHead = 8 // bytes: each text begins with the id of its descriptor
+	// Logical positions of messages without text.
+	failed    = 1 // there was no room for the text
+	noText    = 1 // bit 0: no text
+	blockHead = 8 // bytes: the id of the descriptor, before each text
 
-	// The bits of struct printk_info that no type tells: flags:5, level:3 in the byte behind facility.
+	// Bit-fields of struct printk_info in the byte after facility: flags:5, level:3.
 	flagCont   = 8 // LOG_CONT
 	levelShift = 5
 )
 
-// chunk bounds how many records are read at once.
+// chunk is how many records are read at once.
 const chunk = 4096
 
-// The largest rings: LOG_BUF_LEN_MAX is 1<<31 bytes of text, and there is a descriptor for each 32 of them.
+// The largest rings: LOG_BUF_LEN_MAX is 1<<31 bytes of text, and there is a descriptor for each 32
+// of them.
 const (
 	maxTextBits  = 31
 	maxCountBits = maxTextBits - 5
 )
 
-// Bounds of what is kept of a log.
+// Limits of what is kept of a log.
 const (
 	maxRecords    = 1 << 18
 	maxBytes      = 64 << 20  // of all texts
-	maxRecordText = 1<<16 - 1 // bytes of one: printk_info.text_len has 16 bits
+	maxRecordText = 1<<16 - 1 // bytes of one text: printk_info.text_len has 16 bits
 )
 
 // ring reads the log from its newest record backwards.
@@ -57,12 +59,12 @@ type ring struct {
 	desc *kmem.Struct[descriptor]
 	info *kmem.Struct[recordInfo]
 
-	descs, infos, text  uint64 // where the rings begin
+	descs, infos, text  uint64 // addresses of the rings
 	countBits, textBits uint
 
-	next     uint64 // id of the record to be read next
-	left     uint64 // how many there are from it back to the oldest
-	textLeft uint64 // bytes of text that still may be, as no two texts share any
+	next     uint64 // id of the next record to read
+	left     uint64 // number of records from it to the oldest
+	textLeft uint64 // bytes of text that further records may have: texts do not overlap
 
 	found  []Record // newest first
 	damage kmem.Damage
@@ -86,7 +88,8 @@ type descriptor struct {
 	Next  uint64 `c:"text_blk_lpos.next"`
 }
 
-// recordInfo is struct printk_info. The byte after facility has bit-fields, which the types of some kernels do not list.
+// recordInfo is struct printk_info. The byte after facility has bit-fields, which the types of some
+// kernels do not list.
 type recordInfo struct {
 	Seq       uint64 `c:"seq"`
 	Time      uint64 `c:"ts_nsec"`
@@ -97,7 +100,8 @@ type recordInfo struct {
 	Device    string `c:"?dev_info.device" max:"48"`    // PRINTK_INFO_DEVICE_LEN
 }
 
-// openRing finds the rings. prb leads to those in use: the kernel moves to larger ones when it boots with log_buf_len=.
+// openRing finds the rings through prb, which points to those in use: with log_buf_len= the kernel
+// allocates larger ones during boot.
 func openRing(ctx context.Context, k *linux.Kernel) (*ring, error) {
 	if _, ok := k.Addr("prb"); !ok {
 		if _, old := k.Addr("log_first_idx"); old {
@@ -133,8 +137,8 @@ func openRing(ctx context.Context, k *linux.Kernel) (*ring, error) {
 	return r, r.begin(head)
 }
 
-// checkTypes refuses types that were read from damaged memory: there are thousands of each, and behind facility there is
-// another byte.
+// checkTypes rejects damaged type information: thousands of these structs are read, and facility is
+// followed by another byte.
 func (r *ring) checkTypes() error {
 	const maxSize = 1 << 12 // bytes
 	if r.desc.Size() > maxSize || r.info.Size() > maxSize || r.info.Offset("Facility")+1 >= r.info.Size() {
@@ -143,7 +147,7 @@ func (r *ring) checkTypes() error {
 	return nil
 }
 
-// begin takes the head of the rings.
+// begin sets the addresses and sizes of the rings.
 func (r *ring) begin(head *ringHead) error {
 	countBits, textBits := head.CountBits, head.TextBits
 	if countBits == 0 || countBits > maxCountBits || textBits == 0 || textBits > maxTextBits {
@@ -166,15 +170,15 @@ func (r *ring) count() uint64 { return 1 << r.countBits }
 // exhausted reports whether there are no older records.
 func (r *ring) exhausted() bool { return r.left == 0 }
 
-// textBlock is where a text lies, and the record that it belongs to.
+// textBlock is the place of a text in its ring, and the record that it belongs to.
 type textBlock struct {
-	record int    // in ring.found; its text is still missing
-	id     uint64 // what must stand before it
-	at     uint64 // in the ring of texts, of its head
-	size   int    // bytes, without head
+	record int    // index in ring.found
+	id     uint64 // that must precede the text
+	at     uint64 // offset of the id in the ring of texts
+	size   int    // bytes of text
 }
 
-// readOlder reads the next older records, as many as are wanted if they are all there: two batches.
+// readOlder reads up to want older records in two batches.
 func (r *ring) readOlder(ctx context.Context, want int) error {
 	if len(r.found) > maxRecords {
 		r.damage.Add("there are more than %d records, of which the newest are shown: damaged, or too many", maxRecords)
@@ -182,7 +186,7 @@ func (r *ring) readOlder(ctx context.Context, want int) error {
 		return nil
 	}
 	n := min(uint64(want), r.left)
-	first := (r.next - n + 1) & idMask // the ids first to r.next, oldest first in memory
+	first := (r.next - n + 1) & idMask // the ids are first to r.next
 	descs, err := r.readSlots(ctx, first, n)
 	if err != nil {
 		return err
@@ -195,7 +199,7 @@ func (r *ring) readOlder(ctx context.Context, want int) error {
 	start := len(r.found)
 	var texts []textBlock
 	for i := n; i > 0; i-- {
-		if t, ok := r.judge(descs, int(i-1), (first+i-1)&idMask, int(n)); ok {
+		if t, ok := r.decode(descs, int(i-1), (first+i-1)&idMask, int(n)); ok {
 			texts = append(texts, t)
 		}
 	}
@@ -204,27 +208,27 @@ func (r *ring) readOlder(ctx context.Context, want int) error {
 	return r.readTexts(ctx, texts, start)
 }
 
-// readSlots reads n descriptors from the id first on, and then their infos.
+// readSlots reads n descriptors, from the id first on, and their infos.
 func (r *ring) readSlots(ctx context.Context, first, n uint64) (*kmem.Sparse, error) {
 	slot := first % r.count()
-	behind := min(n, r.count()-slot) // in one piece; the rest begins at slot 0
+	tail := min(n, r.count()-slot) // up to the end of the ring; the rest begins at slot 0
 	var spans []kmem.Span
 	for _, ring := range []struct{ addr, size uint64 }{{r.descs, r.desc.Size()}, {r.infos, r.info.Size()}} {
-		spans = append(spans, kmem.Span{Addr: ring.addr + slot*ring.size, Size: int(behind * ring.size)})
-		if behind < n {
-			spans = append(spans, kmem.Span{Addr: ring.addr, Size: int((n - behind) * ring.size)})
+		spans = append(spans, kmem.Span{Addr: ring.addr + slot*ring.size, Size: int(tail * ring.size)})
+		if tail < n {
+			spans = append(spans, kmem.Span{Addr: ring.addr, Size: int((n - tail) * ring.size)})
 		}
 	}
 	return kmem.ReadSparse(ctx, r.k.Space, spans...)
 }
 
-// seq returns the number of the message with an id, or its low 32 bits: both count messages, and ids begin one round
-// before 0 in 32 bits (DESC0_ID).
+// seq returns the low 32 bits of the number of the message with an id. Both count messages; ids
+// begin one round before 0 in 32 bits (DESC0_ID).
 func (r *ring) seq(id uint64) uint32 { return uint32(id + r.count()) }
 
-// judge looks at the i-th of n slots that were read. If there is a message it goes to found; if that has text, judge
-// tells where it lies.
-func (r *ring) judge(slots *kmem.Sparse, i int, id uint64, n int) (textBlock, bool) {
+// decode decodes the i-th of n slots. A message is added to found; if it has text, decode returns
+// the place of the text.
+func (r *ring) decode(slots *kmem.Sparse, i int, id uint64, n int) (textBlock, bool) {
 	seq := r.seq(id)
 	descSize, infoSize := int(r.desc.Size()), int(r.info.Size())
 	whole, err := slots.Part(i*descSize, descSize)
@@ -239,7 +243,7 @@ func (r *ring) judge(slots *kmem.Sparse, i int, id uint64, n int) (textBlock, bo
 	}
 	switch desc.State >> stateShift {
 	case reusable:
-		return textBlock{}, false // dropped, as the kernel does with the oldest
+		return textBlock{}, false // the kernel has dropped it
 	case reserved:
 		r.damage.Add("record %d: was being written when the machine died", seq)
 		return textBlock{}, false
@@ -257,7 +261,7 @@ func (r *ring) judge(slots *kmem.Sparse, i int, id uint64, n int) (textBlock, bo
 	return r.locate(&desc, info.TextLen, id, info.record(whole[r.info.Offset("Facility")+1]))
 }
 
-// locate adds a message to found, and tells where its text lies if it has any.
+// locate adds a message to found, and returns the place of its text if it has any.
 func (r *ring) locate(desc *descriptor, size, id uint64, record Record) (textBlock, bool) {
 	begin, next := desc.Begin, desc.Next
 	seq := r.seq(id)
@@ -283,9 +287,9 @@ func (r *ring) locate(desc *descriptor, size, id uint64, record Record) (textBlo
 	return textBlock{record: len(r.found) - 1, id: id, at: at, size: int(size)}, true
 }
 
-// block returns where the block of a text begins in the ring, and how many bytes it has for text. A block that does not
-// fit before the end of the ring lies at its beginning, and next is then in the round after that of begin. Kernels from
-// 6.19 on let a block reach right up to the end.
+// block returns the offset of a block in the ring of texts, and its size without the id. A block
+// that does not fit before the end of the ring is at its beginning; next is then in the round after
+// that of begin. From 6.19 on, a block may reach up to the end.
 func (r *ring) block(begin, next uint64) (at, room uint64, ok bool) {
 	ring := uint64(1) << r.textBits
 	switch {
@@ -316,26 +320,26 @@ func (i *recordInfo) record(bits byte) Record {
 	}
 }
 
-// joinTexts is how far texts may lie apart, in bytes, and still be read in one piece.
-const joinTexts = 512
+// maxTextGap is the largest distance of texts that are read in one piece, in bytes.
+const maxTextGap = 512
 
-// readTexts fills the texts of found in, and takes out of it, from start on, what has none.
+// readTexts sets the texts of found, and removes records from start on whose text cannot be read.
 func (r *ring) readTexts(ctx context.Context, texts []textBlock, start int) error {
 	slices.SortFunc(texts, func(a, b textBlock) int { return cmp.Compare(a.at, b.at) })
 	var spans []kmem.Span
-	places := make([]int, len(texts)) // where each is in what is read
+	places := make([]int, len(texts)) // offset of each in the bytes that are read
 	total := 0
 	for i, t := range texts {
 		begin, end := r.text+t.at, r.text+t.at+blockHead+uint64(t.size)
 		last := len(spans) - 1
-		if last < 0 || begin > spans[last].Addr+uint64(spans[last].Size)+joinTexts {
+		if last < 0 || begin > spans[last].Addr+uint64(spans[last].Size)+maxTextGap {
 			spans = append(spans, kmem.Span{Addr: begin})
 			last++
 		}
 		s := &spans[last]
 		places[i] = total + int(begin-s.Addr)
 		s.Size = max(s.Size, int(end-s.Addr))
-		if i+1 == len(texts) || r.text+texts[i+1].at > s.Addr+uint64(s.Size)+joinTexts {
+		if i+1 == len(texts) || r.text+texts[i+1].at > s.Addr+uint64(s.Size)+maxTextGap {
 			total += s.Size
 		}
 	}
@@ -354,7 +358,7 @@ func (r *ring) readTexts(ctx context.Context, texts []textBlock, start int) erro
 	return nil
 }
 
-// fill sets the text of a message, which begins at place in what was read.
+// fill sets the text of a message, which is at offset place of the bytes that were read.
 func (r *ring) fill(read *kmem.Sparse, t textBlock, place int) error {
 	block, err := read.Part(place, blockHead+t.size)
 	if err != nil {
@@ -367,7 +371,7 @@ func (r *ring) fill(read *kmem.Sparse, t textBlock, place int) error {
 	return nil
 }
 
-// drop takes records out of found; all of them stand at start or later.
+// drop removes records, whose indexes are start or larger, from found.
 func (r *ring) drop(lost []int, start int) {
 	if len(lost) == 0 {
 		return

@@ -11,7 +11,8 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// typesOf returns what the layout of the log is read from: the kernel's types or, for a kernel without them, its VMCOREINFO.
+// typesOf returns the layout of the log's structs: from the kernel's types or, for a kernel without
+// them, from its VMCOREINFO.
 func typesOf(ctx context.Context, k *linux.Kernel) (symbols.Types, error) {
 	types, err := k.Types(ctx)
 	if err == nil || ctx.Err() != nil {
@@ -24,11 +25,11 @@ func typesOf(ctx context.Context, k *linux.Kernel) (symbols.Types, error) {
 	return newVMCoreInfoTypes(text), nil
 }
 
-// vmcoreInfoTypes are the types of the log by VMCOREINFO, which lists sizes and offsets (log_buf_vmcoreinfo_setup(),
-// kernel/printk/printk.c of 5.10 and later). They have the members that [ring] reads and no others.
+// vmcoreInfoTypes are the sizes and offsets in VMCOREINFO (log_buf_vmcoreinfo_setup(),
+// kernel/printk/printk.c of 5.10 and later). They contain only members that [ring] reads.
 type vmcoreInfoTypes map[string]uint64
 
-// newVMCoreInfoTypes takes the numbers out of the text of VMCOREINFO.
+// newVMCoreInfoTypes parses the numbers in the text of VMCOREINFO.
 func newVMCoreInfoTypes(text []byte) vmcoreInfoTypes {
 	t := vmcoreInfoTypes{}
 	for line := range bytes.Lines(text) {
@@ -40,8 +41,8 @@ func newVMCoreInfoTypes(text []byte) vmcoreInfoTypes {
 	return t
 }
 
-// structs has the types of members that are structs, sizes the sizes of others in bytes (struct printk_ringbuffer,
-// prb_desc and printk_info, kernel/printk/printk_ringbuffer.h).
+// structs has the types of members that are structs, sizes the sizes of others in bytes (struct
+// printk_ringbuffer, prb_desc and printk_info, kernel/printk/printk_ringbuffer.h).
 var (
 	structs = map[string]string{
 		"printk_ringbuffer.desc_ring": "prb_desc_ring", "printk_ringbuffer.text_data_ring": "prb_data_ring",

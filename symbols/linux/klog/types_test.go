@@ -87,7 +87,8 @@ func FuzzVMCoreInfoTypes(f *testing.F) {
 	})
 }
 
-// TestNoSymbol checks that the error for a missing symbol names the option that the kernel was built without.
+// TestNoSymbol checks that the error for a missing symbol names the option that the kernel was
+// built without.
 func TestNoSymbol(t *testing.T) {
 	for _, tc := range []struct {
 		name    string

@@ -11,8 +11,8 @@ import (
 // MaxDamage bounds how many pieces of damage are listed one by one.
 const MaxDamage = 32
 
-// Damage collects what is wrong with a result of which parts can be read. The zero value is ready for
-// use.
+// Damage collects what is wrong with a result of which parts can be read. The zero value is ready
+// for use.
 type Damage struct {
 	listed []error
 	more   int

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Lazy is a value that is read from a dead machine when it is first needed, and then kept. A read that
-// fails is tried again at the next call. A value with a part for which the memory timed out (a method
-// TimedOut that returns true, see [Timeouts]) is read again after a while. The zero value is ready for
-// use; it is safe for concurrent use.
+// Lazy is a value that is read from a dead machine when it is first needed, and then kept. A read
+// that fails is tried again at the next call. A value with a part for which the memory timed out (a
+// method TimedOut that returns true, see [Timeouts]) is read again after a while. The zero value is
+// ready for use; it is safe for concurrent use.
 type Lazy[T any] struct {
 	mu    sync.Mutex // protects the fields below; held for short times only
 	done  bool
@@ -18,12 +18,12 @@ type Lazy[T any] struct {
 	busy  chan struct{} // nil while no read is in progress; closed at its end
 }
 
-// retryDelay is how long a value is kept that lacks a part: a bridge may have been silent for a moment,
-// and a page that never answers costs its timeout each time.
+// retryDelay is how long a value is kept that lacks a part: a bridge may have been silent for a
+// moment, and a page that never answers costs its timeout each time.
 const retryDelay = 10 * time.Second
 
-// Get returns the value, which read returns if there is none yet. Concurrent callers wait for the read
-// in progress, or for ctx; they do not wait if there is a value.
+// Get returns the value, which read returns if there is none yet. Concurrent callers wait for the
+// read in progress, or for ctx; they do not wait if there is a value.
 func (l *Lazy[T]) Get(ctx context.Context, read func(context.Context) (T, error)) (T, error) {
 	for {
 		l.mu.Lock()

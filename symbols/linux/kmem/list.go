@@ -6,10 +6,10 @@ import (
 	"physgdb/mmu"
 )
 
-// WalkList visits the nodes of a circular list, from the one that head points to, until a node points
-// back to head or visit returns false. link is the offset in a node of the pointer to follow: that of
-// list_head.next or list_head.prev. Damage of the list, and a list of more than maxNodes nodes, is
-// added to d. The error is visit's, or ctx's.
+// WalkList visits the nodes of a circular list, from the one that head points to, until a node
+// points back to head or visit returns false. link is the offset in a node of the pointer to
+// follow: that of list_head.next or list_head.prev. Damage of the list, and a list of more than
+// maxNodes nodes, is added to d. The error is visit's, or ctx's.
 func WalkList(
 	ctx context.Context, sp *mmu.Space, head, link uint64, maxNodes int, d *Damage, visit func(node uint64) (bool, error),
 ) error {

@@ -16,9 +16,9 @@ import (
 	"physgdb/symbols"
 )
 
-// Struct reads kernel structs of one type as values of T, a Go struct. Each exported field of T names
-// a member of the kernel struct in its tag c, as a path ("thread.sp") or as several paths of which the
-// first that the kernel has is used:
+// Struct reads kernel structs of one type as values of T, a Go struct. Each exported field of T
+// names a member of the kernel struct in its tag c, as a path ("thread.sp") or as several paths of
+// which the first that the kernel has is used:
 //
 //	State uint32 `c:"__state|state"` // renamed in Linux 5.14
 //	Files uint64 `c:"?files"`
@@ -161,15 +161,15 @@ func (s *Struct[T]) pack() {
 // Size returns the size of the whole kernel struct in bytes.
 func (s *Struct[T]) Size() uint64 { return s.size }
 
-// Offset returns the offset of the member that a field of T stands for, in bytes; 0 if this kernel
+// Offset returns the offset of the member that a field of T names, in bytes; 0 if this kernel
 // has no such member. It panics if T has no field of that name.
 func (s *Struct[T]) Offset(field string) uint64 { return s.Member(field).Offset }
 
-// Has reports whether this kernel has the member that a field of T stands for. It panics if T has no
+// Has reports whether this kernel has the member that a field of T names. It panics if T has no
 // field of that name.
 func (s *Struct[T]) Has(field string) bool { return s.member(field).known }
 
-// Member returns where the member is that a field of T stands for; the zero value if this kernel has
+// Member returns where the member is that a field of T names; the zero value if this kernel has
 // no such member. It panics if T has no field of that name.
 func (s *Struct[T]) Member(field string) symbols.Field { return s.member(field).Field }
 
@@ -209,9 +209,9 @@ func (s *Struct[T]) Read(ctx context.Context, sp *mmu.Space, addrs []uint64) (va
 // maxBatch is how many structs ReadEach reads at once.
 const maxBatch = 4096
 
-// ReadEach reads the structs at addrs in batches of bounded size and calls visit with each: its index,
-// and its value or why it could not be read. The error is visit's, or for the memory as a whole, or
-// ctx.
+// ReadEach reads the structs at addrs in batches of bounded size and calls visit with each: its
+// index, and its value or why it could not be read. The error is visit's, or for the memory as a
+// whole, or ctx.
 func (s *Struct[T]) ReadEach(
 	ctx context.Context, sp *mmu.Space, addrs []uint64, visit func(i int, v *T, err error) error,
 ) error {
@@ -248,8 +248,8 @@ func firstOf(errs []error) error {
 	return errs[0]
 }
 
-// Decode returns the members of a struct whose bytes are all in memory of ours. Bytes that are missing
-// at the end count as zeros.
+// Decode returns the members of a struct whose bytes are all in memory of ours. Bytes that are
+// missing at the end count as zeros.
 func (s *Struct[T]) Decode(whole []byte) T {
 	record := make([]byte, s.packed)
 	for _, e := range s.extents {

@@ -9,8 +9,8 @@ import (
 	"physgdb/symbols"
 )
 
-// XArray reads XArrays (include/linux/xarray.h), the kernel's trees of pointers by index, which IDRs
-// and page caches are made of, too.
+// XArray reads XArrays (include/linux/xarray.h), the kernel's trees of pointers by index, which
+// IDRs and page caches are made of, too.
 type XArray struct{ node *Struct[xaNode] }
 
 // xaNode is struct xa_node.
@@ -21,7 +21,7 @@ type xaNode struct {
 
 // How an XArray marks its entries (include/linux/xarray.h).
 const (
-	xaMark         = 3    // mask of the bits that tell entries apart
+	xaMark         = 3    // mask of the bits that distinguish entries
 	xaInternal     = 2    // a node, or another internal entry
 	xaValue        = 1    // bit 0: a number instead of a pointer
 	xaMaxNonNode   = 4096 // internal entries up to this are not nodes
@@ -37,7 +37,7 @@ type xaBranch struct {
 	shift       uint64 // that the node must have; anyShift for the first
 }
 
-// anyShift stands for the shift of the first node, which only that node has.
+// anyShift is used for the shift of the first node, which only that node has.
 const anyShift = ^uint64(0)
 
 // errTooLong ends the reading of an array with more parts than are read.
@@ -49,9 +49,9 @@ func NewXArray(types symbols.Types) (*XArray, error) {
 	return &XArray{node}, err
 }
 
-// Entries returns the pointers of an array, given its xa_head, with one batch of reads for each level.
-// Nodes that cannot be read or are not plausible are left out and added to d. Of an array of more than
-// maxEntries pointers, or nodes, the first are returned.
+// Entries returns the pointers of an array, given its xa_head, with one batch of reads for each
+// level. Nodes that cannot be read or are not plausible are left out and added to d. Of an array of
+// more than maxEntries pointers, or nodes, the first are returned.
 func (x *XArray) Entries(ctx context.Context, sp *mmu.Space, head uint64, maxEntries int, d *Damage) ([]Entry, error) {
 	var found []Entry
 	var level []xaBranch

@@ -40,7 +40,7 @@ func TestXArray(t *testing.T) {
 		{"a wild pointer", func(w *kmemtest.World, n []uint64) { w.Put(slot(n[root], 3), 0xdead000000000002) }, both[:1], true},
 		{"a node of a wrong level", func(w *kmemtest.World, n []uint64) { w.Put(n[right], 12) }, both[:1], true},
 		{"a first node of no level", func(w *kmemtest.World, n []uint64) { w.Put(n[root], 200) }, nil, true},
-		{"a deep tree that leads nowhere", func(w *kmemtest.World, n []uint64) { w.Put(n[root], 60) }, nil, true},
+		{"a deep tree that has no entries", func(w *kmemtest.World, n []uint64) { w.Put(n[root], 60) }, nil, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := kmemtest.New(t)

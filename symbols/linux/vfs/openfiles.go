@@ -15,23 +15,24 @@ import (
 	"physgdb/mmu"
 )
 
-// OpenFile is a file that a process had open.
+// OpenFile is an open file of a process.
 type OpenFile struct {
 	FD int
-	// Name is what /proc/PID/fd has: a path, in the tree of mounts of the process, or a name such as pipe:[8192] of what has none. It
-	// is ? where memory does not tell.
+	// Name is the name in /proc/PID/fd: a path in the mount tree of the process, or a name such as
+	// pipe:[8192] for a file without a path. It is ? if it cannot be read.
 	Name string
 }
 
-// Limits of what is believed of a damaged machine.
+// Limits for damaged memory.
 const (
-	maxFDs       = 1 << 21 // places for descriptors of all processes, most of which are free
+	maxFDs       = 1 << 21 // entries of descriptor tables of all processes, most of which are free
 	maxOpenFiles = 1 << 16
-	maxPathParts = 1 << 18  // dentries and mounts that are read, for all files
+	maxPathParts = 1 << 18  // dentries and mounts of all files
 	maxPathBytes = 16 << 20 // of the paths of all files
 )
 
-// The structs on the way from a task to the names of its files (include/linux/fdtable.h, fs.h, dcache.h; fs/mount.h).
+// The structs on the way from a task to the names of its files (include/linux/fdtable.h, fs.h,
+// dcache.h; fs/mount.h).
 type (
 	filesStruct struct {
 		Table uint64 `c:"fdt"`
@@ -99,7 +100,8 @@ func look[T any](types symbols.Types, to **kmem.Struct[T], name string) (err err
 // unknownFile is the name of a file whose name cannot be read.
 const unknownFile = "?"
 
-// fileFinder finds the names of open files. Each step is done for all of them at once, as it costs a round trip.
+// fileFinder finds the names of open files. Each step costs a round trip and handles all files at
+// once.
 type fileFinder struct {
 	k        *linux.Kernel
 	l        *layouts
@@ -108,15 +110,15 @@ type fileFinder struct {
 	damage   kmem.Damage
 }
 
-// openFile is a struct file that a descriptor leads to.
+// openFile is the struct file of a descriptor.
 type openFile struct {
 	task, fd      int
 	dentry, mount uint64
 	err           error // why these are not known
 }
 
-// OpenFiles lists the open files of tasks, each with its own. Those of threads are those of their process. damage tells what is
-// missing.
+// OpenFiles returns the open files of each task. Threads have those of their process. damage says
+// which are missing.
 func OpenFiles(ctx context.Context, k *linux.Kernel, tasks []*linux.Task) (files [][]OpenFile, damage []error, err error) {
 	types, err := k.Types(ctx)
 	if err != nil {
@@ -134,7 +136,7 @@ func OpenFiles(ctx context.Context, k *linux.Kernel, tasks []*linux.Task) (files
 	if err := f.readPaths(ctx, open); err != nil {
 		return nil, nil, fmt.Errorf("open files: %w", err)
 	}
-	placeless, err := f.placeless(ctx, open)
+	unnamed, err := f.unnamed(ctx, open)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open files: %w", err)
 	}
@@ -148,7 +150,7 @@ func OpenFiles(ctx context.Context, k *linux.Kernel, tasks []*linux.Task) (files
 			f.damage.Add("the paths of all take more than %d MB, of which the first are shown: damaged", maxPathBytes>>20)
 			break
 		}
-		name, ok := placeless[o.dentry]
+		name, ok := unnamed[o.dentry]
 		if !ok {
 			name = f.path(o)
 		}
@@ -162,7 +164,7 @@ func OpenFiles(ctx context.Context, k *linux.Kernel, tasks []*linux.Task) (files
 	return files, f.damage.List(), nil
 }
 
-// files reads the descriptors of tasks, and the structs that these lead to.
+// files reads the descriptors of tasks, and their struct file.
 func (f *fileFinder) files(ctx context.Context, tasks []*linux.Task) ([]openFile, error) {
 	arrays, err := f.arrays(ctx, tasks)
 	if err != nil {
@@ -199,7 +201,8 @@ func (f *fileFinder) files(ctx context.Context, tasks []*linux.Task) ([]openFile
 	return open, nil
 }
 
-// arrays finds the array of descriptors of each task. A task that has none, or none that can be believed, has an empty one.
+// arrays returns a read of the descriptor array of each task. It is empty for a task without a
+// plausible array.
 func (f *fileFinder) arrays(ctx context.Context, tasks []*linux.Task) ([]mmu.Op, error) {
 	addrs := make([]uint64, len(tasks))
 	for i, t := range tasks {
@@ -220,7 +223,7 @@ func (f *fileFinder) arrays(ctx context.Context, tasks []*linux.Task) ([]mmu.Op,
 	left := uint64(maxFDs)
 	for i, t := range tables {
 		switch err := cmp.Or(errs[i], tableErrs[i]); {
-		case tasks[i].Files == 0: // it has exited
+		case tasks[i].Files == 0: // the task has exited
 		case err != nil:
 			f.damage.Add("pid %d: its open files: %w", tasks[i].PID, err)
 		case t.Max > left:

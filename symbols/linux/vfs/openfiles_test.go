@@ -14,7 +14,8 @@ import (
 
 var ctx = context.Background()
 
-// filesWorld is a kernel with a process whose files a test opens. Its tree is a root, with a file system mounted on /dev.
+// filesWorld is a kernel with a process whose files a test opens. Its tree is a root, with a file
+// system mounted on /dev.
 type filesWorld struct {
 	*linuxtest.World
 	task              *linux.Task

@@ -13,24 +13,24 @@ import (
 	"physgdb/mmu"
 )
 
-// Limits of what is believed of a damaged machine.
+// Limits for damaged memory.
 const (
 	maxDepth = 128  // directories and mounts
 	maxName  = 255  // NAME_MAX, include/uapi/linux/limits.h
 	maxPath  = 4096 // PATH_MAX
 )
 
-// dentry is a name in a directory.
+// dentry is a struct dentry, a name in a directory.
 type dentry struct {
 	parent, inode, super uint64
 	name                 string
-	hashed               bool // it can still be found by its name
+	hashed               bool // it is in the hash table: not deleted
 	err                  error
 }
 
-// mount is a file system at its place.
+// mount is a struct mount.
 type mount struct {
-	parent, root, point uint64 // its mount, its own first dentry, and that which it covers
+	parent, root, point uint64 // the mount that it is in, its root dentry, and the dentry that it covers
 	err                 error
 }
 
@@ -40,7 +40,7 @@ type fileName struct {
 	err  error
 }
 
-// readPaths reads the names and mounts that lead to files, from the files up.
+// readPaths reads the dentries and mounts on the paths of files, from the files to the root.
 func (f *fileFinder) readPaths(ctx context.Context, files []openFile) error {
 	var dentries, mounts []uint64
 	for _, o := range files {
@@ -70,7 +70,7 @@ func (f *fileFinder) readPaths(ctx context.Context, files []openFile) error {
 	return nil
 }
 
-// unread returns the addresses, once each, at which nothing was read yet.
+// unread returns the addresses that are not in read, each once.
 func unread[T any](addrs []uint64, read map[uint64]T) []uint64 {
 	slices.Sort(addrs)
 	return slices.DeleteFunc(slices.Compact(addrs), func(addr uint64) bool {
@@ -79,7 +79,7 @@ func unread[T any](addrs []uint64, read map[uint64]T) []uint64 {
 	})
 }
 
-// readDentries reads dentries with their names, and returns where their parents are.
+// readDentries reads dentries with their names, and returns the addresses of their parents.
 func (f *fileFinder) readDentries(ctx context.Context, addrs []uint64) (parents []uint64, err error) {
 	structs, errs, err := f.l.dentry.Read(ctx, f.k.Space, addrs)
 	if err != nil {
@@ -105,7 +105,7 @@ func (f *fileFinder) readDentries(ctx context.Context, addrs []uint64) (parents 
 	return parents, nil
 }
 
-// readMounts reads mounts, and returns where the mounts and dentries are that they stand on.
+// readMounts reads mounts, and returns the addresses of their parent mounts and mount points.
 func (f *fileFinder) readMounts(ctx context.Context, addrs []uint64) (parents, points []uint64, err error) {
 	structs, errs, err := f.l.mount.Read(ctx, f.k.Space, addrs)
 	if err != nil {
@@ -120,9 +120,10 @@ func (f *fileFinder) readMounts(ctx context.Context, addrs []uint64) (parents, p
 	return parents, points, nil
 }
 
-// placeless names the files that have no place, by dentry: such a dentry is its own parent, and not the root of its mount. These
-// are pipes, sockets and anonymous inodes, and files in memory that never had a name in a directory.
-func (f *fileFinder) placeless(ctx context.Context, files []openFile) (map[uint64]fileName, error) {
+// unnamed returns the names of files without a path, by dentry: a dentry that is its own parent,
+// but not the root of its mount. These are pipes, sockets, anonymous inodes, and files in memory
+// that never were in a directory.
+func (f *fileFinder) unnamed(ctx context.Context, files []openFile) (map[uint64]fileName, error) {
 	var of, inodes, supers []uint64
 	for _, o := range files {
 		d, m := f.dentries[o.dentry], f.mounts[o.mount]
@@ -159,7 +160,7 @@ func (f *fileFinder) placeless(ctx context.Context, files []openFile) (map[uint6
 	return names, nil
 }
 
-// fileSystems reads the names of the types of file systems, given their super blocks.
+// fileSystems reads the names of file system types, given super blocks.
 func (f *fileFinder) fileSystems(ctx context.Context, supers []uint64) ([]fileName, error) {
 	blocks, blockErrs, err := f.l.super.Read(ctx, f.k.Space, supers)
 	if err != nil {
@@ -185,17 +186,17 @@ func (f *fileFinder) fileSystems(ctx context.Context, supers []uint64) ([]fileNa
 	for i := range ops {
 		names[i].err = cmp.Or(blockErrs[i], typeErrs[i])
 		read := ops[i].Buf[:ops[i].N]
-		if names[i].text = kmem.CString(read); len(names[i].text) == len(read) { // else its end is there
+		if names[i].text = kmem.CString(read); len(names[i].text) == len(read) { // otherwise the terminating NUL was read
 			names[i].err = cmp.Or(names[i].err, ops[i].Err)
 		}
 	}
 	return names, nil
 }
 
-// errNoPath is what is wrong with a file whose directories lead nowhere.
+// errNoPath is the error for a file whose directories do not end at a root.
 var errNoPath = errors.New("its path does not lead to a root: damaged memory")
 
-// path returns the path of an open file, as d_path() has it (fs/d_path.c).
+// path returns the path of an open file, as d_path() does (fs/d_path.c).
 func (f *fileFinder) path(o openFile) fileName {
 	path, at, in := "", o.dentry, o.mount
 	for range maxDepth {
@@ -215,7 +216,7 @@ func (f *fileFinder) path(o openFile) fileName {
 		case at == m.root:
 			at, in = m.point, m.parent
 			continue
-		case d.parent == at: // it is not below the root of its mount
+		case d.parent == at: // not below the root of its mount
 			return fileName{err: errNoPath}
 		}
 		path = strings.TrimSuffix(d.name+"/"+path, "/")

@@ -84,8 +84,8 @@ func (s Structs) Enum(typ, constant string) (int64, error) {
 	return int64(m.Offset), err
 }
 
-// Define defines a struct of members in sequence: their names, each followed by its size in bytes if
-// that is not 8.
+// Define defines a struct of members in sequence: their names, each followed by its size in bytes
+// if that is not 8.
 func (s Structs) Define(typ string, members ...any) {
 	var size uint64
 	for i, m := range members {
