@@ -1,9 +1,10 @@
 // Package bridge reads the physical memory of another machine.
 //
-// A bridge is whatever still reaches the RAM of a host that cannot help any more: a PCIe adapter that answers over
-// Ethernet, a NIC, a file. All of them are a [Memory]: a scatter read of physical addresses. What they share stands
-// around it as wrappers of that same interface: [Guard] lets nothing but RAM be touched, [Cache] remembers what a dead
-// host can no longer change, [Meter] counts what went over the wire.
+// A bridge is whatever still reaches the RAM of a host that cannot help any more: a PCIe adapter
+// that answers over Ethernet, a NIC, a file. All of them are a [Memory]: a scatter read of physical
+// addresses. What they share stands around it as wrappers of that same interface: [Guard] lets
+// nothing but RAM be touched, [Cache] remembers what a dead host can no longer change, [Meter]
+// counts what went over the wire.
 //
 // This package knows nothing of page tables or of Linux.
 package bridge
@@ -14,8 +15,9 @@ import (
 	"fmt"
 )
 
-// PhysAddr is a physical address of the remote machine, in bytes, as its memory controller sees it. Virtual addresses
-// are plain uint64 everywhere in physgdb, so that mixing the two up does not compile.
+// PhysAddr is a physical address of the remote machine, in bytes, as its memory controller sees it.
+// Virtual addresses are plain uint64 everywhere in physgdb, so that mixing the two up does not
+// compile.
 type PhysAddr uint64
 
 // PageSize is the unit in which x86-64 hands out memory, in bytes.
@@ -25,16 +27,17 @@ const PageSize = 4096
 type Op struct {
 	Addr PhysAddr
 	Buf  []byte
-	// Trusted allows a read of Addr although no RAM map is known yet: a page table (or CR3) of the machine itself maps
-	// its page as cacheable memory, or it lies where every PC has RAM. See [Guard].
+	// Trusted allows a read of Addr although no RAM map is known yet: a page table (or CR3) of the
+	// machine itself maps its page as cacheable memory, or it lies where every PC has RAM. See
+	// [Guard].
 	Trusted bool
-	// Err is set by ReadPhys when the piece could not be read to its end. If it is an [*AccessError], the bytes before
-	// its Addr are good; otherwise none are.
+	// Err is set by ReadPhys when the piece could not be read to its end. If it is an
+	// [*AccessError], the bytes before its Addr are good; otherwise none are.
 	Err error
 }
 
-// Good returns how many bytes at the start of Buf hold what the machine's memory held. It is meaningful after
-// ReadPhys.
+// Good returns how many bytes at the start of Buf hold what the machine's memory held. It is
+// meaningful after ReadPhys.
 func (op *Op) Good() int {
 	if op.Err == nil {
 		return len(op.Buf)
@@ -48,8 +51,8 @@ func (op *Op) Good() int {
 
 // Memory is the physical memory of a machine. Implementations are safe for concurrent use.
 type Memory interface {
-	// ReadPhys fills every piece, or sets its Err. It returns an error only when the source as a whole is gone or ctx
-	// is done; what the pieces hold is then undefined.
+	// ReadPhys fills every piece, or sets its Err. It returns an error only when the source as a
+	// whole is gone or ctx is done; what the pieces hold is then undefined.
 	ReadPhys(ctx context.Context, ops []Op) error
 	// Info describes the memory. It is cheap.
 	Info() Info
@@ -106,8 +109,8 @@ func (e *AccessError) Error() string {
 
 func (e *AccessError) Unwrap() error { return e.Err }
 
-// Read reads one piece: len(p) bytes at addr, with [Op.Trusted] as given. It returns how many bytes at the start of p are
-// good.
+// Read reads one piece: len(p) bytes at addr, with [Op.Trusted] as given. It returns how many bytes
+// at the start of p are good.
 func Read(ctx context.Context, m Memory, addr PhysAddr, p []byte, trusted bool) (int, error) {
 	ops := []Op{{Addr: addr, Buf: p, Trusted: trusted}}
 	if err := m.ReadPhys(ctx, ops); err != nil {

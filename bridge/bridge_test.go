@@ -212,7 +212,8 @@ func (shown) View(_ bridge.PhysAddr, n int) ([]byte, bool) { return make([]byte,
 
 func (shown) Hints(context.Context) (bridge.Hints, error) { return bridge.Hints{Release: "6.1"}, nil }
 
-// TestWrappersForwardAbilities: a wrapper has an ability of what it wraps, and none that this has not.
+// TestWrappersForwardAbilities: a wrapper has an ability of what it wraps, and none that this has
+// not.
 func TestWrappersForwardAbilities(t *testing.T) {
 	fake := bridgetest.NewFake(make([]byte, bridge.PageSize))
 	for _, tc := range []struct {
@@ -244,7 +245,8 @@ func TestWrappersForwardAbilities(t *testing.T) {
 	}
 }
 
-// TestGuardIsNarrowedWhileInUse has readers at work while the map shrinks page by page: what was refused once stays so.
+// TestGuardIsNarrowedWhileInUse has readers at work while the map shrinks page by page: what was
+// refused once stays so.
 func TestGuardIsNarrowedWhileInUse(t *testing.T) {
 	const pages = 64
 	g := bridge.NewGuard(shown{bridgetest.NewFake(make([]byte, pages*bridge.PageSize))}, nil)

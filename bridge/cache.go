@@ -11,10 +11,11 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Cache remembers whole pages of a dead host's memory: what no program can change any more needs to be fetched once.
-// Do not use it for a machine that runs.
+// Cache remembers whole pages of a dead host's memory: what no program can change any more needs to
+// be fetched once. Do not use it for a machine that runs.
 //
-// It reads in whole pages, so it belongs in front of the [Guard], which cuts what reaches beyond RAM.
+// It reads in whole pages, so it belongs in front of the [Guard], which cuts what reaches beyond
+// RAM.
 type Cache struct {
 	Memory
 	mu     sync.Mutex
@@ -45,8 +46,9 @@ func (c *Cache) ReadPhys(ctx context.Context, ops []Op) error {
 	return c.finish(ctx, ops, missing)
 }
 
-// finish fills ops from the pages at hand. Where the page around a piece could not be read, the piece itself is tried:
-// RAM may end in the middle of a page. What got no answer is not asked again.
+// finish fills ops from the pages at hand. Where the page around a piece could not be read, the
+// piece itself is tried: RAM may end in the middle of a page. What got no answer is not asked
+// again.
 func (c *Cache) finish(ctx context.Context, ops, read []Op) error {
 	var again []Op
 	var from []int
@@ -124,8 +126,8 @@ func (c *Cache) keep(read []Op) {
 	}
 }
 
-// fill copies to op what the cache or the pages just read hold, and returns how much of its start that was, and why no
-// more.
+// fill copies to op what the cache or the pages just read hold, and returns how much of its start
+// that was, and why no more.
 func (c *Cache) fill(op *Op, read []Op) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

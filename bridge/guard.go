@@ -6,23 +6,24 @@ import (
 	"sync/atomic"
 )
 
-// legacyHole is where a PC has video memory and ROMs instead of RAM, whatever a page table says of it: the kernel maps
-// it as ordinary memory all the same (arch/x86/mm/init.c, init_mem_mapping).
+// legacyHole is where a PC has video memory and ROMs instead of RAM, whatever a page table says of
+// it: the kernel maps it as ordinary memory all the same (arch/x86/mm/init.c, init_mem_mapping).
 var legacyHole = Range{0xa0000, 0x100000}
 
-// Guard lets nothing but RAM be touched. A read of a device's registers by DMA can hang the device or the host, so
-// every read of a bridge passes one Guard, and what it refuses is never sent.
+// Guard lets nothing but RAM be touched. A read of a device's registers by DMA can hang the device
+// or the host, so every read of a bridge passes one Guard, and what it refuses is never sent.
 //
-// Once a RAM map is known, it refuses all that lies outside. Before that it refuses what nothing vouches for (see
-// [Op.Trusted]) and the PC's legacy hole. A map that is known can only get smaller.
+// Once a RAM map is known, it refuses all that lies outside. Before that it refuses what nothing
+// vouches for (see [Op.Trusted]) and the PC's legacy hole. A map that is known can only get
+// smaller.
 type Guard struct {
 	mem Memory
 
 	ram atomic.Pointer[RAMMap] // never nil; changed by Narrow alone
 }
 
-// NewGuard stands a guard before mem. It starts from the RAM that mem itself knows of, narrowed to ram, which may be
-// unknown.
+// NewGuard stands a guard before mem. It starts from the RAM that mem itself knows of, narrowed to
+// ram, which may be unknown.
 func NewGuard(mem Memory, ram RAMMap) *Guard {
 	g := &Guard{mem: mem}
 	both := mem.Info().RAM.Intersect(ram)
@@ -30,8 +31,9 @@ func NewGuard(mem Memory, ram RAMMap) *Guard {
 	return g
 }
 
-// Narrow makes the guard stricter: from now on it also refuses what is not RAM by this map. Reads under way are not
-// stopped. It is an error, and changes nothing, if no RAM at all would be left: one of the maps is wrong then.
+// Narrow makes the guard stricter: from now on it also refuses what is not RAM by this map. Reads
+// under way are not stopped. It is an error, and changes nothing, if no RAM at all would be left:
+// one of the maps is wrong then.
 func (g *Guard) Narrow(ram RAMMap) error {
 	for {
 		old := g.ram.Load()

@@ -2,15 +2,17 @@ package bridge
 
 import "context"
 
-// Hinter is the optional ability to report what a source knows of its machine beside the bytes of its memory: the registers
-// in a dump, what a hypervisor knows of its CPUs, what a machine sent as it panicked.
+// Hinter is the optional ability to report what a source knows of its machine beside the bytes of
+// its memory: the registers in a dump, what a hypervisor knows of its CPUs, what a machine sent as
+// it panicked.
 type Hinter interface {
-	// Hints returns what is known now. What is not known is zero; the error is for a source that knows, but cannot be read.
+	// Hints returns what is known now. What is not known is zero; the error is for a source that
+	// knows, but cannot be read.
 	Hints(ctx context.Context) (Hints, error)
 }
 
-// Hints is evidence about a machine, not truth: it may be of another boot or of another machine, it may be incomplete, or
-// forged. Users verify each part before they use it.
+// Hints is evidence about a machine, not truth: it may be of another boot or of another machine, it
+// may be incomplete, or forged. Users verify each part before they use it.
 type Hints struct {
 	CPUs       []CPU    // those that something is known of, the one that panicked first
 	Roots      []Root   // page tables of named programs
@@ -21,7 +23,8 @@ type Hints struct {
 // CPU is what is known of one CPU.
 type CPU struct {
 	Number int // as Linux counts CPUs; negative if not known
-	// Registers are those that are known, by the names that gdb has for them ("rip", "cr3", "k_gs_base", …).
+	// Registers are those that are known, by the names that gdb has for them ("rip", "cr3",
+	// "k_gs_base", …).
 	Registers map[string]uint64
 }
 
@@ -31,8 +34,8 @@ type Root struct {
 	CR3  uint64
 }
 
-// HintsOf returns the hints of m, none if it is no Hinter. A wrapper forwards the ability of what it wraps by calling
-// HintsOf.
+// HintsOf returns the hints of m, none if it is no Hinter. A wrapper forwards the ability of what
+// it wraps by calling HintsOf.
 func HintsOf(ctx context.Context, m Memory) (Hints, error) {
 	if h, ok := m.(Hinter); ok {
 		return h.Hints(ctx)

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Meter counts what passes it: each read of a bridge costs a round trip, so what a command costs is worth knowing.
-// Views cost nothing and are not counted.
+// Meter counts what passes it: each read of a bridge costs a round trip, so what a command costs is
+// worth knowing. Views cost nothing and are not counted.
 type Meter struct {
 	Memory
 	batches, reads, bytes atomic.Uint64

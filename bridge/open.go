@@ -12,12 +12,14 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Opener opens the memory that a source URL of one scheme names. It refuses query keys it does not know.
+// Opener opens the memory that a source URL of one scheme names. It refuses query keys it does not
+// know.
 type Opener func(ctx context.Context, source *url.URL, o *Options) (Memory, error)
 
 // Options are what every source may be opened with. The zero value is usual.
 type Options struct {
-	// Timeout is how long a source may leave one request unanswered, all retries included; 0 means its own default.
+	// Timeout is how long a source may leave one request unanswered, all retries included; 0 means
+	// its own default.
 	Timeout time.Duration
 	// Logger takes what a person may want to know; nil means silence.
 	Logger hclog.Logger
@@ -53,7 +55,8 @@ func Open(ctx context.Context, source string, openers map[string]Opener, o *Opti
 	return m, nil
 }
 
-// parseSource makes a URL of a source. A bare path may hold any character, also those that mean something in a URL.
+// parseSource makes a URL of a source. A bare path may hold any character, also those that mean
+// something in a URL.
 func parseSource(source string) (*url.URL, error) {
 	scheme, rest, ok := strings.Cut(source, ":")
 	if !ok || scheme == "" || strings.ContainsAny(scheme, "/.?") {
@@ -70,7 +73,8 @@ func parseSource(source string) (*url.URL, error) {
 	return u, nil
 }
 
-// Query holds the keys of a source URL and remembers which were asked for, so that a misspelt one is an error.
+// Query holds the keys of a source URL and remembers which were asked for, so that a misspelt one
+// is an error.
 type Query struct {
 	values url.Values
 	known  []string // keys that were asked for

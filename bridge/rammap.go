@@ -17,7 +17,8 @@ type Range struct{ Start, End PhysAddr }
 // Size returns the length of the range in bytes.
 func (r Range) Size() uint64 { return uint64(r.End - r.Start) }
 
-// RAMMap says where RAM is: sorted ranges that neither touch nor overlap. The empty map means "not known".
+// RAMMap says where RAM is: sorted ranges that neither touch nor overlap. The empty map means "not
+// known".
 type RAMMap []Range
 
 // NewRAMMap sorts and joins ranges; empty ones are dropped.
@@ -94,9 +95,10 @@ func (m RAMMap) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// ParseRAMMap reads where RAM is from text: a listing of /proc/iomem (as root sees it), of which the "System RAM" lines
-// count, or plain lines `start-end`. Addresses are hexadecimal, with or without 0x, and end is the last byte, as in
-// /proc/iomem. Empty lines and what follows a # are passed over.
+// ParseRAMMap reads where RAM is from text: a listing of /proc/iomem (as root sees it), of which
+// the "System RAM" lines count, or plain lines `start-end`. Addresses are hexadecimal, with or
+// without 0x, and end is the last byte, as in /proc/iomem. Empty lines and what follows a # are
+// passed over.
 func ParseRAMMap(r io.Reader) (RAMMap, error) {
 	var ranges []Range
 	scan := bufio.NewScanner(r)

@@ -23,8 +23,9 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// TestACrowd is a hundred clients that ask at random, each checking that every reply is its own, while the machine of one
-// more never answers and yet another stops reading in the middle of its replies. `make abuse` lets them go on for longer.
+// TestACrowd is a hundred clients that ask at random, each checking that every reply is its own,
+// while the machine of one more never answers and yet another stops reading in the middle of its
+// replies. `make abuse` lets them go on for longer.
 func TestACrowd(t *testing.T) {
 	const clients, deadline = 100, 2 * time.Second
 	seconds := numberFrom(t, "PHYSGDB_ABUSE_SECONDS", 3)
@@ -118,8 +119,8 @@ func crowdServer(t *testing.T, opener gdbstub.Opener, deadline time.Duration) (a
 	})
 }
 
-// report fails the test if a reply came late, and prints how long the others took. The last client is the one whose
-// machine never answers: it gets its errors at the deadline.
+// report fails the test if a reply came late, and prints how long the others took. The last client
+// is the one whose machine never answers: it gets its errors at the deadline.
 func report(t *testing.T, latencies [][]time.Duration, deadline time.Duration) {
 	t.Helper()
 	last := len(latencies) - 1
@@ -249,8 +250,8 @@ func (g *guest) flood() {
 	}
 }
 
-// TestWhatAClientCosts is the memory of clients that make the server keep as much for their packets as they can: the figure
-// in the documentation of Options.MaxClients.
+// TestWhatAClientCosts is the memory of clients that make the server keep as much for their packets
+// as they can: the figure in the documentation of Options.MaxClients.
 func TestWhatAClientCosts(t *testing.T) {
 	const clients, most = 100, 1 << 20
 	target := newBare()

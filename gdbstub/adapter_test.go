@@ -9,14 +9,16 @@ import (
 	"physgdb/test/session"
 )
 
-// step is a request of an editor, the arguments that it has, and the event that it waits for after the answer, or "".
+// step is a request of an editor, the arguments that it has, and the event that it waits for after
+// the answer, or "".
 type step struct {
 	command string
 	args    map[string]any
 	event   string
 }
 
-// driveCDT lets Eclipse CDT's debug adapter, with gdb under it, connect, look, try to run, and leave.
+// driveCDT lets Eclipse CDT's debug adapter, with gdb under it, connect, look, try to run, and
+// leave.
 func driveCDT(t *testing.T, kernel, address string) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

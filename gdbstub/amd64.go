@@ -1,7 +1,8 @@
 package gdbstub
 
-// AMD64 returns the registers of an x86-64 CPU in kernel mode: gdb's core feature with the x87 part, without which
-// gdb rejects the description; the segment bases; and the control registers in a feature of our own.
+// AMD64 returns the registers of an x86-64 CPU in kernel mode: gdb's core feature with the x87
+// part, without which gdb rejects the description; the segment bases; and the control registers in
+// a feature of our own.
 func AMD64() *Description {
 	return &Description{
 		Architecture: "i386:x86-64",
@@ -29,7 +30,8 @@ func amd64Core() Feature {
 	return f
 }
 
-// LinuxAMD64 is the feature by which gdb knows a program of Linux: the number of the system call that it is in.
+// LinuxAMD64 is the feature by which gdb knows a program of Linux: the number of the system call
+// that it is in.
 func LinuxAMD64() Feature {
 	return Feature{
 		Name:      "org.gnu.gdb.i386.linux",
@@ -37,7 +39,8 @@ func LinuxAMD64() Feature {
 	}
 }
 
-// SSEAMD64 is the feature of gdb/features/i386/64bit-sse.xml. gdb aborts at `generate-core-file` of a program without it.
+// SSEAMD64 is the feature of gdb/features/i386/64bit-sse.xml. gdb aborts at `generate-core-file` of
+// a program without it.
 func SSEAMD64() Feature { return sse(16) }
 
 func amd64Segments() Feature {
@@ -50,8 +53,8 @@ func amd64Segments() Feature {
 	}
 }
 
-// amd64System holds what decides an address space and how it is read. gdb shows it by `info registers`; of its own groups
-// of registers, 13 lists none of these under system.
+// amd64System holds what decides an address space and how it is read. gdb shows it by `info
+// registers`; of its own groups of registers, 13 lists none of these under system.
 func amd64System() Feature {
 	system := func(name, typ string) Register {
 		return Register{Name: name, Bits: 64, Type: typ, Group: "system"}

@@ -13,7 +13,8 @@ var (
 	errOutput = errors.New("the output of the command is too long")
 )
 
-// console holds the output of a monitor command that is still to be shown. The command and the session meet here.
+// console holds the output of a monitor command that is still to be shown. The command and the
+// session meet here.
 type console struct {
 	grown chan struct{} // receives when there is more
 

@@ -8,8 +8,9 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// checksumMemory answers qCRC:<address>,<length> (gdb manual, appendix E.4), gdb's `compare-sections`: C and the
-// checksum of the memory at load addresses. A failure has but a code, whose reason goes to the log.
+// checksumMemory answers qCRC:<address>,<length> (gdb manual, appendix E.4), gdb's
+// `compare-sections`: C and the checksum of the memory at load addresses. A failure has but a code,
+// whose reason goes to the log.
 func (s *session) checksumMemory(ctx context.Context, args []byte) reply {
 	loader := s.selected.can.loader
 	if loader == nil {
@@ -51,11 +52,13 @@ func checksumLoaded(ctx context.Context, loader LoadReader, id ThreadID, addr, l
 	return crc, nil
 }
 
-// crcPolynomial is that of gdb's checksum (libiberty/crc32.c): the CRC-32 of Ethernet, but with the most significant bit
-// of each byte first, and without the inversion at the end. No CRC of hash/crc32 has that order of bits.
+// crcPolynomial is that of gdb's checksum (libiberty/crc32.c): the CRC-32 of Ethernet, but with the
+// most significant bit of each byte first, and without the inversion at the end. No CRC of
+// hash/crc32 has that order of bits.
 const crcPolynomial = 0x04c11db7
 
-// crcTables let updateCRC take eight bytes at a time: crcTables[k][b] is the checksum of byte b with k zeros behind it.
+// crcTables let updateCRC take eight bytes at a time: crcTables[k][b] is the checksum of byte b
+// with k zeros behind it.
 var crcTables = makeCRCTables()
 
 func makeCRCTables() (tables [8][256]uint32) {

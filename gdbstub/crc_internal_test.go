@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestCRC has the check value of "CRC-32/MPEG-2" in the catalogue of parametrised CRC algorithms, which is gdb's.
+// TestCRC has the check value of "CRC-32/MPEG-2" in the catalogue of parametrised CRC algorithms,
+// which is gdb's.
 func TestCRC(t *testing.T) {
 	if got := updateCRC(^uint32(0), []byte("123456789")); got != 0x0376e6e7 {
 		t.Errorf("%#x", got)

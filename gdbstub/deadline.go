@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// deadlineConn limits how long the other side may take, so that a client that says nothing, stops in the middle of a
-// packet or does not read its replies is let go. A connection that knows no deadlines is used without.
+// deadlineConn limits how long the other side may take, so that a client that says nothing, stops
+// in the middle of a packet or does not read its replies is let go. A connection that knows no
+// deadlines is used without.
 //
 // One goroutine at a time reads, and one writes.
 type deadlineConn struct {
@@ -28,7 +29,8 @@ type progress struct {
 	begun   bool   // one more has begun
 }
 
-// Read reads what the client says next, and says what the client failed to do if that does not come in time.
+// Read reads what the client says next, and says what the client failed to do if that does not come
+// in time.
 func (c *deadlineConn) Read(p []byte) (int, error) {
 	c.limitRead()
 	first := newcomer{c.Conn, c.known}
@@ -40,11 +42,11 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// limitRead sets the deadline when the client has made progress. What belongs to nothing is none: a byte now and then
-// does not keep a connection open.
+// limitRead sets the deadline when the client has made progress. What belongs to nothing is none: a
+// byte now and then does not keep a connection open.
 //
-// A failure does not matter: a connection that is no network connection knows no deadlines, and what is wrong with one
-// that does will be seen when it is used.
+// A failure does not matter: a connection that is no network connection knows no deadlines, and
+// what is wrong with one that does will be seen when it is used.
 func (c *deadlineConn) limitRead() {
 	now := c.heard()
 	if now.packets == 0 {

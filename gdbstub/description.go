@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// Description says which registers a machine has. It becomes the target.xml that clients read (gdb manual,
-// appendix G "Target Descriptions"). The order of the registers is the order of their numbers in `g`, `p` and `P`.
+// Description says which registers a machine has. It becomes the target.xml that clients read (gdb
+// manual, appendix G "Target Descriptions"). The order of the registers is the order of their
+// numbers in `g`, `p` and `P`.
 type Description struct {
 	Architecture string // gdb's name, such as "i386:x86-64"
 	OSABI        string // gdb's name, such as "none" or "GNU/Linux"
@@ -14,7 +15,8 @@ type Description struct {
 	Features     []Feature
 }
 
-// Feature is a group of registers under a name. Names that start with org.gnu.gdb are gdb's and have fixed contents.
+// Feature is a group of registers under a name. Names that start with org.gnu.gdb are gdb's and
+// have fixed contents.
 type Feature struct {
 	Name      string
 	Flags     []Flags // types used by the Registers

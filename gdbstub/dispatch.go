@@ -5,8 +5,8 @@ import (
 	"context"
 )
 
-// dispatch finds the handler of a packet (gdb manual, appendix E.2 "Packets" and E.4 "General Query Packets").
-// What is not listed gets an empty reply: the client knows then that it must do without.
+// dispatch finds the handler of a packet (gdb manual, appendix E.2 "Packets" and E.4 "General Query
+// Packets"). What is not listed gets an empty reply: the client knows then that it must do without.
 func (s *session) dispatch(ctx context.Context, r request) reply {
 	args := r.args
 	switch r.name {
@@ -120,8 +120,8 @@ func (s *session) dispatchNamed(ctx context.Context, r request) reply {
 	return unsupported()
 }
 
-// request is a packet from the client, split into its name and what follows. A packet that starts with q, Q, v or j has a
-// word for a name; all others have one character.
+// request is a packet from the client, split into its name and what follows. A packet that starts
+// with q, Q, v or j has a word for a name; all others have one character.
 type request struct {
 	name string
 	args []byte // valid until the next packet is read

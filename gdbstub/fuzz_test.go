@@ -38,8 +38,8 @@ func framed(script []byte) []byte {
 	return stream.Bytes()
 }
 
-// FuzzConnection: whatever a client sends, as packets or as it is, the session ends and each of its replies is a
-// well-formed packet.
+// FuzzConnection: whatever a client sends, as packets or as it is, the session ends and each of its
+// replies is a well-formed packet.
 func FuzzConnection(f *testing.F) {
 	for _, seed := range []string{
 		gdb13 + "\nQStartNoAckMode\n!\nHgp0.0\nqXfer:features:read:target.xml:0,1000\n?\nvAttach;1\nqC\nqOffsets\ng",

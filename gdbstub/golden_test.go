@@ -13,8 +13,9 @@ import (
 
 var update = flag.Bool("update", false, "record the transcripts in testdata anew, but for gdb 16")
 
-// The transcripts in testdata: `-> ` what the client sends, `<- ` what it gets, both as the inside of a Go string.
-// Those of gdb 13, lldb 14 and the debug adapters are recorded with them; that of gdb 16 follows what was measured of it.
+// The transcripts in testdata: `-> ` what the client sends, `<- ` what it gets, both as the inside
+// of a Go string. Those of gdb 13, lldb 14 and the debug adapters are recorded with them; that of
+// gdb 16 follows what was measured of it.
 
 func TestTranscripts(t *testing.T) {
 	if *update {

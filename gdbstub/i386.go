@@ -2,9 +2,10 @@ package gdbstub
 
 import "fmt"
 
-// I386 returns the registers of a 32-bit program on an x86-64 CPU, in the features by which gdb knows a program of Linux. The
-// control registers are in a feature of our own: they are those of the CPU, which runs in 64-bit mode in the kernel. gdb
-// rejects a description for i386 that has segment bases.
+// I386 returns the registers of a 32-bit program on an x86-64 CPU, in the features by which gdb
+// knows a program of Linux. The control registers are in a feature of our own: they are those of
+// the CPU, which runs in 64-bit mode in the kernel. gdb rejects a description for i386 that has
+// segment bases.
 func I386() *Description {
 	return &Description{
 		Architecture: "i386",
@@ -14,8 +15,8 @@ func I386() *Description {
 	}
 }
 
-// X32 returns the registers of a program with 64-bit registers and 32-bit pointers (x32). They are those of [AMD64], but that
-// none has the type of a pointer (gdb/features/i386/x32-core.xml).
+// X32 returns the registers of a program with 64-bit registers and 32-bit pointers (x32). They are
+// those of [AMD64], but that none has the type of a pointer (gdb/features/i386/x32-core.xml).
 func X32() *Description {
 	d := AMD64()
 	d.Architecture, d.Triple = "i386:x64-32", "x86_64-unknown-unknown-gnux32"
@@ -46,7 +47,8 @@ func i386Core() Feature {
 	return f
 }
 
-// i386SSE is the feature of gdb/features/i386/32bit-sse.xml, which gdb needs for `generate-core-file`.
+// i386SSE is the feature of gdb/features/i386/32bit-sse.xml, which gdb needs for
+// `generate-core-file`.
 func i386SSE() Feature { return sse(8) }
 
 // i386Linux is the feature of gdb/features/i386/32bit-linux.xml.
@@ -67,7 +69,8 @@ func sse(count int) Feature {
 	return f
 }
 
-// x87Registers are those of the floating-point unit, which are part of the core feature of either width.
+// x87Registers are those of the floating-point unit, which are part of the core feature of either
+// width.
 func x87Registers() []Register {
 	var all []Register
 	for n := range 8 {

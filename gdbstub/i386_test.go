@@ -54,7 +54,8 @@ func TestGdbTakesDescriptionsOf32BitPrograms(t *testing.T) {
 	}
 }
 
-// TestNoDescriptionWithoutAProcess: else gdb takes that of the machine for that of a 32-bit program.
+// TestNoDescriptionWithoutAProcess: else gdb takes that of the machine for that of a 32-bit
+// program.
 func TestNoDescriptionWithoutAProcess(t *testing.T) {
 	c := connect(t, newAble())
 	c.ask("qSupported:multiprocess+")

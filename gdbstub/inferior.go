@@ -11,8 +11,8 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// inferior is what a client debugs as a process: the machine as a whole, or one of its programs. Each has a Target of its
-// own, and with that abilities and registers of its own.
+// inferior is what a client debugs as a process: the machine as a whole, or one of its programs.
+// Each has a Target of its own, and with that abilities and registers of its own.
 type inferior struct {
 	pid       int
 	worker    *worker
@@ -26,8 +26,8 @@ type inferior struct {
 	xfer    document // that is being read chunk by chunk
 }
 
-// machinePID is the process that stands for the whole machine. A program has the number that it has on the machine; the
-// one whose number this is there cannot be attached to by itself.
+// machinePID is the process that stands for the whole machine. A program has the number that it has
+// on the machine; the one whose number this is there cannot be attached to by itself.
 const machinePID = 1
 
 // maxProcesses bounds what one client attaches to at once, as each process is a Target.
@@ -39,7 +39,8 @@ func (s *session) newInferior(pid int, w *worker, can abilities) *inferior {
 	}
 }
 
-// attached returns what the client debugs under a number, or nil; anyProcess is the one that is selected.
+// attached returns what the client debugs under a number, or nil; anyProcess is the one that is
+// selected.
 func (s *session) attached(pid int) *inferior {
 	if pid == anyProcess {
 		return s.selected
@@ -79,7 +80,8 @@ func (s *session) attach(ctx context.Context, args []byte) reply {
 	return s.stopReply(signalTrap, in, in.threads.all[0].ID) // whichever was selected before an earlier detach
 }
 
-// open opens what the client wants to attach to: one of the machine's programs, or the machine, which is open already.
+// open opens what the client wants to attach to: one of the machine's programs, or the machine,
+// which is open already.
 func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
 	if pid == machinePID {
 		return s.machine, nil
@@ -121,10 +123,12 @@ func (s *session) detach(ctx context.Context, args []byte) reply {
 	return reply{payload: []byte("OK"), end: !s.extended && len(s.inferiors) == 0}
 }
 
-// kill answers vKill;<process>. Nothing here can be killed, but an error would keep the user from leaving.
+// kill answers vKill;<process>. Nothing here can be killed, but an error would keep the user from
+// leaving.
 func (s *session) kill(ctx context.Context, args []byte) reply { return s.detach(ctx, args) }
 
-// leave closes programs that the client is done with. The machine stays open: it may be attached to again.
+// leave closes programs that the client is done with. The machine stays open: it may be attached to
+// again.
 func (s *session) leave(ctx context.Context, done ...*inferior) {
 	for _, in := range done {
 		if s.running.in == in {
@@ -144,7 +148,8 @@ func (s *session) leave(ctx context.Context, done ...*inferior) {
 	s.settle(ctx, s.opt.Deadline/4)
 }
 
-// settle waits a while for the programs that were left to be closed. One that has a call running goes on counting.
+// settle waits a while for the programs that were left to be closed. One that has a call running
+// goes on counting.
 func (s *session) settle(ctx context.Context, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

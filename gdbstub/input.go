@@ -9,15 +9,17 @@ type event struct {
 	err     error
 }
 
-// input reads events from the client in a goroutine of its own, so that a session can wait for other events as well. It
-// reads one at a time: the next one when the session waits for it. The session's goroutine makes all calls.
+// input reads events from the client in a goroutine of its own, so that a session can wait for
+// other events as well. It reads one at a time: the next one when the session waits for it. The
+// session's goroutine makes all calls.
 type input struct {
 	wanted chan struct{} // receives when the session waits for one more event
 	ready  chan event    // has at most one
 	asked  bool          // for an event that has not been taken
 }
 
-// startInput starts the goroutine, which ends when both close was called and the connection was closed.
+// startInput starts the goroutine, which ends when both close was called and the connection was
+// closed.
 func startInput(wire *rsp.Conn) *input {
 	in := &input{wanted: make(chan struct{}, 1), ready: make(chan event, 1)}
 	go func() {
@@ -29,8 +31,8 @@ func startInput(wire *rsp.Conn) *input {
 	return in
 }
 
-// next returns the channel on which the next event arrives. Whoever receives the event calls taken. The payload of the
-// event before is no longer valid.
+// next returns the channel on which the next event arrives. Whoever receives the event calls taken.
+// The payload of the event before is no longer valid.
 func (in *input) next() <-chan event {
 	if !in.asked {
 		in.asked = true

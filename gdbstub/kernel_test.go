@@ -28,7 +28,8 @@ func buildKernel(t testing.TB) string {
 	return path
 }
 
-// newKernel is a machine whose memory is the ELF file at path, moved by slide, stopped in inner() called by outer().
+// newKernel is a machine whose memory is the ELF file at path, moved by slide, stopped in inner()
+// called by outer().
 func newKernel(t testing.TB, path string) *able {
 	t.Helper()
 	f, err := elf.Open(path)

@@ -30,7 +30,8 @@ func (s *session) librariesObject(ctx context.Context, annex string) ([]byte, bo
 	return b.Bytes(), true, nil
 }
 
-// placeable says whether gdb can make anything of l. One library without sections makes it drop the whole list.
+// placeable says whether gdb can make anything of l. One library without sections makes it drop the
+// whole list.
 func (l Library) placeable() bool {
 	return l.Name != "" && (len(l.Segments) > 0 || len(l.Sections) > 0 && !slices.Contains(l.Sections, 0))
 }

@@ -67,7 +67,8 @@ type module struct {
 	memory   []region
 }
 
-// buildModule compiles testdata/module.c and spreads its sections over the memory from base on, the later the lower.
+// buildModule compiles testdata/module.c and spreads its sections over the memory from base on, the
+// later the lower.
 func buildModule(t *testing.T, base uint64) module {
 	t.Helper()
 	m := module{path: filepath.Join(t.TempDir(), "synthetic.ko"), symbols: make(map[string]uint64)}

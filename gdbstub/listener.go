@@ -11,8 +11,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// ServeListener serves each client that ln accepts, several at once, until ctx is done; then it closes ln, ends all
-// sessions, waits for them and returns nil. It returns an error only if ln fails.
+// ServeListener serves each client that ln accepts, several at once, until ctx is done; then it
+// closes ln, ends all sessions, waits for them and returns nil. It returns an error only if ln
+// fails.
 func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var sessions sync.WaitGroup
@@ -51,8 +52,8 @@ type door struct {
 	seats           seats // of those inside whose sessions go on
 }
 
-// enter serves a client, for which the one that has been idle longest is closed if there is no room, or refuses it if all are
-// busy.
+// enter serves a client, for which the one that has been idle longest is closed if there is no
+// room, or refuses it if all are busy.
 func (d *door) enter(ctx context.Context, conn net.Conn) {
 	if d.makeRoom(conn) {
 		d.waiting.release()
@@ -73,8 +74,8 @@ func (d *door) enter(ctx context.Context, conn net.Conn) {
 	d.server.refuseSurplus(ctx, conn)
 }
 
-// makeRoom takes a place for a client. It gives a session that is just ending the time to leave first, since a user who
-// detaches and connects again is quicker than that.
+// makeRoom takes a place for a client. It gives a session that is just ending the time to leave
+// first, since a user who detaches and connects again is quicker than that.
 func (d *door) makeRoom(conn net.Conn) bool {
 	patience := d.server.opt.Deadline / 4
 	if d.inside.take(patience / 4) {
@@ -146,7 +147,8 @@ func (s slots) take(patience time.Duration) bool {
 
 func (s slots) release() { <-s }
 
-// tuneTCP makes small replies leave at once and a client that vanished be noticed within about a minute.
+// tuneTCP makes small replies leave at once and a client that vanished be noticed within about a
+// minute.
 func tuneTCP(conn net.Conn) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -158,7 +160,8 @@ func tuneTCP(conn net.Conn) {
 	})
 }
 
-// isTemporary says whether accepting may work again, as when the process is out of file descriptors for a moment.
+// isTemporary says whether accepting may work again, as when the process is out of file descriptors
+// for a moment.
 func isTemporary(err error) bool {
 	var temporary interface{ Temporary() bool }
 	return err != nil && errors.As(err, &temporary) && temporary.Temporary()

@@ -12,8 +12,8 @@ import (
 	"physgdb/internal/plain"
 )
 
-// This file has the packets that lldb alone sends (lldb/docs/resources/lldbgdbremote.md of LLVM). gdb gets the empty
-// reply to them, as to every packet that is not known.
+// This file has the packets that lldb alone sends (lldb/docs/resources/lldbgdbremote.md of LLVM).
+// gdb gets the empty reply to them, as to every packet that is not known.
 
 // extension answers a packet by which lldb switches one of its extensions on.
 func (s *session) extension(on *bool) reply {
@@ -24,8 +24,8 @@ func (s *session) extension(on *bool) reply {
 	return ok()
 }
 
-// hostInfo answers qHostInfo. The triple names no operating system: lldb's rules for Linux are those for a user
-// program, and would look for a dynamic loader in the kernel.
+// hostInfo answers qHostInfo. The triple names no operating system: lldb's rules for Linux are
+// those for a user program, and would look for a dynamic loader in the kernel.
 func (s *session) hostInfo() reply {
 	if !s.client.lldb || s.selected.can.description.Triple == "" {
 		return unsupported()
@@ -33,7 +33,8 @@ func (s *session) hostInfo() reply {
 	return text(s.triple())
 }
 
-// processInfo answers qProcessInfo. Without it lldb takes the number of the first thread for that of the process.
+// processInfo answers qProcessInfo. Without it lldb takes the number of the first thread for that
+// of the process.
 func (s *session) processInfo() reply {
 	if !s.client.lldb || s.selected.can.description.Triple == "" || len(s.inferiors) == 0 {
 		return unsupported()
@@ -48,8 +49,8 @@ func (s *session) triple() string {
 // errNoSuchThread answers a packet about a thread that is not in the list.
 var errNoSuchThread = errors.New("there is no such thread")
 
-// aboutThread tells which thread a register packet is about, and returns the packet without that: lldb names it at
-// the end, as in `p10;thread:0002;`, while other clients have selected it before.
+// aboutThread tells which thread a register packet is about, and returns the packet without that:
+// lldb names it at the end, as in `p10;thread:0002;`, while other clients have selected it before.
 func (s *session) aboutThread(ctx context.Context, args []byte) (ThreadID, []byte, error) {
 	rest, suffix, found := bytes.Cut(args, []byte(";thread:"))
 	if !found || !s.client.threadSuffix {
@@ -63,8 +64,9 @@ func (s *session) aboutThread(ctx context.Context, args []byte) (ThreadID, []byt
 	return id, rest, nil
 }
 
-// threadStopInfo answers qThreadStopInfo<thread-id>: why a thread has stopped, which is no reason but the stop of all. It
-// tells the registers, too, as lldb goes on to ask for two or more of every thread.
+// threadStopInfo answers qThreadStopInfo<thread-id>: why a thread has stopped, which is no reason
+// but the stop of all. It tells the registers, too, as lldb goes on to ask for two or more of every
+// thread.
 func (s *session) threadStopInfo(ctx context.Context, args []byte) reply {
 	if !s.client.lldb {
 		return unsupported()
@@ -93,9 +95,10 @@ type threadInfo struct {
 // maxThreadsInfo is about how long the answer to jThreadsInfo gets, in bytes.
 const maxThreadsInfo = packetSize
 
-// threadsInfo answers jThreadsInfo, by which lldb learns after a step what else it asks of one thread after the other by
-// qThreadStopInfo: with an ssh on the way that is the time of one packet for that of hundreds. (After a continue lldb 14 to 19
-// ask both.) The list ends where it gets too long or would come too late; of the threads that it lacks lldb asks one by one.
+// threadsInfo answers jThreadsInfo, by which lldb learns after a step what else it asks of one
+// thread after the other by qThreadStopInfo: with an ssh on the way that is the time of one packet
+// for that of hundreds. (After a continue lldb 14 to 19 ask both.) The list ends where it gets too
+// long or would come too late; of the threads that it lacks lldb asks one by one.
 func (s *session) threadsInfo(ctx context.Context) reply {
 	if !s.client.lldb {
 		return unsupported()
@@ -154,7 +157,8 @@ func (s *session) appendThreadName(dst []byte, t Thread) []byte {
 	return append(rsp.AppendHex(append(dst, "hexname:"...), []byte(plain.Line(t.Name))), ';')
 }
 
-// appendStop adds what lldb wants to know at a stop: the name of the thread, and the numbers of all.
+// appendStop adds what lldb wants to know at a stop: the name of the thread, and the numbers of
+// all.
 func (s *session) appendStop(dst []byte, id ThreadID) []byte {
 	i, found := s.selected.threads.index[id]
 	if !s.client.lldb || !found {

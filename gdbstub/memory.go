@@ -7,8 +7,8 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// maxRead is how many bytes one request gets at most: as many as fit a packet in hex. Clients go on at the next
-// address after a short answer.
+// maxRead is how many bytes one request gets at most: as many as fit a packet in hex. Clients go on
+// at the next address after a short answer.
 const maxRead = packetSize / 2
 
 // readMemory answers m<address>,<length> in hex digits.
@@ -21,8 +21,9 @@ func (s *session) readMemory(ctx context.Context, args []byte) reply {
 	return reply{payload: s.out}
 }
 
-// readMemoryBinary answers x<address>,<length>: b and the escaped bytes for gdb (16 on, binary-upload+). For lldb it
-// is the bytes alone, and it asks by x0,0 whether there is such a packet.
+// readMemoryBinary answers x<address>,<length>: b and the escaped bytes for gdb (16 on,
+// binary-upload+). For lldb it is the bytes alone, and it asks by x0,0 whether there is such a
+// packet.
 func (s *session) readMemoryBinary(ctx context.Context, args []byte) reply {
 	if s.client.lldb && string(args) == "0,0" {
 		return ok()
@@ -40,8 +41,8 @@ func (s *session) readMemoryBinary(ctx context.Context, args []byte) reply {
 	return reply{payload: s.out}
 }
 
-// askMemory reads what a request asks for and returns the bytes up to the first hole: none if there is an error at
-// the first. They are valid until the next request.
+// askMemory reads what a request asks for and returns the bytes up to the first hole: none if there
+// is an error at the first. They are valid until the next request.
 func (s *session) askMemory(ctx context.Context, args []byte) []byte {
 	addr, length, valid := parseRange(args)
 	if !valid {
@@ -68,7 +69,8 @@ func (s *session) askMemory(ctx context.Context, args []byte) []byte {
 	return p[:max(0, min(n, length))]
 }
 
-// parseRange reads <address>,<length> and cuts the length to what one reply holds and what the address space has.
+// parseRange reads <address>,<length> and cuts the length to what one reply holds and what the
+// address space has.
 func parseRange(args []byte) (addr uint64, length int, valid bool) {
 	first, second, _ := bytes.Cut(args, []byte(","))
 	addr, okAddr := rsp.ParseHex(first)
@@ -83,9 +85,9 @@ func parseRange(args []byte) (addr uint64, length int, valid bool) {
 	return addr, int(n), true
 }
 
-// bare makes data fit for a reply without a mark, where lldb would take some for an error or another word of the
-// protocol. It drops what is beyond the length it asked for, so a complete answer may have a byte more; else there is
-// only the first byte, and lldb goes on at the next.
+// bare makes data fit for a reply without a mark, where lldb would take some for an error or
+// another word of the protocol. It drops what is beyond the length it asked for, so a complete
+// answer may have a byte more; else there is only the first byte, and lldb goes on at the next.
 func bare(data []byte, complete bool) []byte {
 	switch {
 	case !isWord(data):
@@ -96,7 +98,8 @@ func bare(data []byte, complete bool) []byte {
 	return data[:1]
 }
 
-// isWord says whether lldb might take data for more than bytes: +, -, OK, an error such as E01 with or without text.
+// isWord says whether lldb might take data for more than bytes: +, -, OK, an error such as E01 with
+// or without text.
 func isWord(data []byte) bool {
 	return len(data) == 1 && (data[0] == '+' || data[0] == '-') || string(data) == "OK" ||
 		len(data) >= 3 && data[0] == 'E' && (len(data) == 3 || data[3] == ';')

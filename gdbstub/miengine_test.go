@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// launch is what VS Code's cppdbg (MIEngine) makes gdb do for "request": "launch" with miDebuggerServerAddress: connect,
-// show the stop, let it run because a person said so, with a breakpoint and without, pause, and end.
+// launch is what VS Code's cppdbg (MIEngine) makes gdb do for "request": "launch" with
+// miDebuggerServerAddress: connect, show the stop, let it run because a person said so, with a
+// breakpoint and without, pause, and end.
 func launch(t *testing.T, kernel, address string) {
 	t.Helper()
 	g := startMIEngine(t, kernel)
@@ -23,8 +24,8 @@ func launch(t *testing.T, kernel, address string) {
 	g.end()
 }
 
-// attach is the same for "request": "attach" with "processId": 1 and "useExtendedRemote": true. MIEngine always lets the
-// process run after it.
+// attach is the same for "request": "attach" with "processId": 1 and "useExtendedRemote": true.
+// MIEngine always lets the process run after it.
 func attach(t *testing.T, kernel, address string) {
 	t.Helper()
 	g := startMIEngine(t, kernel)

@@ -11,8 +11,9 @@ import (
 	"physgdb/internal/plain"
 )
 
-// runMonitor answers qRcmd,<line in hex>: the output as console text, then OK, or the rest of it. An error is shown as
-// text, too, since gdb makes nothing but "Protocol error with Rcmd" of an error code.
+// runMonitor answers qRcmd,<line in hex>: the output as console text, then OK, or the rest of it.
+// An error is shown as text, too, since gdb makes nothing but "Protocol error with Rcmd" of an
+// error code.
 func (s *session) runMonitor(ctx context.Context, args []byte) reply {
 	monitor := s.selected.can.monitor
 	if monitor == nil {
@@ -54,8 +55,8 @@ type monitorRun struct {
 	stop      context.CancelCauseFunc
 }
 
-// follow shows what a command puts out until it ends, and returns the reply that ends it. The deadline counts from the
-// last output on.
+// follow shows what a command puts out until it ends, and returns the reply that ends it. The
+// deadline counts from the last output on.
 func (r *monitorRun) follow(ctx context.Context) reply {
 	deadline := r.s.opt.Deadline
 	soft, hard := time.NewTimer(softDeadline(deadline)), time.NewTimer(deadline)
@@ -135,7 +136,8 @@ func (r *monitorRun) hear(e event) error {
 	return err
 }
 
-// abandon ends a command that nobody waits for. It gets no reply: the client would take one for that to its next request.
+// abandon ends a command that nobody waits for. It gets no reply: the client would take one for
+// that to its next request.
 func (r *monitorRun) abandon() reply {
 	r.stop(errAbandoned)
 	r.output.seal()

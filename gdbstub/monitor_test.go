@@ -13,7 +13,8 @@ import (
 	"physgdb/gdbstub"
 )
 
-// talker is a machine whose monitor commands say something all the time, until they are told to end or stopped.
+// talker is a machine whose monitor commands say something all the time, until they are told to end
+// or stopped.
 type talker struct {
 	*able
 	end     chan struct{}

@@ -11,12 +11,13 @@ type place struct {
 	known       bool
 }
 
-// offsets answers qOffsets (gdb manual, appendix E.4). gdb wants the address of the first segment as it runs: its
-// other form leaves .rodata of a vmlinux where it was linked. lldb understands only the other form.
+// offsets answers qOffsets (gdb manual, appendix E.4). gdb wants the address of the first segment
+// as it runs: its other form leaves .rodata of a vmlinux where it was linked. lldb understands only
+// the other form.
 //
-// gdb itself asks before it reads registers for the first time after it connected or attached. A client that asked QEMU's
-// queries and asks later is a script in gdb, such as gef: it takes any answer but the empty one for that of an emulated
-// program, and this is a whole machine.
+// gdb itself asks before it reads registers for the first time after it connected or attached. A
+// client that asked QEMU's queries and asks later is a script in gdb, such as gef: it takes any
+// answer but the empty one for that of an emulated program, and this is a whole machine.
 func (s *session) offsets(ctx context.Context) reply {
 	relocator := s.selected.can.relocator
 	if relocator == nil || s.client.qemu && s.client.readRegisters {

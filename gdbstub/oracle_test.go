@@ -11,8 +11,8 @@ import (
 	"physgdb/gdbstub"
 )
 
-// oracle is a machine with every ability whose every answer tells whose it is: a reply that reaches the wrong client, or
-// answers another request, is seen.
+// oracle is a machine with every ability whose every answer tells whose it is: a reply that reaches
+// the wrong client, or answers another request, is seen.
 type oracle struct {
 	key     uint64
 	threads []gdbstub.Thread

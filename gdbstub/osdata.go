@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// osObject is what `info os` shows (gdb manual, appendix H "Operating System Information"): the table named by the
-// annex, or the table of tables.
+// osObject is what `info os` shows (gdb manual, appendix H "Operating System Information"): the
+// table named by the annex, or the table of tables.
 func (s *session) osObject(ctx context.Context, annex string) ([]byte, bool, error) {
 	if annex == "" {
 		return tableOfTables(s.machine.can.osTables), true, nil
@@ -25,7 +25,8 @@ func (s *session) osObject(ctx context.Context, annex string) ([]byte, bool, err
 	return tableXML(table.Name, table.Columns, rows), true, nil
 }
 
-// tableOfTables has the columns of gdb's own lists (nat/linux-osdata.c). gdb/MI alone gets to see the Title.
+// tableOfTables has the columns of gdb's own lists (nat/linux-osdata.c). gdb/MI alone gets to see
+// the Title.
 func tableOfTables(tables []OSTable) []byte {
 	rows := make([][]string, len(tables))
 	for i, t := range tables {
@@ -34,8 +35,8 @@ func tableOfTables(tables []OSTable) []byte {
 	return tableXML("types", []string{"Type", "Description", "Title"}, rows)
 }
 
-// tableXML writes each row with all columns, and no more: gdb takes their number from the last row and runs the cells
-// of a longer one together.
+// tableXML writes each row with all columns, and no more: gdb takes their number from the last row
+// and runs the cells of a longer one together.
 func tableXML(name string, columns []string, rows [][]string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "<?xml version=\"1.0\"?>\n<osdata type=\"%s\">\n", escapeXML(name))

@@ -5,11 +5,13 @@ import (
 	"strings"
 )
 
-// stepBits are the names that QEMU gives the bits of its single-step mask. gef and pwndbg take a server for QEMU by the first.
+// stepBits are the names that QEMU gives the bits of its single-step mask. gef and pwndbg take a
+// server for QEMU by the first.
 const stepBits = "ENABLE=1,NOIRQ=2,NOTIMER=4"
 
-// qemuQuery answers QEMU's own queries (QEMU's docs/system/gdb.rst, "Advanced debugging options" and "Debugging in physical
-// memory mode"). By them gef and pwndbg read physical memory. Nothing is ever stepped here, so the mask of single steps is 0.
+// qemuQuery answers QEMU's own queries (QEMU's docs/system/gdb.rst, "Advanced debugging options"
+// and "Debugging in physical memory mode"). By them gef and pwndbg read physical memory. Nothing is
+// ever stepped here, so the mask of single steps is 0.
 func (s *session) qemuQuery(ctx context.Context, args []byte) reply {
 	switcher := s.selected.can.physical
 	if switcher == nil {
@@ -36,8 +38,8 @@ func (s *session) qemuQuery(ctx context.Context, args []byte) reply {
 	return unsupported()
 }
 
-// setQemu answers QEMU's settings: Qqemu.PhyMemMode:0 and :1, and those that clients send to recognise QEMU, which takes
-// these queries with a capital Q, too.
+// setQemu answers QEMU's settings: Qqemu.PhyMemMode:0 and :1, and those that clients send to
+// recognise QEMU, which takes these queries with a capital Q, too.
 func (s *session) setQemu(ctx context.Context, args []byte) reply {
 	switcher := s.selected.can.physical
 	mode := string(args)

@@ -49,7 +49,8 @@ func TestPhysicalMode(t *testing.T) {
 	}
 }
 
-// TestRecognisedAsQEMU asks as gef does. gdb's own qOffsets, before the first g, must still move the kernel.
+// TestRecognisedAsQEMU asks as gef does. gdb's own qOffsets, before the first g, must still move
+// the kernel.
 func TestRecognisedAsQEMU(t *testing.T) {
 	c := connect(t, &physical{able: newAble()})
 	c.ask("qSupported:multiprocess+")

@@ -2,8 +2,8 @@ package gdbstub
 
 import "context"
 
-// stopReason answers `?`. Under extended-remote there is no process until the client attaches: otherwise VS Code's
-// attach would kill it first and take that for the end of the session.
+// stopReason answers `?`. Under extended-remote there is no process until the client attaches:
+// otherwise VS Code's attach would kill it first and take that for the end of the session.
 func (s *session) stopReason(ctx context.Context) reply {
 	if len(s.inferiors) == 0 {
 		return text("W00")

@@ -7,10 +7,11 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// refuse answers a client only to tell it why it is not served, and closes conn after patience at the latest.
+// refuse answers a client only to tell it why it is not served, and closes conn after patience at
+// the latest.
 //
-// The protocol has no words for that. But gdb checks early on that vMustReplyEmpty gets an empty reply, and gives
-// up the connect with a message that quotes any other.
+// The protocol has no words for that. But gdb checks early on that vMustReplyEmpty gets an empty
+// reply, and gives up the connect with a message that quotes any other.
 func refuse(conn net.Conn, patience time.Duration, why string) {
 	defer conn.Close()
 	give := time.AfterFunc(patience, func() { conn.Close() }) // also ends a connection that knows no deadlines

@@ -8,8 +8,8 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// regionInfo answers qMemoryRegionInfo:<address> (lldb's docs/resources/lldbgdbremote.md). Without an address it asks
-// whether the packet is known at all.
+// regionInfo answers qMemoryRegionInfo:<address> (lldb's docs/resources/lldbgdbremote.md). Without
+// an address it asks whether the packet is known at all.
 func (s *session) regionInfo(ctx context.Context, args []byte) reply {
 	lister := s.selected.can.regions
 	if lister == nil {
@@ -41,8 +41,8 @@ func (s *session) regionInfo(ctx context.Context, args []byte) reply {
 	return reply{payload: s.out}
 }
 
-// regionError is the failure in the form that lldb shows to the user: after an error code it would never ask again, and
-// words alone it would take for a region without a size.
+// regionError is the failure in the form that lldb shows to the user: after an error code it would
+// never ask again, and words alone it would take for a region without a size.
 func regionError(addr uint64, err error) reply {
 	payload := fmt.Appendf(nil, "start:%x;size:1;error:", addr)
 	return reply{payload: append(rsp.AppendHex(payload, []byte(plainText(err.Error()))), ';')}
@@ -70,8 +70,9 @@ func (r Region) append(to []byte) []byte {
 	return to
 }
 
-// size returns how many bytes a region has. One that reaches the top of the address space is told without its last byte:
-// lldb walks on until a region ends at 2^64-1, and would begin anew at an end of 2^64.
+// size returns how many bytes a region has. One that reaches the top of the address space is told
+// without its last byte: lldb walks on until a region ends at 2^64-1, and would begin anew at an
+// end of 2^64.
 func (r Region) size() uint64 {
 	size := r.Last - r.First + 1
 	if r.Last == ^uint64(0) && size != 1 {

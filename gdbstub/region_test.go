@@ -68,7 +68,8 @@ func TestWithoutRegionsThePacketIsUnknown(t *testing.T) {
 	connect(t, newBare()).expect("qMemoryRegionInfo:1000", "")
 }
 
-// FuzzMemoryRegionInfo: whatever is asked, every region has a size, and none runs over the end of the address space.
+// FuzzMemoryRegionInfo: whatever is asked, every region has a size, and none runs over the end of
+// the address space.
 func FuzzMemoryRegionInfo(f *testing.F) {
 	for _, seed := range []string{":", ":0", ":1000", ":ffffffffffffffff", ":fffffffffffff000", ":-1", "", ":0,1"} {
 		f.Add([]byte(seed))

@@ -9,7 +9,8 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// readRegisters answers g: every register in the order of the Description, unavailable ones as x digits.
+// readRegisters answers g: every register in the order of the Description, unavailable ones as x
+// digits.
 func (s *session) readRegisters(ctx context.Context, args []byte) reply {
 	id, _, err := s.aboutThread(ctx, args)
 	if err != nil {
@@ -49,12 +50,14 @@ func (s *session) readRegister(ctx context.Context, args []byte) reply {
 	return reply{payload: s.out}
 }
 
-// tooShort is how lldb is told that a register is unavailable: it throws an answer away that has fewer bytes than the
-// register. It does not know x digits, and an error in reply to its first p, which asks for register 0, would make it
-// use g from then on and take what is unavailable for values.
+// tooShort is how lldb is told that a register is unavailable: it throws an answer away that has
+// fewer bytes than the register. It does not know x digits, and an error in reply to its first p,
+// which asks for register 0, would make it use g from then on and take what is unavailable for
+// values.
 const tooShort = "xx"
 
-// writeRegister answers P, as in P2d=0010000000000000. gdb shows the words of a refusal in every version.
+// writeRegister answers P, as in P2d=0010000000000000. gdb shows the words of a refusal in every
+// version.
 func (s *session) writeRegister(ctx context.Context, args []byte) reply {
 	id, args, err := s.aboutThread(ctx, args)
 	if err != nil {
@@ -101,8 +104,8 @@ func (s *session) registerByNumber(digits []byte) (Register, bool) {
 	return s.selected.registers[n], true
 }
 
-// appendRegister appends the bytes of a register in hex, little-endian, or xx for each byte if it is unavailable.
-// A register of more than 64 bits is always unavailable.
+// appendRegister appends the bytes of a register in hex, little-endian, or xx for each byte if it
+// is unavailable. A register of more than 64 bits is always unavailable.
 func appendRegister(dst []byte, r Register, known Registers) []byte {
 	value, available := known[r.Name]
 	if !available || r.Bits > 64 {

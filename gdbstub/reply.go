@@ -31,11 +31,12 @@ func unsupported() reply { return reply{} }
 // silence is for the packets that have no reply.
 func silence() reply { return reply{silent: true} }
 
-// sentence is an error with words for gdb. Use it only where every gdb shows it: an old one takes the words for data
-// in answers that carry data (gdb 13 on `m`: "Invalid hex digit 46").
+// sentence is an error with words for gdb. Use it only where every gdb shows it: an old one takes
+// the words for data in answers that carry data (gdb 13 on `m`: "Invalid hex digit 46").
 func sentence(words string) reply { return text("E." + plainText(words)) }
 
-// refuse is an error with words in reply to a packet to which every gdb shows them, and lldb none without being asked.
+// refuse is an error with words in reply to a packet to which every gdb shows them, and lldb none
+// without being asked.
 func (s *session) refuse(words string) reply {
 	if s.client.lldb {
 		return s.fail(codeRefused, words)
@@ -43,8 +44,8 @@ func (s *session) refuse(words string) reply {
 	return sentence(words)
 }
 
-// plainText makes words fit for a packet that clients do not decode: one line of printable ASCII, without the bytes
-// that frame, escape or repeat.
+// plainText makes words fit for a packet that clients do not decode: one line of printable ASCII,
+// without the bytes that frame, escape or repeat.
 func plainText(words string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -57,8 +58,8 @@ func plainText(words string) string {
 	}, words)
 }
 
-// fail is an error with words if the client understands them everywhere (error-message+, gdb 16; QEnableErrorStrings,
-// lldb), else a code.
+// fail is an error with words if the client understands them everywhere (error-message+, gdb 16;
+// QEnableErrorStrings, lldb), else a code.
 func (s *session) fail(code, words string) reply {
 	switch {
 	case s.client.errorText:

@@ -20,8 +20,8 @@ type running struct {
 	stops   <-chan Stop
 }
 
-// vCont answers vCont? and vCont;action[:thread];… (gdb manual, appendix E.2). Both c and C must be offered, or gdb
-// falls back to older packets.
+// vCont answers vCont? and vCont;action[:thread];… (gdb manual, appendix E.2). Both c and C must be
+// offered, or gdb falls back to older packets.
 func (s *session) vCont(ctx context.Context, args []byte) reply {
 	if string(args) == "?" {
 		return text("vCont;c;C;s;S")
@@ -49,7 +49,8 @@ func (s *session) resumeLast(ctx context.Context, r request) reply {
 	return s.resume(ctx, in, id, []Action{a})
 }
 
-// parseAction reads c, s, C and S, the latter two with a signal in hex. What is none of them is a step.
+// parseAction reads c, s, C and S, the latter two with a signal in hex. What is none of them is a
+// step.
 func parseAction(verb []byte, id ThreadID) Action {
 	a := Action{Thread: id, Step: len(verb) == 0 || verb[0] != 'c' && verb[0] != 'C'}
 	if len(verb) > 1 && (verb[0] == 'C' || verb[0] == 'S') {
@@ -59,7 +60,8 @@ func parseAction(verb []byte, id ThreadID) Action {
 	return a
 }
 
-// resumedThread returns the thread that a vCont names, which is the one the user steps, or else the one that stopped last.
+// resumedThread returns the thread that a vCont names, which is the one the user steps, or else the
+// one that stopped last.
 func (s *session) resumedThread(ctx context.Context, actions []byte) (*inferior, ThreadID) {
 	for action := range bytes.SplitSeq(actions, []byte(";")) {
 		_, arg, _ := bytes.Cut(action, []byte(":"))
@@ -70,8 +72,9 @@ func (s *session) resumedThread(ctx context.Context, actions []byte) (*inferior,
 	return s.lastStopped()
 }
 
-// lastStopped returns the thread that the last stop was told of. The one that Hg selected would not do: a client that has
-// listed all threads leaves the last of them selected, and would find itself there when it goes on from another.
+// lastStopped returns the thread that the last stop was told of. The one that Hg selected would not
+// do: a client that has listed all threads leaves the last of them selected, and would find itself
+// there when it goes on from another.
 func (s *session) lastStopped() (*inferior, ThreadID) {
 	if in := s.attached(s.stopped.pid); in != nil {
 		if _, alive := in.threads.index[s.stopped.id]; alive {
@@ -81,8 +84,9 @@ func (s *session) lastStopped() (*inferior, ThreadID) {
 	return s.selected, s.selected.current
 }
 
-// resume lets a machine run if it can. With a Refresher, which runs anyway, the client waits until the user presses Ctrl-C.
-// Everything else is refused: a step of such a machine, and whatever would make a dead machine run.
+// resume lets a machine run if it can. With a Refresher, which runs anyway, the client waits until
+// the user presses Ctrl-C. Everything else is refused: a step of such a machine, and whatever would
+// make a dead machine run.
 func (s *session) resume(ctx context.Context, in *inferior, id ThreadID, actions []Action) reply {
 	step := slices.ContainsFunc(actions, func(a Action) bool { return a.Step })
 	switch {
@@ -97,8 +101,8 @@ func (s *session) resume(ctx context.Context, in *inferior, id ThreadID, actions
 	return s.refuseResume(in, id)
 }
 
-// start calls Resume of a Runner. The client gets no reply before the machine stops, so the session does not wait for the
-// result here.
+// start calls Resume of a Runner. The client gets no reply before the machine stops, so the session
+// does not wait for the result here.
 func (s *session) start(ctx context.Context, in *inferior, actions []Action) reply {
 	select {
 	case <-in.can.stops: // of a run that the client did not wait for
@@ -162,8 +166,9 @@ func (s *session) stopWithText(words string, why signal, in *inferior, id Thread
 	return s.stopReply(why, in, id)
 }
 
-// signal is a reason to stop (gdb manual, appendix E.3). These have the same number for every client, while gdb and lldb do
-// not agree on others: gdb has numbers of its own (include/gdb/signals.def).
+// signal is a reason to stop (gdb manual, appendix E.3). These have the same number for every
+// client, while gdb and lldb do not agree on others: gdb has numbers of its own
+// (include/gdb/signals.def).
 type signal int
 
 const (
@@ -172,13 +177,15 @@ const (
 	signalAbort     signal = 6
 )
 
-// maxRefused is how often a client may ask to run without a look at the threads in between. Debuggers list them as soon as
-// they stop for their user, and go on at once if he has told them not to stop at SIGINT (gdb's `handle SIGINT nostop`).
+// maxRefused is how often a client may ask to run without a look at the threads in between.
+// Debuggers list them as soon as they stop for their user, and go on at once if he has told them
+// not to stop at SIGINT (gdb's `handle SIGINT nostop`).
 const maxRefused = 16
 
-// refuseResume answers a request to run that cannot be: a sentence on the console and a stop by SIGINT, at once. Any other
-// reply makes some client step for ever, hang, or give up the connection. A client that goes on all the same would do so for
-// ever, deaf to Ctrl-C: it is told of a signal that nobody has reason to pass over.
+// refuseResume answers a request to run that cannot be: a sentence on the console and a stop by
+// SIGINT, at once. Any other reply makes some client step for ever, hang, or give up the
+// connection. A client that goes on all the same would do so for ever, deaf to Ctrl-C: it is told
+// of a signal that nobody has reason to pass over.
 func (s *session) refuseResume(in *inferior, id ThreadID) reply {
 	words := in.can.whyHalted
 	if s.client.lldb && s.machine.can.refresher != nil {
@@ -192,8 +199,9 @@ func (s *session) refuseResume(in *inferior, id ThreadID) reply {
 	return s.stopWithText(words, signalInterrupt, in, id)
 }
 
-// interrupt answers Ctrl-C while the client waits for a stop: it stops a Runner, and has a Refresher read anew. At any other
-// time there is nothing to stop, and a reply would be one too many.
+// interrupt answers Ctrl-C while the client waits for a stop: it stops a Runner, and has a
+// Refresher read anew. At any other time there is nothing to stop, and a reply would be one too
+// many.
 func (s *session) interrupt(ctx context.Context) reply {
 	switch {
 	case !s.running.on:
@@ -236,8 +244,8 @@ func (s *session) refresh(ctx context.Context, in *inferior) error {
 	return s.refreshThreads(ctx, in)
 }
 
-// stopReply says that a thread has stopped, and selects it: gdb asks for its registers without another Hg. Without a list of
-// threads it names none, which is legal, too.
+// stopReply says that a thread has stopped, and selects it: gdb asks for its registers without
+// another Hg. Without a list of threads it names none, which is legal, too.
 func (s *session) stopReply(why signal, in *inferior, id ThreadID) reply {
 	s.selected, in.current, s.stopped = in, id, threadRef{in.pid, id}
 	s.out = fmt.Appendf(s.out[:0], "T%02x", int(why))

@@ -11,7 +11,8 @@ import (
 	"physgdb/gdbstub"
 )
 
-// runner is a machine that runs. It stops at once after a step, after Interrupt, and when a test calls halt.
+// runner is a machine that runs. It stops at once after a step, after Interrupt, and when a test
+// calls halt.
 type runner struct {
 	*able
 	stops chan gdbstub.Stop
@@ -124,7 +125,8 @@ func TestRunnerCtrlCDuringResume(t *testing.T) {
 	}
 }
 
-// TestRunnerMayResumeSlowly: the client waits for a stop, not for an answer, so the deadline of a request does not count.
+// TestRunnerMayResumeSlowly: the client waits for a stop, not for an answer, so the deadline of a
+// request does not count.
 func TestRunnerMayResumeSlowly(t *testing.T) {
 	machine := newRunner()
 	machine.slow = 300 * time.Millisecond

@@ -8,8 +8,9 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// searchMemory answers qSearch:memory:<address>;<length>;<pattern, escaped> (gdb manual, appendix E.4), gdb's `find`:
-// 0 if the pattern is not there, or 1,<address> of the first place. gdb then asks again from the next byte on.
+// searchMemory answers qSearch:memory:<address>;<length>;<pattern, escaped> (gdb manual, appendix
+// E.4), gdb's `find`: 0 if the pattern is not there, or 1,<address> of the first place. gdb then
+// asks again from the next byte on.
 func (s *session) searchMemory(ctx context.Context, args []byte) reply {
 	searcher := s.selected.can.searcher
 	if searcher == nil {
@@ -36,8 +37,9 @@ func (s *session) searchMemory(ctx context.Context, args []byte) reply {
 	return text(fmt.Sprintf("1,%x", hit.at))
 }
 
-// searchFailed is the reply to a search that has no answer. gdb takes an error code, and in 13 an E.text as well, for
-// "not found", which would be a lie. What is neither that nor an answer it shows: "Unknown qSearch:memory reply: …".
+// searchFailed is the reply to a search that has no answer. gdb takes an error code, and in 13 an
+// E.text as well, for "not found", which would be a lie. What is neither that nor an answer it
+// shows: "Unknown qSearch:memory reply: …".
 func searchFailed(why string) reply { return text("the search was not finished: " + plainText(why)) }
 
 // searchRequest is what a client wants to find, and where. The pattern is its own.
@@ -52,8 +54,8 @@ type searchHit struct {
 	found bool
 }
 
-// parseSearch reads memory:<address>;<length>;<pattern>. The size of a packet bounds the pattern. A range that would run
-// over the end of the address space ends there.
+// parseSearch reads memory:<address>;<length>;<pattern>. The size of a packet bounds the pattern. A
+// range that would run over the end of the address space ends there.
 func parseSearch(args []byte) (q searchRequest, valid bool) {
 	rest, isMemory := bytes.CutPrefix(args, []byte(":memory:"))
 	part := bytes.SplitN(rest, []byte(";"), 3)

@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// seat is the place of a client. Its session says when it answers a request; the listener may close it at any other time.
+// seat is the place of a client. Its session says when it answers a request; the listener may close
+// it at any other time.
 type seat struct {
 	close func()
 
-	// idle is since when no request is being answered, in ns by the clock of seats; see also the states.
+	// idle is since when no request is being answered, in ns by the clock of seats; see also the
+	// states.
 	idle atomic.Int64
 }
 
@@ -56,7 +58,8 @@ func (s *seats) remove(one *seat) {
 	delete(s.all, one)
 }
 
-// closeIdlest closes the seat that has been idle longest, and returns for how long. It returns false if all are busy.
+// closeIdlest closes the seat that has been idle longest, and returns for how long. It returns
+// false if all are busy.
 func (s *seats) closeIdlest() (time.Duration, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,14 +19,15 @@ type Server struct {
 	opt  Options
 }
 
-// NewServer returns a Server that calls open for each connection, so that what a client changes (`set $cr3`) is its
-// own affair. open runs concurrently with itself when several clients come at once.
+// NewServer returns a Server that calls open for each connection, so that what a client changes
+// (`set $cr3`) is its own affair. open runs concurrently with itself when several clients come at
+// once.
 func NewServer(open Opener, o *Options) *Server {
 	return &Server{open: open, opt: o.withDefaults()}
 }
 
-// Serve speaks with one client until it detaches, kills or goes away, which is no error, or until ctx is done. It
-// closes conn and the connection's Target. The first words are the client's.
+// Serve speaks with one client until it detaches, kills or goes away, which is no error, or until
+// ctx is done. It closes conn and the connection's Target. The first words are the client's.
 //
 // If no Target can be opened the client is told why, and Serve returns that error.
 func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
@@ -64,8 +65,8 @@ func (s *Server) openTarget(ctx context.Context, log hclog.Logger, running *sync
 	return startWorker(ctx, log, s.open, s.opt.Deadline, running)
 }
 
-// closed waits for a Target to be closed, though not for a call that goes on after its deadline; and hardly if the whole
-// server is to end.
+// closed waits for a Target to be closed, though not for a call that goes on after its deadline;
+// and hardly if the whole server is to end.
 func (s *Server) closed(ended context.Context, w *worker) error {
 	patience := s.opt.Deadline
 	if ended.Err() != nil {
@@ -106,5 +107,6 @@ func logPacket(log hclog.Logger, direction string, payload []byte) {
 	log.Debug(direction, "packet", start, "bytes", len(payload))
 }
 
-// packetSize is the largest payload in bytes that a client may send, and bounds what it asks for at once.
+// packetSize is the largest payload in bytes that a client may send, and bounds what it asks for at
+// once.
 const packetSize = rsp.DefaultLimit

@@ -69,7 +69,8 @@ func expectRefusal(t *testing.T, addr, why string) {
 	c.expect("qC", "")
 }
 
-// TestTooManyBusyClientsAreTold: a client that waits for an answer is not idle, and keeps its place.
+// TestTooManyBusyClientsAreTold: a client that waits for an answer is not idle, and keeps its
+// place.
 func TestTooManyBusyClientsAreTold(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
@@ -98,8 +99,8 @@ func TestTheIdlestClientMakesRoom(t *testing.T) {
 	all[0].expect("qAttached", "1")
 }
 
-// TestIdleClientsLockNobodyOut has more idle clients than places, of every kind of idleness: they have said nothing, begun a
-// packet, asked something, or let a machine run.
+// TestIdleClientsLockNobodyOut has more idle clients than places, of every kind of idleness: they
+// have said nothing, begun a packet, asked something, or let a machine run.
 func TestIdleClientsLockNobodyOut(t *testing.T) {
 	addr := serve(t, open(newAble()), &gdbstub.Options{MaxClients: 8, Deadline: 400 * time.Millisecond})
 	for i := range 32 {

@@ -141,8 +141,8 @@ func (s *session) handle(ctx context.Context, e event) (reply, error) {
 	return s.answer(ctx, parseRequest(e.payload)), nil
 }
 
-// answer answers one request. All calls that it takes share one deadline, since the client waits only once; a monitor
-// command has its own.
+// answer answers one request. All calls that it takes share one deadline, since the client waits
+// only once; a monitor command has its own.
 func (s *session) answer(ctx context.Context, r request) reply {
 	if r.name != "qRcmd" {
 		var cancel context.CancelFunc
@@ -167,8 +167,8 @@ func (s *session) send(r reply) error {
 // maxConsole is how many bytes of text go into one O packet.
 const maxConsole = 8192
 
-// print shows text on the client's console. That is possible only while the client waits for a resume to stop or
-// for a monitor command; at any other time it would be taken for the reply.
+// print shows text on the client's console. That is possible only while the client waits for a
+// resume to stop or for a monitor command; at any other time it would be taken for the reply.
 func (s *session) print(text []byte) error {
 	for len(text) > 0 {
 		n := min(len(text), maxConsole)

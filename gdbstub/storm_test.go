@@ -23,9 +23,10 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// TestStorm sends random packets, good and bad, to sessions with a machine that can do everything. Each request that has
-// a reply must get one, and each reply must be whole and its own; a read of memory that is asked after every bunch shows
-// that the two sides are in step. `make abuse` sends many more than the few of every day.
+// TestStorm sends random packets, good and bad, to sessions with a machine that can do everything.
+// Each request that has a reply must get one, and each reply must be whole and its own; a read of
+// memory that is asked after every bunch shows that the two sides are in step. `make abuse` sends
+// many more than the few of every day.
 func TestStorm(t *testing.T) {
 	seed := numberFrom(t, "PHYSGDB_ABUSE_SEED", uint64(time.Now().UnixNano()))
 	packets := int64(numberFrom(t, "PHYSGDB_ABUSE_PACKETS", 50_000))
@@ -76,7 +77,8 @@ func numberFrom(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// watchHeap looks at the live heap, garbage included, until the returned function is called, which says how large it was.
+// watchHeap looks at the live heap, garbage included, until the returned function is called, which
+// says how large it was.
 func watchHeap() (peak func() uint64) {
 	stop, ended := make(chan struct{}), make(chan uint64)
 	go func() {
@@ -134,8 +136,9 @@ func stormCorpus(t *testing.T) [][]byte {
 	return corpus
 }
 
-// storm is a connection that makes its client up: whenever the server wants to read it judges the replies to the last
-// bunch and thinks of the next one. That needs no second goroutine and no socket.
+// storm is a connection that makes its client up: whenever the server wants to read it judges the
+// replies to the last bunch and thinks of the next one. That needs no second goroutine and no
+// socket.
 type storm struct {
 	t      *testing.T
 	rnd    *rand.Rand
@@ -231,7 +234,8 @@ func (s *storm) bunch() {
 			s.guess()
 		}
 	}
-	// Whatever came before, the machine is there after this, stopped, and the first thread is selected.
+	// Whatever came before, the machine is there after this, stopped, and the first thread is
+	// selected.
 	s.in.WriteString("\x03\x03") // the second has nothing to stop, and so no reply
 	s.asked = append(s.asked, question{silent: true})
 	s.ask("vAttach;1", nil)
@@ -399,7 +403,8 @@ func (s *storm) before(at int) [][]byte {
 	return all
 }
 
-// readsBytes says whether the next reply may be memory as it is, as lldb gets it: that may begin like text for the console.
+// readsBytes says whether the next reply may be memory as it is, as lldb gets it: that may begin
+// like text for the console.
 func (s *storm) readsBytes(at int) bool {
 	for _, q := range s.asked[at:] {
 		if !q.silent && !q.dropped {
@@ -409,8 +414,8 @@ func (s *storm) readsBytes(at int) bool {
 	return false
 }
 
-// answers says whether reply may be one to q. Silence is what a request to run gets here, as the machine runs, unless it
-// is a step: then it is told to have stopped.
+// answers says whether reply may be one to q. Silence is what a request to run gets here, as the
+// machine runs, unless it is a step: then it is told to have stopped.
 func (s *storm) answers(reply []byte, q question) bool {
 	switch {
 	case q.silent:

@@ -6,8 +6,8 @@ import (
 	"net"
 )
 
-// strangerError is the error of a connection that begins as one of another protocol: a web page can make a browser connect to any
-// port of this machine, and put packets into the body of its request.
+// strangerError is the error of a connection that begins as one of another protocol: a web page can
+// make a browser connect to any port of this machine, and put packets into the body of its request.
 type strangerError struct{ what string }
 
 // Error names what was recognised.
@@ -15,7 +15,8 @@ func (e strangerError) Error() string {
 	return "the client speaks " + e.what + ", not the protocol of debuggers"
 }
 
-// Lengths of the HTTP methods that are recognised, in bytes: those of registered ones (IANA HTTP Method Registry).
+// Lengths of the HTTP methods that are recognised, in bytes: those of registered ones (IANA HTTP
+// Method Registry).
 const (
 	minMethod = 3
 	maxMethod = 17
@@ -27,7 +28,8 @@ type newcomer struct {
 	known bool // it is no stranger
 }
 
-// Read reads what the client says next. The error is a strangerError if its first bytes are those of another protocol.
+// Read reads what the client says next. The error is a strangerError if its first bytes are those
+// of another protocol.
 func (c *newcomer) Read(p []byte) (int, error) {
 	if c.known {
 		return c.Conn.Read(p)
@@ -37,8 +39,8 @@ func (c *newcomer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readFirst reads from conn until its first bytes show that the client is no stranger, or must be one. It holds back what
-// could be the start of an HTTP method.
+// readFirst reads from conn until its first bytes show that the client is no stranger, or must be
+// one. It holds back what could be the start of an HTTP method.
 func readFirst(conn net.Conn, p []byte) (int, error) {
 	for n := 0; ; {
 		more, err := conn.Read(p[n:])
@@ -55,7 +57,8 @@ func readFirst(conn net.Conn, p []byte) (int, error) {
 	}
 }
 
-// recognise names the protocol that a connection begins with, or returns "" for one that may be a debugger's, which begin with
+// recognise names the protocol that a connection begins with, or returns "" for one that may be a
+// debugger's, which begin with
 // + - $ or an interrupt. decided is false if more bytes are needed.
 func recognise(first []byte) (what string, decided bool) {
 	const tlsHandshake = 0x16 // RFC 8446, section 5.1

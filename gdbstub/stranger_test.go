@@ -15,7 +15,8 @@ import (
 	"physgdb/gdbstub"
 )
 
-// TestStrangersAreNotObeyed sends requests of other protocols that hold packets, whole and byte by byte.
+// TestStrangersAreNotObeyed sends requests of other protocols that hold packets, whole and byte by
+// byte.
 func TestStrangersAreNotObeyed(t *testing.T) {
 	const packets = "$P2c=0050000000000000#39$qAttached#8f\x03$?#3f"
 	for _, method := range []string{
@@ -29,7 +30,8 @@ func TestStrangersAreNotObeyed(t *testing.T) {
 	expectSilence(t, "\x16\x03\x01\x02\x00"+packets, 1000, "TLS")
 }
 
-// expectSilence sends bytes in pieces, and fails the test unless the connection is closed without a reply, with one line of log.
+// expectSilence sends bytes in pieces, and fails the test unless the connection is closed without a
+// reply, with one line of log.
 func expectSilence(t *testing.T, words string, piece int, what string) {
 	t.Helper()
 	var log notes
@@ -57,7 +59,8 @@ func expectSilence(t *testing.T, words string, piece int, what string) {
 	}
 }
 
-// TestOddBeginningsAreServed has what debuggers and people send first that is neither a packet nor another protocol.
+// TestOddBeginningsAreServed has what debuggers and people send first that is neither a packet nor
+// another protocol.
 func TestOddBeginningsAreServed(t *testing.T) {
 	for _, begin := range []string{
 		"", "+", "-", "--", "+-", "hello", "Hello $", "GET", "GE T", "-GET / HTTP/1.1\r\n", "A ", strings.Repeat("A", 40) + " /", "\x00\xff", "\r\n",

@@ -8,14 +8,16 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// lending is the state of a qSymbol exchange: gdb offers to look names up, we ask for one at a time.
+// lending is the state of a qSymbol exchange: gdb offers to look names up, we ask for one at a
+// time.
 type lending struct {
 	next  int // index in the wanted names
 	found map[string]uint64
 }
 
-// lendSymbol answers qSymbol (gdb manual, appendix E.4). `qSymbol::` is gdb's offer, made when it connects and after
-// each file it loads; `qSymbol:<value>:<name>`, with name in hex and an empty value if unknown, is its answer.
+// lendSymbol answers qSymbol (gdb manual, appendix E.4). `qSymbol::` is gdb's offer, made when it
+// connects and after each file it loads; `qSymbol:<value>:<name>`, with name in hex and an empty
+// value if unknown, is its answer.
 func (s *session) lendSymbol(ctx context.Context, args []byte) reply {
 	switch {
 	case s.machine.can.borrower == nil:

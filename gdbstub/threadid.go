@@ -19,7 +19,8 @@ type threadRef struct {
 	id  ThreadID
 }
 
-// parseThreadID reads a thread-id (gdb manual, appendix E.2): `1f`, `p1.1f`, `p1`, with 0 for any and -1 for all.
+// parseThreadID reads a thread-id (gdb manual, appendix E.2): `1f`, `p1.1f`, `p1`, with 0 for any
+// and -1 for all.
 func parseThreadID(arg []byte) (ref threadRef, valid bool) {
 	if rest, ok := bytes.CutPrefix(arg, []byte("p")); ok {
 		pid, tid, hasThread := bytes.Cut(rest, []byte("."))

@@ -8,8 +8,8 @@ import (
 	"physgdb/internal/plain"
 )
 
-// threadList is a snapshot of the Target's threads. Clients page through a list and ask about its members one by
-// one; both need it to hold still.
+// threadList is a snapshot of the Target's threads. Clients page through a list and ask about its
+// members one by one; both need it to hold still.
 type threadList struct {
 	all    []Thread
 	index  map[ThreadID]int
@@ -19,8 +19,8 @@ type threadList struct {
 // errNoThreads is what a Target without threads amounts to: there is nothing to select.
 var errNoThreads = errors.New("the machine has no threads to show")
 
-// refreshThreads takes a new snapshot of an inferior's threads. If the selected thread is gone the first one takes its
-// place.
+// refreshThreads takes a new snapshot of an inferior's threads. If the selected thread is gone the
+// first one takes its place.
 func (s *session) refreshThreads(ctx context.Context, in *inferior) error {
 	all, err := ask(ctx, in.worker, func(ctx context.Context, t Target) ([]Thread, error) { return t.Threads(ctx) })
 	if err != nil {
@@ -47,8 +47,8 @@ func (s *session) refreshThreads(ctx context.Context, in *inferior) error {
 	return nil
 }
 
-// freshThreads takes a new snapshot, unless the one at hand was not listed yet. So the one that `?` was answered from
-// is also the one that the client lists right after.
+// freshThreads takes a new snapshot, unless the one at hand was not listed yet. So the one that `?`
+// was answered from is also the one that the client lists right after.
 func (s *session) freshThreads(ctx context.Context, in *inferior) error {
 	if len(in.threads.all) > 0 && !in.threads.listed {
 		return nil

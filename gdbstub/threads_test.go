@@ -12,7 +12,8 @@ import (
 	"physgdb/gdbstub"
 )
 
-// newCrowd is newKernel with n threads, all with a backtrace. Their ids fall: nothing may depend on order.
+// newCrowd is newKernel with n threads, all with a backtrace. Their ids fall: nothing may depend on
+// order.
 func newCrowd(t testing.TB, kernel string, n int) *able {
 	t.Helper()
 	target := newKernel(t, kernel)
@@ -199,7 +200,8 @@ func TestExtraInfoIsReadable(t *testing.T) {
 	c.expect("qThreadExtraInfo,2", hex.EncodeToString([]byte("thread")))
 }
 
-// FuzzNames: whatever bytes a machine has for names, each document is well-formed XML that shows nothing unreadable.
+// FuzzNames: whatever bytes a machine has for names, each document is well-formed XML that shows
+// nothing unreadable.
 func FuzzNames(f *testing.F) {
 	for _, seed := range []string{"swapper/0", "", dirty(), "<![CDATA[", "\u202e", "\xed\xa0\x80"} {
 		f.Add(seed)

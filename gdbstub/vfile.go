@@ -13,8 +13,8 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// Error numbers and flags of the protocol, which are its own (gdb manual, appendix E, "File-I/O", "Errno Values" and "Open
-// Flags"; gdb 13 knows them from include/gdb/fileio.h).
+// Error numbers and flags of the protocol, which are its own (gdb manual, appendix E, "File-I/O",
+// "Errno Values" and "Open Flags"; gdb 13 knows them from include/gdb/fileio.h).
 const (
 	errnoNotFound  = 2
 	errnoIO        = 5
@@ -27,21 +27,22 @@ const (
 )
 
 const (
-	// maxFiles is how many files one connection may have open. gdb keeps one open for each module of a kernel.
+	// maxFiles is how many files one connection may have open. gdb keeps one open for each module
+	// of a kernel.
 	maxFiles    = 1024
 	maxFileName = 1 << 12 // bytes
 
-	// maxPread is how much one vFile:pread gets at most: what fits a packet however much of it is escaped. gdb goes on
-	// behind a short answer.
+	// maxPread is how much one vFile:pread gets at most: what fits a packet however much of it is
+	// escaped. gdb goes on behind a short answer.
 	maxPread = (packetSize - uint64(len("Fffffffff;"))) / 2
 )
 
 // files are those that a connection has open, by descriptor.
 type files map[uint64]File
 
-// vFile answers the vFile packets that read (gdb manual, appendix E, "Host I/O Packets"): what gdb's `remote get` sends, and
-// gdb itself when it loads a file from the target. They are about the machine, whichever process is selected. Numbers are
-// in hex, and paths as well.
+// vFile answers the vFile packets that read (gdb manual, appendix E, "Host I/O Packets"): what
+// gdb's `remote get` sends, and gdb itself when it loads a file from the target. They are about the
+// machine, whichever process is selected. Numbers are in hex, and paths as well.
 func (s *session) vFile(ctx context.Context, args []byte) reply {
 	if s.machine.can.files == nil {
 		return unsupported()
@@ -148,8 +149,8 @@ func (s *session) closeFiles() {
 	}
 }
 
-// readFile answers vFile:pread:<descriptor>,<length>,<offset>: F, the length of what follows, and the bytes, escaped. At
-// the end of the file there are none.
+// readFile answers vFile:pread:<descriptor>,<length>,<offset>: F, the length of what follows, and
+// the bytes, escaped. At the end of the file there are none.
 func (s *session) readFile(ctx context.Context, operands string) reply {
 	fields := strings.Split(operands, ",")
 	if len(fields) != 3 {
@@ -177,7 +178,8 @@ func (s *session) readFile(ctx context.Context, operands string) reply {
 	return reply{payload: s.out}
 }
 
-// statFile answers vFile:fstat:<descriptor>: F, the length of a struct stat, and that, escaped (appendix E, "struct stat").
+// statFile answers vFile:fstat:<descriptor>: F, the length of a struct stat, and that, escaped
+// (appendix E, "struct stat").
 func (s *session) statFile(operands string) reply {
 	const regularReadable = 0o100444 // S_IFREG and the right to read, by appendix E, "mode_t Values"
 	const block = 512

@@ -14,8 +14,9 @@ import (
 // Opener makes the Target of one connection.
 type Opener func(ctx context.Context) (Target, error)
 
-// worker is the goroutine that owns a Target: it opens it, makes every call and closes it. A call that does not end
-// in time keeps only the worker, not the connection; one that panics fails, and that is all.
+// worker is the goroutine that owns a Target: it opens it, makes every call and closes it. A call
+// that does not end in time keeps only the worker, not the connection; one that panics fails, and
+// that is all.
 type worker struct {
 	log      hclog.Logger
 	deadline time.Duration
@@ -36,9 +37,9 @@ var errNoTarget = errors.New("no target")
 // errStillRunning says that a Target is not closed yet. It will be when the call returns.
 var errStillRunning = errors.New("close target: a call is still running")
 
-// startWorker opens a Target and returns its abilities. ctx carries the deadline of the request that wants it; deadline is
-// how long each request may take. On failure the worker has ended, or ends as soon as open returns. The worker counts in
-// running until it ends.
+// startWorker opens a Target and returns its abilities. ctx carries the deadline of the request
+// that wants it; deadline is how long each request may take. On failure the worker has ended, or
+// ends as soon as open returns. The worker counts in running until it ends.
 func startWorker(ctx context.Context, log hclog.Logger, open Opener, deadline time.Duration, running *sync.WaitGroup) (
 	*worker, abilities, error) {
 	w := &worker{log: log, deadline: deadline, jobs: make(chan func(Target)), done: make(chan error, 1), running: running}
@@ -80,8 +81,8 @@ func (w *worker) run(ctx context.Context, open Opener, opened chan<- outcome[abi
 	w.done <- err
 }
 
-// contained makes the panic of a call its error, and logs where it was: a fault that the memory of one machine brings to
-// light shall not end the sessions of all who look at it.
+// contained makes the panic of a call its error, and logs where it was: a fault that the memory of
+// one machine brings to light shall not end the sessions of all who look at it.
 func contained[T any](w *worker, call func() (T, error)) (value T, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -131,11 +132,11 @@ type outcome[T any] struct {
 	err   error
 }
 
-// ask makes the worker call the Target and returns the result, unless the deadline of ctx, which is that of the request,
-// passes first.
+// ask makes the worker call the Target and returns the result, unless the deadline of ctx, which is
+// that of the request, passes first.
 //
-// call must not touch what belongs to the connection: it may still be running when ask has returned. That is why its
-// result travels in a channel, where a late one is dropped.
+// call must not touch what belongs to the connection: it may still be running when ask has
+// returned. That is why its result travels in a channel, where a late one is dropped.
 func ask[T any](ctx context.Context, w *worker, call func(context.Context, Target) (T, error)) (T, error) {
 	var none T
 	callCtx, cancel := w.callContext(ctx)
@@ -152,8 +153,8 @@ func ask[T any](ctx context.Context, w *worker, call func(context.Context, Targe
 	}
 }
 
-// submit makes the worker call the Target with callCtx and returns the channel for the result. It fails if ctx is done
-// while the worker still executes an earlier call.
+// submit makes the worker call the Target with callCtx and returns the channel for the result. It
+// fails if ctx is done while the worker still executes an earlier call.
 func submit[T any](ctx context.Context, w *worker, callCtx context.Context, call func(context.Context, Target) (T, error)) (
 	<-chan outcome[T], error) {
 	result := make(chan outcome[T], 1)
@@ -177,8 +178,9 @@ func (w *worker) unanswered(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// callContext returns the context of a call for the request of ctx. It is done a little before the request's deadline, so
-// that a call that respects its context can still return what it has, such as the first part of a memory read.
+// callContext returns the context of a call for the request of ctx. It is done a little before the
+// request's deadline, so that a call that respects its context can still return what it has, such
+// as the first part of a memory read.
 func (w *worker) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	hard, limited := ctx.Deadline()
 	if !limited {

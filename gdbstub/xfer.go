@@ -8,8 +8,8 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// object makes a document that clients read by qXfer:<name>:read:<annex>:<offset>,<length>. It reports false if
-// there is none under that annex.
+// object makes a document that clients read by qXfer:<name>:read:<annex>:<offset>,<length>. It
+// reports false if there is none under that annex.
 type object func(ctx context.Context, annex string) (data []byte, found bool, err error)
 
 // document is one that a client is reading. It is made when the client begins and then holds still.
@@ -42,7 +42,8 @@ func (s *session) qXferObjects(can *abilities) map[string]object {
 	return objects
 }
 
-// transfer answers qXfer (gdb manual, appendix E.4 and E.13 on): m and a part, or l and the last part.
+// transfer answers qXfer (gdb manual, appendix E.4 and E.13 on): m and a part, or l and the last
+// part.
 func (s *session) transfer(ctx context.Context, args []byte) reply {
 	part := bytes.SplitN(args, []byte(":"), 4) // "", object, "read", annex:offset,length
 	if len(part) != 4 || string(part[2]) != "read" {
@@ -82,7 +83,8 @@ func (s *session) transfer(ctx context.Context, args []byte) reply {
 	return s.transferPart(offset, length)
 }
 
-// cutLast cuts around the last sep. An annex may be what the user typed (`info os a:b`), with colons of its own.
+// cutLast cuts around the last sep. An annex may be what the user typed (`info os a:b`), with
+// colons of its own.
 func cutLast(arg []byte, sep byte) (before, after []byte) {
 	at := bytes.LastIndexByte(arg, sep)
 	return arg[:max(at, 0)], arg[at+1:]
@@ -108,16 +110,17 @@ func parseExtent(arg []byte) (offset, length uint64, valid bool) {
 	return offset, length, okOffset && okLength
 }
 
-// execFileObject is the path of the main file, which gdb asks for if its user brought none (appendix E.4). Without one gdb
-// says so, and goes on.
+// execFileObject is the path of the main file, which gdb asks for if its user brought none
+// (appendix E.4). Without one gdb says so, and goes on.
 func (s *session) execFileObject(ctx context.Context, _ string) ([]byte, bool, error) {
 	namer := s.selected.can.executable
 	path, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (string, error) { return namer.ExecutableFile(ctx) })
 	return []byte(path), err == nil && path != "", err
 }
 
-// featuresObject is the target.xml (appendix G). There is none before the client has attached to a process: gdb would take it
-// for that of the program whose file it loads next, which may be a 32-bit one.
+// featuresObject is the target.xml (appendix G). There is none before the client has attached to a
+// process: gdb would take it for that of the program whose file it loads next, which may be a
+// 32-bit one.
 func (s *session) featuresObject(_ context.Context, annex string) ([]byte, bool, error) {
 	if annex != "target.xml" || len(s.inferiors) == 0 {
 		return nil, false, nil
@@ -142,7 +145,8 @@ func (s *session) threadsObject(ctx context.Context, annex string) ([]byte, bool
 	return append(doc, "</threads>\n"...), true, nil
 }
 
-// appendThreadXML appends one line of a list, which may have thousands and is read anew for each `info threads`.
+// appendThreadXML appends one line of a list, which may have thousands and is read anew for each
+// `info threads`.
 func (s *session) appendThreadXML(doc []byte, pid int, t Thread) []byte {
 	doc = s.appendThreadID(append(doc, "<thread id=\""...), pid, t.ID)
 	if t.Core >= 0 {
@@ -165,7 +169,8 @@ func (s *session) vmcoreInfoObject(ctx context.Context, annex string) ([]byte, b
 	return data, true, err
 }
 
-// auxvObject is the auxiliary vector of a program. The machine itself has none, which is an empty one.
+// auxvObject is the auxiliary vector of a program. The machine itself has none, which is an empty
+// one.
 func (s *session) auxvObject(ctx context.Context, annex string) ([]byte, bool, error) {
 	if annex != "" {
 		return nil, false, nil

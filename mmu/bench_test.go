@@ -19,8 +19,8 @@ const (
 	benchSize = benchRAM - uint64(benchData)
 )
 
-// benchSpace is an address space in a mapped file, as physgdb opens it: 248 MiB in pages of 4 KiB that lie in random
-// order, or in pages of 2 MiB.
+// benchSpace is an address space in a mapped file, as physgdb opens it: 248 MiB in pages of 4 KiB
+// that lie in random order, or in pages of 2 MiB.
 func benchSpace(b *testing.B, levels, level int) (*mmu.Space, bridge.Viewer) {
 	b.Helper()
 	im := memimage.New(benchRAM)
@@ -46,8 +46,8 @@ func benchSpace(b *testing.B, levels, level int) (*mmu.Space, bridge.Viewer) {
 	return s, mem.(bridge.Viewer)
 }
 
-// BenchmarkTranslate is wanted below 20 ns a translation. Addresses are random over 32 MiB, the size of a process, and over
-// all, where the entries themselves fill a CPU's second-level cache.
+// BenchmarkTranslate is wanted below 20 ns a translation. Addresses are random over 32 MiB, the
+// size of a process, and over all, where the entries themselves fill a CPU's second-level cache.
 func BenchmarkTranslate(b *testing.B) {
 	for _, tc := range []struct {
 		name   string
@@ -77,8 +77,8 @@ func BenchmarkTranslate(b *testing.B) {
 	}
 }
 
-// BenchmarkLinearRead is wanted at 0.7 times the speed of memcpy or more: what=memcpy copies the same bytes from a
-// mapping of the same file in the same order of pages.
+// BenchmarkLinearRead is wanted at 0.7 times the speed of memcpy or more: what=memcpy copies the
+// same bytes from a mapping of the same file in the same order of pages.
 func BenchmarkLinearRead(b *testing.B) {
 	for _, tc := range []struct {
 		name  string
@@ -107,7 +107,8 @@ func BenchmarkLinearRead(b *testing.B) {
 	}
 }
 
-// physicalPages returns the bytes of every mapped page, in the order of addresses, of at most 1 MiB each.
+// physicalPages returns the bytes of every mapped page, in the order of addresses, of at most 1 MiB
+// each.
 func physicalPages(b *testing.B, s *mmu.Space, file bridge.Viewer) (pages [][]byte) {
 	b.Helper()
 	for mp, err := range s.Mappings(ctx, mmu.Upper) {

@@ -2,7 +2,8 @@ package mmu
 
 import "iter"
 
-// Fold is a mapping that occurs several times: the same pages with the same rights, at addresses that lie Stride apart.
+// Fold is a mapping that occurs several times: the same pages with the same rights, at addresses
+// that lie Stride apart.
 type Fold struct {
 	Mapping        // the first of them
 	Times   uint64 // 1 if it occurs once
@@ -12,8 +13,9 @@ type Fold struct {
 // minFold is how many equal mappings make a fold. Fewer are listed one by one.
 const minFold = 4
 
-// FoldEqual joins mappings of an enumeration that repeat the one before them at a constant distance: Linux maps each page of
-// espfix 65,536 times, 64 KiB apart (init_espfix_ap(), arch/x86/kernel/espfix_64.c).
+// FoldEqual joins mappings of an enumeration that repeat the one before them at a constant
+// distance: Linux maps each page of espfix 65,536 times, 64 KiB apart (init_espfix_ap(),
+// arch/x86/kernel/espfix_64.c).
 func FoldEqual(list iter.Seq2[Mapping, error]) iter.Seq2[Fold, error] {
 	return func(yield func(Fold, error) bool) {
 		var run Fold
@@ -52,7 +54,8 @@ func (f *Fold) join(mp *Mapping) bool {
 	return true
 }
 
-// emit yields the run as one, or its mappings one by one if they are few. It returns false when the enumeration is over.
+// emit yields the run as one, or its mappings one by one if they are few. It returns false when the
+// enumeration is over.
 func (f *Fold) emit(yield func(Fold, error) bool) bool {
 	if f.Times >= minFold {
 		return yield(*f, nil)

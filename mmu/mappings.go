@@ -9,23 +9,25 @@ import (
 	"physgdb/bridge"
 )
 
-// Range is a stretch of virtual addresses, both ends included, so that it can reach the top of the address space.
+// Range is a stretch of virtual addresses, both ends included, so that it can reach the top of the
+// address space.
 type Range struct{ First, Last uint64 }
 
 // All is every virtual address.
 var All = Range{0, ^uint64(0)}
 
-// Lower and Upper are the halves of the address space: user space and the kernel's, by every system's custom.
+// Lower and Upper are the halves of the address space: user space and the kernel's, by every
+// system's custom.
 var (
 	Lower = Range{0, 1<<63 - 1}
 	Upper = Range{1 << 63, ^uint64(0)}
 )
 
-// Mappings enumerates every page mapped in r, in the order of addresses, each with the index path to it. Mapped pages
-// are named, not read, so it does not matter whether there is RAM behind them.
+// Mappings enumerates every page mapped in r, in the order of addresses, each with the index path
+// to it. Mapped pages are named, not read, so it does not matter whether there is RAM behind them.
 //
-// A part of the tables that cannot be read or makes no sense gives an error, and the enumeration goes on behind it;
-// after [ErrTooMany], or when ctx is done, it ends.
+// A part of the tables that cannot be read or makes no sense gives an error, and the enumeration
+// goes on behind it; after [ErrTooMany], or when ctx is done, it ends.
 func (s *Space) Mappings(ctx context.Context, r Range) iter.Seq2[Mapping, error] {
 	return func(yield func(Mapping, error) bool) {
 		w := &wander{s: s, ctx: ctx, r: r, e: s.m.epoch.Load(), budget: s.m.maxTables, yield: yield}
@@ -49,8 +51,8 @@ type wander struct {
 	yield  func(Mapping, error) bool
 }
 
-// visit enumerates what t maps; base is the first address it maps, and and or are the rights so far. It returns false
-// when the enumeration is over.
+// visit enumerates what t maps; base is the first address it maps, and and or are the rights so
+// far. It returns false when the enumeration is over.
 func (w *wander) visit(t *table, base, and, or uint64) bool {
 	if w.budget--; w.budget < 0 {
 		w.yield(Mapping{}, &Fault{VA: base, Err: ErrTooMany})
@@ -143,14 +145,15 @@ func (w *wander) wanted(va uint64, level int) bool {
 	return va <= w.r.Last && va+(pageSize(level)-1) >= w.r.First
 }
 
-// extend makes an address of the bits that were translated: those above them are copies of the highest.
+// extend makes an address of the bits that were translated: those above them are copies of the
+// highest.
 func (r Root) extend(va uint64) uint64 {
 	shift := 64 - r.bits()
 	return uint64(int64(va<<shift) >> shift)
 }
 
-// Merge joins adjacent pages of an enumeration: those that follow each other in virtual and in physical memory, of equal
-// size and rights. The path is that of the first page.
+// Merge joins adjacent pages of an enumeration: those that follow each other in virtual and in
+// physical memory, of equal size and rights. The path is that of the first page.
 func Merge(pages iter.Seq2[Mapping, error]) iter.Seq2[Mapping, error] {
 	return func(yield func(Mapping, error) bool) {
 		var run Mapping

@@ -1,12 +1,15 @@
-// Package mmu walks x86-64 page tables in the physical memory of another machine, as its own memory management unit no
-// longer does: virtual addresses to physical ones, bytes at virtual addresses, and every mapping there is.
+// Package mmu walks x86-64 page tables in the physical memory of another machine, as its own memory
+// management unit no longer does: virtual addresses to physical ones, bytes at virtual addresses,
+// and every mapping there is.
 //
-// Reads of a remote memory cost round trips, not instructions, so everything that may want many addresses at once asks
-// for them in one scatter read per level of the tables. Page tables are kept, translations are not: a whole address
-// space uses a few hundred tables, and a walk over tables at hand costs nanoseconds.
+// Reads of a remote memory cost round trips, not instructions, so everything that may want many
+// addresses at once asks for them in one scatter read per level of the tables. Page tables are
+// kept, translations are not: a whole address space uses a few hundred tables, and a walk over
+// tables at hand costs nanoseconds.
 //
-// The format is that of the Intel SDM, volume 3A, chapter 4 (4-level and 5-level paging). Nothing here knows Linux; what
-// an operating system keeps in entries that are not present is decoded by [Options].Resident.
+// The format is that of the Intel SDM, volume 3A, chapter 4 (4-level and 5-level paging). Nothing
+// here knows Linux; what an operating system keeps in entries that are not present is decoded by
+// [Options].Resident.
 package mmu
 
 import (
@@ -26,17 +29,19 @@ const PageSize = bridge.PageSize
 const (
 	entries   = 512 // in one table
 	entrySize = 8   // bytes
-	// keptTables bounds the tables kept: 64 to 128 MiB. A 4-level address space of 16 GiB in 4 KiB pages fits.
+	// keptTables bounds the tables kept: 64 to 128 MiB. A 4-level address space of 16 GiB in 4 KiB
+	// pages fits.
 	keptTables = 1 << 14
 )
 
 // Options are what an MMU may be told. Nil means the defaults.
 type Options struct {
-	// Resident decodes an entry whose present bit is clear: the page may be in RAM all the same. level is 1 for an entry
-	// that would map 4 KiB, 2 for 2 MiB, 3 for 1 GiB. It returns the page's physical address and true, or false and what
-	// is known about the page ("" if nothing).
+	// Resident decodes an entry whose present bit is clear: the page may be in RAM all the same.
+	// level is 1 for an entry that would map 4 KiB, 2 for 2 MiB, 3 for 1 GiB. It returns the page's
+	// physical address and true, or false and what is known about the page ("" if nothing).
 	Resident func(level int, entry uint64) (base bridge.PhysAddr, why string, ok bool)
-	// MaxTables bounds how many tables one enumeration visits; 0 means 1<<20, which map 2 TiB in 4 KiB pages.
+	// MaxTables bounds how many tables one enumeration visits; 0 means 1<<20, which map 2 TiB in 4
+	// KiB pages.
 	MaxTables int
 }
 
@@ -92,8 +97,8 @@ func (e *epoch) known(key tableKey) *table {
 	return e.tables[key]
 }
 
-// load reads tables that are not known yet, all in one scatter read. It returns those that it read, and those that could
-// not be read, each with the reason; the error is for ctx or the whole memory.
+// load reads tables that are not known yet, all in one scatter read. It returns those that it read,
+// and those that could not be read, each with the reason; the error is for ctx or the whole memory.
 func (m *MMU) load(ctx context.Context, e *epoch, keys []tableKey) (found []*table, failed map[tableKey]error, err error) {
 	ops := make([]bridge.Op, len(keys))
 	for i, k := range keys {
@@ -127,8 +132,9 @@ func newTable(k tableKey, data []byte) *table {
 	return t
 }
 
-// keep adds tables to the epoch. Where that makes too many, it forgets the earlier ones and starts a new epoch; what a walk
-// under way misses thereby it reads again. It has the tables just read at least, however many, and so it comes to an end.
+// keep adds tables to the epoch. Where that makes too many, it forgets the earlier ones and starts
+// a new epoch; what a walk under way misses thereby it reads again. It has the tables just read at
+// least, however many, and so it comes to an end.
 func (m *MMU) keep(e *epoch, ts []*table) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -145,16 +151,16 @@ func (m *MMU) keep(e *epoch, ts []*table) {
 
 // Root names an address space.
 type Root struct {
-	// CR3 as the machine held it. Its low 12 bits (PCID, or PWT and PCD), the LAM bits 61 and 62, and bit 63 are ignored
-	// (Intel SDM vol. 3A, 2.5 and 4.5.2).
+	// CR3 as the machine held it. Its low 12 bits (PCID, or PWT and PCD), the LAM bits 61 and 62,
+	// and bit 63 are ignored (Intel SDM vol. 3A, 2.5 and 4.5.2).
 	CR3 uint64
 	// Levels is 5 if CR4.LA57 is set, else 4.
 	Levels int
 	// CBit is the memory encryption bit of AMD's SME as a mask, or 0.
 	CBit uint64
-	// LowNX says that top-level entries of the lower half carry an NX bit that is not about rights (Linux sets it in the
-	// kernel's half of a pair of tables, so that a return to user space with the wrong one faults), and that it does not
-	// count.
+	// LowNX says that top-level entries of the lower half carry an NX bit that is not about rights
+	// (Linux sets it in the kernel's half of a pair of tables, so that a return to user space with
+	// the wrong one faults), and that it does not count.
 	LowNX bool
 }
 
@@ -164,7 +170,8 @@ const addrMask = 0x000f_ffff_ffff_f000
 // Table returns the physical address of the top-level table.
 func (r Root) Table() bridge.PhysAddr { return bridge.PhysAddr(r.CR3 & addrMask &^ r.CBit) }
 
-// Canonical reports whether va is an address at all under r: the bits above those translated equal the highest of them.
+// Canonical reports whether va is an address at all under r: the bits above those translated equal
+// the highest of them.
 func (r Root) Canonical(va uint64) bool {
 	shift := 64 - r.bits()
 	return uint64(int64(va<<shift)>>shift) == va
@@ -173,7 +180,8 @@ func (r Root) Canonical(va uint64) bool {
 // bits returns how many bits of a virtual address are translated: 48 or 57.
 func (r Root) bits() uint { return uint(12 + 9*r.Levels) }
 
-// Space is one address space: what the machine saw while CR3 was the root's. It is safe for concurrent use.
+// Space is one address space: what the machine saw while CR3 was the root's. It is safe for
+// concurrent use.
 type Space struct {
 	m      *MMU
 	root   Root
@@ -198,7 +206,8 @@ func (m *MMU) Space(root Root) (*Space, error) {
 // Root returns what names the space.
 func (s *Space) Root() Root { return s.root }
 
-// TableName returns what the Intel SDM calls a table whose entries are of the given level: PT, PD, PDPT, PML4, PML5.
+// TableName returns what the Intel SDM calls a table whose entries are of the given level: PT, PD,
+// PDPT, PML4, PML5.
 func TableName(level int) string {
 	return [...]string{1: "PT", 2: "PD", 3: "PDPT", 4: "PML4", 5: "PML5"}[level]
 }

@@ -617,8 +617,8 @@ func TestCancelledContext(t *testing.T) {
 	}
 }
 
-// FuzzWalk walks tables made of arbitrary bytes: everything ends, with a page or an error, and nothing outside RAM is
-// believed to have been read.
+// FuzzWalk walks tables made of arbitrary bytes: everything ends, with a page or an error, and
+// nothing outside RAM is believed to have been read.
 func FuzzWalk(f *testing.F) {
 	w := newWorld(4)
 	everyPage(w)

@@ -10,8 +10,8 @@ import (
 // readChunk bounds how much of a read is translated and fetched in one go, in bytes.
 const readChunk = 1 << 20
 
-// ReadMemory reads len(p) bytes at the virtual address va. It returns how many bytes at the start of p are good, and if
-// that is not all, why the next could not be read.
+// ReadMemory reads len(p) bytes at the virtual address va. It returns how many bytes at the start
+// of p are good, and if that is not all, why the next could not be read.
 func (s *Space) ReadMemory(ctx context.Context, va uint64, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		at := va + uint64(n)
@@ -78,8 +78,8 @@ func (s *Space) copyViews(ctx context.Context, va uint64, p []byte) (n int, err 
 	return n, nil
 }
 
-// pieces turns translated pages into reads, joining what lies together in physical memory, up to the first page that is
-// not there; hole is why that is not.
+// pieces turns translated pages into reads, joining what lies together in physical memory, up to
+// the first page that is not there; hole is why that is not.
 func pieces(va uint64, p []byte, vas []uint64, found []Translation) (ops []bridge.Op, hole error) {
 	done := 0
 	for i, at := range vas {

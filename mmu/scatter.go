@@ -14,8 +14,8 @@ type Op struct {
 	Err error // why no more, a *ReadError; nil if all are
 }
 
-// ReadAll reads many pieces at once: one scatter read for each level of page tables that are not known yet, and one for
-// the data. The error is for the memory as a whole, or ctx.
+// ReadAll reads many pieces at once: one scatter read for each level of page tables that are not
+// known yet, and one for the data. The error is for the memory as a whole, or ctx.
 func (s *Space) ReadAll(ctx context.Context, ops []Op) error {
 	if s.m.viewer != nil {
 		for i := range ops {
@@ -47,8 +47,8 @@ func (s *Space) fetchOne(ctx context.Context, va uint64, p []byte) (int, error) 
 	return ops[0].N, ops[0].Err
 }
 
-// fetch reads pieces from memory that costs round trips: all translations together, then all data together. The pieces'
-// errors are not wrapped yet.
+// fetch reads pieces from memory that costs round trips: all translations together, then all data
+// together. The pieces' errors are not wrapped yet.
 func (s *Space) fetch(ctx context.Context, ops []Op) error {
 	var vas []uint64
 	ends := make([]int, len(ops)) // vas[:ends[i]] are the pages of ops[:i+1]
@@ -63,7 +63,8 @@ func (s *Space) fetch(ctx context.Context, ops []Op) error {
 	return s.readFound(ctx, ops, vas, found, ends)
 }
 
-// appendPages appends the addresses where len bytes from va on begin, and where they enter another page.
+// appendPages appends the addresses where len bytes from va on begin, and where they enter another
+// page.
 func appendPages(vas []uint64, va uint64, size int) []uint64 {
 	for done := uint64(0); done < uint64(size); {
 		at := va + done

@@ -20,7 +20,8 @@ const (
 	bitNX  = 1 << 63 // no execute
 )
 
-// Flags say what may be done with a page, all levels of its walk taken together, and what is special about it.
+// Flags say what may be done with a page, all levels of its walk taken together, and what is
+// special about it.
 type Flags uint8
 
 const (
@@ -87,7 +88,8 @@ type missingTable struct {
 	index  int    // of the entry in parent
 }
 
-// Translate finds the page that va lies in. The error is a [*Fault] unless a table could not be read.
+// Translate finds the page that va lies in. The error is a [*Fault] unless a table could not be
+// read.
 func (s *Space) Translate(ctx context.Context, va uint64) (mp Mapping, err error) {
 	if s.lookup(va, &mp) {
 		return mp, nil
@@ -107,8 +109,8 @@ func (s *Space) Translate(ctx context.Context, va uint64) (mp Mapping, err error
 	}
 }
 
-// TranslateAll finds the pages of many addresses: out[i] is for vas[i]. It costs one scatter read per level at most. The
-// error is for the memory as a whole, or ctx.
+// TranslateAll finds the pages of many addresses: out[i] is for vas[i]. It costs one scatter read
+// per level at most. The error is for the memory as a whole, or ctx.
 func (s *Space) TranslateAll(ctx context.Context, vas []uint64, out []Translation) error {
 	e := s.m.epoch.Load()
 	open := make([]int, len(vas)) // addresses still without an answer
@@ -153,7 +155,8 @@ func (s *Space) TranslateAll(ctx context.Context, vas []uint64, out []Translatio
 	}
 }
 
-// lookup is walk for the case that counts, and for no other: all tables are at hand, and the page is one of 4 KiB.
+// lookup is walk for the case that counts, and for no other: all tables are at hand, and the page
+// is one of 4 KiB.
 func (s *Space) lookup(va uint64, mp *Mapping) bool {
 	c := s.top.Load()
 	if c == nil || c.epoch != s.m.epoch.Load() || uint64(int64(va<<(s.unused&63))>>(s.unused&63)) != va {
@@ -178,8 +181,8 @@ func rights(and, or uint64) Flags {
 	return Flags(and&bitRW>>1)*Writable | Flags(and&bitUS>>2)*User | Flags(^or>>63)*Executable
 }
 
-// walk goes from the top-level table to the page of va through tables at hand. If one is missing it says which. The page
-// is written to mp rather than returned, which would copy it at every step.
+// walk goes from the top-level table to the page of va through tables at hand. If one is missing it
+// says which. The page is written to mp rather than returned, which would copy it at every step.
 func (s *Space) walk(e *epoch, va uint64, mp *Mapping) (need *missingTable, err error) {
 	if !s.root.Canonical(va) {
 		return nil, &Fault{VA: va, Err: ErrNonCanonical}
@@ -205,9 +208,10 @@ func (s *Space) walk(e *epoch, va uint64, mp *Mapping) (need *missingTable, err 
 	}
 }
 
-// descend follows linked tables from t, which is of the given level, as far as they lead. It takes in the rights of the
-// entries it has passed, and and or; of the first entry only the bits in count have a say. It is all of a walk that
-// takes time: it calls nothing, and of the last table it touches nothing at all, which is seldom in the CPU's caches.
+// descend follows linked tables from t, which is of the given level, as far as they lead. It takes
+// in the rights of the entries it has passed, and and or; of the first entry only the bits in count
+// have a say. It is all of a walk that takes time: it calls nothing, and of the last table it
+// touches nothing at all, which is seldom in the CPU's caches.
 func (t *table) descend(level int, va, and, or, count uint64) (*table, int, uint64, uint64) {
 	for level > 1 {
 		i := index(level, va)
@@ -234,7 +238,8 @@ func (s *Space) countedRights(va uint64) uint64 {
 	return ^uint64(0)
 }
 
-// leaf ends a walk at entry i of t, a table of the given level. and and or are the rights of all levels together.
+// leaf ends a walk at entry i of t, a table of the given level. and and or are the rights of all
+// levels together.
 func (s *Space) leaf(t *table, level, i int, and, or, va uint64, mp *Mapping) error {
 	entry := t.entries[i]
 	base, flags, why := s.decode(level, entry)
@@ -247,7 +252,8 @@ func (s *Space) leaf(t *table, level, i int, and, or, va uint64, mp *Mapping) er
 	return nil
 }
 
-// decode reads an entry that leads to a page, or to nothing: the page's physical address and what is special about it.
+// decode reads an entry that leads to a page, or to nothing: the page's physical address and what
+// is special about it.
 func (s *Space) decode(level int, entry uint64) (base bridge.PhysAddr, flags Flags, why error) {
 	if entry&bitP == 0 {
 		if s.m.resident == nil || level > 3 || entry == 0 {
@@ -357,8 +363,8 @@ type Step struct {
 	Entry uint64
 }
 
-// Explain walks as Translate does and also returns every entry on the way, from the top, the last one included that
-// ended a walk early.
+// Explain walks as Translate does and also returns every entry on the way, from the top, the last
+// one included that ended a walk early.
 func (s *Space) Explain(ctx context.Context, va uint64) ([]Step, Mapping, error) {
 	mp, err := s.Translate(ctx, va)
 	var steps []Step

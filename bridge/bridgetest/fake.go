@@ -9,7 +9,8 @@ import (
 	"physgdb/bridge"
 )
 
-// Fake is a memory made of byte slices. Fill it with Place and Fail before use; after that it is safe for concurrent use.
+// Fake is a memory made of byte slices. Fill it with Place and Fail before use; after that it is
+// safe for concurrent use.
 type Fake struct {
 	Delay time.Duration // how long each ReadPhys takes
 
@@ -48,7 +49,8 @@ func (f *Fake) Fail(addr bridge.PhysAddr, n int, err error) {
 	f.bad = append(f.bad, fault{bridge.Range{Start: addr, End: addr + bridge.PhysAddr(n)}, err})
 }
 
-// ReadPhys copies what was placed. Outside of it pieces fail with bridge.ErrNotRAM, the bytes before being good.
+// ReadPhys copies what was placed. Outside of it pieces fail with bridge.ErrNotRAM, the bytes
+// before being good.
 func (f *Fake) ReadPhys(ctx context.Context, ops []bridge.Op) error {
 	if err := f.enter(ctx, ops); err != nil {
 		return fmt.Errorf("fake memory: %w", err)
@@ -124,7 +126,8 @@ func (f *Fake) Info() bridge.Info {
 	return bridge.Info{Name: "fake", RAM: bridge.NewRAMMap(ranges)}
 }
 
-// Counts returns the calls of ReadPhys so far (Batches), the pieces in them (Reads) and the bytes those asked for.
+// Counts returns the calls of ReadPhys so far (Batches), the pieces in them (Reads) and the bytes
+// those asked for.
 func (f *Fake) Counts() bridge.Counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()

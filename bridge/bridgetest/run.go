@@ -1,5 +1,5 @@
-// Package bridgetest holds what every bridge.Memory must do, as a test suite, and a fake memory for the tests of those
-// who read one.
+// Package bridgetest holds what every bridge.Memory must do, as a test suite, and a fake memory for
+// the tests of those who read one.
 package bridgetest
 
 import (
@@ -19,8 +19,9 @@ const (
 	patience = 10 * time.Second // for what must not hang
 )
 
-// Run puts a kind of memory to the test. Open must return one whose RAM is ram, from physical address 0 on, and nothing
-// else; Run closes it, perhaps twice. It may lose and delay what it sends, but must not make the reader notice.
+// Run puts a kind of memory to the test. Open must return one whose RAM is ram, from physical
+// address 0 on, and nothing else; Run closes it, perhaps twice. It may lose and delay what it
+// sends, but must not make the reader notice.
 func Run(t *testing.T, open func(t *testing.T, ram []byte) bridge.Memory) {
 	ram := make([]byte, ramSize)
 	rng := rand.New(rand.NewPCG(1, 2))

@@ -24,7 +24,8 @@ type segment struct {
 	off  uint64 // of data in the files, which count as one
 }
 
-// file is a raw image of a machine's RAM, in one file or several, mapped into memory: a read costs nothing but a fault.
+// file is a raw image of a machine's RAM, in one file or several, mapped into memory: a read costs
+// nothing but a fault.
 type file struct {
 	name     string
 	paths    []string
@@ -36,9 +37,10 @@ type file struct {
 	mappings [][]byte     // one for each file; nil after Close
 }
 
-// Open opens file:PATH, in which the byte at offset A is that of physical address A, or file:PATH?map=PA:SIZE:OFFSET,…
-// for a file whose parts lie elsewhere (RAM split around the PCI hole). The numbers are hexadecimal with 0x or decimal.
-// Each &file=PATH adds a file; all count as one, in their order, as the memories of a virtual machine's NUMA nodes do.
+// Open opens file:PATH, in which the byte at offset A is that of physical address A, or
+// file:PATH?map=PA:SIZE:OFFSET,… for a file whose parts lie elsewhere (RAM split around the PCI
+// hole). The numbers are hexadecimal with 0x or decimal. Each &file=PATH adds a file; all count as
+// one, in their order, as the memories of a virtual machine's NUMA nodes do.
 func Open(_ context.Context, u *url.URL, _ *bridge.Options) (bridge.Memory, error) {
 	q, err := bridge.NewQuery(u)
 	if err != nil {
@@ -51,8 +53,9 @@ func Open(_ context.Context, u *url.URL, _ *bridge.Options) (bridge.Memory, erro
 	return OpenFiles(append([]string{u.Opaque}, more...), layout)
 }
 
-// OpenFiles maps files, whose bytes count as one, and places them in physical memory as layout says, which has the form of
-// the map= key of [Open]; "" means that an offset is a physical address.
+// OpenFiles maps files, whose bytes count as one, and places them in physical memory as layout
+// says, which has the form of the map= key of [Open]; "" means that an offset is a physical
+// address.
 func OpenFiles(paths []string, layout string) (bridge.Memory, error) {
 	m := &file{name: "file:" + paths[0], paths: paths, whole: layout == ""}
 	for _, path := range paths[1:] {
@@ -207,7 +210,8 @@ func (m *file) ReadPhys(ctx context.Context, ops []bridge.Op) error {
 	return nil
 }
 
-// read copies what lies at addr, across segments that touch, and returns how much that was, and why no more.
+// read copies what lies at addr, across segments that touch, and returns how much that was, and why
+// no more.
 func (m *file) read(addr bridge.PhysAddr, p []byte) (n int, err error) {
 	for n < len(p) {
 		data := m.from(addr + bridge.PhysAddr(n))
@@ -278,8 +282,8 @@ func (m *file) Close() error {
 	return err
 }
 
-// copyInPlace copies src, which is shown in place, to dst and returns how much of its start that was: all unless some of it
-// is gone.
+// copyInPlace copies src, which is shown in place, to dst and returns how much of its start that
+// was: all unless some of it is gone.
 func copyInPlace(dst, src []byte) (n int) {
 	if bridge.InPlace(func() { n = copy(dst, src) }) == nil {
 		return n

@@ -24,10 +24,11 @@ const (
 	asCore  = "want a vmcore made of it: "
 )
 
-// containers are the formats that are known. Sources of the magic numbers: elf(5); makedumpfile's diskdump_mod.h and
-// makedumpfile.h; LiME's lime.h; AVML's image.rs; QEMU's migration/qemu-file-types.h and block/qcow2.h; libvirt's
-// qemu_saveimage.h; crash's vmware_vmss.c; file(1)'s magic for what compresses; Linux kernel/power/swap.c and
-// tools/mm/page-types for mkswap(8)'s.
+// containers are the formats that are known. Sources of the magic numbers: elf(5); makedumpfile's
+// diskdump_mod.h and makedumpfile.h; LiME's lime.h; AVML's image.rs; QEMU's
+// migration/qemu-file-types.h and block/qcow2.h; libvirt's qemu_saveimage.h; crash's vmware_vmss.c;
+// file(1)'s magic for what compresses; Linux kernel/power/swap.c and tools/mm/page-types for
+// mkswap(8)'s.
 func containers() []container {
 	return []container{
 		{"a kdump-compressed dump", "crash and drgn read such dumps; physgdb reads RAM as it is", 0, []string{"KDUMP   ", "DISKDUMP"}},
@@ -62,8 +63,8 @@ func containers() []container {
 	}
 }
 
-// wrapped says of a file that holds something else than RAM as it is what it holds, and what to do. Memory itself begins
-// with the vectors of real mode, or with what firmware left.
+// wrapped says of a file that holds something else than RAM as it is what it holds, and what to do.
+// Memory itself begins with the vectors of real mode, or with what firmware left.
 func wrapped(data []byte) error {
 	if bytes.HasPrefix(data, []byte("\x7fELF")) {
 		return errors.New(wrappedELF(data))

@@ -21,7 +21,8 @@ func refusal(t *testing.T, path string) string {
 	return err.Error()
 }
 
-// TestFilesThatAreNotRAM begin as such files do. The bytes are those of the formats' own documents, not of the code.
+// TestFilesThatAreNotRAM begin as such files do. The bytes are those of the formats' own documents,
+// not of the code.
 func TestFilesThatAreNotRAM(t *testing.T) {
 	core := "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9)
 	for _, tc := range []struct{ name, start, what, advice string }{

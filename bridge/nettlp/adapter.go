@@ -11,12 +11,12 @@ import (
 	"physgdb/bridge"
 )
 
-// Adapter is a NetTLP adapter in software, the completer: it answers memory reads from any bridge.Memory, as a root
-// complex does whose RAM that is. It never writes.
+// Adapter is a NetTLP adapter in software, the completer: it answers memory reads from any
+// bridge.Memory, as a root complex does whose RAM that is. It never writes.
 //
-// A read that touches anything but RAM is answered "unsupported request", whole, and counted; one that crosses a 4 KiB
-// boundary is not answered at all. One goroutine does everything, so that while the memory behind it is slow to answer
-// one request, the others wait.
+// A read that touches anything but RAM is answered "unsupported request", whole, and counted; one
+// that crosses a 4 KiB boundary is not answered at all. One goroutine does everything, so that
+// while the memory behind it is slow to answer one request, the others wait.
 type Adapter struct {
 	opts AdapterOptions // settled; immutable
 	mem  bridge.Memory

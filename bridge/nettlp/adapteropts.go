@@ -13,8 +13,8 @@ const (
 	DefaultRCB = 64  // bytes
 )
 
-// AdapterOptions say where an adapter listens and how it cuts its completions. Listen must be given; the zero value of
-// everything else is usual.
+// AdapterOptions say where an adapter listens and how it cuts its completions. Listen must be
+// given; the zero value of everything else is usual.
 type AdapterOptions struct {
 	Listen    netip.Addr // IPv4 address of the adapter
 	BasePort  uint16     // UDP port of tag 0; 0 means BasePort, the constant

@@ -15,13 +15,14 @@ import (
 
 const (
 	never = time.Duration(math.MaxInt64)
-	// burst is how often one socket is received from before the others have their turn: for each of the completions of a
-	// 4 KiB read at an RCB of 64 bytes, should none of them travel together.
+	// burst is how often one socket is received from before the others have their turn: for each of
+	// the completions of a 4 KiB read at an RCB of 64 bytes, should none of them travel together.
 	burst = 64
 )
 
-// batch drives one ReadPhys from its first request to its last completion. It belongs to whoever has the client's turn,
-// and lives as long as the client, so that strays and the newest stamp outlast a call.
+// batch drives one ReadPhys from its first request to its last completion. It belongs to whoever
+// has the client's turn, and lives as long as the client, so that strays and the newest stamp
+// outlast a call.
 type batch struct {
 	c     *Client
 	ports *ports
@@ -113,8 +114,8 @@ func (b *batch) end() {
 
 func (b *batch) tick() { b.now = time.Since(b.epoch) }
 
-// patience returns how long to wait for events: until something times out, or until a tag is free for what must be sent,
-// or until it is clear that none will be in time.
+// patience returns how long to wait for events: until something times out, or until a tag is free
+// for what must be sent, or until it is clear that none will be in time.
 func (b *batch) patience() time.Duration {
 	until := b.expires
 	if b.active < b.c.opts.Tags && b.pending() {
@@ -229,7 +230,8 @@ func (b *batch) receive(tag uint8) {
 	}
 }
 
-// takeAll looks at the datagrams that came together on the port of a tag. Some may outlast the flight.
+// takeAll looks at the datagrams that came together on the port of a tag. Some may outlast the
+// flight.
 func (b *batch) takeAll(tag uint8, t *gsoBatch) {
 	for datagram, ok := t.next(); ok; datagram, ok = t.next() {
 		if b.flights[tag].active {
@@ -240,8 +242,8 @@ func (b *batch) takeAll(tag uint8, t *gsoBatch) {
 	}
 }
 
-// late looks at one datagram on the port of a tag with nothing in the air. Its data are of no use any more, but if it
-// answers a request of ours, the adapter is alive.
+// late looks at one datagram on the port of a tag with nothing in the air. Its data are of no use
+// any more, but if it answers a request of ours, the adapter is alive.
 func (b *batch) late(tag uint8, datagram []byte) {
 	stamp, tlp, _ := DecodeStamp(datagram)
 	c, err := DecodeCompletion(tlp)
@@ -265,7 +267,8 @@ func (b *batch) take(tag uint8, datagram []byte) {
 	}
 }
 
-// reject handles an answer that brings no data: a refusal, which is final, or something not to be believed.
+// reject handles an answer that brings no data: a refusal, which is final, or something not to be
+// believed.
 func (b *batch) reject(tag uint8, err error) {
 	var refused *refusal
 	switch {
@@ -278,7 +281,8 @@ func (b *batch) reject(tag uint8, err error) {
 	}
 }
 
-// hear notes that the adapter answered the request in the air under tag: in time, unless it was asked before.
+// hear notes that the adapter answered the request in the air under tag: in time, unless it was
+// asked before.
 func (b *batch) hear(tag uint8) {
 	b.heard = b.now
 	if !b.repeats(tag) {
@@ -286,13 +290,15 @@ func (b *batch) hear(tag uint8) {
 	}
 }
 
-// repeats reports whether the request in the air under tag was asked there before, and that may have been answered.
+// repeats reports whether the request in the air under tag was asked there before, and that may
+// have been answered.
 func (b *batch) repeats(tag uint8) bool {
 	f := &b.flights[tag]
 	return b.tags.suspect(tag) && b.tags.double(tag, f.addr, len(f.buf))
 }
 
-// match decides whether a datagram answers the request in the air under tag, and takes its data if so.
+// match decides whether a datagram answers the request in the air under tag, and takes its data if
+// so.
 func (b *batch) match(tag uint8, datagram []byte) (done bool, err error) {
 	f := &b.flights[tag]
 	stamp, tlp, ok := DecodeStamp(datagram)
@@ -348,7 +354,8 @@ func (b *batch) starve() {
 	}
 }
 
-// bounce handles a request that the network would not carry: most often a port where nobody listens.
+// bounce handles a request that the network would not carry: most often a port where nobody
+// listens.
 func (b *batch) bounce(tag uint8, err error) {
 	p := b.land(tag)
 	b.tags.rest(tag, b.now+b.c.opts.Timeout) // nobody there, nobody answers: no stray
@@ -372,7 +379,8 @@ func (b *batch) land(tag uint8) piece {
 	return b.flights[tag].end()
 }
 
-// finish lands a request that was answered in full. Of one that was asked before, the own answer may still come.
+// finish lands a request that was answered in full. Of one that was asked before, the own answer
+// may still come.
 func (b *batch) finish(tag uint8) piece {
 	if b.repeats(tag) {
 		return b.ground(tag)
@@ -381,8 +389,8 @@ func (b *batch) finish(tag uint8) piece {
 	return b.land(tag)
 }
 
-// refuse lands a request that was refused. Completions sent before that, but not here yet, are told by their stamps, if
-// there are any.
+// refuse lands a request that was refused. Completions sent before that, but not here yet, are told
+// by their stamps, if there are any.
 func (b *batch) refuse(tag uint8, r *refusal) piece {
 	if r.last && b.newest.known {
 		return b.finish(tag)
@@ -409,7 +417,8 @@ func (b *batch) retry(p piece) {
 	}
 }
 
-// giveUp fails a piece. If nothing was heard for as long as a request may take, there is no hope for the rest either.
+// giveUp fails a piece. If nothing was heard for as long as a request may take, there is no hope
+// for the rest either.
 func (b *batch) giveUp(p piece) {
 	err := p.why
 	switch {

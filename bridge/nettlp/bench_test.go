@@ -12,8 +12,9 @@ import (
 	"physgdb/bridge"
 )
 
-// BenchmarkRead compares reads through client and adapter with a bare exchange of the same datagrams: as many, as long,
-// with the same window, through the same sockets, but without a TLP in them. One operation is a batch of 64 reads.
+// BenchmarkRead compares reads through client and adapter with a bare exchange of the same
+// datagrams: as many, as long, with the same window, through the same sockets, but without a TLP in
+// them. One operation is a batch of 64 reads.
 func BenchmarkRead(b *testing.B) {
 	const batch = 64
 	for _, size := range []int{512, 4096} {
@@ -64,7 +65,8 @@ func benchClient(b *testing.B, size, tags, batch int) {
 	}
 }
 
-// BenchmarkDelay shows that an adapter's delay is true, and that reads in the air together wait for it together.
+// BenchmarkDelay shows that an adapter's delay is true, and that reads in the air together wait for
+// it together.
 func BenchmarkDelay(b *testing.B) {
 	for _, delay := range []time.Duration{0, 15 * time.Microsecond, 100 * time.Microsecond} {
 		for _, reads := range []int{1, 16} {

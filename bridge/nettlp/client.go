@@ -8,8 +8,8 @@ import (
 	"physgdb/bridge"
 )
 
-// Client reads a machine's RAM through an adapter: it is the initiator. It is safe for concurrent use; batches take
-// turns.
+// Client reads a machine's RAM through an adapter: it is the initiator. It is safe for concurrent
+// use; batches take turns.
 type Client struct {
 	opts Options // settled; immutable
 
@@ -37,10 +37,11 @@ func New(o *Options) (*Client, error) {
 	return c, nil
 }
 
-// ReadPhys reads ops from the machine. Of a piece that fails, the bytes before the failure are good; Err says what
-// happened: bridge.ErrRefused with the completion's status, bridge.ErrTimeout, or bridge.ErrMalformed when answers came
-// but none could be believed. When nothing at all answers for the time one request may take, every piece that is left
-// fails. The error returned is that of ctx, or wraps net.ErrClosed.
+// ReadPhys reads ops from the machine. Of a piece that fails, the bytes before the failure are
+// good; Err says what happened: bridge.ErrRefused with the completion's status, bridge.ErrTimeout,
+// or bridge.ErrMalformed when answers came but none could be believed. When nothing at all answers
+// for the time one request may take, every piece that is left fails. The error returned is that of
+// ctx, or wraps net.ErrClosed.
 func (c *Client) ReadPhys(ctx context.Context, ops []bridge.Op) error {
 	if err := c.turn.take(ctx); err != nil {
 		return c.wrap(err)

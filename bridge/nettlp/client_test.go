@@ -121,7 +121,8 @@ func TestRequestsPerRead(t *testing.T) {
 	}
 }
 
-// Random batches over bad links: always right, or an error; here always right, as the client is persistent.
+// Random batches over bad links: always right, or an error; here always right, as the client is
+// persistent.
 func TestRandomBatchesOverBadLinks(t *testing.T) {
 	ram := randomRAM(1 << 18)
 	for name, l := range map[string]Link{

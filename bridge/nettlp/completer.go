@@ -84,7 +84,8 @@ func (a *Adapter) fetch(ctx context.Context, addr bridge.PhysAddr, n int) ([]byt
 	return a.page[:n], a.ops[0].Err
 }
 
-// complete sends the bytes of a read, cut as a root complex cuts them. Bytes that were not enabled go out as zeros.
+// complete sends the bytes of a read, cut as a root complex cuts them. Bytes that were not enabled
+// go out as zeros.
 func (a *Adapter) complete(j *job, data []byte) {
 	if j.Len == 0 {
 		data = a.page[:1] // a flush is answered with one DW that means nothing (PCIe base spec §2.2.5)

@@ -11,19 +11,21 @@ type Completion struct {
 	Completer ID
 	Requester ID    // copied from the request
 	Tag       uint8 // copied from the request
-	// ByteCount is how many bytes of the request are still to come, those of this completion included: 1…4096.
+	// ByteCount is how many bytes of the request are still to come, those of this completion
+	// included: 1…4096.
 	ByteCount int
 	Lower     uint8 // low seven bits of the address of the first enabled byte
 	Class     uint8 // copied from the request
 	Attr      uint8 // copied from the request
 	Poisoned  bool  // EP: the data are known to be bad
 	Data      bool  // CplD
-	// Payload holds the data in whole DWs, aliasing the datagram. It starts at the DW that holds the first enabled byte.
+	// Payload holds the data in whole DWs, aliasing the datagram. It starts at the DW that holds
+	// the first enabled byte.
 	Payload []byte
 }
 
-// AppendHeaderTo appends the 12 bytes of the header to b, for a payload of n bytes, a multiple of four; the payload is
-// the caller's to append.
+// AppendHeaderTo appends the 12 bytes of the header to b, for a payload of n bytes, a multiple of
+// four; the payload is the caller's to append.
 func (c *Completion) AppendHeaderTo(b []byte, n int) []byte {
 	d := dw0{kind: Cpl, class: c.Class, attr: c.Attr, poisoned: c.Poisoned, length: n / 4}
 	if c.Data {
@@ -36,8 +38,8 @@ func (c *Completion) AppendHeaderTo(b []byte, n int) []byte {
 	return append(b, c.Tag, c.Lower&0x7f)
 }
 
-// DecodeCompletion reads a Cpl or CplD. Bytes after the payload, such as a digest, are passed over. Errors wrap
-// [ErrBadTLP].
+// DecodeCompletion reads a Cpl or CplD. Bytes after the payload, such as a digest, are passed over.
+// Errors wrap [ErrBadTLP].
 func DecodeCompletion(b []byte) (Completion, error) {
 	d, err := decodeDW0(b, header3DW)
 	if err != nil {
@@ -73,9 +75,10 @@ func DecodeCompletion(b []byte) (Completion, error) {
 	return c, nil
 }
 
-// cut says what the completion that starts at byte cur carries when a completer answers a read up to byte end: the bytes
-// dw up to stop, whole DWs. A completion holds at most mps bytes and ends at a multiple of rcb unless it is the last (PCIe
-// base spec §2.3.1.1). All are offsets within one 4 KiB page.
+// cut says what the completion that starts at byte cur carries when a completer answers a read up
+// to byte end: the bytes dw up to stop, whole DWs. A completion holds at most mps bytes and ends at
+// a multiple of rcb unless it is the last (PCIe base spec §2.3.1.1). All are offsets within one 4
+// KiB page.
 func cut(cur, end, mps, rcb int) (dw, stop int) {
 	dw = cur &^ 3
 	limit := (dw + mps) &^ (rcb - 1)

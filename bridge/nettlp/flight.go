@@ -60,17 +60,17 @@ func (f *flight) end() piece {
 	return p
 }
 
-// fits reports whether a completion belongs to a request of this one's shape: it tells the same end, and begins where this
-// one does or a completer may cut it.
+// fits reports whether a completion belongs to a request of this one's shape: it tells the same
+// end, and begins where this one does or a completer may cut it.
 func (f *flight) fits(c *Completion) bool {
 	at := f.limit() - bridge.PhysAddr(c.ByteCount)
 	return c.ByteCount <= len(f.buf) && (bridge.PhysAddr(c.Lower)-at)%endings == 0 &&
 		(at == f.addr || at%lineSize == 0 || (at-f.addr&^3)%looseCut == 0)
 }
 
-// accept takes the data of a completion that is addressed to this flight and fresh. It reports whether all bytes are
-// there. What it checks is PCIe base spec §2.3.1.1, except that it lets a completion end at any DW: libtlp's psmem does
-// not keep to RCB.
+// accept takes the data of a completion that is addressed to this flight and fresh. It reports
+// whether all bytes are there. What it checks is PCIe base spec §2.3.1.1, except that it lets a
+// completion end at any DW: libtlp's psmem does not keep to RCB.
 func (f *flight) accept(c *Completion) (done bool, err error) {
 	if err := checkStatus(c); err != nil {
 		return false, err
@@ -105,7 +105,8 @@ func checkStatus(c *Completion) error {
 	return nil
 }
 
-// dw returns the DW, counted from that of the piece's first byte, in which byte off of the piece lies.
+// dw returns the DW, counted from that of the piece's first byte, in which byte off of the piece
+// lies.
 func (f *flight) dw(off int) int { return (int(f.addr&3) + off) / 4 }
 
 // prefix returns how many bytes at the start of the piece have come.

@@ -6,13 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel carries datagrams of one length, with the same ends, as one: through its whole stack, and over a loopback
-// device from sender to receiver. That is most of what many small datagrams cost. udp(7) calls it segmentation offload,
-// UDP_SEGMENT (since Linux 4.18) and UDP_GRO (since 5.0). On the wire, and to a receiver that did not ask for it, they are
-// datagrams like others.
+// The kernel carries datagrams of one length, with the same ends, as one: through its whole stack,
+// and over a loopback device from sender to receiver. That is most of what many small datagrams
+// cost. udp(7) calls it segmentation offload, UDP_SEGMENT (since Linux 4.18) and UDP_GRO (since
+// 5.0). On the wire, and to a receiver that did not ask for it, they are datagrams like others.
 
 const (
-	// maxSegments is how many datagrams may be sent as one (UDP_MAX_SEGMENTS in Linux include/linux/udp.h, until 6.7).
+	// maxSegments is how many datagrams may be sent as one (UDP_MAX_SEGMENTS in Linux
+	// include/linux/udp.h, until 6.7).
 	maxSegments = 64
 	// maxSent is how many bytes: what an IPv4 packet holds next to its own header and UDP's.
 	maxSent = 1<<16 - 1 - 20 - 8
@@ -20,14 +21,16 @@ const (
 	maxBatch = 1 << 16
 )
 
-// train is what one receive brought: datagrams of one length, but for the last, which may be shorter; most often just one.
+// train is what one receive brought: datagrams of one length, but for the last, which may be
+// shorter; most often just one.
 type gsoBatch struct {
 	rest    []byte
 	segment int // length of each but the last; 0 if there is but one
 	ended   bool
 }
 
-// next takes the first datagram off the train, which may be empty. It reports false when there are no more.
+// next takes the first datagram off the train, which may be empty. It reports false when there are
+// no more.
 func (t *gsoBatch) next() (datagram []byte, ok bool) {
 	if t.ended {
 		return nil, false
@@ -50,7 +53,8 @@ type control struct {
 // enableGRO lets a socket receive trains. A kernel that has none goes on as ever.
 func enableGRO(fd int) { unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) }
 
-// hasGSO reports whether the kernel knows of trains. One that does not would send them as one long datagram.
+// hasGSO reports whether the kernel knows of trains. One that does not would send them as one long
+// datagram.
 func hasGSO(fd int) bool {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil
 }
@@ -96,7 +100,8 @@ func (s *gsoSender) add(datagram []byte) {
 	s.n++
 }
 
-// send sends what was added, and begins anew. All but the last datagram must be as long as segment says, the last at most.
+// send sends what was added, and begins anew. All but the last datagram must be as long as segment
+// says, the last at most.
 func (s *gsoSender) send(fd, segment int, to *unix.RawSockaddrInet4) error {
 	s.msg.Name = (*byte)(unsafe.Pointer(to))
 	s.msg.Namelen = uint32(unsafe.Sizeof(*to))

@@ -23,7 +23,8 @@ const testID ID = 0x1b00
 
 var pairs atomic.Uint32
 
-// newPair returns two loopback addresses that no other test uses, in this process and very likely in any.
+// newPair returns two loopback addresses that no other test uses, in this process and very likely
+// in any.
 func newPair() (client, adapter netip.Addr) {
 	n := (uint32(os.Getpid())*251 + pairs.Add(1)) % 0x7f00 * 2
 	at := func(n uint32) netip.Addr { return netip.AddrFrom4([4]byte{127, 77, byte(n >> 8), byte(n)}) }
@@ -156,7 +157,8 @@ func dialPeer(t testing.TB, co Options, script func(r Request) [][]byte) *Client
 	return dial(t, co)
 }
 
-// honest returns the right completions for a read of ram, all in pieces of at most mps bytes, with a zero stamp.
+// honest returns the right completions for a read of ram, all in pieces of at most mps bytes, with
+// a zero stamp.
 func honest(r Request, ram []byte, mps int) (answers []Completion) {
 	start := int(r.Addr)
 	for cur := start; cur < start+r.Len; {
@@ -173,7 +175,8 @@ func datagram(s Stamp, c Completion) []byte {
 	return append(c.AppendHeaderTo(s.AppendTo(nil), len(c.Payload)), c.Payload...)
 }
 
-// readOne reads n bytes at addr and wants them right or, failing that, an error within a deadline and a right prefix.
+// readOne reads n bytes at addr and wants them right or, failing that, an error within a deadline
+// and a right prefix.
 func readOne(t *testing.T, c *Client, ram []byte, addr, n int) error {
 	t.Helper()
 	buf := make([]byte, n)

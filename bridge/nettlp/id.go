@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ID names a PCIe function: bus<<8 | device<<3 | function (PCIe base spec §2.2.6.2). Requests carry the ID of the
-// adapter as requester; completions are routed back by it.
+// ID names a PCIe function: bus<<8 | device<<3 | function (PCIe base spec §2.2.6.2). Requests carry
+// the ID of the adapter as requester; completions are routed back by it.
 type ID uint16
 
 // String writes the ID as lspci does: bus:device.function in hexadecimal.
@@ -15,8 +15,8 @@ func (id ID) String() string {
 	return fmt.Sprintf("%02x:%02x.%x", uint16(id)>>8, uint16(id)>>3&0x1f, uint16(id)&7)
 }
 
-// ParseID reads an ID written as BB:DD.F, as lspci does, or as BB:DF, where DF is the whole device and function byte, as
-// libtlp's tools take it (-b). All numbers are hexadecimal.
+// ParseID reads an ID written as BB:DD.F, as lspci does, or as BB:DF, where DF is the whole device
+// and function byte, as libtlp's tools take it (-b). All numbers are hexadecimal.
 func ParseID(s string) (ID, error) {
 	bus, rest, ok := strings.Cut(s, ":")
 	dev, fn, dotted := strings.Cut(rest, ".")

@@ -7,16 +7,18 @@ import (
 )
 
 const (
-	// endings is how many ends of requests completions tell apart: Lower Address and Byte Count always add up to the
-	// address where the request ends, of which the first keeps seven bits.
+	// endings is how many ends of requests completions tell apart: Lower Address and Byte Count
+	// always add up to the address where the request ends, of which the first keeps seven bits.
 	endings = 1 << 7
-	// lineSize is the smallest read completion boundary: completers cut only at its multiples (PCIe base spec §2.3.1.1).
+	// lineSize is the smallest read completion boundary: completers cut only at its multiples (PCIe
+	// base spec §2.3.1.1).
 	lineSize = 64
-	// looseCut is where libtlp's psmem cuts instead: every so many bytes from the first DW of a request.
+	// looseCut is where libtlp's psmem cuts instead: every so many bytes from the first DW of a
+	// request.
 	looseCut = 256
 
-	// lateLife is how long the answer of a request can be under way while others come in time. The longer, the more strays
-	// there are on a line that loses, and the shorter requests must be cut.
+	// lateLife is how long the answer of a request can be under way while others come in time. The
+	// longer, the more strays there are on a line that loses, and the shorter requests must be cut.
 	lateLife = 3 * time.Second
 	// maxLate is how long in all: an adapter that stands still longer has been restarted.
 	maxLate = 30 * time.Second
@@ -24,8 +26,9 @@ const (
 	awakeAfter = 50 * time.Millisecond
 )
 
-// strays are the requests that were not answered in full, or asked twice under one tag: their completions may still
-// come. Of one shape there is one, or several that end at the very same address, where they ask for the same bytes.
+// strays are the requests that were not answered in full, or asked twice under one tag: their
+// completions may still come. Of one shape there is one, or several that end at the very same
+// address, where they ask for the same bytes.
 type lateCompletions struct {
 	byShape map[shape]lateRequest
 	count   []int // by tag
@@ -34,7 +37,8 @@ type lateCompletions struct {
 	heard   time.Duration // when it last answered in time
 }
 
-// shape is what the completions of a request show of it. Those of requests of different shapes never look alike.
+// shape is what the completions of a request show of it. Those of requests of different shapes
+// never look alike.
 type shape struct {
 	tag   uint8
 	end   uint8 // its end, modulo endings
@@ -66,7 +70,8 @@ func shapeOf(tag uint8, addr bridge.PhysAddr, n int) shape {
 	return s
 }
 
-// add takes in a request, given up now, which admits has let pass. Of requests with one end the last counts.
+// add takes in a request, given up now, which admits has let pass. Of requests with one end the
+// last counts.
 func (s *lateCompletions) add(tag uint8, addr bridge.PhysAddr, n int, now time.Duration) {
 	sh := shapeOf(tag, addr, n)
 	if _, ok := s.byShape[sh]; !ok {
@@ -82,7 +87,8 @@ func (s *lateCompletions) hear(now time.Duration) {
 	s.heard = now
 }
 
-// starve notes that nothing can be asked any more, because of strays. An adapter that was awake passes for awake.
+// starve notes that nothing can be asked any more, because of strays. An adapter that was awake
+// passes for awake.
 func (s *lateCompletions) starve(now time.Duration) {
 	if now-s.heard <= 2*awakeAfter {
 		s.hear(now)
@@ -118,14 +124,15 @@ func (s *lateCompletions) next() time.Duration {
 // suspect reports whether a tag has any.
 func (s *lateCompletions) suspect(tag uint8) bool { return s.count[tag] > 0 }
 
-// double reports whether such a request would add none, because there is one of this shape with this end.
+// double reports whether such a request would add none, because there is one of this shape with
+// this end.
 func (s *lateCompletions) double(tag uint8, addr bridge.PhysAddr, n int) bool {
 	old, ok := s.byShape[shapeOf(tag, addr, n)]
 	return ok && old.end == addr+bridge.PhysAddr(n)
 }
 
-// admits reports whether no stray's completion could be taken, under tag, for one of this request, unless it brings the
-// same bytes.
+// admits reports whether no stray's completion could be taken, under tag, for one of this request,
+// unless it brings the same bytes.
 func (s *lateCompletions) admits(tag uint8, addr bridge.PhysAddr, n int) bool {
 	if !s.suspect(tag) {
 		return true

@@ -54,8 +54,8 @@ func checkOps(t *testing.T, ops []bridge.Op, ram []byte) (whole int) {
 	return whole
 }
 
-// sluggard is an adapter that puts some requests off, and answers them under the nose of a later one with their tag, in
-// order or not, once or twice, all with the newest of stamps.
+// sluggard is an adapter that puts some requests off, and answers them under the nose of a later
+// one with their tag, in order or not, once or twice, all with the newest of stamps.
 type sluggard struct {
 	ram     []byte // beyond it, all is refused
 	stamps  bool

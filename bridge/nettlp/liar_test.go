@@ -17,7 +17,8 @@ import (
 // quick makes a test of silence short, and leaves time for an answer on a busy machine.
 var quick = Options{Timeout: 20 * time.Millisecond, Retries: 9}
 
-// Each script corrupts what an honest adapter would answer. Whatever it does, a read is right or fails as wanted.
+// Each script corrupts what an honest adapter would answer. Whatever it does, a read is right or
+// fails as wanted.
 func TestLyingAdapters(t *testing.T) {
 	ram := randomRAM(1 << 16)
 	each := func(change func(c *Completion)) func(Request) [][]byte {
@@ -155,8 +156,8 @@ func TestRefusalMidway(t *testing.T) {
 	}
 }
 
-// With one tag, a duplicate of the last answer arrives on the tag of the next request, before its own answer: the
-// same count, the same lower address, other data. Its stamp gives it away.
+// With one tag, a duplicate of the last answer arrives on the tag of the next request, before its
+// own answer: the same count, the same lower address, other data. Its stamp gives it away.
 func TestStaleDuplicateOnReusedTag(t *testing.T) {
 	ram := randomRAM(1 << 16)
 	var last []byte
@@ -182,7 +183,8 @@ func TestStaleDuplicateOnReusedTag(t *testing.T) {
 	}
 }
 
-// Without stamps, what already lies in the socket of a tag is thrown away before the tag is used again.
+// Without stamps, what already lies in the socket of a tag is thrown away before the tag is used
+// again.
 func TestDuplicatesAreDrainedWithoutStamps(t *testing.T) {
 	ram := randomRAM(1 << 14)
 	o := quick
@@ -291,7 +293,8 @@ func TestPortsThatAreNotThere(t *testing.T) {
 	})
 }
 
-// A whole batch gets its errors in the time one request may take, not in as many as it has requests.
+// A whole batch gets its errors in the time one request may take, not in as many as it has
+// requests.
 func TestSilenceEndsABatch(t *testing.T) {
 	c := dialPeer(t, quick, func(Request) [][]byte { return nil })
 	ops := make([]bridge.Op, 500)
@@ -312,8 +315,9 @@ func TestSilenceEndsABatch(t *testing.T) {
 	}
 }
 
-// An adapter that stays silent leaves strays under all tags, and more are sent. Reads still end in time, and no two
-// requests with one tag have completions that look alike but come from different addresses.
+// An adapter that stays silent leaves strays under all tags, and more are sent. Reads still end in
+// time, and no two requests with one tag have completions that look alike but come from different
+// addresses.
 func TestSilenceThatUsesUpAllTags(t *testing.T) {
 	var asked [MaxTags]map[marks]bridge.PhysAddr
 	c := dialPeer(t, quick, func(r Request) [][]byte {
@@ -388,7 +392,8 @@ func TestWaitsCanBeInterrupted(t *testing.T) {
 	})
 }
 
-// What an interrupted read asked for may still arrive; it must not be taken for the answer to the next.
+// What an interrupted read asked for may still arrive; it must not be taken for the answer to the
+// next.
 func TestLateAnswersToAnInterruptedRead(t *testing.T) {
 	ram := randomRAM(1 << 16)
 	mem := viewOf(ram)
@@ -404,7 +409,8 @@ func TestLateAnswersToAnInterruptedRead(t *testing.T) {
 	}
 }
 
-// An adapter that hangs for a while answers everything it was asked when it goes on, newest stamps and all.
+// An adapter that hangs for a while answers everything it was asked when it goes on, newest stamps
+// and all.
 func TestStalledAdapter(t *testing.T) {
 	ram := randomRAM(1 << 16)
 	var asked atomic.Int32

@@ -97,7 +97,8 @@ func (l *link) release(now time.Duration) {
 	l.queue = slices.Delete(l.queue, 0, n)
 }
 
-// coalesce returns how many of the first datagrams of a queue, which is not empty, are due and can travel as one.
+// coalesce returns how many of the first datagrams of a queue, which is not empty, are due and can
+// travel as one.
 func (l *link) coalesce(queue []held, now time.Duration) (n int) {
 	first := &queue[0]
 	segment := len(first.datagram)
@@ -130,8 +131,9 @@ func (l *link) send(together []held) {
 	}
 }
 
-// sendBatch reports false if it cannot be done: for this way, or in general, the kernel will not have it, and is not asked
-// again. Which error says so depends on its version, and whether the device or the MTU is what is wrong.
+// sendBatch reports false if it cannot be done: for this way, or in general, the kernel will not
+// have it, and is not asked again. Which error says so depends on its version, and whether the
+// device or the MTU is what is wrong.
 func (l *link) sendBatch(together []held) bool {
 	for i := range together {
 		l.sender.add(together[i].datagram)

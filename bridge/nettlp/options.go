@@ -10,36 +10,40 @@ import (
 
 // Usual settings of a client.
 const (
-	// DefaultTags × DefaultMRRS = 8 KiB in the air is what the FPGA's 16 KiB buffers are proven to bear; nothing in NetTLP
-	// controls flow.
+	// DefaultTags × DefaultMRRS = 8 KiB in the air is what the FPGA's 16 KiB buffers are proven to
+	// bear; nothing in NetTLP controls flow.
 	DefaultTags = 16
-	// DefaultMRRS is the longest read request, in bytes, that operating systems usually allow a device.
+	// DefaultMRRS is the longest read request, in bytes, that operating systems usually allow a
+	// device.
 	DefaultMRRS = 512
-	// DefaultTimeout is how long one try may stay unanswered: a thousand round trips, or one bad scheduling delay.
+	// DefaultTimeout is how long one try may stay unanswered: a thousand round trips, or one bad
+	// scheduling delay.
 	DefaultTimeout = 20 * time.Millisecond
-	// DefaultRetries bounds a request to 0.8 s in all, which lets one datagram in ten be lost without a reader noticing
-	// more than the delay.
+	// DefaultRetries bounds a request to 0.8 s in all, which lets one datagram in ten be lost
+	// without a reader noticing more than the delay.
 	DefaultRetries = 39
 
 	maxTimeout = 3 * time.Second // stamps can be compared for a little longer than this plus stampLife
 	maxRetries = 1000
 )
 
-// Options say how to reach an adapter. Remote and Local must be given; the zero value of everything else is usual.
+// Options say how to reach an adapter. Remote and Local must be given; the zero value of everything
+// else is usual.
 type Options struct {
 	Remote    netip.Addr // the adapter's IPv4 address
 	Local     netip.Addr // the address of this machine that the adapter answers to; not Remote
 	BasePort  uint16     // UDP port of tag 0; 0 means BasePort, the constant
 	Requester ID         // the adapter's PCIe ID: completions are routed to it
-	// Tags is how many requests may be in the air, 1…256, and how many tags are used: those from 0 on. Adapters built
-	// before 2020-03 know 16. The more tags, the longer one can rest before it is used again, so by default, 0, there are
-	// DefaultTags requests in the air, under all 256 tags in turn.
+	// Tags is how many requests may be in the air, 1…256, and how many tags are used: those from 0
+	// on. Adapters built before 2020-03 know 16. The more tags, the longer one can rest before it
+	// is used again, so by default, 0, there are DefaultTags requests in the air, under all 256
+	// tags in turn.
 	Tags    int
 	MRRS    int           // longest request in bytes, a power of two from 128 to 4096
 	Timeout time.Duration // for one try, at most 3 s
 	Retries int           // tries after the first; negative means none
-	// Budget is how long one request may take, all tries included: at most, and usually, Timeout × (1 + Retries). If it
-	// is given and Retries is not, there are as many tries as fit.
+	// Budget is how long one request may take, all tries included: at most, and usually, Timeout ×
+	// (1 + Retries). If it is given and Retries is not, there are as many tries as fit.
 	Budget time.Duration
 	Name   string       // for Info; empty means one made of the addresses
 	Logger hclog.Logger // nil means silence

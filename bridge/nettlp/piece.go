@@ -6,7 +6,8 @@ import (
 	"physgdb/bridge"
 )
 
-// piece is a part of an op that one request fetches: it crosses no 4 KiB boundary and is not longer than MRRS.
+// piece is a part of an op that one request fetches: it crosses no 4 KiB boundary and is not longer
+// than MRRS.
 type piece struct {
 	op     int // index in the batch
 	addr   bridge.PhysAddr
@@ -25,8 +26,8 @@ type cutter struct {
 	off  int // from this byte on
 }
 
-// more reports whether anything is left to cut. Of an op that has failed already nothing more is wanted: it counts only
-// up to its first unread byte.
+// more reports whether anything is left to cut. Of an op that has failed already nothing more is
+// wanted: it counts only up to its first unread byte.
 func (c *cutter) more() bool {
 	for ; c.op < len(c.ops); c.op, c.off = c.op+1, 0 {
 		if op := &c.ops[c.op]; op.Err == nil && c.off < len(op.Buf) {

@@ -25,8 +25,8 @@ const (
 	coarse = 20 * time.Millisecond
 )
 
-// ports is one UDP socket per tag and what is needed to wait for any of them. Whoever holds the turn uses it; only wake
-// may be called by others.
+// ports is one UDP socket per tag and what is needed to wait for any of them. Whoever holds the
+// turn uses it; only wake may be called by others.
 type ports struct {
 	fds    []int // by tag
 	epoll  int
@@ -36,7 +36,8 @@ type ports struct {
 	in     gsoReceiver
 }
 
-// openPorts binds n sockets from base on. If remote is valid, each talks to the same port there and to nothing else.
+// openPorts binds n sockets from base on. If remote is valid, each talks to the same port there and
+// to nothing else.
 func openPorts(local, remote netip.Addr, base uint16, n int) (*ports, error) {
 	p := &ports{epoll: -1, event: -1, timer: -1, events: make([]unix.EpollEvent, n+2)}
 	if err := p.open(local, remote, base, n); err != nil {
@@ -111,14 +112,15 @@ func (p *ports) close() {
 	}
 }
 
-// send and recv move datagrams on the port of a tag, to and from the remote given to openPorts: one, or what of one length
-// travelled together, at most maxBatch bytes. They never wait.
+// send and recv move datagrams on the port of a tag, to and from the remote given to openPorts:
+// one, or what of one length travelled together, at most maxBatch bytes. They never wait.
 func (p *ports) send(tag uint8, datagram []byte) error { return sendTo(p.fds[tag], datagram, nil) }
 func (p *ports) recv(tag uint8, buf []byte) (t gsoBatch, err error) {
 	return p.in.recv(p.fds[tag], buf)
 }
 
-// wait returns what became ready within d: at most one event per port, named by its Fd field, or wakeEvent.
+// wait returns what became ready within d: at most one event per port, named by its Fd field, or
+// wakeEvent.
 func (p *ports) wait(d time.Duration) ([]unix.EpollEvent, error) {
 	ms := -1
 	switch {
@@ -164,7 +166,8 @@ func (p *ports) awake() {
 	unix.Read(p.event, count[:])
 }
 
-// wakeWhenDone wakes p when ctx is done, until the returned function is called. After that nothing wakes p any more.
+// wakeWhenDone wakes p when ctx is done, until the returned function is called. After that nothing
+// wakes p any more.
 func (p *ports) wakeWhenDone(ctx context.Context) (undo func()) {
 	if ctx.Done() == nil {
 		return func() {}

@@ -2,18 +2,21 @@ package nettlp
 
 import "time"
 
-// stampLife is how long a stamp can serve as a reference. The tick wraps after 27 s (17 s should it be one of 4 ns, as a
-// comment in the adapter's source has it), and stamps further apart than half of that cannot be compared.
+// stampLife is how long a stamp can serve as a reference. The tick wraps after 27 s (17 s should it
+// be one of 4 ns, as a comment in the adapter's source has it), and stamps further apart than half
+// of that cannot be compared.
 const stampLife = 5 * time.Second
 
-// reference is the newest stamp that came in, to tell answers from stale duplicates by. The zero value knows none.
+// reference is the newest stamp that came in, to tell answers from stale duplicates by. The zero
+// value knows none.
 type reference struct {
 	stamp Stamp
 	at    time.Duration // when it came, on the batch's clock
 	known bool
 }
 
-// fresh reports whether a completion with stamp s can answer a request that was sent when r was the newest.
+// fresh reports whether a completion with stamp s can answer a request that was sent when r was the
+// newest.
 func (r *reference) fresh(s Stamp) bool { return !r.known || s.After(r.stamp) }
 
 // note takes the stamp of a completion that was believed. Adapters that do not stamp send zeros.

@@ -18,17 +18,17 @@ type Request struct {
 	Len       int             // bytes from the first enabled one to the last; 0 is the read that only flushes
 	Class     uint8           // traffic class; completions copy it
 	Attr      uint8           // relaxed ordering and no-snoop; completions copy them
-	// Payload holds the data of a write as they came, aliasing the datagram. libtlp sends fewer than Length DWs for short
-	// writes, so it may be shorter than Len.
+	// Payload holds the data of a write as they came, aliasing the datagram. libtlp sends fewer
+	// than Length DWs for short writes, so it may be shorter than Len.
 	Payload []byte
 }
 
-// Crosses reports whether the request breaks the rule that none crosses a 4 KiB boundary (PCIe base spec §2.2.7). Real
-// root complexes never answer such a read.
+// Crosses reports whether the request breaks the rule that none crosses a 4 KiB boundary (PCIe base
+// spec §2.2.7). Real root complexes never answer such a read.
 func (r *Request) Crosses() bool { return int(r.Addr&(pageSize-1))+r.Len > pageSize }
 
-// AppendMRd appends the TLP of a memory read to b: 3DW when the address fits 32 bits, 4DW otherwise. The request must
-// not cross a 4 KiB boundary.
+// AppendMRd appends the TLP of a memory read to b: 3DW when the address fits 32 bits, 4DW
+// otherwise. The request must not cross a 4 KiB boundary.
 func (r *Request) AppendMRd(b []byte) []byte {
 	dws, first, last := byteEnables(r.Addr, r.Len)
 	d := dw0{kind: MRd3, class: r.Class, attr: r.Attr, length: dws}
@@ -81,8 +81,8 @@ func DecodeRequest(b []byte) (Request, error) {
 	return r, nil
 }
 
-// byteEnables says which bytes of which DWs n bytes at addr are (PCIe base spec §2.2.5). Bit i of an enable is byte i of
-// the DW.
+// byteEnables says which bytes of which DWs n bytes at addr are (PCIe base spec §2.2.5). Bit i of
+// an enable is byte i of the DW.
 func byteEnables(addr bridge.PhysAddr, n int) (dws int, first, last uint8) {
 	off := int(addr & 3)
 	switch dws = (off + n + 3) / 4; {
@@ -94,9 +94,9 @@ func byteEnables(addr bridge.PhysAddr, n int) (dws int, first, last uint8) {
 	return dws, 0xf << off & 0xf, 0xf >> ((4 - (off+n)&3) & 3)
 }
 
-// enabledSpan is the inverse: how many bytes of the first DW precede the first enabled byte, and how many bytes there are
-// from it to the last enabled one. Holes within one or two DWs are legal and counted in, as completions count them (PCIe
-// base spec §2.3.1.1).
+// enabledSpan is the inverse: how many bytes of the first DW precede the first enabled byte, and
+// how many bytes there are from it to the last enabled one. Holes within one or two DWs are legal
+// and counted in, as completions count them (PCIe base spec §2.3.1.1).
 func enabledSpan(dws int, first, last uint8) (lead, n int, err error) {
 	unbroken := (first|(first-1))&0xf == 0xf && last&(last+1) == 0
 	switch {

@@ -7,11 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiveBuffer is asked of the kernel for each socket, in bytes. A 4 KiB read answered in 64-byte completions takes 64
-// buffers of some 800 bytes; a socket has one read in the air, or two after a retry.
+// receiveBuffer is asked of the kernel for each socket, in bytes. A 4 KiB read answered in 64-byte
+// completions takes 64 buffers of some 800 bytes; a socket has one read in the air, or two after a
+// retry.
 const receiveBuffer = 256 << 10
 
-// openSocket makes a non-blocking UDP socket bound to local. Nothing is set that lets two programs share the port.
+// openSocket makes a non-blocking UDP socket bound to local. Nothing is set that lets two programs
+// share the port.
 func openSocket(local netip.AddrPort) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -28,8 +30,8 @@ func openSocket(local netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// The two calls below exist because those of package unix allocate an address per datagram. A nil address means that of
-// a connected socket.
+// The two calls below exist because those of package unix allocate an address per datagram. A nil
+// address means that of a connected socket.
 
 func sendTo(fd int, p []byte, to *unix.RawSockaddrInet4) error {
 	var size uintptr

@@ -7,9 +7,9 @@ import (
 	"physgdb/bridge"
 )
 
-// tagPool hands out tags, those without strays first. Where stray completions cannot be told by their stamps, it is the
-// tag that was used longest ago, so that they have the most time to run out; else it is the one used last, whose socket
-// is still in the CPU's caches.
+// tagPool hands out tags, those without strays first. Where stray completions cannot be told by
+// their stamps, it is the tag that was used longest ago, so that they have the most time to run
+// out; else it is the one used last, whose socket is still in the CPU's caches.
 type tagPool struct {
 	lateCompletions
 	free    []uint8
@@ -31,8 +31,8 @@ func newTagPool(n int) tagPool {
 	return p
 }
 
-// take hands out a tag for a piece, unless there is none; last says in which order. No more of the piece may be asked for
-// under it than the length that comes with it.
+// take hands out a tag for a piece, unless there is none; last says in which order. No more of the
+// piece may be asked for under it than the length that comes with it.
 func (p *tagPool) take(now time.Duration, last bool, w *piece) (tag uint8, length int, ok bool) {
 	p.wake(now)
 	p.expire(now)
@@ -52,8 +52,9 @@ func (p *tagPool) take(now time.Duration, last bool, w *piece) (tag uint8, lengt
 	return tag, length, true
 }
 
-// same returns the index of the tag that a piece had the last time. Every other try goes there: it adds no stray to those
-// that there are, but should that tag lead nowhere, others must have their chance.
+// same returns the index of the tag that a piece had the last time. Every other try goes there: it
+// adds no stray to those that there are, but should that tag lead nowhere, others must have their
+// chance.
 func (p *tagPool) same(w *piece) (int, bool) {
 	if w.tries%2 == 0 || !p.double(w.tag, w.addr, len(w.buf)) {
 		return 0, false
@@ -87,9 +88,10 @@ func (p *tagPool) clean(last bool) (int, bool) {
 	return 0, false
 }
 
-// fit returns the index of a free tag for n bytes at addr, or for as many of them as make a request that no stray of its
-// tag can be mistaken for. A line less is best, as completers need no more completions for what follows; else where it
-// cuts varies, so that what is left of pieces varies too.
+// fit returns the index of a free tag for n bytes at addr, or for as many of them as make a request
+// that no stray of its tag can be mistaken for. A line less is best, as completers need no more
+// completions for what follows; else where it cuts varies, so that what is left of pieces varies
+// too.
 func (p *tagPool) fit(addr bridge.PhysAddr, n int) (i, length int, ok bool) {
 	for _, length := range [...]int{n, n - lineSize} {
 		if i, ok = p.admit(addr, length); ok {

@@ -11,8 +11,9 @@ import (
 // marks is all that tells a completion of one request from those of others with its tag.
 type marks struct{ count, lower int }
 
-// possible returns the marks of every completion that could answer n bytes at addr, and which byte such a completion
-// begins with. It may be cut at any multiple of 64 bytes, or, as psmem does it, every 256 bytes from its first DW.
+// possible returns the marks of every completion that could answer n bytes at addr, and which byte
+// such a completion begins with. It may be cut at any multiple of 64 bytes, or, as psmem does it,
+// every 256 bytes from its first DW.
 func possible(addr bridge.PhysAddr, n int) map[marks]bridge.PhysAddr {
 	all := map[marks]bridge.PhysAddr{}
 	for at := addr; at < addr+bridge.PhysAddr(n); at++ {
@@ -23,8 +24,8 @@ func possible(addr bridge.PhysAddr, n int) map[marks]bridge.PhysAddr {
 	return all
 }
 
-// Whatever was given up before, a tag is handed out only for a request whose completions look like those of no earlier
-// one, or else bring the very same bytes.
+// Whatever was given up before, a tag is handed out only for a request whose completions look like
+// those of no earlier one, or else bring the very same bytes.
 func TestCompletionsOfTwoRequestsNeverLookAlike(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, tags := range []int{1, 3, 16} {
@@ -99,7 +100,8 @@ func TestRequestsAreCutShortOnlyIfNeeded(t *testing.T) {
 	}
 }
 
-// A stray is over when answers came for some seconds. While none do, it waits like the adapter, but not for ever.
+// A stray is over when answers came for some seconds. While none do, it waits like the adapter, but
+// not for ever.
 func TestLateCompletionsExpire(t *testing.T) {
 	const step = 10 * time.Millisecond
 	live := func(hear func(now time.Duration) bool) (now time.Duration) {

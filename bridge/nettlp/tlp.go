@@ -6,7 +6,8 @@ import (
 	"fmt"
 )
 
-// ErrBadTLP: the bytes are no TLP of the kind asked for, or break its rules. Decoding errors wrap it.
+// ErrBadTLP: the bytes are no TLP of the kind asked for, or break its rules. Decoding errors wrap
+// it.
 var ErrBadTLP = errors.New("bad TLP")
 
 // Kind is the first byte of a TLP, Fmt and Type (PCIe base spec §2.2.1).
@@ -51,8 +52,8 @@ func (d dw0) appendTo(b []byte) []byte {
 	return append(b, byte(d.kind), d.class<<4, ep|d.attr<<4|byte(n>>8), byte(n))
 }
 
-// decodeDW0 reads the first DW of a header that is at least want bytes long. AT is passed over: libtlp sets a bit of it
-// in reads of 1024 DWs.
+// decodeDW0 reads the first DW of a header that is at least want bytes long. AT is passed over:
+// libtlp sets a bit of it in reads of 1024 DWs.
 func decodeDW0(b []byte, want int) (dw0, error) {
 	if len(b) < want {
 		return dw0{}, fmt.Errorf("%w: %d bytes, the header has %d", ErrBadTLP, len(b), want)

@@ -10,10 +10,10 @@ import (
 	"physgdb/bridge"
 )
 
-// Open opens a source such as nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00. The host is the adapter's IPv4
-// address; the keys are those of [Options]: local, requester, tags, mrrs, timeout (of one try), retries, port (that of
-// tag 0). The Timeout of o bounds one request with all its tries. Open sends nothing, so it cannot tell whether an
-// adapter is there.
+// Open opens a source such as nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00. The host is
+// the adapter's IPv4 address; the keys are those of [Options]: local, requester, tags, mrrs,
+// timeout (of one try), retries, port (that of tag 0). The Timeout of o bounds one request with all
+// its tries. Open sends nothing, so it cannot tell whether an adapter is there.
 func Open(ctx context.Context, u *url.URL, o *bridge.Options) (bridge.Memory, error) {
 	opts, err := parseURL(ctx, u)
 	if err != nil {

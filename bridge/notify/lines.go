@@ -9,12 +9,13 @@ import (
 	"io"
 )
 
-// maxLine bounds a line of a file of notices, in bytes. Lines that physgdb notify prints have a fourth of it at most.
+// maxLine bounds a line of a file of notices, in bytes. Lines that physgdb notify prints have a
+// fourth of it at most.
 const maxLine = 64 << 10
 
-// ReadLines calls take for each notice in r, one JSON object a line. Lines that hold no notice, such as a part of one whose
-// writer was killed, and longer ones than 64 KiB are passed to bad with their number, counted from 1; empty ones are skipped.
-// The error is that of reading, or of ctx.
+// ReadLines calls take for each notice in r, one JSON object a line. Lines that hold no notice,
+// such as a part of one whose writer was killed, and longer ones than 64 KiB are passed to bad with
+// their number, counted from 1; empty ones are skipped. The error is that of reading, or of ctx.
 func ReadLines(ctx context.Context, r io.Reader, take func(*Notice), bad func(line int, err error)) error {
 	in := bufio.NewReaderSize(r, maxLine)
 	for line := 1; ; line++ {

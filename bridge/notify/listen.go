@@ -17,7 +17,8 @@ import (
 // DefaultPort is where notices are sent to unless both sides are told otherwise.
 const DefaultPort = 6666
 
-// remembered is how many different notices a Listener keeps, to tell repeats: each panic's is sent three times.
+// remembered is how many different notices a Listener keeps, to tell repeats: each panic's is sent
+// three times.
 const remembered = 64
 
 // Listener hears notices.
@@ -55,8 +56,8 @@ func Listen(address string, log hclog.Logger) (*Listener, error) {
 // Addr returns the address that notices may be sent to.
 func (l *Listener) Addr() netip.AddrPort { return l.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
-// Next waits for a notice and says who sent it. A repeat of one that was heard before is passed over, and so is what is
-// no notice.
+// Next waits for a notice and says who sent it. A repeat of one that was heard before is passed
+// over, and so is what is no notice.
 func (l *Listener) Next(ctx context.Context) (*Notice, netip.AddrPort, error) {
 	// A past deadline wakes the read; it is cleared again for the next call.
 	if err := l.conn.SetReadDeadline(time.Time{}); err != nil {

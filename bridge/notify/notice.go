@@ -1,7 +1,9 @@
-// Package notify hears what a host says of itself: the notice that its kernel sends as it panics, and the greetings that
-// programs on it may send before. Either names a CR3, from which the host's memory can be explained.
+// Package notify hears what a host says of itself: the notice that its kernel sends as it panics,
+// and the greetings that programs on it may send before. Either names a CR3, from which the host's
+// memory can be explained.
 //
-// A notice is one JSON object in one UDP datagram. The kernel module in the folder module sends the panic's.
+// A notice is one JSON object in one UDP datagram. The kernel module in the folder module sends the
+// panic's.
 package notify
 
 import (

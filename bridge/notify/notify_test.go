@@ -100,7 +100,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestTextsAreCut has texts that are as long as a datagram can be, and end in the middle of a character where they are cut.
+// TestTextsAreCut has texts that are as long as a datagram can be, and end in the middle of a
+// character where they are cut.
 func TestTextsAreCut(t *testing.T) {
 	long := strings.Repeat("é\x7f", 16000)
 	text, err := json.Marshal(map[string]any{"physgdb": 1, "cr3": "0x1", "event": long, "host": "x" + long, "comm": long, "message": long})

@@ -6,11 +6,12 @@ import (
 	"io"
 )
 
-// ErrDamaged says that a packet arrived with a wrong checksum when there was no way to ask for it again.
+// ErrDamaged says that a packet arrived with a wrong checksum when there was no way to ask for it
+// again.
 var ErrDamaged = errors.New("wrong checksum")
 
-// Conn speaks packets over a byte stream and keeps the rules of acknowledgement (appendix E.11). It starts in ack
-// mode. One goroutine owns it, but for Next.
+// Conn speaks packets over a byte stream and keeps the rules of acknowledgement (appendix E.11). It
+// starts in ack mode. One goroutine owns it, but for Next.
 type Conn struct {
 	in    *Reader
 	out   *Writer
@@ -22,15 +23,17 @@ func NewConn(rw io.ReadWriter, limit int) *Conn {
 	return &Conn{in: NewReader(rw, limit), out: NewWriter(rw)}
 }
 
-// StartNoAck ends the exchange of acknowledgements, in both directions. Call it after the reply to QStartNoAckMode.
+// StartNoAck ends the exchange of acknowledgements, in both directions. Call it after the reply to
+// QStartNoAckMode.
 func (c *Conn) StartNoAck() { c.noAck = true }
 
 // Progress is Reader.Progress.
 func (c *Conn) Progress() (packets uint64, inside bool) { return c.in.Progress() }
 
-// Read returns the next Packet, with its payload (still escaped, valid until the next Read), or the next Interrupt.
-// Acknowledgements are dealt with inside. Without them, as on TCP, a wrong checksum means that the two sides are out
-// of step: the error is ErrDamaged and the connection should be closed.
+// Read returns the next Packet, with its payload (still escaped, valid until the next Read), or the
+// next Interrupt. Acknowledgements are dealt with inside. Without them, as on TCP, a wrong checksum
+// means that the two sides are out of step: the error is ErrDamaged and the connection should be
+// closed.
 func (c *Conn) Read() (Kind, []byte, error) {
 	for {
 		kind, payload, err := c.Next()
@@ -43,11 +46,12 @@ func (c *Conn) Read() (Kind, []byte, error) {
 	}
 }
 
-// Next returns the next event whatever it is and writes nothing, so that it may wait while another goroutine writes. The
-// event must then go through Settle.
+// Next returns the next event whatever it is and writes nothing, so that it may wait while another
+// goroutine writes. The event must then go through Settle.
 func (c *Conn) Next() (Kind, []byte, error) { return c.in.Next() }
 
-// Settle does what an event from Next calls for by the rules of acknowledgement. It reports whether Read would return it.
+// Settle does what an event from Next calls for by the rules of acknowledgement. It reports whether
+// Read would return it.
 func (c *Conn) Settle(kind Kind) (done bool, err error) {
 	switch kind {
 	case Packet:
@@ -75,8 +79,9 @@ func (c *Conn) ack(good bool) error {
 	return nil
 }
 
-// resend answers a '-'. gdb also writes one after each 2 s without a reply, even in no-ack mode, where it must be
-// ignored: a second copy of a reply would be taken for the answer to the next request.
+// resend answers a '-'. gdb also writes one after each 2 s without a reply, even in no-ack mode,
+// where it must be ignored: a second copy of a reply would be taken for the answer to the next
+// request.
 func (c *Conn) resend() error {
 	if c.noAck {
 		return nil

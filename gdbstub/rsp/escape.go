@@ -13,8 +13,8 @@ const (
 	escapeFlip = 0x20 // what an escaped byte is xored with (appendix E.1, "Binary Data")
 )
 
-// AppendEscaped appends src to dst with the four bytes escaped that mean something in a reply: # $ } and *, the
-// last because clients would take it for a run length.
+// AppendEscaped appends src to dst with the four bytes escaped that mean something in a reply: # $
+// } and *, the last because clients would take it for a run length.
 func AppendEscaped(dst, src []byte) []byte {
 	for _, b := range src {
 		switch b {

@@ -9,7 +9,8 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// AppendHex appends two lower-case digits for each byte of src. It allocates nothing if dst has room.
+// AppendHex appends two lower-case digits for each byte of src. It allocates nothing if dst has
+// room.
 func AppendHex(dst, src []byte) []byte {
 	at := len(dst)
 	dst = slices.Grow(dst, 2*len(src))[:at+2*len(src)]
@@ -24,8 +25,9 @@ func AppendHex(dst, src []byte) []byte {
 	return dst
 }
 
-// eightDigits returns the digits of four bytes, the first ones lowest. It works on all eight at a time, since memory
-// replies are most of what a server sends: nearly twice as fast as a table of digit pairs.
+// eightDigits returns the digits of four bytes, the first ones lowest. It works on all eight at a
+// time, since memory replies are most of what a server sends: nearly twice as fast as a table of
+// digit pairs.
 func eightDigits(bytes uint32) uint64 {
 	const each = 0x0101010101010101
 	x := uint64(bytes)
@@ -45,8 +47,8 @@ func AppendUnhex(dst, src []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// ParseHex reads an unsigned number of 1 to 16 hex digits, either case, most significant first. Leading zeros beyond
-// the sixteenth digit are refused, too: no client sends them.
+// ParseHex reads an unsigned number of 1 to 16 hex digits, either case, most significant first.
+// Leading zeros beyond the sixteenth digit are refused, too: no client sends them.
 func ParseHex(digits []byte) (uint64, bool) {
 	if len(digits) == 0 || len(digits) > 16 {
 		return 0, false

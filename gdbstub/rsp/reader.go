@@ -32,7 +32,8 @@ type Reader struct {
 	inside  bool   // the stream has come to a '$' whose packet has not ended
 }
 
-// NewReader returns a Reader of the packets in r whose payloads have at most limit bytes; 0 means DefaultLimit.
+// NewReader returns a Reader of the packets in r whose payloads have at most limit bytes; 0 means
+// DefaultLimit.
 func NewReader(r io.Reader, limit int) *Reader {
 	if limit <= 0 {
 		limit = DefaultLimit
@@ -40,8 +41,8 @@ func NewReader(r io.Reader, limit int) *Reader {
 	return &Reader{in: bufio.NewReader(r), limit: limit}
 }
 
-// Next returns the next event. For a Packet it also returns the payload, still escaped and valid until the next
-// call. Bytes that belong to nothing are skipped, as appendix E.1 asks.
+// Next returns the next event. For a Packet it also returns the payload, still escaped and valid
+// until the next call. Bytes that belong to nothing are skipped, as appendix E.1 asks.
 //
 // At the end of the stream the error is io.EOF between packets and io.ErrUnexpectedEOF inside one.
 func (r *Reader) Next() (Kind, []byte, error) {
@@ -63,8 +64,8 @@ func (r *Reader) Next() (Kind, []byte, error) {
 	}
 }
 
-// Progress returns how many packets have arrived whole and whether another has begun. It is for whoever supplies the
-// bytes, to limit how long the rest may take.
+// Progress returns how many packets have arrived whole and whether another has begun. It is for
+// whoever supplies the bytes, to limit how long the rest may take.
 func (r *Reader) Progress() (packets uint64, inside bool) { return r.packets, r.inside }
 
 // packet reads what follows a '$'.
@@ -108,7 +109,8 @@ func (r *Reader) readPayload() (sum byte, err error) {
 	}
 }
 
-// readChecksum reads the two digits after '#'. Anything but hex digits gives -1, which no sum equals.
+// readChecksum reads the two digits after '#'. Anything but hex digits gives -1, which no sum
+// equals.
 func (r *Reader) readChecksum() (int, error) {
 	hi, err := r.in.ReadByte()
 	if err != nil {

@@ -6,9 +6,10 @@ import (
 	"slices"
 )
 
-// Run-length encoding (gdb manual, appendix E.1 "Overview"): a character, '*', and a count of its repetitions beside the
-// first, as the character count+29. Clients expand it before they look at a reply, so it fits every reply that is text. It
-// must not be used where a '}' escapes: which of the two is undone first differs.
+// Run-length encoding (gdb manual, appendix E.1 "Overview"): a character, '*', and a count of its
+// repetitions beside the first, as the character count+29. Clients expand it before they look at a
+// reply, so it fits every reply that is text. It must not be used where a '}' escapes: which of the
+// two is undone first differs.
 const (
 	runMark  = '*'
 	runBias  = 29
@@ -16,11 +17,11 @@ const (
 	longest  = 97 // repetitions; more would not be a printable character
 )
 
-// AppendHexRuns appends the digits of src, long runs of the same digit encoded as such. It allocates nothing if dst has
-// room for all digits.
+// AppendHexRuns appends the digits of src, long runs of the same digit encoded as such. It
+// allocates nothing if dst has room for all digits.
 //
-// Runs are looked for eight bytes at a time, in words of sixteen equal digits: what memory has of runs is mostly zeros,
-// and all other memory costs next to nothing more than AppendHex.
+// Runs are looked for eight bytes at a time, in words of sixteen equal digits: what memory has of
+// runs is mostly zeros, and all other memory costs next to nothing more than AppendHex.
 func AppendHexRuns(dst, src []byte) []byte {
 	dst = slices.Grow(dst, 2*len(src))
 	for len(src) >= 8 {
@@ -69,8 +70,8 @@ func appendRun(dst []byte, c byte, n int) []byte {
 	return dst
 }
 
-// repetitions returns how many of n one count may stand for: not those whose characters mean something to a client that
-// looks for the frame of a packet.
+// repetitions returns how many of n one count may stand for: not those whose characters mean
+// something to a client that looks for the frame of a packet.
 func repetitions(n int) int {
 	n = min(n, longest)
 	for n == '#'-runBias || n == '$'-runBias || n == '+'-runBias || n == '-'-runBias {

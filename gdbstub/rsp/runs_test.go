@@ -9,8 +9,8 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// expand undoes run-length encoding as gdb does (read_frame, gdb/remote.c): the count is the character less 29, and
-// those that would end or begin something are not allowed.
+// expand undoes run-length encoding as gdb does (read_frame, gdb/remote.c): the count is the
+// character less 29, and those that would end or begin something are not allowed.
 func expand(t testing.TB, payload []byte) []byte {
 	var out []byte
 	for i := 0; i < len(payload); i++ {

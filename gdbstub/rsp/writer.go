@@ -7,7 +7,8 @@ import (
 	"io"
 )
 
-// Writer frames packets. Each one leaves in a single Write, because clients time out between bytes, too.
+// Writer frames packets. Each one leaves in a single Write, because clients time out between bytes,
+// too.
 type Writer struct {
 	out    io.Writer
 	frame  []byte // the last packet as sent, kept for Resend and reused
@@ -20,8 +21,9 @@ func NewWriter(w io.Writer) *Writer { return &Writer{out: w} }
 // errForbidden reports a byte that a payload must carry escaped.
 var errForbidden = errors.New("unescaped $ or # in a payload")
 
-// WritePacket sends payload as one packet. The payload must be escaped already (AppendEscaped) where it is binary;
-// a raw '$' or '#' is refused, as it would put the client out of step for good. payload may be used again after.
+// WritePacket sends payload as one packet. The payload must be escaped already (AppendEscaped)
+// where it is binary; a raw '$' or '#' is refused, as it would put the client out of step for good.
+// payload may be used again after.
 func (w *Writer) WritePacket(payload []byte) error {
 	sum, clean := checksum(payload)
 	if !clean {
@@ -34,11 +36,12 @@ func (w *Writer) WritePacket(payload []byte) error {
 	return w.write(w.frame)
 }
 
-// maxResends is how often a packet is sent again: gdb asks at most three times (MAX_TRIES of gdb/remote.c). Without a
-// bound a peer could turn each byte it sends into the largest packet.
+// maxResends is how often a packet is sent again: gdb asks at most three times (MAX_TRIES of
+// gdb/remote.c). Without a bound a peer could turn each byte it sends into the largest packet.
 const maxResends = 8
 
-// Resend sends the last packet once more, or nothing if there was none. The error is ErrDamaged if it never arrives.
+// Resend sends the last packet once more, or nothing if there was none. The error is ErrDamaged if
+// it never arrives.
 func (w *Writer) Resend() error {
 	if len(w.frame) == 0 {
 		return nil
@@ -65,8 +68,8 @@ func (w *Writer) write(p []byte) error {
 	return nil
 }
 
-// checksum adds the bytes of p modulo 256 and says whether p is free of the two bytes that frame a packet. It
-// takes eight bytes at a time, since a memory reply has 128 KiB.
+// checksum adds the bytes of p modulo 256 and says whether p is free of the two bytes that frame a
+// packet. It takes eight bytes at a time, since a memory reply has 128 KiB.
 func checksum(p []byte) (sum byte, clean bool) {
 	var wide uint64
 	clean = true
@@ -90,7 +93,8 @@ func addBytes(word uint64) uint64 {
 	return pairs * lanes >> 48                  // the multiplication adds all four in its top lane
 }
 
-// hasByte says whether one of the eight bytes of a word is b (the "haszero" of Bit Twiddling Hacks).
+// hasByte says whether one of the eight bytes of a word is b (the "haszero" of Bit Twiddling
+// Hacks).
 func hasByte(word uint64, b byte) bool {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	diff := word ^ ones*uint64(b)

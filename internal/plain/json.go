@@ -9,8 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// WriteJSON writes a value as JSON on one line. Characters of strings that are not printable are escaped, as \u202e, and
-// bytes that are no UTF-8 are \ufffd. People search such lines, and see < > & as they are.
+// WriteJSON writes a value as JSON on one line. Characters of strings that are not printable are
+// escaped, as \u202e, and bytes that are no UTF-8 are \ufffd. People search such lines, and see < >
+// & as they are.
 func WriteJSON(w io.Writer, value any) error {
 	var line bytes.Buffer
 	out := json.NewEncoder(&line)
@@ -26,7 +27,8 @@ func WriteJSON(w io.Writer, value any) error {
 	return err
 }
 
-// appendJSON appends JSON that is valid already to dst. What is not printable can only be part of a string there.
+// appendJSON appends JSON that is valid already to dst. What is not printable can only be part of a
+// string there.
 func appendJSON(dst []byte, text string) []byte { return appendEscaped(dst, text, escapeJSON) }
 
 // escapeJSON appends the escape of a character for JSON; see appendEscaped.

@@ -10,9 +10,10 @@ import (
 // maxName is the longest name that Name returns, in bytes.
 const maxName = 64
 
-// Name returns a name for files, protocols and scripts: 1 to 64 of the characters A-Z a-z 0-9 . _ + ~ -, of which the first
-// is a letter, a digit or an underscore. A text that is such a name is returned as it is. In any other what does not fit is
-// replaced, and the start of a hash of the text is appended: texts that were not made to share a name have different ones.
+// Name returns a name for files, protocols and scripts: 1 to 64 of the characters A-Z a-z 0-9 . _ +
+// ~ -, of which the first is a letter, a digit or an underscore. A text that is such a name is
+// returned as it is. In any other what does not fit is replaced, and the start of a hash of the
+// text is appended: texts that were not made to share a name have different ones.
 func Name(text string) string {
 	if IsName(text) {
 		return text

@@ -39,8 +39,8 @@ var hostile = map[string]string{
 	"other space":         "\u00a0\u3000",
 }
 
-// seen matches what may come out: printable ASCII and, as an independent witness of what is printable, letters, marks,
-// numbers, punctuation and symbols of the regexp package.
+// seen matches what may come out: printable ASCII and, as an independent witness of what is
+// printable, letters, marks, numbers, punctuation and symbols of the regexp package.
 var seen = regexp.MustCompile(`^[ -~\pL\pM\pN\pP\pS]*$`)
 
 // hidden are invisible characters among those, and controls of any width.
@@ -93,7 +93,8 @@ func TestHostileJSON(t *testing.T) {
 	}
 }
 
-// TestWriterInPieces writes texts byte by byte: characters that are cut must come out as from the whole.
+// TestWriterInPieces writes texts byte by byte: characters that are cut must come out as from the
+// whole.
 func TestWriterInPieces(t *testing.T) {
 	for what, text := range hostile {
 		text = "Größe 大 " + text + "\n\U0001f600\t" + text

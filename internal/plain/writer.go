@@ -6,8 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Writer passes on what is written to it as [Text], or as JSON whose strings are escaped as by [WriteJSON]. It is for the
-// place where all output comes by, so that no renderer can forget. It is safe for concurrent use.
+// Writer passes on what is written to it as [Text], or as JSON whose strings are escaped as by
+// [WriteJSON]. It is for the place where all output comes by, so that no renderer can forget. It is
+// safe for concurrent use.
 type Writer struct {
 	w      io.Writer
 	escape func(dst []byte, text string) []byte
@@ -26,7 +27,8 @@ func NewJSONWriter(w io.Writer) *Writer { return &Writer{w: w, escape: appendJSO
 // Unwrap returns the writer below, which takes terminal controls.
 func (w *Writer) Unwrap() io.Writer { return w.w }
 
-// Write writes p escaped. A character that is cut at the end of p is kept for the next call, or for Flush.
+// Write writes p escaped. A character that is cut at the end of p is kept for the next call, or for
+// Flush.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

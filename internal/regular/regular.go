@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open opens a file for reading. It refuses what is not a regular file: to open a FIFO would block, and a device has no end. The error
-// is a [*fs.PathError], for these with [fs.ErrInvalid].
+// Open opens a file for reading. It refuses what is not a regular file: to open a FIFO would block,
+// and a device has no end. The error is a [*fs.PathError], for these with [fs.ErrInvalid].
 func Open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {

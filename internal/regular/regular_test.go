@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestOnlyRegularFilesAreOpened: to open a FIFO for reading blocks until there is a writer, and /dev/zero never ends.
+// TestOnlyRegularFilesAreOpened: to open a FIFO for reading blocks until there is a writer, and
+// /dev/zero never ends.
 func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	dir := t.TempDir()
 	fifo, zero, good := filepath.Join(dir, "fifo"), filepath.Join(dir, "zero"), filepath.Join(dir, "good")
