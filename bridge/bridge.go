@@ -1,12 +1,11 @@
 // Package bridge reads the physical memory of another machine.
 //
-// A bridge is whatever still reaches the RAM of a host that cannot help any more: a PCIe adapter
+// A bridge is anything that still reaches the RAM of a machine whose kernel is dead: a PCIe adapter
 // that answers over Ethernet, a NIC, a file. All of them are a [Memory]: a scatter read of physical
-// addresses. What they share stands around it as wrappers of that same interface: [Guard] lets
-// nothing but RAM be touched, [Cache] remembers what a dead host can no longer change, [Meter]
-// counts what went over the wire.
+// addresses. Common functions are wrappers of that interface: [Guard] refuses reads of anything but
+// RAM, [Cache] keeps pages that a dead machine can no longer change, [Meter] counts the reads.
 //
-// This package knows nothing of page tables or of Linux.
+// This package contains nothing about page tables or Linux.
 package bridge
 
 import (
@@ -36,8 +35,8 @@ type Op struct {
 	Err error
 }
 
-// Good returns how many bytes at the start of Buf hold what the machine's memory held. It is
-// meaningful after ReadPhys.
+// Good returns how many bytes at the start of Buf are those of the machine's memory. It is valid
+// after ReadPhys.
 func (op *Op) Good() int {
 	if op.Err == nil {
 		return len(op.Buf)
@@ -52,7 +51,7 @@ func (op *Op) Good() int {
 // Memory is the physical memory of a machine. Implementations are safe for concurrent use.
 type Memory interface {
 	// ReadPhys fills every piece, or sets its Err. It returns an error only when the source as a
-	// whole is gone or ctx is done; what the pieces hold is then undefined.
+	// whole is gone or ctx is done; the contents of the pieces are then undefined.
 	ReadPhys(ctx context.Context, ops []Op) error
 	// Info describes the memory. It is cheap.
 	Info() Info
@@ -82,21 +81,22 @@ type Counts struct {
 
 // Why a piece of memory could not be read. They are wrapped in an [AccessError].
 var (
-	// ErrNotRAM: the address lies outside the RAM map. Nothing was sent.
+	// ErrNotRAM: the address is outside the RAM map. Nothing was sent.
 	ErrNotRAM = errors.New("not RAM")
-	// ErrUnknownRAM: there is no RAM map, and nothing vouches for the address. Nothing was sent.
+	// ErrUnknownRAM: there is no RAM map, and the address is not trusted (see [Op.Trusted]).
+	// Nothing was sent.
 	ErrUnknownRAM = errors.New("not known to be RAM")
 	// ErrRefused: the bridge or the machine answered that it cannot serve the address.
 	ErrRefused = errors.New("refused by the machine")
 	// ErrTimeout: no answer came in time.
 	ErrTimeout = errors.New("no answer")
-	// ErrMalformed: answers came, but none that can be believed.
+	// ErrMalformed: answers arrived, but all were invalid.
 	ErrMalformed = errors.New("malformed answer")
-	// ErrGone: the bytes were there when the source was opened, and are not any more.
+	// ErrGone: the bytes existed when the source was opened, and no longer do.
 	ErrGone = errors.New("the file has been cut short since it was opened, or its disk fails; open it again")
 )
 
-// AccessError tells which bytes of physical memory could not be read.
+// AccessError is the error of a read of physical memory, with the first byte that was not read.
 type AccessError struct {
 	Addr PhysAddr // first byte that was not read
 	Len  int      // bytes that were wanted from there on

@@ -11,11 +11,10 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Cache remembers whole pages of a dead host's memory: what no program can change any more needs to
-// be fetched once. Do not use it for a machine that runs.
+// Cache keeps whole pages of a dead machine's memory, which no program can change any more. Do not
+// use it for a machine that is running.
 //
-// It reads in whole pages, so it belongs in front of the [Guard], which cuts what reaches beyond
-// RAM.
+// It reads whole pages, so it must wrap the [Guard], which cuts off parts outside RAM.
 type Cache struct {
 	Memory
 	mu     sync.Mutex
@@ -46,9 +45,9 @@ func (c *Cache) ReadPhys(ctx context.Context, ops []Op) error {
 	return c.finish(ctx, ops, missing)
 }
 
-// finish fills ops from the pages at hand. Where the page around a piece could not be read, the
-// piece itself is tried: RAM may end in the middle of a page. What got no answer is not asked
-// again.
+// finish fills ops from the cached pages and those just read. If the page around a piece could not
+// be read, finish reads the piece itself, since RAM may end in the middle of a page. A piece that
+// timed out is not read again.
 func (c *Cache) finish(ctx context.Context, ops, read []Op) error {
 	var again []Op
 	var from []int
@@ -107,7 +106,7 @@ func (c *Cache) missing(ops []Op) (pages []Op, err error) {
 	return pages, nil
 }
 
-// Close closes the memory behind the cache.
+// Close closes the cached memory.
 func (c *Cache) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -115,7 +114,7 @@ func (c *Cache) Close() error {
 	return c.Memory.Close()
 }
 
-// keep remembers what was read. What was not read is asked for again next time: its turn may come.
+// keep adds the pages that were read. Failed pages are read again next time.
 func (c *Cache) keep(read []Op) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,8 +125,8 @@ func (c *Cache) keep(read []Op) {
 	}
 }
 
-// fill copies to op what the cache or the pages just read hold, and returns how much of its start
-// that was, and why no more.
+// fill copies bytes from the cache or from the pages just read to op. It returns the number of
+// bytes copied, and the reason if these are not all.
 func (c *Cache) fill(op *Op, read []Op) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,7 +137,7 @@ func (c *Cache) fill(op *Op, read []Op) (n int, err error) {
 		if len(data) < PageSize {
 			if i := slices.IndexFunc(read, func(r Op) bool { return r.Addr == page }); i >= 0 {
 				err = read[i].Err
-				if !ok { // thrown out again by a batch larger than the cache
+				if !ok { // already evicted by a batch larger than the cache
 					data = read[i].Buf[:read[i].Good()]
 				}
 			}

@@ -6,24 +6,22 @@ import (
 	"sync/atomic"
 )
 
-// legacyHole is where a PC has video memory and ROMs instead of RAM, whatever a page table says of
-// it: the kernel maps it as ordinary memory all the same (arch/x86/mm/init.c, init_mem_mapping).
+// legacyHole is where a PC has video memory and ROMs instead of RAM. Page tables do not show this:
+// the kernel maps the range as ordinary memory (arch/x86/mm/init.c, init_mem_mapping).
 var legacyHole = Range{0xa0000, 0x100000}
 
-// Guard lets nothing but RAM be touched. A read of a device's registers by DMA can hang the device
-// or the host, so every read of a bridge passes one Guard, and what it refuses is never sent.
+// Guard refuses reads of anything but RAM. A read of a device's registers by DMA can hang the
+// device or the host, so every read of a bridge passes one Guard, and refused reads are never sent.
 //
-// Once a RAM map is known, it refuses all that lies outside. Before that it refuses what nothing
-// vouches for (see [Op.Trusted]) and the PC's legacy hole. A map that is known can only get
-// smaller.
+// Once a RAM map is known, it refuses everything outside. Before that it refuses untrusted
+// addresses (see [Op.Trusted]) and the PC's legacy hole. A known map can only get smaller.
 type Guard struct {
 	mem Memory
 
 	ram atomic.Pointer[RAMMap] // never nil; changed by Narrow alone
 }
 
-// NewGuard stands a guard before mem. It starts from the RAM that mem itself knows of, narrowed to
-// ram, which may be unknown.
+// NewGuard guards mem. The RAM map is that of mem, narrowed to ram, which may be unknown.
 func NewGuard(mem Memory, ram RAMMap) *Guard {
 	g := &Guard{mem: mem}
 	both := mem.Info().RAM.Intersect(ram)
@@ -57,7 +55,7 @@ func (g *Guard) ReadPhys(ctx context.Context, ops []Op) error {
 	return g.mem.ReadPhys(ctx, ops)
 }
 
-// readAllowed reads of each piece what may be read, and marks the rest as refused.
+// readAllowed reads the allowed start of each piece and marks the rest as refused.
 func (g *Guard) readAllowed(ctx context.Context, ram RAMMap, ops []Op) error {
 	var pass []Op
 	var from []int // pass[k] is the allowed start of ops[from[k]]
@@ -135,5 +133,5 @@ func (g *Guard) Info() Info {
 	return info
 }
 
-// Close closes the memory behind the guard.
+// Close closes the guarded memory.
 func (g *Guard) Close() error { return g.mem.Close() }

@@ -2,12 +2,11 @@ package bridge
 
 import "context"
 
-// Hinter is the optional ability to report what a source knows of its machine beside the bytes of
-// its memory: the registers in a dump, what a hypervisor knows of its CPUs, what a machine sent as
-// it panicked.
+// Hinter is the optional ability to report facts about the machine in addition to its memory: the
+// registers in a dump, the CPUs of a hypervisor, the notice of a panic.
 type Hinter interface {
-	// Hints returns what is known now. What is not known is zero; the error is for a source that
-	// knows, but cannot be read.
+	// Hints returns what is known now; unknown fields are zero. The error means that hints exist,
+	// but could not be read.
 	Hints(ctx context.Context) (Hints, error)
 }
 

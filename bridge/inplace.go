@@ -23,14 +23,14 @@ func ViewerOf(m Memory) Viewer {
 	return nil
 }
 
-// InPlace calls look, which reads what a [Viewer] shows, and returns [ErrGone] if those bytes are
-// there no more: the file behind them was cut short, its disk fails, or the memory was closed
-// meanwhile. The CPU then faults, which would end the whole program. What look had done until then
-// remains done. The bytes are named by whoever calls, and a read of them by ReadPhys says how far
-// they are good.
+// InPlace calls look, which reads bytes returned by a [Viewer]. It returns [ErrGone] if these bytes
+// no longer exist: the mapped file was truncated, its disk failed, or the memory was closed. The
+// CPU then faults, which would otherwise end the program. Effects of look before the fault remain.
+// The error does not contain the address, which the caller knows; ReadPhys of the same bytes
+// returns how many are good.
 //
-// What is left of the last page of a file that was cut within a page reads as zeros (mmap(2)): that
-// nobody is told.
+// If a file is truncated within a page, the rest of that page reads as zeros (mmap(2)); this is not
+// detected.
 func InPlace(look func()) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -138,7 +138,7 @@ func (q *Query) Duration(key string, def time.Duration) time.Duration {
 	return d
 }
 
-// Done returns the first thing that was wrong with the query, keys that nobody took among them.
+// Done returns the first error of the query. A key that was not asked for is an error.
 func (q *Query) Done() error {
 	if len(q.errs) > 0 {
 		return q.errs[0]

@@ -19,8 +19,8 @@ type RegisterWriter interface {
 // Relocator knows where the program that the client has loaded is at run time (`qOffsets`).
 type Relocator interface {
 	// Relocation returns the virtual address of the first PT_LOAD segment as it runs, and how far
-	// everything was moved from its link address (two's complement if downwards). gdb is told the
-	// first and lldb the second, each breaking on the other's. If ok is false the client moves
+	// everything was moved from its link address (two's complement if downwards). gdb gets the
+	// first and lldb the second; each fails with the other's. If ok is false the client moves
 	// nothing.
 	Relocation(ctx context.Context) (text, slide uint64, ok bool)
 }
@@ -39,8 +39,8 @@ type SymbolBorrower interface {
 type Monitor interface {
 	// Monitor writes the answer to w, in UTF-8. It is shown as it comes, if it does not come at
 	// once. The deadline counts from the last output on, so a command may take long if it says now
-	// and then how far it is. An error is shown to the user as a line of text. When ctx is done
-	// nobody wants the answer any more, or the deadline is near.
+	// and then how far it is. An error is shown to the user as a line of text. When ctx is done the
+	// answer is no longer wanted, or the deadline is near.
 	Monitor(ctx context.Context, w io.Writer, line string) error
 }
 
@@ -58,14 +58,14 @@ type Describer interface {
 }
 
 // ProcessOpener lets the user attach to the machine's programs one by one (`target
-// extended-remote`, then `attach PID`), beside the machine as a whole, which is process 1.
+// extended-remote`, then `attach PID`), in addition to the machine as a whole, which is process 1.
 type ProcessOpener interface {
 	// OpenProcess returns a program as a Target of its own, with abilities of its own. The error's
 	// text is for the user.
 	OpenProcess(ctx context.Context, pid int) (Target, error)
 }
 
-// AuxiliaryVector knows what the operating system told a program when it started it
+// AuxiliaryVector has the values that the operating system passed to a program at its start
 // (`qXfer:auxv:read`). From that gdb learns where a position-independent program lies.
 type AuxiliaryVector interface {
 	// Auxv returns the vector as it lies in memory, pairs of words up to AT_NULL.
@@ -118,10 +118,10 @@ type ExecutableNamer interface {
 	ExecutableFile(ctx context.Context) (string, error)
 }
 
-// LibraryLister knows which files beside the main one are loaded where (`qXfer:libraries:read`),
-// such as the modules of a kernel. gdb asks at connect if the OS ABI is "none", and loads the
-// symbols of each file it finds; lldb is not told, as it would place a file by the first of its
-// sections alone.
+// LibraryLister knows which other files are loaded where (`qXfer:libraries:read`), such as the
+// modules of a kernel. gdb asks at connect if the OS ABI is "none", and loads the symbols of each
+// file it finds; lldb does not get the list, as it would place a file by the first of its sections
+// alone.
 type LibraryLister interface {
 	Libraries(ctx context.Context) ([]Library, error)
 }
@@ -129,13 +129,13 @@ type LibraryLister interface {
 // Library is one loaded file.
 //
 // gdb counts the Sections against the file that it finds on the user's disk, which the server never
-// sees. So whoever makes the list must know the file: a wrong list is worse than none, since the
-// symbols of that file then stay near address 0. A file that is not known for certain should be
-// left out, and so should one with a section that is not SHF_ALLOC before one that is (relocations
-// do not count), for which gdb 13 to 18 read past the end of the list. The server itself leaves out
-// a Library without a name, without segments or sections, or with a section at 0, as that puts
-// other symbols of the file in wrong places. No section may run over the end of the address space:
-// gdb would abort.
+// sees. The list must therefore be made from the file itself: a wrong list is worse than none,
+// since the symbols of that file then stay near address 0. A file that is not known for certain
+// should be left out, and so should one with a section that is not SHF_ALLOC before one that is
+// (relocations do not count), for which gdb 13 to 18 read past the end of the list. The server
+// itself leaves out a Library without a name, without segments or sections, or with a section at 0,
+// as that puts other symbols of the file in wrong places. No section may run over the end of the
+// address space: gdb would abort.
 type Library struct {
 	// Name is the path of the file. gdb looks for it below sysroot, then for its last part in
 	// solib-search-path.
@@ -176,7 +176,7 @@ type VMCoreInfoReader interface {
 	VMCoreInfo(ctx context.Context) ([]byte, error)
 }
 
-// RegionLister tells which stretches of the address space are mapped, and with which rights
+// RegionLister lists which ranges of the address space are mapped, and with which rights
 // (`qMemoryRegionInfo`, for lldb's `memory region`). lldb asks several times at each stop, and for
 // `memory region --all` once per region, so the answers should come from a list that is made once.
 type RegionLister interface {
@@ -225,10 +225,10 @@ type File interface {
 // MemorySearcher finds bytes in memory (`qSearch:memory`), for gdb's `find`. Without the ability
 // gdb reads all the memory that it is to search.
 type MemorySearcher interface {
-	// SearchMemory returns the first address in the length bytes from addr on at which the pattern
-	// stands; all of it must lie within. Where nothing is mapped nothing is found. What could not
-	// be looked through for another reason, or not in time, is an error, whose text gdb shows: it
-	// should say what else the user could do.
+	// SearchMemory returns the first address in the length bytes from addr on that matches the
+	// pattern; the whole match must be within the range. Unmapped memory matches nothing. What
+	// could not be looked through for another reason, or not in time, is an error, whose text gdb
+	// shows: it should say what else the user could do.
 	SearchMemory(ctx context.Context, id ThreadID, addr, length uint64, pattern []byte) (at uint64, found bool, err error)
 }
 

@@ -125,12 +125,12 @@ func report(t *testing.T, latencies [][]time.Duration, deadline time.Duration) {
 	t.Helper()
 	last := len(latencies) - 1
 	if n := len(latencies[last]); n == 0 || slices.Max(latencies[last]) > deadline*3/2 {
-		t.Errorf("the client of the machine that never answers was told after %v", latencies[last])
+		t.Errorf("the client of the machine that never answers got its answer after %v", latencies[last])
 	}
 	all := slices.Concat(latencies[:last]...)
 	slices.Sort(all)
 	if len(all) == 0 {
-		t.Fatal("nobody was answered")
+		t.Fatal("no client was answered")
 	}
 	worst := all[len(all)-1]
 	t.Logf("%d clients, %d replies: median %v, 99%% %v, 99.99%% %v, worst %v; %d refusals in time on the one that stalls",
@@ -214,7 +214,7 @@ func (g *guest) expect(packet, want string) bool {
 	return got == want
 }
 
-// question asks something that nobody else would be answered in the same way.
+// question sends a request whose answer differs for every client.
 func (g *guest) question(rnd *rand.Rand) bool {
 	id := 1 + rnd.IntN(5)
 	switch rnd.IntN(9) {

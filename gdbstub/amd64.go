@@ -69,7 +69,8 @@ func amd64System() Feature {
 	}
 }
 
-// The names of the bits are those of the AMD64 Architecture Programmer's Manual, volume 2, chapter 3.
+// The names of the bits are those of the AMD64 Architecture Programmer's Manual, volume 2,
+// chapter 3.
 
 func eflagsBits() Flags {
 	return Flags{ID: "i386_eflags", Bytes: 4, Fields: []Field{

@@ -61,8 +61,8 @@ func BenchmarkThreadList(b *testing.B) {
 }
 
 // BenchmarkInfoThreads2000 is a real gdb that shows 2000 threads with their frames: as a user sees
-// them, and as VS Code asks for them at every stop. Beside the time, which is mostly gdb's, it
-// tells what the server's part is.
+// them, and as VS Code asks for them at every stop. In addition to the time, which is mostly gdb's,
+// it reports the server's part.
 func BenchmarkInfoThreads2000(b *testing.B) {
 	kernel := buildKernel(b)
 	for name, command := range map[string]string{

@@ -13,8 +13,8 @@ var (
 	errOutput = errors.New("the output of the command is too long")
 )
 
-// console holds the output of a monitor command that is still to be shown. The command and the
-// session meet here.
+// console holds the output of a monitor command that is still to be shown. The command writes it
+// and the session reads it.
 type console struct {
 	grown chan struct{} // receives when there is more
 
@@ -25,7 +25,7 @@ type console struct {
 
 func newConsole() *console { return &console{grown: make(chan struct{}, 1)} }
 
-// Write adds to the output, or fails when nobody waits for it any more.
+// Write adds to the output, or fails when the client no longer waits for it.
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -58,7 +58,7 @@ func checksumLoaded(ctx context.Context, loader LoadReader, id ThreadID, addr, l
 const crcPolynomial = 0x04c11db7
 
 // crcTables let updateCRC take eight bytes at a time: crcTables[k][b] is the checksum of byte b
-// with k zeros behind it.
+// followed by k zeros.
 var crcTables = makeCRCTables()
 
 func makeCRCTables() (tables [8][256]uint32) {

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// deadlineConn limits how long the other side may take, so that a client that says nothing, stops
-// in the middle of a packet or does not read its replies is let go. A connection that knows no
+// deadlineConn limits how long the other side may take. Clients that send nothing, stop in the
+// middle of a packet or do not read their replies are disconnected. A connection that has no
 // deadlines is used without.
 //
 // One goroutine at a time reads, and one writes.
 type deadlineConn struct {
 	net.Conn
-	opt   Options
-	heard func() progress // what the reading side has made of the bytes so far
+	opt      Options
+	progress func() progress // what the reading side has made of the bytes so far
 
 	armed progress      // for which the read deadline was last set
 	limit time.Duration // that was set then; 0 before the first
-	known bool          // the client is no stranger
+	known bool          // the first bytes were checked
 }
 
 // progress is how far a client has come.
@@ -29,8 +29,7 @@ type progress struct {
 	begun   bool   // one more has begun
 }
 
-// Read reads what the client says next, and says what the client failed to do if that does not come
-// in time.
+// Read reads from the client. The error of a timeout states what the client failed to send.
 func (c *deadlineConn) Read(p []byte) (int, error) {
 	c.limitRead()
 	first := newcomer{c.Conn, c.known}
@@ -42,13 +41,13 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// limitRead sets the deadline when the client has made progress. What belongs to nothing is none: a
-// byte now and then does not keep a connection open.
+// limitRead sets the deadline when the client has made progress. Bytes outside of packets are no
+// progress: they do not keep a connection open.
 //
 // A failure does not matter: a connection that is no network connection knows no deadlines, and
 // what is wrong with one that does will be seen when it is used.
 func (c *deadlineConn) limitRead() {
-	now := c.heard()
+	now := c.progress()
 	if now.packets == 0 {
 		now.begun = false // the first words have one limit, the packet in them included
 	}
@@ -70,7 +69,7 @@ func (p progress) patience(o Options) time.Duration {
 	return o.IdleTimeout
 }
 
-// missing says what the client did not do.
+// missing returns what the client did not do.
 func (p progress) missing() string {
 	switch {
 	case p.packets == 0:

@@ -25,7 +25,7 @@ var quick = gdbstub.Options{
 	HelloTimeout: 200 * time.Millisecond, PacketTimeout: 200 * time.Millisecond, IdleTimeout: 600 * time.Millisecond,
 }
 
-func TestClientsThatDoNotGoOnAreLetGo(t *testing.T) {
+func TestStalledClientsAreDisconnected(t *testing.T) {
 	const hello = "$?#3f"
 	for name, c := range map[string]struct {
 		begin, again string // what is sent at once, and then every 20 ms
@@ -42,7 +42,7 @@ func TestClientsThatDoNotGoOnAreLetGo(t *testing.T) {
 		"is idle":                             {hello, "", "no request came for 600ms", quick.IdleTimeout},
 		"is idle, but for acknowledgements":   {hello, "+", "no request came for 600ms", quick.IdleTimeout},
 		"is idle, but for a Ctrl-C":           {hello, "\x03", "no request came for 600ms", quick.IdleTimeout},
-		"asks for its packet again and again": {hello, "-", "sent again 8 times in vain", 0},
+		"asks for its packet again and again": {hello, "-", "no acknowledgement after 8 retransmissions", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -332,7 +332,7 @@ func (n *notes) String() string {
 	return n.text.String()
 }
 
-func TestWhoIsDroppedIsLogged(t *testing.T) {
+func TestDroppedClientsAreLogged(t *testing.T) {
 	var log notes
 	o := quick
 	o.MaxClients, o.Deadline, o.Logger = 1, 4*time.Second, hclog.New(&hclog.LoggerOptions{Output: &log})

@@ -11,7 +11,7 @@ import (
 type Description struct {
 	Architecture string // gdb's name, such as "i386:x86-64"
 	OSABI        string // gdb's name, such as "none" or "GNU/Linux"
-	Triple       string // LLVM's name, such as "x86_64-unknown-unknown"; lldb is not told if it is empty
+	Triple       string // LLVM's name, such as "x86_64-unknown-unknown"; not sent to lldb if it is empty
 	Features     []Feature
 }
 

@@ -1,34 +1,35 @@
-// Package gdbstub serves a machine that can be looked at, but not run, to gdb, VS Code and lldb
-// over the GDB remote serial protocol. It knows no operating system and no paging: a machine is
-// whatever implements Target.
+// Package gdbstub serves a machine to gdb, VS Code and lldb over the GDB remote serial protocol. It
+// contains no operating system and no paging: a machine is whatever implements Target.
 //
 // Three methods make a Target. Everything else a machine may offer is an optional ability, an
-// interface of its own (abilities.go) that is found by type assertion. What the server advertises
-// follows from the abilities it found, so that it never promises a packet it does not answer. A
-// machine may have programs that a client attaches to beside it (inferior.go): each is a Target of
+// interface of its own (abilities.go) that is found by type assertion. The server advertises what
+// follows from these abilities, so it never promises a packet that it does not answer. A machine may
+// have programs that a client attaches to as further processes (inferior.go): each is a Target of
 // its own.
 //
-// # How a request travels
+// # Path of a request
 //
-// A Server gives each connection a Target of its own and two goroutines. The session (session.go)
-// owns the connection: it reads a packet, dispatches it (dispatch.go) to the file of its family,
-// and sends exactly one reply. The worker (worker.go) owns the Target: it opens it, makes every
-// call, and closes it. Between the two stands a deadline for each request. gdb gives up on a reply
-// after 6 s and takes whatever comes later for the answer to its next request, so a wrong value
-// would be printed silently; therefore a request is answered in time, with an error if need be, and
-// an answer that comes too late is dropped.
+// A Server gives each connection a Target of its own and three goroutines. The input (input.go)
+// reads events from the connection, one at a time. The session (session.go) owns all state of the
+// connection: its loop waits for the client, for the worker and for stops of the machine,
+// dispatches a packet (dispatch.go) to the file of its family, and sends exactly one reply. The
+// worker (worker.go) owns the Target: it opens it, makes every call, and closes it. The context of a
+// request carries its deadline. gdb gives up on a reply after 6 s and takes a later one for the
+// answer to its next request, so a wrong value would be printed silently; therefore a request is
+// answered in time, with an error if necessary, and the result of a late call is dropped.
 //
 // # Rules that are not in the manual
 //
-// A request to run is answered at once with a sentence and a stop by SIGINT: the one reply that
-// leaves every client at its prompt. Writes and breakpoints are refused with an error, never with
-// an empty reply, which gdb takes for success. gdb and lldb want some packets answered differently
-// (lldb.go); who speaks shows in the first of them. These and more were measured with gdb 13, 16
-// and 18 and lldb 14 and 19.
+// A request to run is passed to the Target if it is a Runner; the stop is reported when it happens.
+// Any other Target refuses at once with a sentence and a stop by SIGINT: the one reply that leaves
+// every client at its prompt. Writes and breakpoints are refused with an error, never with an empty
+// reply, which gdb takes for success. gdb and lldb want some packets answered differently (lldb.go);
+// the first packet shows which of them it is. These and more were measured with gdb 13, 16 and 18
+// and lldb 14 and 19.
 //
-// # Who does not behave
+// # Misbehaving clients
 //
-// A client that says nothing, does not end what it began, does not read its replies or floods is
-// let go (deadline.go, listener.go); the limits are in Options. What it can make the server keep is
-// bounded.
+// Clients that send nothing, do not finish a packet, do not read their replies or flood the server
+// are disconnected (deadline.go, listener.go); the limits are in Options. The memory that a client
+// can occupy is bounded.
 package gdbstub

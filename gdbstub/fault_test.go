@@ -41,7 +41,7 @@ func TestAFaultIsTheErrorOfItsRequest(t *testing.T) {
 	c.expectEnd()
 	other.expect("p10", "0000009dffffffff")
 	for _, want := range []string{"please report", "index out of range", "nil map", "closed twice", "fault_test.go"} {
-		for patience := 500; !strings.Contains(log.String(), want); patience-- { // it is closed behind the client's back
+		for patience := 500; !strings.Contains(log.String(), want); patience-- { // it is closed without the client's knowledge
 			if patience == 0 {
 				t.Fatalf("the log does not say %q:\n%s", want, &log)
 			}

@@ -12,7 +12,7 @@ import (
 	"physgdb/test/session"
 )
 
-// gdbPatience is how long a run of gdb may take on a busy machine. A hang is what it tells from.
+// gdbPatience is how long a run of gdb may take on a busy machine. A longer run counts as a hang.
 const gdbPatience = 60 * time.Second
 
 // gdb runs commands in one gdb and returns all that it printed.
@@ -86,7 +86,7 @@ func TestGdbIsBackAtItsPromptAfterEachRefusal(t *testing.T) {
 	}
 }
 
-func TestGdbThatIsNotToStopAtSIGINTStopsAllTheSame(t *testing.T) {
+func TestGdbWithNostopForSIGINTStops(t *testing.T) {
 	kernel := buildKernel(t)
 	addr := serve(t, open(newKernel(t, kernel)), nil)
 	for _, action := range []string{"continue", "stepi", "next"} {

@@ -11,7 +11,7 @@ import (
 	"physgdb/test/session"
 )
 
-var update = flag.Bool("update", false, "record the transcripts in testdata anew, but for gdb 16")
+var update = flag.Bool("update", false, "record the transcripts in testdata again, except for gdb 16")
 
 // The transcripts in testdata: `-> ` what the client sends, `<- ` what it gets, both as the inside
 // of a Go string. Those of gdb 13, lldb 14 and the debug adapters are recorded with them; that of

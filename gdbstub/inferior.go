@@ -26,8 +26,9 @@ type inferior struct {
 	xfer    document // that is being read chunk by chunk
 }
 
-// machinePID is the process that stands for the whole machine. A program has the number that it has
-// on the machine; the one whose number this is there cannot be attached to by itself.
+// machinePID is the number of the process that represents the whole machine. A program has the
+// number that it has on the machine; the one whose number this is there cannot be attached to by
+// itself.
 const machinePID = 1
 
 // maxProcesses bounds what one client attaches to at once, as each process is a Target.
@@ -92,7 +93,7 @@ func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
 	}
 	target, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) (Target, error) {
 		target, err := opener.OpenProcess(ctx, pid)
-		if err == nil && ctx.Err() != nil { // nobody waits for it any more
+		if err == nil && ctx.Err() != nil { // the client no longer waits for it
 			return nil, errors.Join(ctx.Err(), closeTarget(target))
 		}
 		return target, err
@@ -162,7 +163,7 @@ func (s *session) settle(ctx context.Context, patience time.Duration) {
 	})
 }
 
-// close ends all that the session has opened beside the machine.
+// close closes the programs that the session has opened.
 func (s *session) close(ctx context.Context) {
 	all := s.inferiors
 	s.inferiors = nil
@@ -177,7 +178,7 @@ func (s *session) end(ctx context.Context) {
 	}
 }
 
-// parseProcess reads the number of a process; 0 and -1 stand for any and all.
+// parseProcess reads the number of a process; 0 means any and -1 all.
 func parseProcess(digits []byte) (pid int, valid bool) {
 	if string(digits) == "-1" {
 		return anyProcess, true

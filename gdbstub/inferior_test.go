@@ -54,7 +54,7 @@ func newHousing() *housing {
 	return &housing{newAble(), map[int]*program{0x57: {bare: own}}}
 }
 
-func TestProgramsAreAttachedToBesideTheMachine(t *testing.T) {
+func TestProgramsAreAttachedToInAdditionToTheMachine(t *testing.T) {
 	machine := newHousing()
 	program := machine.programs[0x57]
 	c := connect(t, machine)
@@ -162,9 +162,9 @@ func (l *living) Refresh(context.Context) error {
 
 func (l *living) WhyHalted() string { return "It runs." }
 
-func TestLldbIsToldHowToGoOnAfterAStep(t *testing.T) {
+func TestLldbGetsAdviceAfterAStep(t *testing.T) {
 	for target, want := range map[gdbstub.Target]string{
-		&living{bare: newBare()}: "It runs.\nAt continue lldb takes up this step again, until told: thread plan discard 1\n",
+		&living{bare: newBare()}: "It runs.\nAt continue lldb resumes this step, unless you enter: thread plan discard 1\n",
 		newAble():                "This kernel has panicked: it cannot run.\n",
 	} {
 		c := connect(t, target).asLLDB()

@@ -31,8 +31,8 @@ func startInput(wire *rsp.Conn) *input {
 	return in
 }
 
-// next returns the channel on which the next event arrives. Whoever receives the event calls taken.
-// The payload of the event before is no longer valid.
+// next returns the channel on which the next event arrives. The receiver of the event calls taken.
+// The payload of the previous event is no longer valid.
 func (in *input) next() <-chan event {
 	if !in.asked {
 		in.asked = true

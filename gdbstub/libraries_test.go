@@ -38,7 +38,7 @@ func TestLibrariesAreListedWithTheirSectionsInOrder(t *testing.T) {
 	c.expect("qXfer:libraries:read:x:0,10", "E00")
 }
 
-// unreadable cannot tell what it has.
+// unreadable cannot list its libraries.
 type unreadable struct{ *able }
 
 func (unreadable) Libraries(context.Context) ([]gdbstub.Library, error) { return nil, errBroken }

@@ -45,15 +45,15 @@ func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// door lets a limited number of clients in, and as many wait or be refused.
+// door admits a limited number of clients; as many others may wait or be refused.
 type door struct {
 	server          *Server
 	inside, waiting slots
 	seats           seats // of those inside whose sessions go on
 }
 
-// enter serves a client, for which the one that has been idle longest is closed if there is no
-// room, or refuses it if all are busy.
+// enter serves a client. If all places are taken it closes the client that has been idle longest,
+// or refuses the new one if all are busy.
 func (d *door) enter(ctx context.Context, conn net.Conn) {
 	if d.makeRoom(conn) {
 		d.waiting.release()
@@ -74,8 +74,8 @@ func (d *door) enter(ctx context.Context, conn net.Conn) {
 	d.server.refuseSurplus(ctx, conn)
 }
 
-// makeRoom takes a place for a client. It gives a session that is just ending the time to leave
-// first, since a user who detaches and connects again is quicker than that.
+// makeRoom takes a place for a client. It first gives a session that is just ending time to finish,
+// since a user may detach and connect again within that time.
 func (d *door) makeRoom(conn net.Conn) bool {
 	patience := d.server.opt.Deadline / 4
 	if d.inside.take(patience / 4) {
@@ -88,7 +88,7 @@ func (d *door) makeRoom(conn net.Conn) bool {
 	return d.inside.take(patience)
 }
 
-// serveAndLog is one session with its two lines of log.
+// serveAndLog serves one client and logs the start and the end of its session.
 func (s *Server) serveAndLog(ctx context.Context, conn net.Conn, place *seat, running *sync.WaitGroup) {
 	log := s.opt.Logger.With("client", peer(conn))
 	log.Info("client connected")
@@ -99,7 +99,7 @@ func (s *Server) serveAndLog(ctx context.Context, conn net.Conn, place *seat, ru
 	log.Info("client gone")
 }
 
-// refuseSurplus tells a client that there are too many.
+// refuseSurplus refuses a client because there are too many.
 func (s *Server) refuseSurplus(ctx context.Context, conn net.Conn) {
 	unblock := context.AfterFunc(ctx, func() { conn.Close() })
 	defer unblock()
@@ -107,7 +107,7 @@ func (s *Server) refuseSurplus(ctx context.Context, conn net.Conn) {
 	refuse(conn, s.opt.Deadline, fmt.Sprintf("%d clients are connected and busy, and more are not served", s.opt.MaxClients))
 }
 
-// floodLog writes at most one line a second of clients that were dropped unheard.
+// floodLog writes at most one line a second about clients that were disconnected at once.
 type floodLog struct {
 	last    time.Time
 	dropped int // since the last line
@@ -122,7 +122,7 @@ func (f *floodLog) note(log hclog.Logger, conn net.Conn) {
 	f.last, f.dropped = time.Now(), 0
 }
 
-// slots counts who may come in.
+// slots limits a number of clients.
 type slots chan struct{}
 
 func newSlots(n int) slots { return make(slots, n) }

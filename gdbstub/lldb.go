@@ -49,8 +49,8 @@ func (s *session) triple() string {
 // errNoSuchThread answers a packet about a thread that is not in the list.
 var errNoSuchThread = errors.New("there is no such thread")
 
-// aboutThread tells which thread a register packet is about, and returns the packet without that:
-// lldb names it at the end, as in `p10;thread:0002;`, while other clients have selected it before.
+// aboutThread returns the thread of a register packet, and the packet without its name: lldb names
+// the thread at the end, as in `p10;thread:0002;`, while other clients have selected it before.
 func (s *session) aboutThread(ctx context.Context, args []byte) (ThreadID, []byte, error) {
 	rest, suffix, found := bytes.Cut(args, []byte(";thread:"))
 	if !found || !s.client.threadSuffix {
@@ -64,9 +64,9 @@ func (s *session) aboutThread(ctx context.Context, args []byte) (ThreadID, []byt
 	return id, rest, nil
 }
 
-// threadStopInfo answers qThreadStopInfo<thread-id>: why a thread has stopped, which is no reason
-// but the stop of all. It tells the registers, too, as lldb goes on to ask for two or more of every
-// thread.
+// threadStopInfo answers qThreadStopInfo<thread-id>: why a thread has stopped. There is no reason
+// but the stop of all threads. The reply has the registers, too, as lldb next asks for two or more
+// of every thread.
 func (s *session) threadStopInfo(ctx context.Context, args []byte) reply {
 	if !s.client.lldb {
 		return unsupported()

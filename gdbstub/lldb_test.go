@@ -29,7 +29,7 @@ func TestLldbPackets(t *testing.T) {
 	said := "O" + hexed("This kernel has panicked: it cannot run.\n")
 	ids := "threads:1,2,1f;"
 	for name, exchanges := range map[string][]exchange{
-		"it is told about the machine": {
+		"it gets the machine's triple": {
 			{"qHostInfo", []string{"triple:" + hexed("x86_64-unknown-unknown") + ";"}},
 			{"qProcessInfo", []string{"pid:1;triple:" + hexed("x86_64-unknown-unknown") + ";"}},
 		},
@@ -47,7 +47,7 @@ func TestLldbPackets(t *testing.T) {
 			{"qThreadStopInfo", []string{"E01;" + hexed("there is no such thread")}},
 			{"qThreadStopInfox", []string{"E01;" + hexed("there is no such thread")}},
 		},
-		"all of them are told of at once": {
+		"one reply has all threads": {
 			{"jThreadsInfo", []string{strings.ReplaceAll(`[{"tid":1,"name":"swapper/0","reason":"none","registers":{"0":"8877665544332211",`+
 				`"16":"0000009dffffffff","17":"46020000","44":"0010000000000000","7":"0000000000c9ffff"}},`+
 				`{"tid":2,"name":"bash","reason":"none","registers":{"16":"1000009dffffffff","7":"1000000000c9ffff"}},`+
@@ -118,7 +118,7 @@ func TestGdbIsRefusedWhatIsForLldb(t *testing.T) {
 	c.expect("p10;thread:0002;", "E01")
 }
 
-// Data that look like an answer of another kind are bytes all the same.
+// Data that look like another kind of reply are sent as bytes.
 func TestLldbReadsBytesThatLookLikeWords(t *testing.T) {
 	for data, want := range map[string]string{
 		"+": "+\x00", "-": "-\x00", "OK": "OK\x00", "E01": "E01\x00", "E99;6162": "E99;6162\x00", "EEG": "EEG\x00",

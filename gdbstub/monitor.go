@@ -41,11 +41,11 @@ func (s *session) runMonitor(ctx context.Context, args []byte) reply {
 
 // Why a monitor command was stopped.
 var (
-	errAbandoned   = errors.New("nobody waits for it any more")
+	errAbandoned   = errors.New("the client no longer waits")
 	errInterrupted = errors.New("interrupted")
 )
 
-// monitorRun is a monitor command under way, as the goroutine of its session sees it.
+// monitorRun is a monitor command in progress. The goroutine of its session owns it.
 type monitorRun struct {
 	s         *session
 	result    <-chan outcome[struct{}]
@@ -55,8 +55,8 @@ type monitorRun struct {
 	stop      context.CancelCauseFunc
 }
 
-// follow shows what a command puts out until it ends, and returns the reply that ends it. The
-// deadline counts from the last output on.
+// follow shows the output of a command until it ends, and returns its reply. The deadline counts
+// from the last output on.
 func (r *monitorRun) follow(ctx context.Context) reply {
 	deadline := r.s.opt.Deadline
 	soft, hard := time.NewTimer(softDeadline(deadline)), time.NewTimer(deadline)
@@ -87,7 +87,7 @@ func (r *monitorRun) follow(ctx context.Context) reply {
 				err = r.show()
 			}
 		case e := <-r.s.input.next():
-			err = r.hear(e)
+			err = r.handle(e)
 		case <-ctx.Done():
 			return r.abandon()
 		}
@@ -118,8 +118,8 @@ func (r *monitorRun) show() error {
 	return r.s.print(text)
 }
 
-// hear deals with what the client sent meanwhile. The error says that it waits no more.
-func (r *monitorRun) hear(e event) error {
+// handle handles what the client sent meanwhile. It returns an error if the client no longer waits.
+func (r *monitorRun) handle(e event) error {
 	s := r.s
 	if e.err != nil || e.kind == rsp.Packet {
 		s.input.putBack(e) // the next request, or the end of the connection, is for run to handle
@@ -136,8 +136,8 @@ func (r *monitorRun) hear(e event) error {
 	return err
 }
 
-// abandon ends a command that nobody waits for. It gets no reply: the client would take one for
-// that to its next request.
+// abandon ends a command whose client no longer waits. It gets no reply: the client would take it
+// for the answer to its next request.
 func (r *monitorRun) abandon() reply {
 	r.stop(errAbandoned)
 	r.output.seal()
@@ -149,7 +149,7 @@ func (r *monitorRun) finish(ctx context.Context, err error) reply {
 	for !r.heartbeat.seen {
 		select {
 		case e := <-r.s.input.next():
-			if r.hear(e) != nil {
+			if r.handle(e) != nil {
 				return r.abandon()
 			}
 		case <-ctx.Done():

@@ -13,7 +13,7 @@ import (
 	"physgdb/gdbstub"
 )
 
-// talker is a machine whose monitor commands say something all the time, until they are told to end
+// talker is a machine whose monitor commands write output all the time, until they are asked to end
 // or stopped.
 type talker struct {
 	*able
@@ -83,7 +83,7 @@ func TestGdbThatGaveACommandUpIsServedInStep(t *testing.T) {
 	}
 	c.quiet(5 * time.Second) // gdb has got Ctrl-C, and sits at its prompt
 	c.expect("qAttached", "1")
-	if why := <-target.stopped; !strings.Contains(why.Error(), "nobody waits") {
+	if why := <-target.stopped; !strings.Contains(why.Error(), "no longer waits") {
 		t.Errorf("stopped because: %v", why)
 	}
 	c.expect("mffffffff9d000001,2", "0102")

@@ -37,7 +37,7 @@ type Options struct {
 	// answered. If requests of all are being answered, the newcomer gets a refusal it shows. A
 	// Target with a call that never returns counts on after its client has gone.
 	//
-	// A client costs at most 1 MiB for its packets, beside what its Target has, the lists that it
+	// A client costs at most 1 MiB for its packets, in addition to its Target, the lists that it
 	// is just reading and the output of one monitor command.
 	MaxClients int
 }

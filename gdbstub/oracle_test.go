@@ -11,7 +11,7 @@ import (
 	"physgdb/gdbstub"
 )
 
-// oracle is a machine with every ability whose every answer tells whose it is: a reply that reaches
+// oracle is a machine with every ability whose answers all contain its key: a reply that reaches
 // the wrong client, or answers another request, is seen.
 type oracle struct {
 	key     uint64

@@ -37,7 +37,7 @@ func TestPackets(t *testing.T) {
 			{"vCont;s:p1.99;c:p1.-1", stopped},
 			{"vCont;s:p1.1f;c:p1.-1", []string{refusal, "T02thread:p1.1f;"}},
 		},
-		"who looks at other threads and goes on stays where it stopped": {
+		"a client that selects other threads and resumes stays where it stopped": {
 			{"?", []string{"T05thread:p1.1;"}}, {"Hgp1.1f", []string{"OK"}}, {"vCont;c:p1.-1", stopped}, {"c", stopped},
 			{"vCont;s:p1.2;c:p1.-1", []string{refusal, "T02thread:p1.2;"}}, {"Hgp1.1", []string{"OK"}},
 			{"vCont;c:p1.-1", []string{refusal, "T02thread:p1.2;"}},
@@ -158,7 +158,7 @@ func TestPackets(t *testing.T) {
 	}
 }
 
-// gdb and lldb go on at once if their user has told them not to stop at SIGINT.
+// gdb and lldb resume at once if SIGINT is configured not to stop.
 func TestAClientThatGoesOnWithoutALookIsStoppedByAnotherSignal(t *testing.T) {
 	goOn := func(c *client, packet string, last int) {
 		t.Helper()
@@ -227,7 +227,7 @@ func TestEverythingAdvertisedIsAnswered(t *testing.T) {
 	}
 }
 
-func TestLldbIsToldItsWay(t *testing.T) {
+func TestReplyFormsForLLDB(t *testing.T) {
 	c := connect(t, newAble())
 	c.expect("QStartNoAckMode", "OK")
 	c.wire.StartNoAck()

@@ -56,7 +56,7 @@ func TestRecognisedAsQEMU(t *testing.T) {
 	c.ask("qSupported:multiprocess+")
 	moved := c.ask("qOffsets")
 	if !strings.HasPrefix(moved, "TextSeg=") {
-		t.Fatalf("gdb is told %q", moved)
+		t.Fatalf("gdb gets %q", moved)
 	}
 	c.expect("Qqemu.sstepbits", "ENABLE=1,NOIRQ=2,NOTIMER=4") // as a script that runs while gdb connects
 	c.expect("qOffsets", moved)
@@ -73,7 +73,7 @@ func TestNotAskedAsQEMU(t *testing.T) {
 	c.ask("qSupported:multiprocess+")
 	c.ask("g")
 	if moved := c.ask("qOffsets"); !strings.HasPrefix(moved, "TextSeg=") {
-		t.Errorf("gdb is told %q", moved)
+		t.Errorf("gdb gets %q", moved)
 	}
 }
 

@@ -7,10 +7,10 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// refuse answers a client only to tell it why it is not served, and closes conn after patience at
+// refuse answers a client with the reason why it is not served, and closes conn after patience at
 // the latest.
 //
-// The protocol has no words for that. But gdb checks early on that vMustReplyEmpty gets an empty
+// The protocol has no packet for that. But gdb checks early on that vMustReplyEmpty gets an empty
 // reply, and gives up the connect with a message that quotes any other.
 func refuse(conn net.Conn, patience time.Duration, why string) {
 	defer conn.Close()

@@ -31,7 +31,7 @@ func (s *session) regionInfo(ctx context.Context, args []byte) reply {
 		return lister.Region(ctx, id, addr)
 	})
 	if err == nil && (addr < r.First || r.Last < addr) {
-		err = fmt.Errorf("the target tells of %#x-%#x instead", r.First, r.Last)
+		err = fmt.Errorf("the target returned %#x-%#x instead", r.First, r.Last)
 	}
 	if err != nil {
 		s.log.Debug("memory region", "address", hexAddress(addr), "error", err)
@@ -70,9 +70,9 @@ func (r Region) append(to []byte) []byte {
 	return to
 }
 
-// size returns how many bytes a region has. One that reaches the top of the address space is told
-// without its last byte: lldb walks on until a region ends at 2^64-1, and would begin anew at an
-// end of 2^64.
+// size returns how many bytes a region has. One that reaches the top of the address space is
+// reported without its last byte: lldb continues until a region ends at 2^64-1, and would start
+// over at an end of 2^64.
 func (r Region) size() uint64 {
 	size := r.Last - r.First + 1
 	if r.Last == ^uint64(0) && size != 1 {

@@ -60,7 +60,7 @@ func TestMemoryRegionInfo(t *testing.T) {
 		c.expect(packet, want)
 	}
 	if got := c.ask("qMemoryRegionInfo:11e"); !strings.HasPrefix(got, "start:11e;size:1;error:") {
-		t.Errorf("a region that the address does not lie in is told: %q", got)
+		t.Errorf("a region that does not contain the address is reported: %q", got)
 	}
 }
 

@@ -50,7 +50,7 @@ func (s *session) readRegister(ctx context.Context, args []byte) reply {
 	return reply{payload: s.out}
 }
 
-// tooShort is how lldb is told that a register is unavailable: it throws an answer away that has
+// tooShort reports to lldb that a register is unavailable: lldb discards an answer that has
 // fewer bytes than the register. It does not know x digits, and an error in reply to its first p,
 // which asks for register 0, would make it use g from then on and take what is unavailable for
 // values.

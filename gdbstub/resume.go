@@ -72,9 +72,9 @@ func (s *session) resumedThread(ctx context.Context, actions []byte) (*inferior,
 	return s.lastStopped()
 }
 
-// lastStopped returns the thread that the last stop was told of. The one that Hg selected would not
-// do: a client that has listed all threads leaves the last of them selected, and would find itself
-// there when it goes on from another.
+// lastStopped returns the thread of the last stop reply. The thread that Hg selected would be
+// wrong: a client that has listed all threads leaves the last of them selected, and would switch to
+// it when it resumes another.
 func (s *session) lastStopped() (*inferior, ThreadID) {
 	if in := s.attached(s.stopped.pid); in != nil {
 		if _, alive := in.threads.index[s.stopped.id]; alive {
@@ -178,18 +178,18 @@ const (
 )
 
 // maxRefused is how often a client may ask to run without a look at the threads in between.
-// Debuggers list them as soon as they stop for their user, and go on at once if he has told them
-// not to stop at SIGINT (gdb's `handle SIGINT nostop`).
+// Debuggers list them as soon as they stop for their user, and resume at once if SIGINT is
+// configured not to stop (gdb's `handle SIGINT nostop`).
 const maxRefused = 16
 
 // refuseResume answers a request to run that cannot be: a sentence on the console and a stop by
 // SIGINT, at once. Any other reply makes some client step for ever, hang, or give up the
-// connection. A client that goes on all the same would do so for ever, deaf to Ctrl-C: it is told
-// of a signal that nobody has reason to pass over.
+// connection. A client that resumes nevertheless would do so for ever, without handling Ctrl-C.
+// After maxRefused times it gets a signal that clients do not ignore.
 func (s *session) refuseResume(in *inferior, id ThreadID) reply {
 	words := in.can.whyHalted
 	if s.client.lldb && s.machine.can.refresher != nil {
-		words += "\nAt continue lldb takes up this step again, until told: thread plan discard 1"
+		words += "\nAt continue lldb resumes this step, unless you enter: thread plan discard 1"
 	}
 	s.refused++
 	if s.refused > maxRefused {
@@ -199,9 +199,8 @@ func (s *session) refuseResume(in *inferior, id ThreadID) reply {
 	return s.stopWithText(words, signalInterrupt, in, id)
 }
 
-// interrupt answers Ctrl-C while the client waits for a stop: it stops a Runner, and has a
-// Refresher read anew. At any other time there is nothing to stop, and a reply would be one too
-// many.
+// interrupt answers Ctrl-C while the client waits for a stop: it stops a Runner and refreshes a
+// Refresher. At any other time the client expects no reply.
 func (s *session) interrupt(ctx context.Context) reply {
 	switch {
 	case !s.running.on:
@@ -244,8 +243,8 @@ func (s *session) refresh(ctx context.Context, in *inferior) error {
 	return s.refreshThreads(ctx, in)
 }
 
-// stopReply says that a thread has stopped, and selects it: gdb asks for its registers without
-// another Hg. Without a list of threads it names none, which is legal, too.
+// stopReply reports that a thread has stopped, and selects it: gdb asks for its registers without
+// another Hg. Without a list of threads the reply names none, which is legal.
 func (s *session) stopReply(why signal, in *inferior, id ThreadID) reply {
 	s.selected, in.current, s.stopped = in, id, threadRef{in.pid, id}
 	s.out = fmt.Appendf(s.out[:0], "T%02x", int(why))

@@ -29,7 +29,7 @@ func NewServer(open Opener, o *Options) *Server {
 // Serve speaks with one client until it detaches, kills or goes away, which is no error, or until
 // ctx is done. It closes conn and the connection's Target. The first words are the client's.
 //
-// If no Target can be opened the client is told why, and Serve returns that error.
+// If no Target can be opened the client gets the reason, and Serve returns that error.
 func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
 	return s.serve(ctx, conn, newSeat(nil), new(sync.WaitGroup))
 }
@@ -87,7 +87,7 @@ func peer(conn net.Conn) string {
 	return "unnamed"
 }
 
-// withoutFarewell drops the errors by which a connection ends as it should.
+// withoutFarewell drops the errors that end a connection normally.
 func withoutFarewell(ctx context.Context, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) && ctx.Err() != nil {
 		return nil

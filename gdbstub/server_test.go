@@ -55,7 +55,7 @@ func TestTheTargetIsClosedAfterTheSession(t *testing.T) {
 	}
 }
 
-// expectRefusal plays the start of gdb and fails the test unless it is told why.
+// expectRefusal plays the start of gdb and fails the test unless the reply has the reason.
 func expectRefusal(t *testing.T, addr, why string) {
 	t.Helper()
 	c := dial(t, addr)
@@ -69,9 +69,9 @@ func expectRefusal(t *testing.T, addr, why string) {
 	c.expect("qC", "")
 }
 
-// TestTooManyBusyClientsAreTold: a client that waits for an answer is not idle, and keeps its
+// TestClientIsRefusedIfAllAreBusy: a client that waits for an answer is not idle, and keeps its
 // place.
-func TestTooManyBusyClientsAreTold(t *testing.T) {
+func TestClientIsRefusedIfAllAreBusy(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
 	addr := serve(t, open(&stubborn{able: newAble(), hang: hang}), &gdbstub.Options{MaxClients: 1, Deadline: 2 * time.Second})
@@ -99,9 +99,9 @@ func TestTheIdlestClientMakesRoom(t *testing.T) {
 	all[0].expect("qAttached", "1")
 }
 
-// TestIdleClientsLockNobodyOut has more idle clients than places, of every kind of idleness: they
+// TestIdleClientsMakeRoom has more idle clients than places, of every kind of idleness: they
 // have said nothing, begun a packet, asked something, or let a machine run.
-func TestIdleClientsLockNobodyOut(t *testing.T) {
+func TestIdleClientsMakeRoom(t *testing.T) {
 	addr := serve(t, open(newAble()), &gdbstub.Options{MaxClients: 8, Deadline: 400 * time.Millisecond})
 	for i := range 32 {
 		c := dial(t, addr)
@@ -136,7 +136,7 @@ type tongueTied struct{ *bare }
 
 func (tongueTied) WhyHalted() string { panic(errBroken) }
 
-func TestAClientIsToldWhyThereIsNoTarget(t *testing.T) {
+func TestClientGetsReasonForNoTarget(t *testing.T) {
 	for name, opener := range map[string]gdbstub.Opener{
 		"an error":       func(context.Context) (gdbstub.Target, error) { return nil, errBroken },
 		"nothing at all": func(context.Context) (gdbstub.Target, error) { return nil, nil },
@@ -184,7 +184,7 @@ func TestAClientThatVanishesMidReply(t *testing.T) {
 	}
 }
 
-func TestAClientThatDoesNotReadIsLetGo(t *testing.T) {
+func TestClientThatDoesNotReadIsDisconnected(t *testing.T) {
 	target := newBare()
 	target.memory = []region{{0, make([]byte, 1<<20)}}
 	here, there := net.Pipe() // has no buffer
@@ -255,7 +255,7 @@ func (s *stubborn) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uin
 	}
 	<-s.hang
 	for i := range p {
-		p[i] = 0xee // late data: must reach nobody
+		p[i] = 0xee // late data: must not be sent
 	}
 	return len(p), nil
 }
@@ -282,7 +282,7 @@ func within(t *testing.T, limit time.Duration, f func()) {
 	}
 }
 
-func TestACallThatMindsItsContextGivesItsGoodPart(t *testing.T) {
+func TestCallThatRespectsItsContextReturnsItsGoodPart(t *testing.T) {
 	s := &stubborn{able: newAble(), minds: true}
 	c := dial(t, serve(t, open(s), &gdbstub.Options{Deadline: time.Second})) // 125 ms to hand the good part over
 	c.expect("m0,40", "11")

@@ -11,7 +11,7 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// session is the conversation with one client. The goroutine in run owns it.
+// session is the state of one connection. The goroutine of run owns it.
 type session struct {
 	opt   Options
 	conn  net.Conn
@@ -30,7 +30,7 @@ type session struct {
 	running  running
 	stopped  threadRef   // of the last stop reply
 	refused  int         // requests to run since the client last listed the threads
-	unlisted []threadRef // what qsThreadInfo has yet to tell
+	unlisted []threadRef // what qsThreadInfo has yet to list
 	files    files
 
 	input *input
@@ -64,14 +64,14 @@ func newSession(opt Options, conn net.Conn, place *seat, w *worker, can abilitie
 		log:   log,
 		files: files{},
 	}
-	s.wire = rsp.NewConn(&deadlineConn{Conn: conn, opt: opt, heard: s.heard}, packetSize)
+	s.wire = rsp.NewConn(&deadlineConn{Conn: conn, opt: opt, progress: s.progress}, packetSize)
 	s.machine = s.newInferior(machinePID, w, can)
 	s.selected, s.inferiors = s.machine, []*inferior{s.machine}
 	return s
 }
 
-// heard is how far the client has come, for deadlineConn.
-func (s *session) heard() progress {
+// progress is how far the client has come, for deadlineConn.
+func (s *session) progress() progress {
 	packets, begun := s.wire.Progress()
 	return progress{packets, begun}
 }

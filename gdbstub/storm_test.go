@@ -137,7 +137,7 @@ func stormCorpus(t *testing.T) [][]byte {
 }
 
 // storm is a connection that makes its client up: whenever the server wants to read it judges the
-// replies to the last bunch and thinks of the next one. That needs no second goroutine and no
+// replies to the last bunch and generates the next one. That needs no second goroutine and no
 // socket.
 type storm struct {
 	t      *testing.T
@@ -224,7 +224,7 @@ func (s *storm) Read(p []byte) (int, error) {
 	return s.in.Read(p[:1+s.rnd.IntN(len(p))])
 }
 
-// bunch thinks of the next requests.
+// bunch generates the next requests.
 func (s *storm) bunch() {
 	for range 1 + s.rnd.IntN(30) {
 		switch s.rnd.IntN(4) {
@@ -415,7 +415,7 @@ func (s *storm) readsBytes(at int) bool {
 }
 
 // answers says whether reply may be one to q. Silence is what a request to run gets here, as the
-// machine runs, unless it is a step: then it is told to have stopped.
+// machine runs, unless it is a step: then a stop is reported.
 func (s *storm) answers(reply []byte, q question) bool {
 	switch {
 	case q.silent:

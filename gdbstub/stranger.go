@@ -7,7 +7,7 @@ import (
 )
 
 // strangerError is the error of a connection that begins as one of another protocol: a web page can
-// make a browser connect to any port of this machine, and put packets into the body of its request.
+// make a browser connect to any local port and send packets in the body of its request.
 type strangerError struct{ what string }
 
 // Error names what was recognised.
@@ -25,7 +25,7 @@ const (
 // newcomer is the connection of a client whose first bytes are looked at.
 type newcomer struct {
 	net.Conn
-	known bool // it is no stranger
+	known bool // the first bytes were checked
 }
 
 // Read reads what the client says next. The error is a strangerError if its first bytes are those
@@ -39,8 +39,8 @@ func (c *newcomer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readFirst reads from conn until its first bytes show that the client is no stranger, or must be
-// one. It holds back what could be the start of an HTTP method.
+// readFirst reads from conn until its first bytes show whether the client speaks another protocol.
+// It holds back what could be the start of an HTTP method.
 func readFirst(conn net.Conn, p []byte) (int, error) {
 	for n := 0; ; {
 		more, err := conn.Read(p[n:])

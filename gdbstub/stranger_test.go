@@ -15,9 +15,9 @@ import (
 	"physgdb/gdbstub"
 )
 
-// TestStrangersAreNotObeyed sends requests of other protocols that hold packets, whole and byte by
-// byte.
-func TestStrangersAreNotObeyed(t *testing.T) {
+// TestOtherProtocolsAreRefused sends requests of other protocols that hold packets, whole and byte
+// by byte.
+func TestOtherProtocolsAreRefused(t *testing.T) {
 	const packets = "$P2c=0050000000000000#39$qAttached#8f\x03$?#3f"
 	for _, method := range []string{
 		"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH", "PROPFIND", "M-SEARCH", "PRI",

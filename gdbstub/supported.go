@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// supported answers qSupported (gdb manual, appendix E.4): it notes what the client can do and says
-// what we can. Each item stands for a packet that is answered; the qXfer items come from the table
-// that answers them.
+// supported answers qSupported (gdb manual, appendix E.4): it records what the client supports and
+// returns what the server supports. Each item is a packet that is answered; the qXfer items come
+// from the table that answers them.
 func (s *session) supported(args []byte) reply {
 	s.client.asked = true
 	for item := range bytes.SplitSeq(bytes.TrimPrefix(args, []byte(":")), []byte(";")) {
@@ -34,8 +34,8 @@ func (s *session) supported(args []byte) reply {
 	return text(strings.Join(items, ";"))
 }
 
-// startNoAck answers QStartNoAckMode. lldb sends it before qSupported, gdb after: that tells them
-// apart.
+// startNoAck answers QStartNoAckMode. lldb sends it before qSupported, gdb after: that
+// distinguishes them.
 func (s *session) startNoAck() reply {
 	s.client.lldb = s.client.lldb || !s.client.asked
 	return reply{payload: []byte("OK"), startNoAck: true}

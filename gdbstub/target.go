@@ -14,7 +14,7 @@ type Thread struct {
 	ID   ThreadID
 	Name string // short, such as the command name; may be empty
 	Text string // free text shown in brackets; may be empty
-	Core int    // number of the CPU, or negative if there is none to tell
+	Core int    // number of the CPU, or negative if there is none
 }
 
 // Registers holds the known registers of a thread by their names in the Description. A register
@@ -35,6 +35,6 @@ type Target interface {
 	// Registers returns what is known of a thread's registers.
 	Registers(ctx context.Context, id ThreadID) (Registers, error)
 	// ReadMemory fills p from addr on and returns the number of good bytes from the start of p. A
-	// number less than len(p) comes with an error; the good bytes are used all the same.
+	// number less than len(p) comes with an error; the good bytes are used.
 	ReadMemory(ctx context.Context, id ThreadID, addr uint64, p []byte) (int, error)
 }

@@ -7,7 +7,7 @@ import (
 	"physgdb/gdbstub/rsp"
 )
 
-// anyProcess and anyThread stand for the ids 0 and -1, any and all.
+// anyProcess and anyThread mean any or all: the ids 0 and -1.
 const (
 	anyProcess          = 0
 	anyThread  ThreadID = 0

@@ -9,7 +9,7 @@ import (
 )
 
 // threadList is a snapshot of the Target's threads. Clients page through a list and ask about its
-// members one by one; both need it to hold still.
+// members one by one; both need it unchanged.
 type threadList struct {
 	all    []Thread
 	index  map[ThreadID]int
@@ -47,8 +47,8 @@ func (s *session) refreshThreads(ctx context.Context, in *inferior) error {
 	return nil
 }
 
-// freshThreads takes a new snapshot, unless the one at hand was not listed yet. So the one that `?`
-// was answered from is also the one that the client lists right after.
+// freshThreads takes a new snapshot, unless the present one was not listed yet: the client lists
+// the snapshot from which `?` was answered.
 func (s *session) freshThreads(ctx context.Context, in *inferior) error {
 	if len(in.threads.all) > 0 && !in.threads.listed {
 		return nil

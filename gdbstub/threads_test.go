@@ -98,7 +98,7 @@ func TestTheTargetIsAskedOncePerList(t *testing.T) {
 	for offset := 0x10; offset < len(list); offset += 0x10 {
 		c.ask(fmt.Sprintf("qXfer:threads:read::%x,10", offset))
 	}
-	expectCalls("questions about its members", 3) // by the second `?`, which starts anew
+	expectCalls("questions about its members", 3) // by the second `?`, which takes a new one
 	c.document("threads", "")
 	expectCalls("the list after that", 3)
 	c.document("threads", "")
@@ -126,7 +126,7 @@ func TestAnAttachSelectsTheFirstThread(t *testing.T) {
 	c.expect("vAttach;1", "T05thread:1;")
 	c.expect("Hg2", "OK")
 	c.expect("qC", "QC2")
-	c.expect("Hg0", "OK") // any: the one at hand will do
+	c.expect("Hg0", "OK") // any: the present one is returned
 	c.expect("qC", "QC2")
 	c.expect("D;1", "OK")
 	c.expect("vAttach;1", "T05thread:1;")

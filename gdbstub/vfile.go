@@ -33,7 +33,7 @@ const (
 	maxFileName = 1 << 12 // bytes
 
 	// maxPread is how much one vFile:pread gets at most: what fits a packet however much of it is
-	// escaped. gdb goes on behind a short answer.
+	// escaped. gdb continues after a short answer.
 	maxPread = (packetSize - uint64(len("Fffffffff;"))) / 2
 )
 
@@ -93,7 +93,7 @@ func (s *session) openFile(ctx context.Context, operands string) reply {
 	server := s.machine.can.files
 	file, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) (File, error) {
 		f, err := server.OpenFile(ctx, string(name))
-		if err == nil && ctx.Err() != nil { // nobody waits for it any more
+		if err == nil && ctx.Err() != nil { // the client no longer waits for it
 			return nil, errors.Join(ctx.Err(), closeFile(f))
 		}
 		return f, err

@@ -130,7 +130,7 @@ func TestFilesFitIntoPackets(t *testing.T) {
 		}
 		_, rest, _ := strings.Cut(answer, ";")
 		if rest == "" {
-			t.Fatalf("%q behind %d bytes", answer, len(content))
+			t.Fatalf("%q after %d bytes", answer, len(content))
 		}
 		content, _ = rsp.AppendUnescaped(content, []byte(rest))
 	}
@@ -170,7 +170,7 @@ func TestGdbFetchesFiles(t *testing.T) {
 		t.Errorf("gdb fetched %d bytes, %v", len(content), err)
 	}
 	if strings.Count(out, "Read-only file system") != 2 || !strings.Contains(out, "No such file") {
-		t.Error("gdb does not tell why it fails")
+		t.Error("gdb does not print why it fails")
 	}
 }
 

@@ -61,7 +61,7 @@ func startWorker(ctx context.Context, log hclog.Logger, open Opener, deadline ti
 	return nil, abilities{}, fmt.Errorf("open target: %w", err)
 }
 
-// run is the worker's goroutine. It ends when jobs is closed and the call at hand has returned.
+// run is the worker's goroutine. It ends when jobs is closed and the present call has returned.
 func (w *worker) run(ctx context.Context, open Opener, opened chan<- outcome[abilities]) {
 	defer close(w.done)
 	target, err := contained(w, func() (Target, error) { return open(ctx) })
@@ -81,8 +81,8 @@ func (w *worker) run(ctx context.Context, open Opener, opened chan<- outcome[abi
 	w.done <- err
 }
 
-// contained makes the panic of a call its error, and logs where it was: a fault that the memory of
-// one machine brings to light shall not end the sessions of all who look at it.
+// contained turns the panic of a call into its error, and logs the stack: a fault triggered by the
+// memory of one machine must not end all sessions.
 func contained[T any](w *worker, call func() (T, error)) (value T, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -93,7 +93,8 @@ func contained[T any](w *worker, call func() (T, error)) (value T, err error) {
 	return call()
 }
 
-// release lets the worker close the Target as soon as no call is running. Nobody may ask any more.
+// release lets the worker close the Target as soon as no call is running. ask must not be called
+// after it.
 func (w *worker) release() { close(w.jobs) }
 
 // closed waits until the Target of a released worker is closed, but not longer than ctx.

@@ -90,7 +90,7 @@ func cutLast(arg []byte, sep byte) (before, after []byte) {
 	return arg[:max(at, 0)], arg[at+1:]
 }
 
-// transferPart sends some of the document at hand. An offset beyond its end gets the end.
+// transferPart sends a part of the present document. An offset beyond its end gets the end.
 func (s *session) transferPart(offset, length uint64) reply {
 	size := uint64(len(s.selected.xfer.data))
 	start := min(offset, size)
@@ -145,7 +145,7 @@ func (s *session) threadsObject(ctx context.Context, annex string) ([]byte, bool
 	return append(doc, "</threads>\n"...), true, nil
 }
 
-// appendThreadXML appends one line of a list, which may have thousands and is read anew for each
+// appendThreadXML appends one line of a list, which may have thousands and is read again for each
 // `info threads`.
 func (s *session) appendThreadXML(doc []byte, pid int, t Thread) []byte {
 	doc = s.appendThreadID(append(doc, "<thread id=\""...), pid, t.ID)

@@ -24,13 +24,13 @@ var (
 )
 
 // Mappings enumerates every page mapped in r, in the order of addresses, each with the index path
-// to it. Mapped pages are named, not read, so it does not matter whether there is RAM behind them.
+// to it. Mapped pages are listed, not read, so they need not be RAM.
 //
-// A part of the tables that cannot be read or makes no sense gives an error, and the enumeration
-// goes on behind it; after [ErrTooMany], or when ctx is done, it ends.
+// A part of the tables that cannot be read or is invalid yields an error, and the enumeration
+// continues after it. It ends after [ErrTooMany] and when ctx is done.
 func (s *Space) Mappings(ctx context.Context, r Range) iter.Seq2[Mapping, error] {
 	return func(yield func(Mapping, error) bool) {
-		w := &wander{s: s, ctx: ctx, r: r, e: s.m.epoch.Load(), budget: s.m.maxTables, yield: yield}
+		w := &enumerator{s: s, ctx: ctx, r: r, e: s.m.epoch.Load(), budget: s.m.maxTables, yield: yield}
 		t, err := s.loadTop(ctx, w.e)
 		if err != nil {
 			yield(Mapping{}, err)
@@ -40,8 +40,8 @@ func (s *Space) Mappings(ctx context.Context, r Range) iter.Seq2[Mapping, error]
 	}
 }
 
-// wander is an enumeration under way.
-type wander struct {
+// enumerator is an enumeration in progress.
+type enumerator struct {
 	s      *Space
 	ctx    context.Context
 	r      Range
@@ -53,7 +53,7 @@ type wander struct {
 
 // visit enumerates what t maps; base is the first address it maps, and and or are the rights so
 // far. It returns false when the enumeration is over.
-func (w *wander) visit(t *table, base, and, or uint64) bool {
+func (w *enumerator) visit(t *table, base, and, or uint64) bool {
 	if w.budget--; w.budget < 0 {
 		w.yield(Mapping{}, &Fault{VA: base, Err: ErrTooMany})
 		return false
@@ -101,7 +101,7 @@ func (w *wander) visit(t *table, base, and, or uint64) bool {
 }
 
 // leaf yields the page of entry i of t, if there is one.
-func (w *wander) leaf(t *table, i int, and, or, va uint64) bool {
+func (w *enumerator) leaf(t *table, i int, and, or, va uint64) bool {
 	var mp Mapping
 	err := w.s.leaf(t, t.level, i, and, or, va, &mp)
 	if errors.Is(err, ErrNotPresent) {
@@ -111,7 +111,7 @@ func (w *wander) leaf(t *table, i int, and, or, va uint64) bool {
 }
 
 // prefetch brings every table that entries of t lead to, those not known yet in one scatter read.
-func (w *wander) prefetch(t *table, base uint64) (children map[tableKey]*table, failed map[tableKey]error, err error) {
+func (w *enumerator) prefetch(t *table, base uint64) (children map[tableKey]*table, failed map[tableKey]error, err error) {
 	if t.level == 1 {
 		return nil, nil, w.ctx.Err()
 	}
@@ -141,7 +141,7 @@ func (w *wander) prefetch(t *table, base uint64) (children map[tableKey]*table, 
 }
 
 // wanted reports whether what an entry of the given level maps at va touches the range asked for.
-func (w *wander) wanted(va uint64, level int) bool {
+func (w *enumerator) wanted(va uint64, level int) bool {
 	return va <= w.r.Last && va+(pageSize(level)-1) >= w.r.First
 }
 

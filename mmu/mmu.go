@@ -5,7 +5,7 @@
 // Reads of a remote memory cost round trips, not instructions, so everything that may want many
 // addresses at once asks for them in one scatter read per level of the tables. Page tables are
 // kept, translations are not: a whole address space uses a few hundred tables, and a walk over
-// tables at hand costs nanoseconds.
+// cached tables costs nanoseconds.
 //
 // The format is that of the Intel SDM, volume 3A, chapter 4 (4-level and 5-level paging). Nothing
 // here knows Linux; what an operating system keeps in entries that are not present is decoded by
@@ -34,9 +34,9 @@ const (
 	keptTables = 1 << 14
 )
 
-// Options are what an MMU may be told. Nil means the defaults.
+// Options are the settings of an MMU. Nil means the defaults.
 type Options struct {
-	// Resident decodes an entry whose present bit is clear: the page may be in RAM all the same.
+	// Resident decodes an entry whose present bit is clear: the page may be in RAM nevertheless.
 	// level is 1 for an entry that would map 4 KiB, 2 for 2 MiB, 3 for 1 GiB. It returns the page's
 	// physical address and true, or false and what is known about the page ("" if nothing).
 	Resident func(level int, entry uint64) (base bridge.PhysAddr, why string, ok bool)

@@ -177,11 +177,11 @@ func TestManyAddressesCostOneReadALevel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := w.fake.Counts(); c.Batches != 5 {
-		t.Errorf("tables at hand were read again: %d batches", c.Batches)
+		t.Errorf("cached tables were read again: %d batches", c.Batches)
 	}
 }
 
-func TestTranslateAllTellsEachFault(t *testing.T) {
+func TestTranslateAllReportsEachFault(t *testing.T) {
 	w := newWorld(4)
 	everyPage(w)
 	w.Put64(w.Entry(w.top, 4, 3, 0x5_0000_0000), 0xdead000|memimage.Present) // a PD outside RAM
@@ -613,12 +613,12 @@ func TestCancelledContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := shown.ReadMemory(gone, 0x400000, make([]byte, 8)); !errors.Is(err, context.Canceled) {
-		t.Errorf("read of what is shown in place, its tables at hand: %v", err)
+		t.Errorf("read in place with cached tables: %v", err)
 	}
 }
 
 // FuzzWalk walks tables made of arbitrary bytes: everything ends, with a page or an error, and
-// nothing outside RAM is believed to have been read.
+// bytes outside RAM are never reported as read.
 func FuzzWalk(f *testing.F) {
 	w := newWorld(4)
 	everyPage(w)

@@ -81,7 +81,7 @@ type Translation struct {
 	Err error
 }
 
-// missingTable tells that a walk needs a table which has not been read.
+// missingTable is the error of a walk that needs a table which has not been read.
 type missingTable struct {
 	key    tableKey
 	parent *table // nil for the top-level table
@@ -155,7 +155,7 @@ func (s *Space) TranslateAll(ctx context.Context, vas []uint64, out []Translatio
 	}
 }
 
-// lookup is walk for the case that counts, and for no other: all tables are at hand, and the page
+// lookup is the fast path of walk: all tables are cached, and the page
 // is one of 4 KiB.
 func (s *Space) lookup(va uint64, mp *Mapping) bool {
 	c := s.top.Load()
@@ -181,7 +181,7 @@ func rights(and, or uint64) Flags {
 	return Flags(and&bitRW>>1)*Writable | Flags(and&bitUS>>2)*User | Flags(^or>>63)*Executable
 }
 
-// walk goes from the top-level table to the page of va through tables at hand. If one is missing it
+// walk goes from the top-level table to the page of va through cached tables. If one is missing it
 // says which. The page is written to mp rather than returned, which would copy it at every step.
 func (s *Space) walk(e *epoch, va uint64, mp *Mapping) (need *missingTable, err error) {
 	if !s.root.Canonical(va) {
@@ -334,7 +334,7 @@ func (t *table) at(i int) bridge.PhysAddr { return t.addr + bridge.PhysAddr(i*en
 // pageSize returns how much an entry of the given level maps, in bytes.
 func pageSize(level int) uint64 { return PageSize << (9 * (level - 1)) }
 
-// fault tells of a table that could not be read.
+// fault returns the error of a table that could not be read.
 func (n *missingTable) fault(va uint64, err error) error {
 	if ctxErr := contextError(err); ctxErr != nil {
 		return ctxErr

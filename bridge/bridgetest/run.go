@@ -1,5 +1,5 @@
 // Package bridgetest holds what every bridge.Memory must do, as a test suite, and a fake memory for
-// the tests of those who read one.
+// the tests of packages that read one.
 package bridgetest
 
 import (

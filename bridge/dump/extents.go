@@ -15,8 +15,8 @@ type extent struct{ from, to uint64 }
 // maxExtents bounds how many extents of one file are distinguished; the rest counts as data.
 const maxExtents = 1 << 14
 
-// extents lists where a file of a size holds data, by lseek(2). Gaps of less than a huge page are
-// no gaps. A file that cannot tell has no holes.
+// extents lists where a file of a size holds data, by lseek(2). Gaps smaller than a huge page are
+// ignored. A file whose extents cannot be read counts as a file without holes.
 func extents(path string, size uint64) []extent {
 	const least = 2 << 20
 	f, err := regular.Open(path)

@@ -288,7 +288,7 @@ func copyInPlace(dst, src []byte) (n int) {
 	if bridge.InPlace(func() { n = copy(dst, src) }) == nil {
 		return n
 	}
-	n = 0 // nobody knows in which order bytes are copied
+	n = 0 // the order in which copy copies is not defined
 	for step := 512; step > 0; step /= 8 {
 		for n < len(src) && bridge.InPlace(func() { copy(dst[n:], src[n:min(len(src), n+step)]) }) == nil {
 			n = min(len(src), n+step)

@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// container is a format of files that are not RAM as it is, and what to do with such a file.
+// container is a file format other than a raw RAM image, with advice on how to convert it.
 type container struct {
 	what   string
 	advice string
@@ -42,7 +42,7 @@ func containers() []container {
 		{"a machine that libvirt has not saved to the end", dumpVM, 0, []string{"LibvirtQemudPart"}},
 		{"a qcow2 image of a disk", asDisk, 0, []string{"QFI\xfb"}},
 		{"a VMDK image of a disk", asDisk, 0, []string{"KDMV", "# Disk DescriptorFile"}},
-		{"a suspended machine or a snapshot of VMware", "take the .vmem file beside it, which is RAM; if there is none, " +
+		{"a suspended machine or a snapshot of VMware", "take the .vmem file of the same name, which is RAM; if there is none, " +
 			"vmss2core makes a core of it", 0, []string{
 			"\xd0\xbe\xd2\xbe", "\xd1\xba\xd1\xba", "\xd2\xbe\xd2\xbe", "\xd3\xbe\xd3\xbe", "\xd2\xba\xd2\xba"}},
 		{"a saved machine of VirtualBox", asCore + "VBoxManage debugvm NAME dumpvmcore", 0, []string{"\x7fVirtualBox SavedState"}},
@@ -72,7 +72,7 @@ func wrapped(data []byte) error {
 	for _, c := range containers() {
 		for _, magic := range c.magic {
 			if len(data) >= c.at && bytes.HasPrefix(data[c.at:], []byte(magic)) {
-				return fmt.Errorf("it is %s, not RAM as it is: %s (?map=0:SIZE:0 reads it as RAM all the same)", c.what, c.advice)
+				return fmt.Errorf("it is %s, not RAM as it is: %s (?map=0:SIZE:0 reads it as RAM nevertheless)", c.what, c.advice)
 			}
 		}
 	}

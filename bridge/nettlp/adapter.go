@@ -15,19 +15,19 @@ import (
 // bridge.Memory, as a root complex does whose RAM that is. It never writes.
 //
 // A read that touches anything but RAM is answered "unsupported request", whole, and counted; one
-// that crosses a 4 KiB boundary is not answered at all. One goroutine does everything, so that
-// while the memory behind it is slow to answer one request, the others wait.
+// that crosses a 4 KiB boundary is not answered at all. One goroutine does everything, so other
+// requests wait while mem reads the bytes of one.
 type Adapter struct {
 	opts AdapterOptions // settled; immutable
 	mem  bridge.Memory
 	view bridge.Viewer // mem, if it can show its bytes in place
-	ram  bridge.RAMMap // of mem; if empty, its errors tell
+	ram  bridge.RAMMap // of mem; if empty, mem reports what is not RAM
 
 	turn     *turn
 	ports    *ports
 	counters counters
 
-	// For whoever has the turn.
+	// Used only by the goroutine that has the turn.
 	link  *link
 	epoch time.Time     // what times are counted from
 	since time.Duration // from the machine's boot to epoch, so that stamps do not start over with the process

@@ -15,14 +15,14 @@ import (
 
 const (
 	never = time.Duration(math.MaxInt64)
-	// burst is how often one socket is received from before the others have their turn: for each of
-	// the completions of a 4 KiB read at an RCB of 64 bytes, should none of them travel together.
+	// burst is how many receives one socket gets before the others: enough for a 4 KiB read
+	// answered in completions of 64 bytes without coalescing.
 	burst = 64
 )
 
-// batch drives one ReadPhys from its first request to its last completion. It belongs to whoever
-// has the client's turn, and lives as long as the client, so that strays and the newest stamp
-// outlast a call.
+// batch drives one ReadPhys from its first request to its last completion. It belongs to the
+// goroutine that has the client's turn. There is one for each client, so that late completions and
+// the newest stamp outlast a call.
 type batch struct {
 	c     *Client
 	ports *ports
@@ -30,28 +30,28 @@ type batch struct {
 	out   []byte
 	in    []byte
 
-	tags    tagPool
-	flights []flight // by tag
-	active  int      // how many of them are in the air
-	newest  reference
+	tags     tagPool
+	requests []outstanding // by tag
+	active   int           // how many of them are outstanding
+	newest   reference
 
 	now     time.Duration // taken once per round of events
-	heard   time.Duration // when an answer last came, or the batch began
-	expires time.Duration // no flight expires before this
+	heard   time.Duration // when an answer last arrived, or the batch began
+	expires time.Duration // no request expires before this
 	cutter  cutter
 	again   []piece // to be sent again, before new ones
 }
 
 func newBatch(c *Client, p *ports) *batch {
 	return &batch{
-		c:       c,
-		ports:   p,
-		epoch:   time.Now(),
-		out:     make([]byte, 0, stampSize+header4DW),
-		in:      make([]byte, maxBatch),
-		tags:    newTagPool(c.opts.pool),
-		flights: make([]flight, c.opts.pool),
-		expires: never,
+		c:        c,
+		ports:    p,
+		epoch:    time.Now(),
+		out:      make([]byte, 0, stampSize+header4DW),
+		in:       make([]byte, maxBatch),
+		tags:     newTagPool(c.opts.pool),
+		requests: make([]outstanding, c.opts.pool),
+		expires:  never,
 	}
 }
 
@@ -99,11 +99,11 @@ func (b *batch) begin(ops []bridge.Op) {
 	b.newest.expire(b.now)
 }
 
-// end lets go of what belongs to the caller. Requests still in the air are given up.
+// end drops references to the caller's data. Outstanding requests are given up.
 func (b *batch) end() {
-	for tag := range b.flights {
-		if b.flights[tag].active {
-			b.ground(uint8(tag))
+	for tag := range b.requests {
+		if b.requests[tag].active {
+			b.abort(uint8(tag))
 		}
 	}
 	clear(b.again)
@@ -114,8 +114,8 @@ func (b *batch) end() {
 
 func (b *batch) tick() { b.now = time.Since(b.epoch) }
 
-// patience returns how long to wait for events: until something times out, or until a tag is free
-// for what must be sent, or until it is clear that none will be in time.
+// patience returns how long to wait for events: until a request times out, until a tag is free for
+// a pending piece, or until it is certain that none will be free in time.
 func (b *batch) patience() time.Duration {
 	until := b.expires
 	if b.active < b.c.opts.Tags && b.pending() {
@@ -130,7 +130,7 @@ func (b *batch) patience() time.Duration {
 // pending reports whether there is anything left to send.
 func (b *batch) pending() bool { return len(b.again) > 0 || b.cutter.more() }
 
-// fill sends as much as may be in the air and there are tags for.
+// fill sends pending pieces up to the limit of outstanding requests, as far as tags are free.
 func (b *batch) fill() {
 	for b.active < b.c.opts.Tags && b.pending() {
 		p := b.peek()
@@ -144,7 +144,7 @@ func (b *batch) fill() {
 	}
 }
 
-// next takes the piece to be sent next off what is pending.
+// next removes the first pending piece and returns it.
 func (b *batch) next() piece {
 	p := b.peek()
 	b.skip(len(p.buf))
@@ -158,7 +158,7 @@ func (b *batch) peek() piece {
 	return b.again[0]
 }
 
-// skip goes on behind the first n bytes of the piece that peek returns.
+// skip skips the first n bytes of the piece that peek returns.
 func (b *batch) skip(n int) {
 	if len(b.again) == 0 {
 		b.cutter.skip(n)
@@ -184,21 +184,21 @@ func (b *batch) send(tag uint8, p piece) {
 	}
 	expires := b.now + b.c.opts.Timeout
 	b.expires = min(b.expires, expires)
-	b.flights[tag].begin(p, b.newest, expires)
+	b.requests[tag].begin(p, b.newest, expires)
 	b.active++
 
 	req := Request{Requester: b.c.opts.Requester, Tag: tag, Addr: p.addr, Len: len(p.buf)}
 	b.out = req.AppendMRd(Stamp{}.AppendTo(b.out[:0]))
 	err := b.ports.send(tag, b.out)
 	if errors.Is(err, unix.ECONNREFUSED) {
-		err = b.ports.send(tag, b.out) // the first only delivered the news about an earlier datagram
+		err = b.ports.send(tag, b.out) // the first call only reported the ICMP error of an earlier datagram
 	}
 	if err != nil {
-		b.bounce(tag, err)
+		b.sendFailed(tag, err)
 	}
 }
 
-// drain throws away what lies in a tag's socket: leftovers of an earlier request.
+// drain discards the datagrams in a tag's socket, which belong to earlier requests.
 func (b *batch) drain(tag uint8) {
 	for range burst {
 		if _, err := b.ports.recv(tag, b.in); err == unix.EAGAIN {
@@ -207,19 +207,19 @@ func (b *batch) drain(tag uint8) {
 	}
 }
 
-// receive takes the datagrams of one port, until there are no more or the flight is over.
+// receive reads the datagrams of one port until there are no more or the request is complete.
 func (b *batch) receive(tag uint8) {
-	f := &b.flights[tag]
+	f := &b.requests[tag]
 	for range burst {
 		t, err := b.ports.recv(tag, b.in)
 		switch {
 		case err == unix.EAGAIN:
 			return
 		case err != nil && f.active && b.tags.suspect(tag):
-			f.why = b.unreachable(err) // perhaps news about a stray
+			f.why = b.unreachable(err) // perhaps caused by an earlier request
 			return
 		case err != nil && f.active:
-			b.bounce(tag, err)
+			b.sendFailed(tag, err)
 			return
 		case err == nil:
 			b.takeAll(tag, &t)
@@ -230,11 +230,11 @@ func (b *batch) receive(tag uint8) {
 	}
 }
 
-// takeAll looks at the datagrams that came together on the port of a tag. Some may outlast the
-// flight.
+// takeAll handles the datagrams of one receive on the port of a tag. Some may follow the end of the
+// request.
 func (b *batch) takeAll(tag uint8, t *gsoBatch) {
 	for datagram, ok := t.next(); ok; datagram, ok = t.next() {
-		if b.flights[tag].active {
+		if b.requests[tag].active {
 			b.take(tag, datagram)
 		} else {
 			b.late(tag, datagram)
@@ -242,65 +242,64 @@ func (b *batch) takeAll(tag uint8, t *gsoBatch) {
 	}
 }
 
-// late looks at one datagram on the port of a tag with nothing in the air. Its data are of no use
-// any more, but if it answers a request of ours, the adapter is alive.
+// late handles a datagram for a tag without an outstanding request. Its data are ignored, but an
+// answer to an earlier request shows that the adapter is alive.
 func (b *batch) late(tag uint8, datagram []byte) {
 	stamp, tlp, _ := DecodeStamp(datagram)
 	c, err := DecodeCompletion(tlp)
-	f := &b.flights[tag]
+	f := &b.requests[tag]
 	if err == nil && c.Tag == tag && c.Requester == b.c.opts.Requester && f.sent.fresh(stamp) {
 		b.heard = b.now
 	}
 }
 
-// take looks at one datagram on the port of a tag with a request in the air.
+// take handles a datagram for a tag with an outstanding request.
 func (b *batch) take(tag uint8, datagram []byte) {
 	done, err := b.match(tag, datagram)
 	switch {
 	case err != nil:
 		b.reject(tag, err)
 	case done:
-		b.hear(tag)
+		b.answered(tag)
 		b.finish(tag)
 	default:
-		b.hear(tag)
+		b.answered(tag)
 	}
 }
 
-// reject handles an answer that brings no data: a refusal, which is final, or something not to be
-// believed.
+// reject handles an answer without data: a refusal, which is final, or an invalid datagram.
 func (b *batch) reject(tag uint8, err error) {
 	var refused *refusal
 	switch {
 	case errors.As(err, &refused):
-		b.hear(tag)
+		b.answered(tag)
 		p := b.refuse(tag, refused)
 		p.fail(b.cutter.ops, refused)
 	case err != errDuplicate && err != errLate:
-		b.flights[tag].why = err
+		b.requests[tag].why = err
 	}
 }
 
-// hear notes that the adapter answered the request in the air under tag: in time, unless it was
-// asked before.
-func (b *batch) hear(tag uint8) {
+// answered records that the adapter answered the outstanding request of tag: in time, unless the
+// request is a repeat.
+func (b *batch) answered(tag uint8) {
 	b.heard = b.now
 	if !b.repeats(tag) {
-		b.tags.hear(b.now)
+		b.tags.answered(b.now)
 	}
 }
 
-// repeats reports whether the request in the air under tag was asked there before, and that may
-// have been answered.
+// repeats reports whether the outstanding request of tag is a repeat of one whose answer may still
+// arrive.
 func (b *batch) repeats(tag uint8) bool {
-	f := &b.flights[tag]
+	f := &b.requests[tag]
 	return b.tags.suspect(tag) && b.tags.double(tag, f.addr, len(f.buf))
 }
 
-// match decides whether a datagram answers the request in the air under tag, and takes its data if
+// match decides whether a datagram answers the outstanding request of tag, and copies its data if
 // so.
 func (b *batch) match(tag uint8, datagram []byte) (done bool, err error) {
-	f := &b.flights[tag]
+	f := &b.requests[tag]
 	stamp, tlp, ok := DecodeStamp(datagram)
 	if !ok {
 		return false, fmt.Errorf("%w: datagram of %d bytes", bridge.ErrMalformed, len(datagram))
@@ -325,7 +324,7 @@ func (b *batch) match(tag uint8, datagram []byte) (done bool, err error) {
 	return done, err
 }
 
-// expire tries again what was not answered in time.
+// expire retries requests that were not answered in time.
 func (b *batch) expire() {
 	if b.active == 0 && b.pending() {
 		b.starve()
@@ -334,19 +333,19 @@ func (b *batch) expire() {
 		return
 	}
 	b.expires = never
-	for tag := range b.flights {
-		f := &b.flights[tag]
+	for tag := range b.requests {
+		f := &b.requests[tag]
 		switch {
 		case !f.active:
 		case b.now < f.expires:
 			b.expires = min(b.expires, f.expires)
 		default:
-			b.retry(b.ground(uint8(tag)))
+			b.retry(b.abort(uint8(tag)))
 		}
 	}
 }
 
-// starve waits for the end of strays, for as long as a request may take.
+// starve waits until late completions are over, but no longer than a request may take.
 func (b *batch) starve() {
 	b.tags.starve(b.now)
 	if b.now-b.heard >= b.c.opts.Budget {
@@ -354,13 +353,13 @@ func (b *batch) starve() {
 	}
 }
 
-// bounce handles a request that the network would not carry: most often a port where nobody
-// listens.
-func (b *batch) bounce(tag uint8, err error) {
-	p := b.land(tag)
-	b.tags.rest(tag, b.now+b.c.opts.Timeout) // nobody there, nobody answers: no stray
+// sendFailed handles a request that the network refused, usually because nothing listens at the
+// port.
+func (b *batch) sendFailed(tag uint8, err error) {
+	p := b.remove(tag)
+	b.tags.rest(tag, b.now+b.c.opts.Timeout) // nothing received it, so no late completion follows
 	p.why = b.unreachable(err)
-	p.tries = min(p.tries, b.c.opts.Retries) // it costs no time, so only the budget ends this
+	p.tries = min(p.tries, b.c.opts.Retries) // this costs no time, so only the budget limits it
 	b.retry(p)
 }
 
@@ -373,40 +372,40 @@ func (b *batch) unreachable(err error) error {
 		bridge.ErrTimeout, o.Remote, o.BasePort, int(o.BasePort)+o.pool-1, err)
 }
 
-// land takes a request out of the air, and returns what is missing of it.
-func (b *batch) land(tag uint8) piece {
+// remove ends an outstanding request and returns the part that is missing.
+func (b *batch) remove(tag uint8) piece {
 	b.active--
-	return b.flights[tag].end()
+	return b.requests[tag].end()
 }
 
-// finish lands a request that was answered in full. Of one that was asked before, the own answer
-// may still come.
+// finish ends a request that was answered in full. If it was a repeat, its own answer may still
+// arrive.
 func (b *batch) finish(tag uint8) piece {
 	if b.repeats(tag) {
-		return b.ground(tag)
+		return b.abort(tag)
 	}
 	b.tags.give(tag)
-	return b.land(tag)
+	return b.remove(tag)
 }
 
-// refuse lands a request that was refused. Completions sent before that, but not here yet, are told
-// by their stamps, if there are any.
+// refuse ends a request that was refused. Completions that were sent before and arrive later are
+// recognised by their stamps, if there are any.
 func (b *batch) refuse(tag uint8, r *refusal) piece {
 	if r.last && b.newest.known {
 		return b.finish(tag)
 	}
-	return b.ground(tag)
+	return b.abort(tag)
 }
 
-// ground lands a request whose completions may still come.
-func (b *batch) ground(tag uint8) piece {
-	f := &b.flights[tag]
+// abort ends a request whose completions may still arrive.
+func (b *batch) abort(tag uint8) piece {
+	f := &b.requests[tag]
 	b.tags.add(tag, f.addr, len(f.buf), b.now)
 	b.tags.give(tag)
-	return b.land(tag)
+	return b.remove(tag)
 }
 
-// retry sends a piece again later, unless its time is over or nobody wants it any more.
+// retry queues a piece to be sent again, unless its time is over or it is no longer needed.
 func (b *batch) retry(p piece) {
 	switch {
 	case !p.wanted(b.cutter.ops):
@@ -417,8 +416,8 @@ func (b *batch) retry(p piece) {
 	}
 }
 
-// giveUp fails a piece. If nothing was heard for as long as a request may take, there is no hope
-// for the rest either.
+// giveUp fails a piece. If nothing was received for as long as a request may take, the rest of the
+// batch fails, too.
 func (b *batch) giveUp(p piece) {
 	err := p.why
 	switch {
@@ -432,7 +431,7 @@ func (b *batch) giveUp(p piece) {
 			bridge.ErrTimeout, o.Remote, o.Requester, p.tries, o.Timeout)
 	}
 	if errors.Is(err, errStale) {
-		b.newest = reference{} // the adapter's clock must have been set back
+		b.newest = reference{} // the adapter's clock was probably set back
 	}
 	p.fail(b.cutter.ops, err)
 	if b.now-b.heard >= b.c.opts.Budget {
@@ -443,9 +442,9 @@ func (b *batch) giveUp(p piece) {
 // abandon fails all that is left of the batch.
 func (b *batch) abandon(err error) {
 	b.c.opts.Logger.Info("NetTLP adapter is silent", "adapter", b.c.opts.Remote, "error", err)
-	for tag := range b.flights {
-		if b.flights[tag].active {
-			p := b.ground(uint8(tag))
+	for tag := range b.requests {
+		if b.requests[tag].active {
+			p := b.abort(uint8(tag))
 			p.fail(b.cutter.ops, err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // Client reads a machine's RAM through an adapter: it is the initiator. It is safe for concurrent
-// use; batches take turns.
+// use; batches run one at a time.
 type Client struct {
 	opts Options // settled; immutable
 
@@ -17,7 +17,7 @@ type Client struct {
 	packets atomic.Uint64
 	retries atomic.Uint64
 
-	batch *batch // for whoever has the turn
+	batch *batch // used only by the goroutine that has the turn
 }
 
 // New binds a client's sockets, one per tag that it may use. It sends nothing.
@@ -39,9 +39,9 @@ func New(o *Options) (*Client, error) {
 
 // ReadPhys reads ops from the machine. Of a piece that fails, the bytes before the failure are
 // good; Err says what happened: bridge.ErrRefused with the completion's status, bridge.ErrTimeout,
-// or bridge.ErrMalformed when answers came but none could be believed. When nothing at all answers
-// for the time one request may take, every piece that is left fails. The error returned is that of
-// ctx, or wraps net.ErrClosed.
+// or bridge.ErrMalformed when only invalid answers arrived. When nothing answers for as long as one
+// request may take, all remaining pieces fail. The error returned is that of ctx, or wraps
+// net.ErrClosed.
 func (c *Client) ReadPhys(ctx context.Context, ops []bridge.Op) error {
 	if err := c.turn.take(ctx); err != nil {
 		return c.wrap(err)
@@ -66,7 +66,7 @@ func (c *Client) Counts() bridge.Counts {
 	return bridge.Counts{Packets: c.packets.Load(), Retries: c.retries.Load()}
 }
 
-// Close ends the read in flight, if there is one, and frees the sockets.
+// Close ends the read in outstanding, if there is one, and frees the sockets.
 func (c *Client) Close() error {
 	c.turn.close(c.batch.ports)
 	return nil

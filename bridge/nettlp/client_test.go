@@ -34,7 +34,7 @@ func TestSourceURLs(t *testing.T) {
 		{"nettlp://127.77.0.1?local=127.77.0.0&port=65530", "do not fit"},
 		{"nettlp://127.77.0.1?local=127.77.0.0&tag=3", `unknown key "tag"`},
 		{"nettlp://127.77.0.1:12288?local=127.77.0.0", "port=12288"},
-		{"nettlp://127.77.0.1/x?local=127.77.0.0", "nothing may stand after"},
+		{"nettlp://127.77.0.1/x?local=127.77.0.0", "unexpected path"},
 		{"nettlp://[::1]?local=127.77.0.0", "not IPv4"},
 		{"nettlp://127.77.0.1?local=nosuchhost.invalid", "local address"},
 	} {
@@ -64,7 +64,7 @@ func TestTakenPorts(t *testing.T) {
 		t.Errorf("second client: %v", err)
 	}
 	if _, err := New(nil); err == nil {
-		t.Error("a client of nobody was made")
+		t.Error("a client without a valid source was made")
 	}
 }
 

@@ -263,13 +263,13 @@ func FuzzDecodeCompletion(f *testing.F) {
 	})
 }
 
-// FuzzAccept lets anything answer a read: a flight takes bytes only where the completion says they
-// belong.
+// FuzzAccept lets anything answer a read: a outstanding takes bytes only where the completion says
+// they belong.
 func FuzzAccept(f *testing.F) {
 	f.Add(uint64(0x1003), uint16(7), append(unhex(f, "4a000003 00000007 1b000303"), make([]byte, 12)...))
 	f.Fuzz(func(t *testing.T, addr uint64, n uint16, tlp []byte) {
 		room := pageSize - int(addr%pageSize)
-		var fl flight
+		var fl outstanding
 		fl.begin(piece{addr: bridge.PhysAddr(addr), buf: make([]byte, 1+int(n)%room)}, reference{}, 0)
 		c, err := DecodeCompletion(tlp)
 		if err != nil {

@@ -57,11 +57,11 @@ func (a *Adapter) read(ctx context.Context, j *job) {
 	case errors.Is(err, bridge.ErrRefused):
 		a.refuse(j, StatusUR)
 	case err != nil:
-		a.opts.Logger.Debug("memory behind the adapter failed", "address", uint64(j.Addr), "error", err)
+		a.opts.Logger.Debug("read of the adapter's memory failed", "address", uint64(j.Addr), "error", err)
 		a.refuse(j, StatusCA)
 	default:
 		if gone := bridge.InPlace(func() { a.complete(j, data) }); gone != nil {
-			a.opts.Logger.Debug("memory behind the adapter failed", "address", uint64(j.Addr), "error", gone)
+			a.opts.Logger.Debug("read of the adapter's memory failed", "address", uint64(j.Addr), "error", gone)
 			a.refuse(j, StatusCA)
 		}
 	}

@@ -7,47 +7,47 @@
 //
 // [Client.ReadPhys] cuts every piece at 4 KiB boundaries and at the maximum read request size
 // (MRRS), and sends each part as a memory read (MRd) under its own tag, as many at a time as there
-// are tags. Tag t travels on UDP port base+t, source and destination alike. The machine answers
-// with completions (CplD), several per request if it likes; each names its place by the count of
-// bytes still to come. Lost requests are sent again, by turns on the same tag and on another.
+// are tags. Tag t uses UDP port base+t, source and destination alike. The machine answers with
+// completions (CplD), one or several for each request; each states its place by the count of bytes
+// that remain. Lost requests are sent again, alternately on the same tag and on another.
 //
-// What datagrams cost is most of what a read costs, so completions of one length that are due
-// together travel as one, where the kernels at both ends can do that (UDP_SEGMENT, UDP_GRO). It
-// changes neither what is on the wire, nor what is believed.
+// Datagrams are most of the cost of a read. Completions of one length that are due at the same time
+// are therefore sent as one batch where the kernels at both ends support that (UDP_SEGMENT,
+// UDP_GRO). This changes neither the datagrams on the wire nor what is accepted.
 //
 // The goroutine that wants the data sends, waits and receives itself, so a read costs little more
-// than the round trip. In return one batch is in the air at a time: others wait for their turn.
+// than the round trip. In return one batch is outstanding at a time: others wait for their turn.
 //
-// # What is believed
+// # What is accepted
 //
-// UDP loses, doubles, delays and reorders. A completion counts only if its port, tag, requester ID,
-// byte count, lower address and length all fit a request that is in the air, and if none of its
-// bytes came before. That leaves one trap: a late duplicate of an earlier completion of the same
-// tag, at an address equal in its low seven bits, with an equal count. Adapters stamp what they
-// send with a tick and a sequence number, so a completion must also be newer than the newest stamp
-// that had come in when its request went out; a duplicate never is.
+// UDP loses, duplicates, delays and reorders. A completion counts only if its port, tag, requester
+// ID, byte count, lower address and length all fit an outstanding request, and if none of its bytes
+// arrived before. One case remains: a late duplicate of an earlier completion of the same tag, at
+// an address with the same low seven bits, with the same count. Adapters stamp what they send with
+// a tick and a sequence number, so a completion must also be newer than the newest stamp received
+// before its request was sent; a duplicate never is.
 //
-// Stamps do not help when not the answer is late but the adapter: it stood still, and now answers
-// all that it was asked, with new stamps, while the same tags ask for something else. So a request
-// that was not answered in full is remembered as a stray, and under its tag nothing is asked whose
-// completions could be mistaken for the stray's. Lower Address and Byte Count of a completion
-// always add up to the end of the request, modulo 128, which serves as more bits of the tag: a
-// request is cut a little shorter, if need be, to end elsewhere. Requests that lie within 64 bytes
-// are answered whole, so their length tells them apart as well. To ask for the same bytes again is
-// always safe: the RAM of a dead machine does not change. A stray is forgotten after other answers
-// came in time for three seconds in all, or after half a minute. When no tag is left that will do,
+// Stamps do not help when the adapter itself is late: it stalled, and now answers all earlier
+// requests, with new stamps, while the same tags are used for other requests. A request that was
+// not answered in full is therefore remembered as late, and its tag is not used for requests whose
+// completions could be mistaken for its own. Lower Address and Byte Count of a completion always
+// add up to the end of the request, modulo 128, which serves as more bits of the tag: a request is
+// cut a little shorter, if necessary, to end at another address. Requests within 64 bytes are
+// answered whole, so their length distinguishes them as well. A request for the same bytes is
+// always safe: the RAM of a dead machine does not change. A late request expires after other
+// answers arrived in time for three seconds in all, or after half a minute. When no tag is usable,
 // a read waits for as long as a request may take, and then fails.
 //
-// # What remains
+// # Limits
 //
-// The trap of the late duplicate stays open where there is no stamp to compare with: with an
-// adapter that leaves the stamp zero (libtlp's psmem), and in the first round trip after five
-// seconds of silence, because the tick wraps within half a minute. There a tag's socket is emptied
-// before the tag is used again, and tags take turns; a duplicate that comes later than that would
-// be believed if it fits. A request that the network doubled counts as answered after the first
-// answer, though the second has a newer stamp. A client remembers its own strays only: what
-// another, with the same addresses, ports and requester ID, asked of an adapter that stands still
-// may come to the next as an answer. And an adapter may not stand still for more than half a
-// minute. One that sends well-formed lies, say another line's data under the right header, cannot
-// be told from an honest one.
+// The late duplicate is not detected where there is no stamp to compare with: with an adapter that
+// leaves the stamp zero (libtlp's psmem), and in the first round trip after five seconds of
+// silence, because the tick wraps within half a minute. In these cases a tag's socket is emptied
+// before the tag is used again, and tags are used in turn; a duplicate that arrives after that is
+// accepted if it fits. A request that the network duplicated counts as answered after the first
+// answer, though the second has a newer stamp. A client knows its own late requests only: answers
+// to another client's requests, with the same addresses, ports and requester ID, may reach the next
+// client when an adapter stalls. An adapter must not stall for more than half a minute. An adapter
+// that sends well-formed wrong data, such as another line's under the right header, is not
+// detected.
 package nettlp

@@ -6,31 +6,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel carries datagrams of one length, with the same ends, as one: through its whole stack,
-// and over a loopback device from sender to receiver. That is most of what many small datagrams
-// cost. udp(7) calls it segmentation offload, UDP_SEGMENT (since Linux 4.18) and UDP_GRO (since
-// 5.0). On the wire, and to a receiver that did not ask for it, they are datagrams like others.
+// The kernel can carry datagrams of one length, with the same addresses, as one packet through its
+// stack, and over a loopback device from sender to receiver. This removes most of the cost of many
+// small datagrams. udp(7) calls it segmentation offload, UDP_SEGMENT (since Linux 4.18) and UDP_GRO
+// (since 5.0). On the wire, and for a receiver that did not ask for it, they are ordinary
+// datagrams.
 
 const (
 	// maxSegments is how many datagrams may be sent as one (UDP_MAX_SEGMENTS in Linux
 	// include/linux/udp.h, until 6.7).
 	maxSegments = 64
-	// maxSent is how many bytes: what an IPv4 packet holds next to its own header and UDP's.
+	// maxSent is how many bytes: the size of an IPv4 packet without its own header and UDP's.
 	maxSent = 1<<16 - 1 - 20 - 8
-	// maxBatch is how many bytes may come as one.
+	// maxBatch is how many bytes one receive may return.
 	maxBatch = 1 << 16
 )
 
-// train is what one receive brought: datagrams of one length, but for the last, which may be
-// shorter; most often just one.
+// gsoBatch is the result of one receive: datagrams of one length, except the last, which may be
+// shorter; usually a single one.
 type gsoBatch struct {
 	rest    []byte
 	segment int // length of each but the last; 0 if there is but one
 	ended   bool
 }
 
-// next takes the first datagram off the train, which may be empty. It reports false when there are
-// no more.
+// next removes the first datagram, which may be empty, and returns it. It reports false when there
+// are no more.
 func (t *gsoBatch) next() (datagram []byte, ok bool) {
 	if t.ended {
 		return nil, false
@@ -50,23 +51,23 @@ type control struct {
 	value [8]byte // of which the kernel uses the first two or four
 }
 
-// enableGRO lets a socket receive trains. A kernel that has none goes on as ever.
+// enableGRO lets a socket receive batches. A kernel without UDP_GRO delivers single datagrams.
 func enableGRO(fd int) { unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) }
 
-// hasGSO reports whether the kernel knows of trains. One that does not would send them as one long
-// datagram.
+// hasGSO reports whether the kernel has UDP_SEGMENT. A kernel without it would send a batch as one
+// long datagram.
 func hasGSO(fd int) bool {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil
 }
 
-// gsoReceiver receives from connected sockets, without allocating or waiting.
+// gsoReceiver receives batches from connected sockets, without allocating or waiting.
 type gsoReceiver struct {
 	msg unix.Msghdr
 	iov unix.Iovec
 	ctl control
 }
 
-// recv takes what is next in a socket. It returns EAGAIN if that is nothing.
+// recv returns the next batch of a socket, or EAGAIN if there is none.
 func (r *gsoReceiver) recv(fd int, buf []byte) (gsoBatch, error) {
 	r.iov.Base = unsafe.SliceData(buf)
 	r.iov.SetLen(len(buf))
@@ -85,7 +86,7 @@ func (r *gsoReceiver) recv(fd int, buf []byte) (gsoBatch, error) {
 	return t, nil
 }
 
-// gsoSender sends trains, without allocating or waiting.
+// gsoSender sends batches, without allocating or waiting.
 type gsoSender struct {
 	msg unix.Msghdr
 	iov [maxSegments]unix.Iovec
@@ -93,14 +94,14 @@ type gsoSender struct {
 	n   int // datagrams in iov
 }
 
-// add couples a datagram, which must stay as it is until the train was sent.
+// add adds a datagram to the batch. It must not change until the batch was sent.
 func (s *gsoSender) add(datagram []byte) {
 	s.iov[s.n].Base = unsafe.SliceData(datagram)
 	s.iov[s.n].SetLen(len(datagram))
 	s.n++
 }
 
-// send sends what was added, and begins anew. All but the last datagram must be as long as segment
+// send sends the batch and empties it. All but the last datagram must be as long as segment
 // says, the last at most.
 func (s *gsoSender) send(fd, segment int, to *unix.RawSockaddrInet4) error {
 	s.msg.Name = (*byte)(unsafe.Pointer(to))

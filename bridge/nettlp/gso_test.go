@@ -60,7 +60,7 @@ func TestCoalesce(t *testing.T) {
 		{"one", of(0, here, 0, 100), 1},
 		{"equal lengths", of(0, here, 0, 100, 100, 100), 3},
 		{"a shorter one is the last", of(0, here, 0, 100, 100, 50, 50), 3},
-		{"a longer one begins anew", of(0, here, 0, 50, 100), 1},
+		{"a longer one begins a new batch", of(0, here, 0, 50, 100), 1},
 		{"not what is due later", append(of(0, here, 5, 100, 100), of(0, here, 6, 100)...), 2},
 		{"not another port", append(of(0, here, 0, 100), of(1, here, 0, 100)...), 1},
 		{"not another peer", append(of(0, here, 0, 100), of(0, there, 0, 100)...), 1},

@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// endings is how many ends of requests completions tell apart: Lower Address and Byte Count
-	// always add up to the address where the request ends, of which the first keeps seven bits.
+	// endings is how many ends of requests can be distinguished by completions: Lower Address and
+	// Byte Count always add up to the end address of the request, of which Lower Address keeps
+	// seven bits.
 	endings = 1 << 7
 	// lineSize is the smallest read completion boundary: completers cut only at its multiples (PCIe
 	// base spec §2.3.1.1).
@@ -17,41 +18,42 @@ const (
 	// request.
 	looseCut = 256
 
-	// lateLife is how long the answer of a request can be under way while others come in time. The
-	// longer, the more strays there are on a line that loses, and the shorter requests must be cut.
+	// lateLife is how long an answer can be in transit while others arrive in time. The longer it
+	// is, the more late requests there are on a lossy path, and the shorter new requests must be
+	// cut.
 	lateLife = 3 * time.Second
-	// maxLate is how long in all: an adapter that stands still longer has been restarted.
+	// maxLate is the limit for a stalled adapter: after a longer stall it has been restarted.
 	maxLate = 30 * time.Second
-	// awakeAfter is for how long before an answer the adapter is known not to have stood still.
+	// awakeAfter is how long before an answer the adapter is known not to have been stalled.
 	awakeAfter = 50 * time.Millisecond
 )
 
-// strays are the requests that were not answered in full, or asked twice under one tag: their
-// completions may still come. Of one shape there is one, or several that end at the very same
-// address, where they ask for the same bytes.
+// lateCompletions holds the requests that were not answered in full, or sent twice under one tag:
+// their completions may still arrive. For each shape there is one request, or several with the same
+// end address, which ask for the same bytes.
 type lateCompletions struct {
 	byShape map[shape]lateRequest
 	count   []int // by tag
 	queue   []sighting
-	awake   time.Duration // how long the adapter is known to have been awake
+	awake   time.Duration // how long the adapter is known not to have been stalled
 	heard   time.Duration // when it last answered in time
 }
 
-// shape is what the completions of a request show of it. Those of requests of different shapes
-// never look alike.
+// shape is the part of a request that its completions contain. Completions of requests of different
+// shapes can be distinguished.
 type shape struct {
 	tag   uint8
 	end   uint8 // its end, modulo endings
 	alone uint8 // its length, if it is too short to be cut and does not begin where others are cut; else 0
 }
 
-// stray is a request whose completions may still come.
+// lateRequest is a request whose completions may still arrive.
 type lateRequest struct {
 	addr, end bridge.PhysAddr
 	since     time.Duration // when the last such request was given up
 }
 
-// sighting says when a stray is over, unless it was asked again since.
+// sighting records when a late request expires, unless it is sent again.
 type sighting struct {
 	shape
 	since time.Duration
@@ -70,8 +72,8 @@ func shapeOf(tag uint8, addr bridge.PhysAddr, n int) shape {
 	return s
 }
 
-// add takes in a request, given up now, which admits has let pass. Of requests with one end the
-// last counts.
+// add adds a request that is given up now and that admits allowed. Of requests with the same end
+// the last counts.
 func (s *lateCompletions) add(tag uint8, addr bridge.PhysAddr, n int, now time.Duration) {
 	sh := shapeOf(tag, addr, n)
 	if _, ok := s.byShape[sh]; !ok {
@@ -81,21 +83,21 @@ func (s *lateCompletions) add(tag uint8, addr bridge.PhysAddr, n int, now time.D
 	s.queue = append(s.queue, sighting{sh, now, s.awake})
 }
 
-// hear notes that the adapter answered something in time.
-func (s *lateCompletions) hear(now time.Duration) {
+// answered records that the adapter answered a request in time.
+func (s *lateCompletions) answered(now time.Duration) {
 	s.awake += min(now-s.heard, awakeAfter)
 	s.heard = now
 }
 
-// starve notes that nothing can be asked any more, because of strays. An adapter that was awake
-// passes for awake.
+// starve records that late requests leave no tag free. An adapter that has just answered counts as
+// not stalled.
 func (s *lateCompletions) starve(now time.Duration) {
 	if now-s.heard <= 2*awakeAfter {
-		s.hear(now)
+		s.answered(now)
 	}
 }
 
-// expire forgets those that are over.
+// expire removes the requests whose time is over.
 func (s *lateCompletions) expire(now time.Duration) {
 	n := 0
 	for ; n < len(s.queue); n++ {
@@ -113,7 +115,7 @@ func (s *lateCompletions) expire(now time.Duration) {
 	}
 }
 
-// next returns when the first of them is over at the latest, or never.
+// next returns the latest time at which the first of them expires, or never.
 func (s *lateCompletions) next() time.Duration {
 	if len(s.queue) == 0 {
 		return never
@@ -121,17 +123,16 @@ func (s *lateCompletions) next() time.Duration {
 	return s.queue[0].since + maxLate
 }
 
-// suspect reports whether a tag has any.
+// suspect reports whether a tag has late requests.
 func (s *lateCompletions) suspect(tag uint8) bool { return s.count[tag] > 0 }
 
-// double reports whether such a request would add none, because there is one of this shape with
-// this end.
+// double reports whether there already is a late request of this shape with this end.
 func (s *lateCompletions) double(tag uint8, addr bridge.PhysAddr, n int) bool {
 	old, ok := s.byShape[shapeOf(tag, addr, n)]
 	return ok && old.end == addr+bridge.PhysAddr(n)
 }
 
-// admits reports whether no stray's completion could be taken, under tag, for one of this request,
+// admits reports whether no late completion under tag could be mistaken for one of this request,
 // unless it brings the same bytes.
 func (s *lateCompletions) admits(tag uint8, addr bridge.PhysAddr, n int) bool {
 	if !s.suspect(tag) {

@@ -138,7 +138,7 @@ func TestAnswersToEarlierRequestsComeFirst(t *testing.T) {
 	}
 }
 
-// halting is a memory that stands still now and then, and with it the adapter in front of it.
+// halting is a memory that stalls now and then, and with it the adapter.
 type halting struct {
 	bridge.Viewer
 	*bridgetest.Fake
@@ -153,7 +153,7 @@ func (h *halting) View(addr bridge.PhysAddr, n int) ([]byte, bool) {
 	return h.Viewer.View(addr, n)
 }
 
-func TestAdapterThatStandsStill(t *testing.T) {
+func TestStallingAdapter(t *testing.T) {
 	ram := addressRAM(1 << 18)
 	for name, tc := range map[string]struct {
 		link   Link

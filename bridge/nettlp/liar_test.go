@@ -68,7 +68,7 @@ func TestLyingAdapters(t *testing.T) {
 			}
 			return out
 		}, nil, ""},
-		{"garbage before the truth", func(r Request) (out [][]byte) {
+		{"garbage before the right answer", func(r Request) (out [][]byte) {
 			out = [][]byte{{}, {1, 2, 3}, make([]byte, 18), []byte(strings.Repeat("x", 5000))}
 			for _, c := range honest(r, ram, 512) {
 				out = append(out, datagram(Stamp{}, c))
@@ -240,7 +240,7 @@ func TestStampsAreForgottenBeforeTheyWrap(t *testing.T) {
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestNothingListens(t *testing.T) {
 	o := quick
 	o.Requester = testID
 	o.Local, o.Remote = newPair()

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Link says how bad the way from an adapter to its clients is. The zero value is perfect.
+// Link is the quality of the path from an adapter to its clients. The zero value is perfect.
 type Link struct {
 	Delay   time.Duration // from the arrival of a request to its completions; any number may be under way
 	Loss    float64       // probability that a request, or a completion, is lost
@@ -20,7 +20,7 @@ type Link struct {
 // reorderHold is for how long at most a completion is held back so that others overtake it.
 const reorderHold = 200 * time.Microsecond
 
-// link sends an adapter's datagrams, well or badly.
+// link sends an adapter's datagrams, with the faults of a Link.
 type link struct {
 	Link
 	ports   *ports
@@ -98,7 +98,7 @@ func (l *link) release(now time.Duration) {
 }
 
 // coalesce returns how many of the first datagrams of a queue, which is not empty, are due and can
-// travel as one.
+// be sent as one batch.
 func (l *link) coalesce(queue []held, now time.Duration) (n int) {
 	first := &queue[0]
 	segment := len(first.datagram)
@@ -131,9 +131,8 @@ func (l *link) send(together []held) {
 	}
 }
 
-// sendBatch reports false if it cannot be done: for this way, or in general, the kernel will not
-// have it, and is not asked again. Which error says so depends on its version, and whether the
-// device or the MTU is what is wrong.
+// sendBatch reports false if the kernel cannot send a batch on this path; it is not tried again.
+// The error depends on the kernel's version, and on whether the device or the MTU is the reason.
 func (l *link) sendBatch(together []held) bool {
 	for i := range together {
 		l.sender.add(together[i].datagram)

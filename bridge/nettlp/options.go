@@ -10,7 +10,7 @@ import (
 
 // Usual settings of a client.
 const (
-	// DefaultTags × DefaultMRRS = 8 KiB in the air is what the FPGA's 16 KiB buffers are proven to
+	// DefaultTags × DefaultMRRS = 8 KiB outstanding is what the FPGA's 16 KiB buffers are proven to
 	// bear; nothing in NetTLP controls flow.
 	DefaultTags = 16
 	// DefaultMRRS is the longest read request, in bytes, that operating systems usually allow a
@@ -34,9 +34,9 @@ type Options struct {
 	Local     netip.Addr // the address of this machine that the adapter answers to; not Remote
 	BasePort  uint16     // UDP port of tag 0; 0 means BasePort, the constant
 	Requester ID         // the adapter's PCIe ID: completions are routed to it
-	// Tags is how many requests may be in the air, 1…256, and how many tags are used: those from 0
+	// Tags is how many requests may be outstanding, 1…256, and how many tags are used: those from 0
 	// on. Adapters built before 2020-03 know 16. The more tags, the longer one can rest before it
-	// is used again, so by default, 0, there are DefaultTags requests in the air, under all 256
+	// is used again, so by default, 0, there are DefaultTags requests outstanding, under all 256
 	// tags in turn.
 	Tags    int
 	MRRS    int           // longest request in bytes, a power of two from 128 to 4096

@@ -45,10 +45,10 @@ func (c *cutter) peek() piece {
 	return piece{op: c.op, addr: addr, buf: op.Buf[c.off : c.off+n]}
 }
 
-// skip goes on behind the first n bytes of the piece that peek returns.
+// skip skips the first n bytes of the piece that peek returns.
 func (c *cutter) skip(n int) { c.off += n }
 
-// fail notes that the piece could not be read. The op keeps the lowest address that failed.
+// fail records that the piece could not be read. The op keeps the lowest address that failed.
 func (p *piece) fail(ops []bridge.Op, err error) {
 	op := &ops[p.op]
 	if !p.wanted(ops) {
@@ -64,7 +64,7 @@ func (p *piece) wanted(ops []bridge.Op) bool {
 	return !ok || p.addr < failed.Addr
 }
 
-// limit is the address behind the last byte of the piece.
+// limit is the address after the last byte of the piece.
 func (p *piece) limit() bridge.PhysAddr { return p.addr + bridge.PhysAddr(len(p.buf)) }
 
 // got moves the piece past its first n bytes.

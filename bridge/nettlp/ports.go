@@ -14,19 +14,19 @@ import (
 const (
 	// BasePort is the UDP port of tag 0; tag t has BasePort+t (NetTLP libtlp include/libtlp.h).
 	BasePort = 0x3000
-	// MaxTags is how many tags the eight bits of a TLP's tag field tell apart.
+	// MaxTags is the number of tags in the eight bits of a TLP's tag field.
 	MaxTags = 256
 
-	wakeEvent  = -1 // stands for the eventfd where an epoll event names its port
-	timerEvent = -2 // stands for the timer
+	wakeEvent  = -1 // the eventfd, where an epoll event has the number of its port
+	timerEvent = -2 // the timer
 	forever    = time.Duration(-1)
 
 	// coarse is from when on a wait may be late by a millisecond.
 	coarse = 20 * time.Millisecond
 )
 
-// ports is one UDP socket per tag and what is needed to wait for any of them. Whoever holds the
-// turn uses it; only wake may be called by others.
+// ports is one UDP socket per tag and what is needed to wait for any of them. Only the goroutine
+// that has the turn uses it, except for wake.
 type ports struct {
 	fds    []int // by tag
 	epoll  int
@@ -60,7 +60,7 @@ func (p *ports) open(local, remote netip.Addr, base uint16, n int) (err error) {
 	if p.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
 		return fmt.Errorf("timer: %w", err)
 	}
-	if err = p.watch(p.timer, timerEvent, unix.EPOLLET); err != nil { // it is set anew, never read
+	if err = p.watch(p.timer, timerEvent, unix.EPOLLET); err != nil { // it is set again, never read
 		return err
 	}
 	for i := range n {
@@ -103,7 +103,7 @@ func explainBind(at netip.AddrPort, err error) error {
 	return fmt.Errorf("UDP port %s: %w", at, err)
 }
 
-// close frees the sockets. Nobody may use p then, nor be about to wake it.
+// close frees the sockets. No goroutine may use p, or be about to wake it.
 func (p *ports) close() {
 	for _, fd := range append(p.fds, p.event, p.timer, p.epoll) {
 		if fd >= 0 {

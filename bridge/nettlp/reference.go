@@ -7,8 +7,8 @@ import "time"
 // of that cannot be compared.
 const stampLife = 5 * time.Second
 
-// reference is the newest stamp that came in, to tell answers from stale duplicates by. The zero
-// value knows none.
+// reference is the newest stamp that was received. It distinguishes answers from stale duplicates.
+// The zero value knows none.
 type reference struct {
 	stamp Stamp
 	at    time.Duration // when it came, on the batch's clock
@@ -19,14 +19,14 @@ type reference struct {
 // newest.
 func (r *reference) fresh(s Stamp) bool { return !r.known || s.After(r.stamp) }
 
-// note takes the stamp of a completion that was believed. Adapters that do not stamp send zeros.
+// note records the stamp of a valid completion. Adapters that do not stamp send zeros.
 func (r *reference) note(s Stamp, now time.Duration) {
 	if s != (Stamp{}) && r.fresh(s) {
 		*r = reference{s, now, true}
 	}
 }
 
-// expire forgets a stamp that is too old to be compared with.
+// expire drops a stamp that is too old to be compared with.
 func (r *reference) expire(now time.Duration) {
 	if r.known && now-r.at > stampLife {
 		*r = reference{}

@@ -8,7 +8,7 @@ import (
 )
 
 // receiveBuffer is asked of the kernel for each socket, in bytes. A 4 KiB read answered in 64-byte
-// completions takes 64 buffers of some 800 bytes; a socket has one read in the air, or two after a
+// completions takes 64 buffers of some 800 bytes; a socket has one read outstanding, or two after a
 // retry.
 const receiveBuffer = 256 << 10
 

@@ -16,7 +16,7 @@ type Stats struct {
 	Completions uint64 // CplDs sent, or lost on purpose
 	Bytes       uint64 // of RAM in them
 	Unsupported uint64 // requests answered UR
-	Aborted     uint64 // requests answered CA, because the memory behind the adapter failed
+	Aborted     uint64 // requests answered CA, because a read of its memory failed
 	OutsideRAM  uint64 // memory reads that touch anything but RAM; answered UR
 	// Offenders are the addresses of the first few of those.
 	Offenders []bridge.PhysAddr

@@ -7,9 +7,9 @@ import (
 	"physgdb/bridge"
 )
 
-// tagPool hands out tags, those without strays first. Where stray completions cannot be told by
-// their stamps, it is the tag that was used longest ago, so that they have the most time to run
-// out; else it is the one used last, whose socket is still in the CPU's caches.
+// tagPool hands out tags, those without late requests first. If late completions cannot be
+// recognised by their stamps, take returns the tag used longest ago, which gives them the most time
+// to arrive; otherwise the one used last, whose socket is still in the CPU's caches.
 type tagPool struct {
 	lateCompletions
 	free    []uint8
@@ -53,8 +53,8 @@ func (p *tagPool) take(now time.Duration, last bool, w *piece) (tag uint8, lengt
 }
 
 // same returns the index of the tag that a piece had the last time. Every other try goes there: it
-// adds no stray to those that there are, but should that tag lead nowhere, others must have their
-// chance.
+// adds no late request to those that there are, but if that tag does not work, others must be
+// tried.
 func (p *tagPool) same(w *piece) (int, bool) {
 	if w.tries%2 == 0 || !p.double(w.tag, w.addr, len(w.buf)) {
 		return 0, false
@@ -75,7 +75,7 @@ func (p *tagPool) wake(now time.Duration) {
 	}
 }
 
-// clean returns the index of the first, or last, free tag that has no strays.
+// clean returns the index of the first, or last, free tag that has no late requests.
 func (p *tagPool) clean(last bool) (int, bool) {
 	for i := range p.free {
 		if last {
@@ -89,9 +89,9 @@ func (p *tagPool) clean(last bool) (int, bool) {
 }
 
 // fit returns the index of a free tag for n bytes at addr, or for as many of them as make a request
-// that no stray of its tag can be mistaken for. A line less is best, as completers need no more
-// completions for what follows; else where it cuts varies, so that what is left of pieces varies
-// too.
+// for which no late completion of its tag can be mistaken. A line less is best, as completers need
+// no more completions for what follows; else where it cuts varies, so that what is left of pieces
+// varies too.
 func (p *tagPool) fit(addr bridge.PhysAddr, n int) (i, length int, ok bool) {
 	for _, length := range [...]int{n, n - lineSize} {
 		if i, ok = p.admit(addr, length); ok {

@@ -8,7 +8,8 @@ import (
 	"physgdb/bridge"
 )
 
-// marks is all that tells a completion of one request from those of others with its tag.
+// marks is everything that distinguishes a completion of one request from those of others with its
+// tag.
 type marks struct{ count, lower int }
 
 // possible returns the marks of every completion that could answer n bytes at addr, and which byte
@@ -109,7 +110,7 @@ func TestLateCompletionsExpire(t *testing.T) {
 		p.add(0, 0x2000, 8, 0)
 		for ; p.suspect(0); now += step {
 			if hear(now) {
-				p.hear(now)
+				p.answered(now)
 			}
 			p.expire(now)
 		}
@@ -123,11 +124,11 @@ func TestLateCompletionsExpire(t *testing.T) {
 		hear     func(now time.Duration) bool
 		from, to time.Duration
 	}{
-		{"always heard", func(time.Duration) bool { return true }, lateLife, lateLife + 5*step},
-		{"never heard", func(time.Duration) bool { return false }, maxLate, maxLate + 5*step},
-		{"heard after ten seconds", func(now time.Duration) bool { return now >= 10*time.Second },
+		{"always answers", func(time.Duration) bool { return true }, lateLife, lateLife + 5*step},
+		{"never answers", func(time.Duration) bool { return false }, maxLate, maxLate + 5*step},
+		{"answers after ten seconds", func(now time.Duration) bool { return now >= 10*time.Second },
 			10*time.Second + lateLife - awakeAfter, 10*time.Second + lateLife + 5*step},
-		{"heard every second", func(now time.Duration) bool { return now%time.Second == 0 }, maxLate, maxLate + 5*step},
+		{"answers every second", func(now time.Duration) bool { return now%time.Second == 0 }, maxLate, maxLate + 5*step},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := live(tc.hear); got < tc.from || got > tc.to {

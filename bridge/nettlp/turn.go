@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// turn lets one goroutine at a time use the sockets, and one, for good, close them.
+// turn lets one goroutine at a time use the sockets, until one closes them.
 type turn struct {
-	slot    chan struct{} // holds one element while somebody has the turn
+	slot    chan struct{} // holds one element while a goroutine has the turn
 	closing chan struct{}
 	once    sync.Once
 }
@@ -33,7 +33,7 @@ func (t *turn) take(ctx context.Context) error {
 
 func (t *turn) give() { <-t.slot }
 
-// interrupted says why the holder of the turn should give it back early, if it should.
+// interrupted returns why the goroutine that has the turn should give it back early, or nil.
 func (t *turn) interrupted(ctx context.Context) error {
 	select {
 	case <-t.closing:
@@ -43,7 +43,7 @@ func (t *turn) interrupted(ctx context.Context) error {
 	}
 }
 
-// close takes the turn for good from whoever has it, and frees p.
+// close waits for the turn, never gives it back, and frees p.
 func (t *turn) close(p *ports) {
 	t.once.Do(func() {
 		close(t.closing)

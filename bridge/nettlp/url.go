@@ -13,7 +13,7 @@ import (
 // Open opens a source such as nettlp://192.168.10.1?local=192.168.10.3&requester=1b:00. The host is
 // the adapter's IPv4 address; the keys are those of [Options]: local, requester, tags, mrrs,
 // timeout (of one try), retries, port (that of tag 0). The Timeout of o bounds one request with all
-// its tries. Open sends nothing, so it cannot tell whether an adapter is there.
+// its tries. Open sends nothing, so it does not detect that no adapter is there.
 func Open(ctx context.Context, u *url.URL, o *bridge.Options) (bridge.Memory, error) {
 	opts, err := parseURL(ctx, u)
 	if err != nil {
@@ -35,7 +35,7 @@ func parseURL(ctx context.Context, u *url.URL) (o Options, err error) {
 	case u.Port() != "":
 		return o, fmt.Errorf("%s: the port of tag 0 is given by the key port=%s", u.Host, u.Port())
 	case u.Path != "" && u.Path != "/":
-		return o, fmt.Errorf("nothing may stand after the address, %q does", u.Path)
+		return o, fmt.Errorf("unexpected path %q after the address", u.Path)
 	}
 	q, err := bridge.NewQuery(u)
 	if err != nil {
@@ -79,7 +79,7 @@ func retriesOf(n int) int {
 	return n
 }
 
-// resolve finds the IPv4 address of a host. An empty one is left for [Options] to complain about.
+// resolve finds the IPv4 address of a host. [Options] rejects an empty one.
 func resolve(ctx context.Context, host string) (netip.Addr, error) {
 	if host == "" {
 		return netip.Addr{}, nil

@@ -14,14 +14,14 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// DefaultPort is where notices are sent to unless both sides are told otherwise.
+// DefaultPort is the UDP port of notices, unless both sides are configured otherwise.
 const DefaultPort = 6666
 
-// remembered is how many different notices a Listener keeps, to tell repeats: each panic's is sent
-// three times.
+// remembered is how many different notices a Listener keeps to detect repeats: that of a panic is
+// sent three times.
 const remembered = 64
 
-// Listener hears notices.
+// Listener receives notices.
 type Listener struct {
 	conn *net.UDPConn
 	log  hclog.Logger
@@ -56,8 +56,8 @@ func Listen(address string, log hclog.Logger) (*Listener, error) {
 // Addr returns the address that notices may be sent to.
 func (l *Listener) Addr() netip.AddrPort { return l.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
-// Next waits for a notice and says who sent it. A repeat of one that was heard before is passed
-// over, and so is what is no notice.
+// Next waits for a notice and returns it with its sender's address. It skips repeats, and datagrams
+// that are not notices.
 func (l *Listener) Next(ctx context.Context) (*Notice, netip.AddrPort, error) {
 	// A past deadline wakes the read; it is cleared again for the next call.
 	if err := l.conn.SetReadDeadline(time.Time{}); err != nil {
@@ -103,5 +103,5 @@ func (l *Listener) repeated(datagram []byte) bool {
 	return false
 }
 
-// Close ends listening; a Next under way returns net.ErrClosed.
+// Close closes the socket. A call of Next in progress returns net.ErrClosed.
 func (l *Listener) Close() error { return l.conn.Close() }

@@ -1,5 +1,5 @@
-// Package notify hears what a host says of itself: the notice that its kernel sends as it panics,
-// and the greetings that programs on it may send before. Either names a CR3, from which the host's
+// Package notify receives what a machine sends about itself: the notice of its kernel's panic, and
+// the greetings that programs on it may send before. Each contains a CR3, from which the machine's
 // memory can be explained.
 //
 // A notice is one JSON object in one UDP datagram. The kernel module in the folder module sends the
@@ -17,10 +17,10 @@ import (
 	"physgdb/internal/plain"
 )
 
-// The events a notice tells of.
+// The events of a notice.
 const (
 	EventPanic = "panic" // the kernel has panicked; CR3 is that of the task that panicked
-	EventHello = "hello" // a program tells its own CR3
+	EventHello = "hello" // a program sends its own CR3
 )
 
 // Limits of the texts of a notice, in bytes. The kernel module's are shorter.
@@ -31,7 +31,7 @@ const (
 	maxMessage = 1024
 )
 
-// Notice is what a host said. Only CR3 is always there: a nil field was not told.
+// Notice is the content of a notice. Only CR3 is always present; a nil field was not sent.
 type Notice struct {
 	Version    int    `json:"physgdb"`
 	Event      string `json:"event,omitempty"`
@@ -55,7 +55,7 @@ type Notice struct {
 	Message    string `json:"message,omitempty"`
 }
 
-// Hex is a number that stands in JSON as a string such as "0x1f".
+// Hex is a number that is a string such as "0x1f" in JSON.
 type Hex uint64
 
 // UnmarshalJSON takes a string of hexadecimal digits, with or without 0x.
@@ -99,9 +99,10 @@ func Parse(datagram []byte) (*Notice, error) {
 
 // cut shortens the texts of a notice to their limits.
 func (n *Notice) cut() {
-	for text, most := range map[*string]int{&n.Event: maxEvent, &n.Host: maxHost, &n.Comm: maxComm, &n.Message: maxMessage} {
-		if len(*text) > most {
-			*text = strings.ToValidUTF8((*text)[:most], "") // without a part of a character at the end
+	for text, limit := range map[*string]int{&n.Event: maxEvent, &n.Host: maxHost, &n.Comm: maxComm, &n.Message: maxMessage} {
+		if len(*text) > limit {
+			// without a part of a character at the end
+			*text = strings.ToValidUTF8((*text)[:limit], "")
 		}
 	}
 }

@@ -188,7 +188,7 @@ func TestListen(t *testing.T) {
 	short, stop := context.WithTimeout(ctx, 10*time.Millisecond)
 	defer stop()
 	if _, _, err := l.Next(short); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("with nothing to hear: %v", err)
+		t.Errorf("without a datagram: %v", err)
 	}
 	conn.Write([]byte(`{"physgdb":1,"event":"late","cr3":"0x3"}`))
 	if n, _, err := l.Next(ctx); err != nil || n.Event != "late" {

@@ -27,7 +27,7 @@ func AppendEscaped(dst, src []byte) []byte {
 	return dst
 }
 
-// AppendUnescaped appends to dst the bytes that src stands for: the binary part of a request.
+// AppendUnescaped appends to dst the bytes that src encodes: the binary part of a request.
 func AppendUnescaped(dst, src []byte) ([]byte, error) {
 	for i := 0; i < len(src); i++ {
 		b := src[i]

@@ -38,7 +38,7 @@ func eightDigits(bytes uint32) uint64 {
 	return x + '0'*each + letters*('a'-'0'-10)
 }
 
-// AppendUnhex appends the bytes that the digits in src, either case, stand for.
+// AppendUnhex decodes the hex digits in src, either case, and appends the bytes.
 func AppendUnhex(dst, src []byte) ([]byte, error) {
 	dst, err := hex.AppendDecode(dst, src)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // ErrTooLong says that a packet exceeds the Reader's limit. The stream cannot be used any more.
 var ErrTooLong = errors.New("packet exceeds the size limit")
 
-// Kind tells what a Reader found in the stream.
+// Kind is what a Reader found in the stream.
 type Kind uint8
 
 // What a Reader can find.
@@ -64,8 +64,8 @@ func (r *Reader) Next() (Kind, []byte, error) {
 	}
 }
 
-// Progress returns how many packets have arrived whole and whether another has begun. It is for
-// whoever supplies the bytes, to limit how long the rest may take.
+// Progress returns how many packets have arrived whole and whether another has begun. The source of
+// the bytes uses it to limit how long the rest may take.
 func (r *Reader) Progress() (packets uint64, inside bool) { return r.packets, r.inside }
 
 // packet reads what follows a '$'.
@@ -98,7 +98,7 @@ func (r *Reader) readPayload() (sum byte, err error) {
 		switch {
 		case b == '#':
 			return sum, nil
-		case b == '$': // never appears unescaped: the peer gave up on a packet and began anew
+		case b == '$': // never appears unescaped: the peer gave up a packet and started again
 			r.payload, sum = r.payload[:0], 0
 			continue
 		case len(r.payload) == r.limit:
@@ -128,7 +128,7 @@ func (r *Reader) readChecksum() (int, error) {
 	return int(h)<<4 | int(l), nil
 }
 
-// unexpected makes an end of file inside a packet tell from one between packets.
+// unexpected distinguishes an end of file inside a packet from one between packets.
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF

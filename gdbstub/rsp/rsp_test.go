@@ -28,7 +28,7 @@ func TestReaderFindsPackets(t *testing.T) {
 		"acks and an interrupt":           {"+-\x03", []event{{rsp.Ack, ""}, {rsp.Nak, ""}, {rsp.Interrupt, ""}}, io.EOF},
 		"junk between packets":            {"xx$#00yy#$#00", []event{{rsp.Packet, ""}, {rsp.Packet, ""}}, io.EOF},
 		"0x03 and + are data in a packet": {"$\x03+#2e", []event{{rsp.Packet, "\x03+"}}, io.EOF},
-		"a packet begun anew":             {"$abc$qC#b4", []event{{rsp.Packet, "qC"}}, io.EOF},
+		"a packet started again":          {"$abc$qC#b4", []event{{rsp.Packet, "qC"}}, io.EOF},
 		"a wrong checksum":                {"$qC#b5", []event{{rsp.Damaged, ""}}, io.EOF},
 		"no checksum":                     {"$qC#zz", []event{{rsp.Damaged, ""}}, io.EOF},
 		"the end inside a payload":        {"$qC", nil, io.ErrUnexpectedEOF},

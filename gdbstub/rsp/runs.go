@@ -7,9 +7,9 @@ import (
 )
 
 // Run-length encoding (gdb manual, appendix E.1 "Overview"): a character, '*', and a count of its
-// repetitions beside the first, as the character count+29. Clients expand it before they look at a
-// reply, so it fits every reply that is text. It must not be used where a '}' escapes: which of the
-// two is undone first differs.
+// further repetitions, as the character count+29. Clients expand it before they look at a reply, so
+// it fits every reply that is text. It must not be used where a '}' escapes: which of the two is
+// undone first differs.
 const (
 	runMark  = '*'
 	runBias  = 29
@@ -57,7 +57,7 @@ func AppendRuns(dst, text []byte) []byte {
 	return dst
 }
 
-// appendRun appends what stands for n times c.
+// appendRun appends the encoding of n times c.
 func appendRun(dst []byte, c byte, n int) []byte {
 	for n > shortest {
 		count := repetitions(n - 1)
@@ -70,7 +70,7 @@ func appendRun(dst []byte, c byte, n int) []byte {
 	return dst
 }
 
-// repetitions returns how many of n one count may stand for: not those whose characters mean
+// repetitions returns how many of n one count may encode: not those whose characters mean
 // something to a client that looks for the frame of a packet.
 func repetitions(n int) int {
 	n = min(n, longest)

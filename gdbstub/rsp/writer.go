@@ -22,8 +22,8 @@ func NewWriter(w io.Writer) *Writer { return &Writer{out: w} }
 var errForbidden = errors.New("unescaped $ or # in a payload")
 
 // WritePacket sends payload as one packet. The payload must be escaped already (AppendEscaped)
-// where it is binary; a raw '$' or '#' is refused, as it would put the client out of step for good.
-// payload may be used again after.
+// where it is binary; a raw '$' or '#' is refused, as it would desynchronise the client
+// permanently. payload may be used again after.
 func (w *Writer) WritePacket(payload []byte) error {
 	sum, clean := checksum(payload)
 	if !clean {
@@ -47,7 +47,7 @@ func (w *Writer) Resend() error {
 		return nil
 	}
 	if w.resent == maxResends {
-		return fmt.Errorf("write packet: sent again %d times in vain: %w", maxResends, ErrDamaged)
+		return fmt.Errorf("write packet: no acknowledgement after %d retransmissions: %w", maxResends, ErrDamaged)
 	}
 	w.resent++
 	return w.write(w.frame)

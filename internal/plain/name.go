@@ -40,7 +40,7 @@ func IsName(text string) bool {
 	return text != "" && len(text) <= maxName
 }
 
-// inName reports whether a character may stand at that place of a name.
+// inName reports whether a character may be at that place of a name.
 func inName(c byte, place int) bool {
 	switch {
 	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_':

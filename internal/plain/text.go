@@ -75,7 +75,7 @@ func appendEscaped(dst []byte, text string, escape func(dst []byte, r rune, firs
 
 // printable reports whether a character can be seen and has no other effect. Go's own table leaves
 // out controls, formats such as bidirectional ones, separators, private and unassigned characters;
-// some letters are invisible all the same.
+// some letters are invisible, too.
 func printable(r rune) bool {
 	return unicode.IsPrint(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }

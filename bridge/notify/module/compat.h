@@ -35,7 +35,7 @@
 /*
  * The function that calls the panic notifiers: vpanic(), which panic() calls,
  * or panic() itself in kernels that have no vpanic(). The preprocessor cannot
- * tell them apart, but a module may use a weak symbol that does not exist.
+ * distinguish them, but a module may use a weak symbol that does not exist.
  */
 extern void vpanic(const char *format, va_list arguments) __weak;
 

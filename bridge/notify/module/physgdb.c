@@ -4,9 +4,9 @@
  *
  * When the kernel panics, one UDP datagram names CR3 and the registers of
  * panic(), so that a debugger that can still read this machine's memory knows
- * where to begin. /proc/physgdb tells the same of the process that reads it.
+ * where to begin. /proc/physgdb contains the same for the process that reads it.
  *
- * See README.md beside this file.
+ * See README.md in this directory.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -38,7 +38,7 @@
 #include "target.h"
 
 #define PROC_NAME	"physgdb"
-#define COPIES		3	/* nobody acknowledges a datagram */
+#define COPIES		3	/* datagrams are not acknowledged */
 #define PAUSE_MS	20	/* between copies: outlast a short burst of loss */
 #define NOTICE_SIZE	1400	/* an Ethernet frame holds 1472: tunnels add headers */
 #define EVENT_MAX	16

@@ -91,7 +91,7 @@ static int __init target_source(struct target *target, char *text)
 	return 0;
 }
 
-/* The part behind the comma. Without a MAC address the notice is broadcast. */
+/* The part after the comma. Without a MAC address the notice is broadcast. */
 static int __init target_destination(struct target *target, char *text)
 {
 	char *rest = text;

@@ -8,7 +8,7 @@ import (
 	"physgdb/bridge"
 )
 
-// Why an answer is not believed. A request is sent again after any of them.
+// Why an answer is invalid. The request is sent again after each of them.
 var (
 	errStale     = fmt.Errorf("%w: only answers stamped before the request", bridge.ErrMalformed)
 	errTag       = fmt.Errorf("%w: completion for another tag", bridge.ErrMalformed)
@@ -20,7 +20,7 @@ var (
 	errRetry     = fmt.Errorf("%w: %v", bridge.ErrRefused, StatusCRS)
 )
 
-// No fault of the answer.
+// Valid answers that bring nothing new.
 var (
 	errDuplicate = errors.New("duplicate completion") // the bytes came before
 	errLate      = errors.New("completion of an earlier request")
@@ -35,8 +35,8 @@ type refusal struct {
 func (r *refusal) Error() string { return fmt.Sprintf("%v: %s", bridge.ErrRefused, r.what) }
 func (r *refusal) Unwrap() error { return bridge.ErrRefused }
 
-// flight is the request in the air under one tag.
-type flight struct {
+// outstanding is the request of one tag that has not been answered in full.
+type outstanding struct {
 	piece
 	active  bool
 	expires time.Duration // when to try again
@@ -45,33 +45,33 @@ type flight struct {
 	seen    dwSet         // which DWs, counted from that of the first byte
 }
 
-// begin puts p in the air.
-func (f *flight) begin(p piece, sent reference, expires time.Duration) {
+// begin records that p was sent.
+func (f *outstanding) begin(p piece, sent reference, expires time.Duration) {
 	f.piece, f.sent, f.expires = p, sent, expires
 	f.active, f.count = true, 0
 	f.seen = dwSet{}
 }
 
-// end takes the flight down and returns what it did not fetch. Bytes past a gap are fetched again.
-func (f *flight) end() piece {
+// end ends the request and returns the part it did not fetch. Bytes after a gap are fetched again.
+func (f *outstanding) end() piece {
 	p := f.piece
 	p.got(f.prefix())
 	f.active, f.piece = false, piece{}
 	return p
 }
 
-// fits reports whether a completion belongs to a request of this one's shape: it tells the same
-// end, and begins where this one does or a completer may cut it.
-func (f *flight) fits(c *Completion) bool {
+// fits reports whether a completion may belong to a request of this shape: it has the same end, and
+// begins where this request does or where a completer may cut it.
+func (f *outstanding) fits(c *Completion) bool {
 	at := f.limit() - bridge.PhysAddr(c.ByteCount)
 	return c.ByteCount <= len(f.buf) && (bridge.PhysAddr(c.Lower)-at)%endings == 0 &&
 		(at == f.addr || at%lineSize == 0 || (at-f.addr&^3)%looseCut == 0)
 }
 
-// accept takes the data of a completion that is addressed to this flight and fresh. It reports
+// accept copies the data of a completion that is addressed to this request and fresh. It reports
 // whether all bytes are there. What it checks is PCIe base spec §2.3.1.1, except that it lets a
 // completion end at any DW: libtlp's psmem does not keep to RCB.
-func (f *flight) accept(c *Completion) (done bool, err error) {
+func (f *outstanding) accept(c *Completion) (done bool, err error) {
 	if err := checkStatus(c); err != nil {
 		return false, err
 	}
@@ -107,7 +107,7 @@ func checkStatus(c *Completion) error {
 
 // dw returns the DW, counted from that of the piece's first byte, in which byte off of the piece
 // lies.
-func (f *flight) dw(off int) int { return (int(f.addr&3) + off) / 4 }
+func (f *outstanding) dw(off int) int { return (int(f.addr&3) + off) / 4 }
 
-// prefix returns how many bytes at the start of the piece have come.
-func (f *flight) prefix() int { return min(max(4*f.seen.prefix()-int(f.addr&3), 0), len(f.buf)) }
+// prefix returns how many bytes at the start of the piece have arrived.
+func (f *outstanding) prefix() int { return min(max(4*f.seen.prefix()-int(f.addr&3), 0), len(f.buf)) }
