@@ -3,9 +3,9 @@
 //
 // Three methods make a Target. Everything else a machine may offer is an optional ability, an
 // interface of its own (abilities.go) that is found by type assertion. The server advertises what
-// follows from these abilities, so it never promises a packet that it does not answer. A machine may
-// have programs that a client attaches to as further processes (inferior.go): each is a Target of
-// its own.
+// follows from these abilities, so it never promises a packet that it does not answer. A machine
+// may have programs that a client attaches to as further processes (inferior.go): each is a Target
+// of its own.
 //
 // # Path of a request
 //
@@ -13,8 +13,8 @@
 // reads events from the connection, one at a time. The session (session.go) owns all state of the
 // connection: its loop waits for the client, for the worker and for stops of the machine,
 // dispatches a packet (dispatch.go) to the file of its family, and sends exactly one reply. The
-// worker (worker.go) owns the Target: it opens it, makes every call, and closes it. The context of a
-// request carries its deadline. gdb gives up on a reply after 6 s and takes a later one for the
+// worker (worker.go) owns the Target: it opens it, makes every call, and closes it. The context of
+// a request carries its deadline. gdb gives up on a reply after 6 s and takes a later one for the
 // answer to its next request, so a wrong value would be printed silently; therefore a request is
 // answered in time, with an error if necessary, and the result of a late call is dropped.
 //
@@ -23,9 +23,9 @@
 // A request to run is passed to the Target if it is a Runner; the stop is reported when it happens.
 // Any other Target refuses at once with a sentence and a stop by SIGINT: the one reply that leaves
 // every client at its prompt. Writes and breakpoints are refused with an error, never with an empty
-// reply, which gdb takes for success. gdb and lldb want some packets answered differently (lldb.go);
-// the first packet shows which of them it is. These and more were measured with gdb 13, 16 and 18
-// and lldb 14 and 19.
+// reply, which gdb takes for success. gdb and lldb want some packets answered differently
+// (lldb.go); the first packet shows which of them it is. These and more were measured with gdb 13,
+// 16 and 18 and lldb 14 and 19.
 //
 // # Misbehaving clients
 //
