@@ -1,12 +1,11 @@
-# make demo   panics a real kernel and shows a gdb session on what is left of it
-# make test   runs every test, those on real kernels and real debuggers among them
+# make demo   panics a real kernel and debugs it with gdb
+# make test   runs all tests, including those with real kernels and real debuggers
 .PHONY: build demo test clients kernels kernels-custom modules lint fuzz damage abuse bench hostile setup clean
 
 build:
 	go build -o bin/ ./cmd/physgdb
 
-# What the tests need beside Go: Debian packages, by apt-get, as far as they are missing. The demo
-# needs a few of them.
+# Installs the missing Debian packages for the tests and the demo with apt-get.
 setup:
 	@sh test/guest/setup.sh
 
@@ -27,8 +26,7 @@ test-symbols:
 test-race:
 	go test -race -timeout 40m ./test/e2e $$(go list ./... | grep -v -e '^physgdb/symbols' -e '/test/e2e$$')
 
-# Every debugger on a dead machine, as a table in docs/clients.md; what was typed, answered and sent
-# goes to bin/clients.
+# Runs every debugger on a dead machine: a table in docs/clients.md, transcripts in bin/clients.
 clients: setup
 	@rm -f docs/clients.md
 	@for release in 6.1 6.12; do \
@@ -36,21 +34,21 @@ clients: setup
 			-transcripts $(CURDIR)/bin/clients/$$release || exit 1; \
 	done
 
-# Kernels of every age and flavour, as a table in docs/kernels.md; KERNELS="7.2 7.3" tests only some
-# and keeps the other rows.
+# Tests kernels of every series and flavour: a table in docs/kernels.md. KERNELS="7.2 7.3" tests
+# only some and keeps the other rows.
 KERNELS ?=
 kernels: setup
 	go test -count=1 -timeout 120m -parallel 2 -run TestKernels -v ./test/kernels -table $(CURDIR)/docs/kernels.md -kernels "$(KERNELS)"
 
-# Kernels that Debian does not ship, built from its linux-source packages with the configurations of
-# test/guest/custom, and what physgdb can do with each, as a table in docs/kernels-custom.md.
-# CUSTOM=NAME,... does only some and prints the table.
+# Tests kernels that Debian does not ship, built from its linux-source packages with the
+# configurations of test/guest/custom: a table in docs/kernels-custom.md. CUSTOM=NAME,... tests only
+# some and prints the table.
 kernels-custom:
 	@sh test/guest/setup.sh custom
 	@go run ./test/custom $(if $(CUSTOM),-only $(CUSTOM),-table docs/kernels-custom.md)
 
-# The kernel modules, built for every kernel that has headers, and every way to die on one kernel of
-# each series.
+# Builds the kernel modules for every kernel with headers, and tests every kind of panic on one
+# kernel of each series.
 modules: setup
 	go test -count=1 -timeout 90m -v -run TestModulesOfEveryHeaders ./test/guest -headers
 	go test -count=1 -timeout 120m -v -run TestTroubleModule ./test/guest -releases 5.10,6.1,6.12,7.2,newest
@@ -60,51 +58,51 @@ lint:
 	go vet ./...
 	go tool staticcheck ./...
 
-# The attacks of docs/security.md on the memory of real dead machines: those that are booted, or
-# IMAGE, a file with raw RAM.
+# Runs the attacks of docs/security.md on the memory of real dead machines: booted ones, or IMAGE, a
+# file with raw RAM.
 IMAGE ?=
 REAL = $(if $(IMAGE),-image $(abspath $(IMAGE)),-boot 6.1,6.12)
 .PHONY: hostile-fuzz soak
 hostile: setup
 	go test -count=1 -timeout 120m -v ./test/hostile $(REAL) -table $(CURDIR)/docs/security.md
 
-# The kernel's tables changed in MUTATIONS ways, from the seed SEED on; gdb and lldb load what comes
-# out.
+# Changes the kernel's tables in MUTATIONS ways, from the seed SEED on, and loads the results into
+# gdb and lldb.
 MUTATIONS ?= 1000
 SEED ?= 1
 hostile-fuzz: setup
 	go test -count=1 -timeout 240m -v -run 'TestMutations$$' ./test/hostile $(REAL) -mutations $(MUTATIONS) -seed $(SEED)
 
-# gdb, lldb and random clients at once on a server that is built with the race detector, for the
-# time SOAK.
+# Runs gdb, lldb and random clients concurrently on a server with the race detector, for the time
+# SOAK.
 SOAK ?= 10m
 soak: setup
 	go test -count=1 -timeout 60m -v -run TestSoak ./test/hostile $(if $(IMAGE),$(REAL),-boot 6.12) -soak $(SOAK)
 
-# Every fuzz target for FUZZTIME each.
+# Runs every fuzz target for FUZZTIME each.
 FUZZTIME ?= 60s
 fuzz:
 	@sh test/fuzz.sh $(FUZZTIME)
 
-# Every command on SEEDS dead machines of each kernel whose memory is broken in random places.
+# Runs every command on SEEDS dead machines of each kernel with memory damaged in random places.
 SEEDS ?= 5000
 damage: setup
 	PHYSGDB_DAMAGE=$(SEEDS) go test -run TestDamage -v -timeout 60m ./cmd/internal/target
 
-# Stacks with code that the kernel made at run time and with replaced return addresses, on each of
-# INSTRUMENTED.
+# Tests stacks with code that the kernel made at run time and with replaced return addresses, on
+# each of INSTRUMENTED.
 INSTRUMENTED ?= 5.10 6.1 6.12 newest
 .PHONY: instrumented
 instrumented: setup
 	PHYSGDB_INSTRUMENTED="$(INSTRUMENTED)" go test -run TestInstrumentedStacks -v -count=1 -timeout 90m ./test/e2e
 
-# Ten million random packets, good and bad, and a hundred clients for a minute while the machine of
-# one more hangs.
+# Sends ten million random packets, valid and invalid, and runs a hundred clients for a minute while
+# the machine of another one hangs.
 abuse:
 	PHYSGDB_ABUSE_PACKETS=10000000 PHYSGDB_ABUSE_SECONDS=60 go test -run 'TestStorm|TestACrowd' -v -timeout 60m ./gdbstub
 
-# What the product has to be fast at, each beside its limit measured in the same run (what=...), and
-# then one in a column beside the other. More rounds make the columns tell more: BENCHCOUNT=6.
+# Runs the benchmarks, each with a limit that is measured in the same run (what=...), and compares
+# them in columns. BENCHCOUNT=6 runs more rounds for less noise.
 BENCHCOUNT ?= 1
 bench: setup
 	@mkdir -p bin && : > bin/bench.txt

@@ -65,7 +65,7 @@ func checkGDBStacks(ctx context.Context, m *machine) cell {
 	case err != nil:
 		return cell{failed, err.Error()}
 	case len(m.traces) == 0:
-		return judged(r, errors.New("bt all shows no stacks to compare with"), "")
+		return judged(r, errors.New("bt all shows no stacks for comparison"), "")
 	}
 	return judged(r, verify.GDBStacks(m.traces, session.Find(steps, allStacks)), fmt.Sprintf("%d threads", len(m.traces)))
 }

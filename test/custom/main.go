@@ -1,5 +1,5 @@
-// Command custom builds the kernels of test/guest/custom, lets each panic in a module, and writes
-// what physgdb can do with its memory into a table.
+// Command custom builds the kernels of test/guest/custom, panics each in a module, and writes a
+// table of what physgdb can do with its memory.
 //
 //	go run ./test/custom -table docs/kernels-custom.md
 //
@@ -89,7 +89,7 @@ func chosen(ctx context.Context, names string) ([]*guest.Custom, error) {
 	return some, nil
 }
 
-// runner does everything that the table needs.
+// runner fills the table.
 type runner struct {
 	physgdb session.Physgdb
 	log     hclog.Logger
@@ -128,7 +128,7 @@ func (r *runner) try(ctx context.Context, c *guest.Custom) *column {
 	return col
 }
 
-// failures returns an error that lists the cells which are wrong.
+// failures returns an error that lists the failed cells.
 func failures(columns []*column) error {
 	var wrong []error
 	for _, c := range columns {

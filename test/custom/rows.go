@@ -11,16 +11,16 @@ import (
 	"physgdb/test/verify"
 )
 
-// machine is a dead guest, and what earlier rows found out about it.
+// machine is a dead guest, with the results of earlier rows.
 type machine struct {
 	physgdb session.Physgdb
 	guest   *guest.Guest
 	traces  []verify.Trace // of all tasks, by physgdb
 	gdb     []session.Step // of a gdb without a file
-	stub    session.Result // of that gdb
+	stub    session.Result // that served that gdb
 }
 
-// row is one thing that is tried.
+// row is one line of the table.
 type row struct {
 	name, about string
 	check       func(ctx context.Context, m *machine) cell
@@ -57,16 +57,16 @@ func (m *machine) command(ctx context.Context, args ...string) (*session.Result,
 	return r, nil
 }
 
-// onRAM runs a command that explains the guest.
+// onRAM runs a command on the guest's RAM.
 func (m *machine) onRAM(ctx context.Context, command string, args ...string) (*session.Result, *cell) {
 	return m.command(ctx, append([]string{command, m.guest.Source(), "--symbols", "ram"}, args...)...)
 }
 
-// stamp is what begins a line of physgdb's log.
+// stamp matches the start of a line of physgdb's log.
 var stamp = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+ `)
 
-// judged returns passed if there is no difference. A difference that comes with a message is
-// absent, one without is failed.
+// judged returns passed if there is no difference, absent for a difference with a message of
+// physgdb, and failed for one without.
 func judged(r *session.Result, difference error, pass string) cell {
 	if difference == nil {
 		return cell{passed, pass}
@@ -116,7 +116,7 @@ func checkBacktrace(ctx context.Context, m *machine) cell {
 	return judged(r, verify.PanicBacktrace(&m.guest.Facts, r.Stdout), pass)
 }
 
-// checkAllBacktraces leaves the traces of all tasks for other rows.
+// checkAllBacktraces also stores the traces of all tasks for other rows.
 func checkAllBacktraces(ctx context.Context, m *machine) cell {
 	r, wrong := m.onRAM(ctx, "bt", "--json", "all")
 	if wrong != nil {
@@ -139,7 +139,7 @@ func checkAllBacktraces(ctx context.Context, m *machine) cell {
 	return cell{passed, fmt.Sprintf("%d tasks", len(m.traces))}
 }
 
-// firstFunction has the functions in which a stack of the kernel's own begins
+// firstFunction has the first functions of kernel stacks
 // (arch/x86/entry/entry_64.S, arch/x86/kernel/head_64.S).
 var firstFunction = map[string]bool{
 	"ret_from_fork_asm": true, "ret_from_fork": true, "common_startup_64": true, "secondary_startup_64_no_verify": true,

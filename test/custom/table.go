@@ -7,16 +7,16 @@ import (
 	"physgdb/test/guest"
 )
 
-// verdict says what a cell of the table is.
+// verdict is the result in a cell of the table.
 type verdict string
 
 const (
 	passed verdict = "pass"
-	absent verdict = "no"       // not possible with this kernel, and a message says so
-	failed verdict = "**FAIL**" // differs from the witness
+	absent verdict = "no"       // not possible with this kernel, as a message explains
+	failed verdict = "**FAIL**" // differs from the expected result
 )
 
-// cell is what one command does with one kernel.
+// cell is the result of one command on one kernel.
 type cell struct {
 	verdict verdict
 	// text is a count for passed, the message of physgdb for absent, the difference for failed.
@@ -44,7 +44,7 @@ needed and physgdb reports it; its message is quoted below the table.
 
 `
 
-// markdown writes the table.
+// markdown returns the table.
 func markdown(columns []*column) string {
 	var b, notes strings.Builder
 	b.WriteString(strings.ReplaceAll(preface, "''", "`"))
@@ -78,12 +78,12 @@ func markdown(columns []*column) string {
 	}
 	b.WriteString("\n" + strings.Join(explained(), "\n") + "\n")
 	if numbered > 0 {
-		b.WriteString("\n## What physgdb says where it says no\n\n" + notes.String())
+		b.WriteString("\n## Messages of physgdb for the cells with no\n\n" + notes.String())
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
-// made says what a kernel calls itself, or why there is none.
+// made returns the release of a kernel, or why there is none.
 func made(c *column) string {
 	if c.err != nil {
 		line, _, _ := strings.Cut(c.err.Error(), "\n")

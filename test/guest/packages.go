@@ -48,8 +48,8 @@ func (p *packages) complete() bool { return p.Debug.Name != "" && len(p.Headers)
 // no lists.
 var errNoKernel = errors.New("no kernel with all its packages in apt's lists")
 
-// newest finds the newest kernel of a series but those that are missing. Kernels with headers are
-// preferred.
+// newest returns the newest kernel of a series except those that are missing. Kernels with headers
+// are preferred.
 func (a *aptState) newest(ctx context.Context, w Wanted, missing []string) (*packages, error) {
 	images, err := a.cache(ctx, "pkgnames", "linux-image-"+w.prefix())
 	if err != nil {
@@ -123,9 +123,9 @@ func dependencies(depends string) []string {
 	return regexp.MustCompile(`linux-headers-\S+-common(?:-rt)?|linux-kbuild-[^\s,]+`).FindAllString(depends, -1)
 }
 
-// assemble joins packages that belong together: all are from the same build. The version is that of
-// the headers or the debug information if there are any: a signed image may still be that of the
-// last build. Release candidates are refused.
+// assemble returns packages of the same build. The version is that of the headers or the debug
+// information if there are any, because a signed image may still be from the previous build.
+// Release candidates are refused.
 func assemble(kernel string, index map[string]deb, build []string, more map[string]deb) (*packages, bool) {
 	image, headers := "linux-image-"+kernel, index["linux-headers-"+kernel]
 	p := &packages{Kernel: kernel}
@@ -155,7 +155,7 @@ func collect(names []string, known map[string]deb) []deb {
 	return all
 }
 
-// lookup asks the index for packages; those it does not know are left out.
+// lookup returns the packages in the index, without those that are missing in it.
 func (a *aptState) lookup(ctx context.Context, names ...string) (map[string]deb, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -164,11 +164,11 @@ func (a *aptState) lookup(ctx context.Context, names ...string) (map[string]deb,
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		return nil, err
 	}
-	// It fails when it knows none of the names, too: what it printed decides.
+	// It also fails if all names are missing, so only its output counts.
 	return parseIndex(out), nil
 }
 
-// parseIndex reads the paragraphs that apt-cache show prints.
+// parseIndex parses the output of apt-cache show.
 func parseIndex(text string) map[string]deb {
 	index := map[string]deb{}
 	for paragraph := range strings.SplitSeq(text, "\n\n") {
@@ -181,7 +181,7 @@ func parseIndex(text string) map[string]deb {
 			case "Version":
 				d.Version = value
 			case "Size":
-				d.Size, _ = strconv.ParseInt(value, 10, 64) // only ever shown to a person
+				d.Size, _ = strconv.ParseInt(value, 10, 64) // only for messages
 			case "Depends":
 				d.depends = value
 			}
@@ -193,7 +193,7 @@ func parseIndex(text string) map[string]deb {
 	return index
 }
 
-// compareVersions orders kernel names as people do: 6.1.0-9 before 6.1.0-56.
+// compareVersions orders kernel names by their numbers: 6.1.0-9 before 6.1.0-56.
 func compareVersions(a, b string) int {
 	number := regexp.MustCompile(`\d+|\D+`)
 	return slices.CompareFunc(number.FindAllString(a, -1), number.FindAllString(b, -1), func(x, y string) int {

@@ -15,22 +15,22 @@ import (
 // Newest is the series of the newest kernel of all suites that has headers.
 const Newest = "newest"
 
-// Wanted says which kernel to prepare.
+// Wanted describes the kernel to prepare.
 type Wanted struct {
 	// Series is the kernel series, such as "6.1", or [Newest].
 	Series string
 	// Flavour is "cloud" (also ""), "generic" or "rt".
 	Flavour string
-	// NoDebug does without the debug package, hundreds of MB: there will be no Vmlinux.
+	// NoDebug skips the debug package of hundreds of MB: there is no Vmlinux.
 	NoDebug bool
 }
 
-// flavours returns what ends the release of each flavour.
+// flavours returns the suffix of the release of each flavour.
 func flavours() map[string]string {
 	return map[string]string{"cloud": "-cloud-amd64", "generic": "-amd64", "rt": "-rt-amd64"}
 }
 
-// prefix returns what releases of the series begin with.
+// prefix returns the prefix of the releases of the series.
 func (w *Wanted) prefix() string {
 	if w.Series == Newest {
 		return ""
@@ -48,9 +48,9 @@ func (w *Wanted) suffix() string {
 	return "-" + w.Flavour
 }
 
-// Kernel is a Debian kernel, ready to be booted, and what belongs to it.
+// Kernel is a Debian kernel that is ready to boot, with its files.
 type Kernel struct {
-	// Release is what uname -r says, e.g. "6.12.117+deb12-cloud-amd64".
+	// Release is the output of uname -r, e.g. "6.12.117+deb12-cloud-amd64".
 	Release string
 	// Version is that of the Debian package.
 	Version string
@@ -68,8 +68,8 @@ type Kernel struct {
 	Headers string
 	// Module is physgdb.ko, built from bridge/notify/module for this kernel; "" without headers.
 	Module string
-	// Trouble is trouble.ko, built from test/guest/trouble for this kernel: it lets the kernel die
-	// in other ways than by request; "" without headers.
+	// Trouble is trouble.ko, built from test/guest/trouble for this kernel: it panics in other ways
+	// than by sysrq; "" without headers.
 	Trouble string
 	// Instrumented is instrumented.ko, built from test/guest/instrumented for this kernel: its
 	// functions are probed and patched; "" without headers.
@@ -80,15 +80,15 @@ type Kernel struct {
 }
 
 // Prepare returns the newest Debian kernel of a series. The first time it downloads some 350 MB and
-// keeps 400 to 700 MB in the user's cache directory, under physgdb-test/VERSION; later it takes a
-// moment. Any number of processes may call it at once. Older versions stay until someone removes
-// them. A nil logger means silence.
+// keeps 400 to 700 MB in the user's cache directory, under physgdb-test/VERSION; later it is fast.
+// Several processes may call it at the same time. Older versions are not removed. A nil logger
+// means no messages.
 func Prepare(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
 	return PrepareKernel(ctx, Wanted{Series: series}, log)
 }
 
 // PrepareWithoutDebug is [Prepare] without a vmlinux: the first time it downloads some
-// 45 MB and keeps 100. It is the same kernel, and all that Prepare has to add later is the vmlinux.
+// 45 MB and keeps 100. It is the same kernel: Prepare only adds the vmlinux later.
 func PrepareWithoutDebug(ctx context.Context, series string, log hclog.Logger) (*Kernel, error) {
 	return PrepareKernel(ctx, Wanted{Series: series, NoDebug: true}, log)
 }
@@ -132,8 +132,8 @@ func prepare(ctx context.Context, w Wanted, log hclog.Logger) (*Kernel, error) {
 	return c.open(ctx, p)
 }
 
-// provide sees to it that the newest kernel is in the cache. When it cannot be had, an older one
-// that is there will do.
+// provide makes sure that the newest kernel is in the cache. If it is not available, an older one
+// in the cache is used.
 func provide(ctx context.Context, c *chooser) (*packages, error) {
 	kept := c.recall()
 	p, err := c.choose(ctx, kept)
@@ -143,13 +143,12 @@ func provide(ctx context.Context, c *chooser) (*packages, error) {
 	if err == nil || ctx.Err() != nil {
 		return p, err
 	}
-	// There are no lists, or what they name has been replaced in the archive since.
+	// There are no lists, or the archive has replaced the packages in them.
 	c.log.Info("could not get a kernel, trying again with new package lists", "error", err)
 	if p, err = c.renew(ctx); err == nil {
 		err = c.install(ctx, p)
 	}
-	// Some packages are listed but not there. Then an older kernel of the series is the newest that
-	// there is.
+	// Some packages are listed but missing. Then an older kernel of the series is used.
 	for err != nil && p != nil && !c.archive.complete && ctx.Err() == nil {
 		c.log.Warn("could not get the newest kernel, trying the one before", "kernel", p.Kernel, "error", err)
 		c.missing = append(c.missing, p.Kernel)
@@ -164,13 +163,13 @@ func provide(ctx context.Context, c *chooser) (*packages, error) {
 	return p, err
 }
 
-// home is where a kernel is kept.
+// home returns the directory of a kernel.
 func (c *chooser) home(p *packages) string { return filepath.Join(c.cache, p.Version+c.suffix()) }
 
 func (c *chooser) vmlinux(p *packages) string { return filepath.Join(c.home(p), "vmlinux") }
 
-// lockHome keeps others out of a kernel's directory: it may be the newest of its series and the
-// newest of all.
+// lockHome locks a kernel's directory, which several series may use: a kernel may be the newest of
+// its series and the newest of all.
 func (c *chooser) lockHome(ctx context.Context, p *packages) (func(), error) {
 	return lock(ctx, c.home(p)+".lock", c.log)
 }
@@ -178,13 +177,12 @@ func (c *chooser) lockHome(ctx context.Context, p *packages) (func(), error) {
 // wantsDebug reports whether the debug package is wanted and exists.
 func (c *chooser) wantsDebug(p *packages) bool { return !c.NoDebug && p.Debug.Name != "" }
 
-// has says whether all that is wanted of a kernel is in the cache.
+// has reports whether all wanted files of a kernel are in the cache.
 func (c *chooser) has(p *packages) bool {
 	return exists(c.home(p)) && (!c.wantsDebug(p) || exists(c.vmlinux(p)))
 }
 
-// install fetches of a kernel what is wanted and not in the cache, and remembers that it was
-// chosen.
+// install downloads the wanted files of a kernel that are not in the cache, and stores the choice.
 func (c *chooser) install(ctx context.Context, p *packages) error {
 	home := c.home(p)
 	unlock, err := c.lockHome(ctx, p)
@@ -203,14 +201,14 @@ func (c *chooser) install(ctx context.Context, p *packages) error {
 		if err != nil && c.archive.complete {
 			return err
 		}
-		if err != nil { // some are listed but not there
+		if err != nil { // some are listed but missing
 			c.log.Warn("there will be no vmlinux", "error", err)
 		}
 	}
 	return c.remember(p)
 }
 
-// open describes a kernel that is in the cache, after building the modules for it.
+// open builds the modules for a kernel in the cache and returns the kernel.
 func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 	home := c.home(p)
 	k := &Kernel{
@@ -227,7 +225,7 @@ func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 	}
 	slices.Sort(k.Drivers)
 	if _, err := os.Stat(k.Vmlinuz); err != nil {
-		return nil, fmt.Errorf("%w; remove %s to have it made again", err, home)
+		return nil, fmt.Errorf("%w; remove %s to create it again", err, home)
 	}
 	if len(p.Headers) == 0 {
 		return k, nil
@@ -241,8 +239,8 @@ func (c *chooser) open(ctx context.Context, p *packages) (*Kernel, error) {
 	return k, c.buildModules(ctx, p, k)
 }
 
-// module is a module to build: a directory of the repository, the file made there, and where to say
-// where it is.
+// module is a module to build: its directory in the repository, the file made there, and the
+// variable for its path.
 type module struct {
 	source, file string
 	built        *string

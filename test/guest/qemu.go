@@ -16,10 +16,10 @@ const (
 	ramFile     = "ram"
 	serialFile  = "serial.log"
 	witnessFile = "witness.jsonl"
-	shelfFile   = "shelf" // memory that the guest shares with us
+	shelfFile   = "shelf" // memory that the guest shares with the host
 	qemuLog     = "qemu.log"
 	qmpSocket   = "qmp" // for other programs: a socket takes one client at a time
-	rigSocket   = "rig" // ours
+	rigSocket   = "rig" // for this package
 )
 
 const qemu = "qemu-system-x86_64"
@@ -39,7 +39,7 @@ func (g *Guest) startQEMU(ctx context.Context, port int) error {
 	cmd := exec.Command(qemu, g.qemuArgs(port)...)
 	// Unix socket names are short, so QEMU gets one relative to its own directory.
 	cmd.Dir, cmd.Stdout, cmd.Stderr = g.dir, log, log
-	// A test that is killed takes its guest along.
+	// The guest ends with a test that is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start QEMU: %w; test/guest/setup.sh installs it", err)
@@ -76,7 +76,7 @@ func (g *Guest) qemuArgs(port int) []string {
 	return args
 }
 
-// memoryArgs make the machine's RAM of files: of one, or of one for each NUMA node.
+// memoryArgs returns the arguments for RAM in a file, or in one for each NUMA node.
 func (c *Config) memoryArgs() []string {
 	if c.Nodes == 0 {
 		return []string{"-machine", "q35,accel=tcg,memory-backend=m", "-object", memoryFile("m", c.MemoryMiB, ramFile)}
@@ -91,7 +91,7 @@ func (c *Config) memoryArgs() []string {
 	return args
 }
 
-// nodeFile is the file with the RAM of a NUMA node.
+// nodeFile returns the name of the file with the RAM of a NUMA node.
 func nodeFile(node int) string { return fmt.Sprintf("%s%d", ramFile, node) }
 
 func memoryFile(id string, mib int, file string) string {
@@ -101,7 +101,7 @@ func memoryFile(id string, mib int, file string) string {
 func (g *Guest) cmdline(port int) string {
 	words := []string{
 		"console=ttyS0", "ignore_loglevel", "panic=0",
-		// On a busy machine the ticks that the kernel counts as it starts may come too late:
+		// On a busy computer, the ticks that the kernel counts at its start may come too late:
 		// "IO-APIC + timer doesn't work!"
 		"no_timer_check",
 		"physgdb.port=" + strconv.Itoa(port), "physgdb.panic=" + g.config.Panic, "physgdb.other=" + g.config.Other,
@@ -124,7 +124,7 @@ func (g *Guest) cmdline(port int) string {
 	return strings.Join(words, " ")
 }
 
-// exitError makes an error of every end of a process.
+// exitError returns an error for every end of a process.
 func exitError(err error) error {
 	if err == nil {
 		return errors.New("exit status 0")

@@ -29,7 +29,7 @@ type message struct {
 	} `json:"error"`
 }
 
-// dialMonitor connects to the socket of a QEMU that may still have to make it.
+// dialMonitor connects to the socket of a QEMU that may not have created it yet.
 func dialMonitor(ctx context.Context, path string) (*monitor, error) {
 	for {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
@@ -51,8 +51,7 @@ func dialMonitor(ctx context.Context, path string) (*monitor, error) {
 
 func (m *monitor) close() { _ = m.conn.Close() }
 
-// execute runs one command. After ctx has ended in the middle of one the connection is of no more
-// use.
+// execute runs one command. After ctx has ended during a command, the connection is unusable.
 func (m *monitor) execute(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

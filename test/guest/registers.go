@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Registers returns the registers of a CPU as QEMU has them, by gdb's names: rax to r15, rip, rsp,
+// Registers returns the registers of a CPU from QEMU, by gdb's names: rax to r15, rip, rsp,
 // eflags, cs, ss, ds, es, fs, gs, fs_base, gs_base, cr0, cr2, cr3, cr4, efer; and cpl, the
-// privilege level. Those of a guest that lives are of some moment. QEMU does not show
+// privilege level. Those of a running guest change all the time. QEMU does not show
 // kernel_gs_base.
 func (g *Guest) Registers(ctx context.Context, cpu int) (map[string]uint64, error) {
 	text, err := g.HMPOn(ctx, cpu, "info registers")
@@ -51,8 +51,8 @@ func parseRegisters(text string) map[string]uint64 {
 	return registers
 }
 
-// SpinnerRegisters are what the process spinner has in its registers once it spins, but for rsp,
-// rip and eflags, which it leaves as they were: each byte of one is 0x10 and gdb's number of it.
+// SpinnerRegisters returns the registers of the process spinner, except rsp, rip and eflags, which
+// it does not set: each byte of one is 0x10 plus gdb's number of it.
 func SpinnerRegisters() map[string]uint64 {
 	registers := map[string]uint64{}
 	for number, name := range []string{

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// run runs a command in a directory ("" for this one) and returns what it printed; an error ends in
-// what it complained.
+// run runs a command in a directory ("" for this one) and returns its output; an error ends with
+// the last lines of stderr.
 func run(ctx context.Context, dir, name string, args ...string) (string, error) {
 	return output(ctx, exec.CommandContext(ctx, name, args...), dir)
 }

@@ -28,17 +28,17 @@ func (t *toolchain) known() bool { return t.Suite != "" && t.Compiler != "" }
 // name is that of the toolchain's directory in the cache.
 func (t *toolchain) name() string { return "toolchain-" + t.Suite + "-" + t.Compiler }
 
-// packages returns what a toolchain is installed from: the compiler, what the Makefiles of kbuild
-// run, and libraries.
+// packages returns the packages of a toolchain: the compiler, the programs that kbuild runs, and
+// libraries.
 func (t *toolchain) packages() []string {
 	return append([]string{t.Compiler, "make", "bash", "coreutils", "findutils", "grep", "mawk", "sed"}, t.Libs...)
 }
 
-// shell are the commands that the scripts of Debian's packages would link to others.
+// shell returns the links between commands that the scripts of Debian's packages would create.
 func shell() map[string]string { return map[string]string{"bin/sh": "bash", "usr/bin/awk": "mawk"} }
 
-// findToolchain returns what is needed to build modules against the headers of a flavour, given all
-// packages of headers.
+// findToolchain returns the toolchain for modules with the headers of a flavour, given all packages
+// of headers.
 func (a *aptState) findToolchain(ctx context.Context, headers []deb) (toolchain, error) {
 	out, err := a.cache(ctx, "madison", headers[0].Name)
 	if err != nil {
@@ -59,9 +59,9 @@ func (a *aptState) findToolchain(ctx context.Context, headers []deb) (toolchain,
 	return t, nil
 }
 
-// suiteOf picks the suite that the compiler for a package comes from out of what apt-cache madison
-// prints: lines of "name | version | address suite/component architecture Packages". Additions to a
-// suite are built with its compiler.
+// suiteOf returns the suite of the compiler for a package from the output of apt-cache madison:
+// lines of "name | version | address suite/component architecture Packages". Updates of a suite are
+// built with its compiler.
 func suiteOf(madison, version string) string {
 	for line := range strings.Lines(madison) {
 		column := strings.Split(line, "|")
@@ -84,7 +84,7 @@ func suiteOf(madison, version string) string {
 
 // buildRoot returns a directory that looks like a small Debian system with the compiler for the
 // kernel in home, and that has the headers at the path that they have outside it. It is "" if the
-// machine's own compiler suits the kernel.
+// computer's own compiler matches the kernel.
 func (c *chooser) buildRoot(ctx context.Context, p *packages, home string) (string, error) {
 	if c.archive.complete {
 		return "", nil
@@ -112,7 +112,7 @@ func (c *chooser) buildRoot(ctx context.Context, p *packages, home string) (stri
 	return root, err
 }
 
-// toolchain returns the directory of a toolchain, which it makes if it is not in the cache.
+// toolchain returns the directory of a toolchain, and creates it if it is not in the cache.
 func (c *chooser) toolchain(ctx context.Context, t *toolchain) (string, error) {
 	home := filepath.Join(c.cache, t.name())
 	unlock, err := lock(ctx, home+".lock", c.log)
@@ -131,7 +131,7 @@ func (c *chooser) toolchain(ctx context.Context, t *toolchain) (string, error) {
 	})
 }
 
-// downloadAll downloads the packages of a toolchain and all that they depend on, as if nothing were
+// downloadAll downloads the packages of a toolchain with all dependencies, as if nothing were
 // installed.
 func (a *aptState) downloadAll(ctx context.Context, t *toolchain, dir string, log hclog.Logger) error {
 	status := filepath.Join(dir, "status")
@@ -150,7 +150,7 @@ func (a *aptState) downloadAll(ctx context.Context, t *toolchain, dir string, lo
 	return err
 }
 
-// unpackToolchain lays out the packages in debs in a root directory.
+// unpackToolchain unpacks the packages in debs into a root directory.
 func unpackToolchain(ctx context.Context, debs, root string) error {
 	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
 		if err := os.MkdirAll(filepath.Join(root, "usr", dir), 0o755); err != nil {
@@ -183,8 +183,8 @@ func unpackToolchain(ctx context.Context, debs, root string) error {
 	return os.RemoveAll(filepath.Join(root, "usr/share"))
 }
 
-// enter is the script that runs a command in a root directory, given that directory, the one to run
-// it in, and the command. Scripts of kbuild use /dev/null, and objtool of 7.2 reads
+// enter is the script that runs a command in a root directory. Its arguments are the root, the
+// working directory, and the command. Scripts of kbuild use /dev/null, and objtool of 7.2 reads
 // /proc/self/maps.
 const enter = `set -e
 root=$1 dir=$2
@@ -192,7 +192,7 @@ shift 2
 for d in dev proc; do mount --rbind /$d "$root/$d"; done
 exec chroot "$root" /usr/bin/env -i -C "$dir" PATH=/usr/bin:/bin "$@"`
 
-// makeIn runs make in a directory, whose path is that inside root. A root of "" is the machine
+// makeIn runs make in a directory, whose path is that inside root. A root of "" is the computer
 // itself.
 func makeIn(ctx context.Context, root, dir string, args ...string) error {
 	if root == "" {

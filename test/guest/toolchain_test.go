@@ -2,7 +2,7 @@ package guest
 
 import "testing"
 
-// madison is what apt-cache madison prints of a package that several suites have.
+// madison is the output of apt-cache madison for a package in several suites.
 const madison = `linux-headers-7.3-cloud-amd64 | 7.3~rc7-1~exp1 | http://deb.example.org/debian experimental/main amd64 Packages
 linux-headers-7.3-cloud-amd64 | 7.3.4-1 | http://deb.example.org/debian sid/main amd64 Packages
 linux-headers-7.3-cloud-amd64 | 7.3.4-1~bpo13+1 | http://deb.example.org/debian trixie-backports/main amd64 Packages

@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// trouble is a way to die and what must be seen of it. All but khungtaskd die on the last CPU by
-// our own choice, and khungtaskd is made to.
+// trouble is a way to panic and its expected results. All panic on the last CPU, to which also
+// khungtaskd is pinned.
 type trouble struct {
 	config        Config
 	comm, message string
@@ -25,7 +25,7 @@ type trouble struct {
 	more          func(t *testing.T, v *deadGuest)
 }
 
-// systemCall is how a process gets into trouble.ko.
+// systemCall is the call trace from user space into trouble.ko.
 var systemCall = []string{"trouble_write", "vfs_write", "entry_SYSCALL_64_after_hwframe"}
 
 var troubles = []trouble{
@@ -113,12 +113,12 @@ func (c *trouble) test(t *testing.T, v *deadGuest) {
 	c.more(t, v)
 }
 
-// testOops wants the first oops to have been made by a function of trouble.ko; cr2 is 0 if it was
-// no page fault.
+// testOops checks that a function of trouble.ko caused the first oops; cr2 is 0 if it was not a
+// page fault.
 func (v *deadGuest) testOops(t *testing.T, function string, cr2 uint64) {
 	rip, registers := v.Facts.OopsRIP, v.Facts.OopsRegisters
 	if rip == nil || rip.Function != function || rip.Module != "trouble" {
-		t.Fatalf("the oops was made by %+v, want %s of trouble", rip, function)
+		t.Fatalf("the oops is in %+v, want %s of trouble", rip, function)
 	}
 	if cr2 != 0 && registers["cr2"] != cr2 {
 		t.Errorf("cr2 is %#x, want %#x", registers["cr2"], cr2)
@@ -127,7 +127,7 @@ func (v *deadGuest) testOops(t *testing.T, function string, cr2 uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// None of these changes from the oops to the end.
+	// These do not change from the oops to the end.
 	for _, name := range []string{"cr3", "cr4", "fs_base", "gs_base", "cs"} {
 		if registers[name] != cpu[name] {
 			t.Errorf("%s was %#x in the oops, and is %#x", name, registers[name], cpu[name])
@@ -142,7 +142,7 @@ func (v *deadGuest) testOops(t *testing.T, function string, cr2 uint64) {
 	}
 }
 
-// testCrowd wants exactly the threads that were asked for.
+// testCrowd checks for exactly the configured threads.
 func (v *deadGuest) testCrowd(t *testing.T) {
 	var got []string
 	for _, thread := range v.Facts.Threads {
@@ -162,8 +162,8 @@ func (v *deadGuest) testCrowd(t *testing.T) {
 	}
 }
 
-// testSpinners looks in RAM for what interrupts left of a spinner's registers: struct pt_regs of
-// user mode.
+// testSpinners searches RAM for a spinner's registers that interrupts saved: struct pt_regs of user
+// mode.
 func (v *deadGuest) testSpinners(t *testing.T, want int) {
 	var saved []byte
 	registers := SpinnerRegisters()
@@ -175,14 +175,13 @@ func (v *deadGuest) testSpinners(t *testing.T, want int) {
 	saved = binary.LittleEndian.AppendUint64(saved, address)
 	saved = binary.LittleEndian.AppendUint64(saved, 0x33) // user code
 	found := bytes.Count(v.ram(t), saved)
-	// One lies on the task's own stack, and may have come there from another that is the CPU's.
+	// One is on the task's own stack, and may be a copy of one on the CPU's stack.
 	if found < want {
 		t.Errorf("found %d spinners at %#x, want %d", found, address, want)
 	}
 }
 
-// testDump wants a dump to be a core file with every byte of RAM in its place, and registers of
-// each CPU.
+// testDump checks that a dump is a core file with every byte of RAM and the registers of each CPU.
 func (v *deadGuest) testDump(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dump")
 	if err := v.Dump(t.Context(), file); err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // unpack copies the regular files of a Debian package for which place names a destination. It stops
-// reading when place says that it has all it wants.
+// reading when place returns that it has all files.
 func unpack(ctx context.Context, deb string, place func(name string) (path string, last bool)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)

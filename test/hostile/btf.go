@@ -23,8 +23,8 @@ func longArrays(im *Image) error {
 	return err
 }
 
-// typesInACircle makes each type that is made of one other a type of itself. All members of structs
-// are of the type of the struct.
+// typesInACircle makes each type that refers to one other refer to itself. All members of structs
+// have the type of the struct.
 func typesInACircle(im *Image) error {
 	number := uint32(0)
 	return eachType(im, func(kind int, data []byte) {
@@ -48,7 +48,7 @@ func typesInACircle(im *Image) error {
 	})
 }
 
-// largeBTF makes the sections of the BTF seem as large as can be.
+// largeBTF sets the sizes of the BTF's sections to their maximum.
 func largeBTF(im *Image) error {
 	raw, err := between(im, "__start_BTF", "__stop_BTF")
 	if err == nil {
@@ -58,7 +58,7 @@ func largeBTF(im *Image) error {
 	return err
 }
 
-// endlessBTFNames removes the ends of all names in the BTF.
+// endlessBTFNames removes the terminators of all names in the BTF.
 func endlessBTFNames(im *Image) error {
 	raw, err := between(im, "__start_BTF", "__stop_BTF")
 	if err != nil {
@@ -75,7 +75,7 @@ func endlessBTFNames(im *Image) error {
 }
 
 // eachType calls visit with the kind of each type of the kernel's BTF and with its bytes, which it
-// may change. BTF that lies in one large page is one piece of RAM.
+// may change. BTF in one large page is contiguous in RAM.
 func eachType(im *Image, visit func(kind int, data []byte)) error {
 	raw, err := between(im, "__start_BTF", "__stop_BTF")
 	if err != nil {

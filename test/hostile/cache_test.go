@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// keptFiles are the files of the cache in dir that were made of kernels.
+// keptFiles returns the files in the cache of dir that were made from kernels.
 func keptFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(dir, "physgdb", "kernels-*", "*", "vmlinux"))
@@ -26,13 +26,13 @@ func keptFiles(t *testing.T, dir string) []string {
 	return paths
 }
 
-// view is what the commands print of an image, and the file that symbols writes.
+// view has the output of the commands on an image, and the file that symbols writes.
 type view map[string]string
 
-// costs are the lines of info that say what was read, which differs with the cache.
+// costs matches the lines of info about reads, which depend on the cache.
 var costs = regexp.MustCompile(`(?m)^(found by|bridge:).*\n`)
 
-// look runs the commands whose output may not depend on what is in the cache of dir.
+// look runs the commands whose output must not depend on the cache of dir.
 func look(t *testing.T, dir, physgdb, image string) view {
 	t.Helper()
 	v := view{}
@@ -53,16 +53,17 @@ func look(t *testing.T, dir, physgdb, image string) view {
 	return v
 }
 
-// poison is a way to make the cache hold what is false of the honest machine.
+// poison is a way to make the cache contain wrong data for the unchanged machine.
 type poison struct {
 	name string
-	// change changes the memory of a machine of the same build-id, of which a file is then kept.
+	// change changes the memory of a machine with the same build-id, from which a file is then
+	// cached.
 	change func(im *Image) error
-	// damage changes a file that is kept of the honest machine, at a path.
+	// damage changes a cached file of the unchanged machine.
 	damage func(path string) error
 }
 
-// tablesOfTheKernel are what files are made of, by the symbols around them.
+// tablesOfTheKernel are the tables that files are made from, by the symbols around them.
 var tablesOfTheKernel = [][2]string{
 	{"kallsyms_names", "kallsyms_markers"}, {"__start_BTF", "__stop_BTF"}, {"__start_orc_unwind", "__stop_orc_unwind"},
 	{"__start_orc_unwind_ip", "__stop_orc_unwind_ip"},
@@ -95,7 +96,7 @@ func flipBits(im *Image) error {
 	return nil
 }
 
-// edit changes the content of a file.
+// edit returns a function that changes the content of a file.
 func edit(change func(p []byte) []byte) func(path string) error {
 	return func(path string) error {
 		p, err := os.ReadFile(path)
@@ -133,8 +134,8 @@ func poisons() []poison {
 	}
 }
 
-// TestPoisonedCache has a cache made of a machine of the same build-id whose memory was changed, or
-// a damaged kept file. The output of the honest machine must be the same as with an empty cache.
+// TestPoisonedCache uses a cache from a changed machine with the same build-id, or with a damaged
+// file. The output for the unchanged machine must be the same as with an empty cache.
 func TestPoisonedCache(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
@@ -153,14 +154,14 @@ func TestPoisonedCache(t *testing.T) {
 					}
 				}
 				if other != nil && other["the file made"] == honest["the file made"] {
-					t.Error("the changed machine makes the file of the honest one: nothing was attacked")
+					t.Error("the file of the changed machine equals that of the unchanged one: nothing was attacked")
 				}
 			})
 		}
 	})
 }
 
-// poisonCache fills the cache in dir. It returns how a changed machine looks.
+// poisonCache fills the cache in dir. It returns the view of a changed machine.
 func poisonCache(t *testing.T, dir, physgdb, image string, p *poison) (changed view) {
 	t.Helper()
 	from := image
@@ -192,15 +193,15 @@ func poisonCache(t *testing.T, dir, physgdb, image string, p *poison) (changed v
 		}
 	}
 	if len(keptFiles(t, dir)) == 0 {
-		t.Logf("nothing is kept of this machine: %.300s", o.Stderr)
+		t.Logf("no cached file for this machine: %.300s", o.Stderr)
 		if p.damage != nil || strings.Contains(p.name, "swapped") {
-			t.Error("the attack needs a kept file")
+			t.Error("the attack needs a cached file")
 		}
 	}
 	return changed
 }
 
-// TestCostOfVerification prints what it takes to compare memory with what a kept file was made of.
+// TestCostOfVerification prints the cost of comparing memory with the input of a cached file.
 func TestCostOfVerification(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
@@ -235,7 +236,7 @@ func TestCostOfVerification(t *testing.T) {
 	})
 }
 
-// sizeOfSources says how much memory a kept file was made of.
+// sizeOfSources returns the size of the memory that a cached file was made from.
 func sizeOfSources(t *testing.T, dir string) string {
 	t.Helper()
 	kept := keptFiles(t, dir)
@@ -259,8 +260,8 @@ func sizeOfSources(t *testing.T, dir string) string {
 	return fmt.Sprintf("%.1f MiB in %d parts", float64(sum)/(1<<20), len(d.About.Parts))
 }
 
-// TestLeftoverCacheFiles: what a killed command left goes, and the cache can be listed and
-// cleared.
+// TestLeftoverCacheFiles checks that files of a killed command are removed, and that the cache can
+// be listed and cleared.
 func TestLeftoverCacheFiles(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
@@ -278,7 +279,7 @@ func TestLeftoverCacheFiles(t *testing.T) {
 		}
 		run(t, dir, physgdb, []string{"info"}, image)
 		if _, err := os.Stat(left); err == nil {
-			t.Error("what a killed command left is still there")
+			t.Error("the file of a killed command still exists")
 		}
 		list := cacheCommand(t, dir, physgdb)
 		if !strings.Contains(list, "total") || !strings.Contains(list, "1 files") {
@@ -288,7 +289,7 @@ func TestLeftoverCacheFiles(t *testing.T) {
 		if kept := keptFiles(t, dir); len(kept) > 0 {
 			t.Errorf("left after --clear: %q", kept)
 		}
-		// A file is larger than this limit: it is the only one that stays.
+		// The file is larger than this limit: only the newest file is kept.
 		for range 2 {
 			run(t, dir, physgdb, []string{"info", "--cache-limit", "1MiB"}, image)
 		}

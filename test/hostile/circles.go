@@ -9,7 +9,7 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// tableEntries is how many entries of 8 bytes a page table has, and tableFlags are those of a
+// tableEntries is the number of 8-byte entries of a page table, and tableFlags are those of a
 // present, writable user page that has been used (Intel SDM volume 3, 4.5).
 const (
 	tableEntries = 512

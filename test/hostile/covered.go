@@ -5,18 +5,17 @@ import (
 	"strings"
 )
 
-// Covered is an attack that other tests make: one that needs no real memory, or more than a
-// command.
+// Covered is an attack in another test: one that needs no real memory, or more than a command.
 type Covered struct {
 	Surface string
-	// Attack says what the attacker does.
+	// Attack describes the attack.
 	Attack string
-	// Tests are those that make it: the package below the module's root, a point, and the name of
-	// the test.
+	// Tests are the tests with this attack: the path of the package in the module, a dot, and the
+	// name of the test.
 	Tests []string
 }
 
-// OtherAttacks is the table of the attacks that other tests make.
+// OtherAttacks returns the table of the attacks in other tests.
 func OtherAttacks() []Covered {
 	return []Covered{
 		{"cache", "memory of the same build-id in which names are swapped, pages are zeros or bits are flipped is looked at first; kept files are cut, damaged or FIFOs",

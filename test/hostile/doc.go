@@ -1,4 +1,4 @@
-// Package hostile makes memory images that an attacker could have left, and runs every command of
+// Package hostile makes memory images that an attacker could create, and runs every command of
 // physgdb on them.
 //
 // [Attacks] is the table of the attacks: each changes a copy of the memory of a real dead machine.
@@ -9,31 +9,30 @@ package hostile
 
 import "time"
 
-// What must hold on every hostile image.
+// The limits for every hostile image.
 const (
-	// MaxMemory is what a process may take of memory of its own, in bytes. The image, mapped from
-	// its file, is not counted.
+	// MaxMemory is the limit for a process's own memory, in bytes. The image, mapped from its file,
+	// is not counted.
 	MaxMemory = 512 << 20
-	// MaxTime is how long a command may take that no debugger waits for.
+	// MaxTime is the time limit for a command outside of a debugger.
 	MaxTime = 30 * time.Second
-	// MaxAnswer is how long a debugger waits for an answer at most: the deadline of a request and a
-	// little for the way.
+	// MaxAnswer is the time limit for the answer to a debugger: the deadline of a request plus the
+	// transfer.
 	MaxAnswer = 4*time.Second + 500*time.Millisecond
 )
 
 // Attack is one way to change a dead machine's memory.
 type Attack struct {
-	// Surface is what of the machine the attack uses.
+	// Surface is the part of the machine that the attack uses.
 	Surface string
 	Name    string
-	// Changes says what the attacker has written.
+	// Changes describes what the attacker has written.
 	Changes string
 	// Make changes an image.
 	Make func(im *Image) error
-	// Commands are those that read what was changed, without SOURCE, in addition to those that are
-	// run on every image.
+	// Commands are the commands that read the changed memory, without SOURCE, in addition to those
+	// for every image.
 	Commands [][]string
-	// Says is what one of Commands has to print, on stdout or stderr; empty for nothing in
-	// particular.
+	// Says is a text that one of Commands must print, on stdout or stderr; "" for any.
 	Says string
 }

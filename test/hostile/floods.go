@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// fakeModules puts modules at the head of the kernel's list. All have the same tables, with so many
-// symbols of one name.
+// fakeModules adds modules at the head of the kernel's list. All have the same tables, with the
+// given number of symbols of one name.
 func fakeModules(im *Image, modules, symbols int) error {
 	const nameSize, symbolSize, maxModule = 4000, 24, 4096 // bytes
 	head, err := im.Addr("modules")
@@ -79,12 +79,12 @@ func fakeModules(im *Image, modules, symbols int) error {
 	return errors.Join(errs...)
 }
 
-// moduleMemory is where a struct module has the address and the size of a part of the module's
-// memory.
+// moduleMemory has the offsets in struct module of the address and the size of a part of the
+// module's memory.
 type moduleMemory struct{ base, size uint64 }
 
-// memoryOfModules returns where a module's text and data are: two parts since Linux 6.4, one
-// before.
+// memoryOfModules returns these offsets for a module's text and data: two parts since Linux 6.4,
+// one before.
 func memoryOfModules(im *Image) ([]moduleMemory, error) {
 	if o, err := im.Offsets("module", "core_layout.base", "core_layout.size"); err == nil {
 		return []moduleMemory{{o[0], o[1]}}, nil
@@ -96,7 +96,7 @@ func memoryOfModules(im *Image) ([]moduleMemory, error) {
 	return []moduleMemory{{o[0], o[1]}, {o[2], o[3]}}, nil
 }
 
-// fakeTasks replaces the tree of pids by one with so many tasks.
+// fakeTasks replaces the tree of pids by one with the given number of tasks.
 func fakeTasks(im *Image, count int) error {
 	task, err := im.Offsets("task_struct", "pid", "tgid", "pid_links")
 	if err != nil {
@@ -112,7 +112,7 @@ func fakeTasks(im *Image, count int) error {
 	}
 	const taskStep, pidStep, pidSize = 8, 24, 256 // bytes
 	if task[1] != task[0]+4 {
-		return errors.New("pid and tgid are not neighbours")
+		return errors.New("pid and tgid are not adjacent")
 	}
 	if d := (pidStep + pid[0]%pidStep - pid[1]%pidStep) % pidStep; d < 8 || d+4 > pidStep {
 		return errors.New("structs pid cannot overlap so")
@@ -183,7 +183,7 @@ func xarrayOf(im *Image, entries []uint64) (uint64, error) {
 	}
 }
 
-// hugeLog makes the log's rings seem as large as can be.
+// hugeLog sets the sizes of the log's rings to their maximum.
 func hugeLog(im *Image) error {
 	prb, err := im.Addr("prb")
 	if err != nil {
@@ -200,7 +200,7 @@ func hugeLog(im *Image) error {
 	return errors.Join(im.Put32(ring+o[0], 26), im.Put32(ring+o[1], 31), im.Put64(ring+o[2], 1<<27))
 }
 
-// manyCPUs makes the kernel have had more CPUs than any has.
+// manyCPUs sets more possible CPUs than any machine has.
 func manyCPUs(im *Image) error {
 	const most = 8192
 	count, err1 := im.Addr("nr_cpu_ids")
@@ -236,7 +236,7 @@ func buildIDOf(im *Image, size uint32) error {
 	return errors.New("there is no build-id")
 }
 
-// manyPrograms puts programs of BPF into the kernel's list of their symbols. Each is 16 bytes of
+// manyPrograms adds BPF programs to the kernel's list of their symbols. Each is 16 bytes of
 // the kernel's own text.
 func manyPrograms(im *Image) error {
 	const count, step, codeSize = 100_000, 640, 16 // step and codeSize: bytes

@@ -20,15 +20,15 @@ var (
 	firstSeed = flag.Int("seed", 1, "the first seed of -mutations")
 )
 
-// What debuggers may take on what is made of changed tables.
+// The limits for debuggers on files that are made from changed tables.
 const (
 	debuggerMemory = 1 << 30 // bytes
 	debuggerTime   = MaxTime
 )
 
-// TestMutations changes the kernel's tables in many ways, each by a seed. What is made of those of
-// which symbol files are made is loaded into gdb and lldb; of the others the commands show what
-// they can, a client asks for it, and now and then gdb does.
+// TestMutations changes the kernel's tables in many ways, each by a seed. If symbol files are made
+// from a table, they are loaded into gdb and lldb; the others are read by the commands, by a
+// client, and sometimes by gdb.
 func TestMutations(t *testing.T) {
 	if *mutations == 0 {
 		t.Skip("no -mutations")
@@ -55,7 +55,7 @@ func TestMutations(t *testing.T) {
 	})
 }
 
-// mutator counts what was run.
+// mutator runs programs on mutations and counts them.
 type mutator struct {
 	physgdb string
 
@@ -107,7 +107,7 @@ func (m *mutator) report() string {
 		m.slowest.Seconds(), m.debuggers>>20, m.slowestDebugger.Seconds())
 }
 
-// try runs what reads a kind of tables.
+// try runs the programs that read a kind of tables.
 func (m *mutator) try(ctx context.Context, im *Image, dir string, kind *Kind, seed int) error {
 	if kind.Made {
 		return m.load(ctx, im, dir)
@@ -137,8 +137,8 @@ func (m *mutator) try(ctx context.Context, im *Image, dir string, kind *Kind, se
 		"-ex", "info threads", "-ex", "info sharedlibrary", "-ex", "p init_task.comm")
 }
 
-// refused is the error of a server that did not come up: none if it said so in words, as where
-// there is no kernel left.
+// refused returns the error of a server that did not start, or nil if it printed an error, for
+// example because no kernel was found.
 func (m *mutator) refused(err error) error {
 	m.count("refused")
 	if text := err.Error(); strings.Contains(text, "goroutine ") || !strings.Contains(text, "physgdb: ") {
@@ -147,7 +147,7 @@ func (m *mutator) refused(err error) error {
 	return nil
 }
 
-// load makes symbol files and loads them.
+// load makes symbol files and loads them into debuggers.
 func (m *mutator) load(ctx context.Context, im *Image, dir string) error {
 	old, _ := filepath.Glob(filepath.Join(dir, "modules", "*"))
 	if err := exec.Command("rm", append([]string{"-rf", filepath.Join(dir, "made"), filepath.Join(dir, "physgdb")}, old...)...).Run(); err != nil {
@@ -193,7 +193,7 @@ func (m *mutator) run(ctx context.Context, dir, image string, command []string) 
 	return o.Check()
 }
 
-// debugger runs a debugger and checks how it ends. Its output is not checked.
+// debugger runs a debugger and checks its end, but not its output.
 func (m *mutator) debugger(ctx context.Context, dir, name string, args ...string) error {
 	o, err := Run(ctx, dir, append([]string{name}, args...)...)
 	if err != nil {
@@ -216,7 +216,8 @@ func (m *mutator) debugger(ctx context.Context, dir, name string, args ...string
 	return nil
 }
 
-// TestMutationsAreReverted: what a seed changes is what it changes again, and undo leaves no trace.
+// TestMutationsAreReverted checks that a seed always makes the same change, and that undo reverts
+// it.
 func TestMutationsAreReverted(t *testing.T) {
 	ram := make([]byte, 1<<16)
 	for i := range ram {
@@ -233,7 +234,7 @@ func TestMutationsAreReverted(t *testing.T) {
 		}
 		undo()
 		if string(im.RAM) != string(ram) {
-			t.Fatalf("seed %d leaves a trace", seed)
+			t.Fatalf("seed %d was not reverted", seed)
 		}
 		_, undo = Mutate(im, kinds, seed)
 		if string(im.RAM) != once {

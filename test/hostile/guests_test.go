@@ -9,8 +9,7 @@ import (
 	"physgdb/test/guest"
 )
 
-// guests are the dead machines of -boot, by their series. They are booted when a test first needs
-// them, and are frozen.
+// guests are the dead machines of -boot, by their series. They are booted at first use and frozen.
 var guests = struct {
 	mu     sync.Mutex
 	booted map[string]*guest.Guest

@@ -18,7 +18,7 @@ var (
 	only  = flag.String("attack", "", "run the attacks alone whose name has this in it")
 )
 
-// everywhere are the commands that every image is shown to.
+// everywhere are the commands that run on every image.
 var everywhere = [][]string{{"info"}, {"bt"}, {"info", "--report"}}
 
 // build builds physgdb.
@@ -31,8 +31,8 @@ func build(t *testing.T) string {
 	return path
 }
 
-// forEachImage runs a test on the memory of real dead machines: that of -image, or those that -boot
-// names, or none.
+// forEachImage runs a test on the memory of real dead machines: that of -image, those of -boot, or
+// none.
 func forEachImage(t *testing.T, test func(t *testing.T, image string)) {
 	t.Helper()
 	if *image != "" {
@@ -57,7 +57,7 @@ func TestAttacks(t *testing.T) {
 	forEachImage(t, func(t *testing.T, image string) { attackAll(t, physgdb, image) })
 }
 
-// attackAll makes every attack on an image.
+// attackAll runs every attack on an image.
 func attackAll(t *testing.T, physgdb, image string) {
 	for _, a := range Attacks() {
 		if !strings.Contains(a.Name, *only) {
@@ -91,7 +91,7 @@ func attackAll(t *testing.T, physgdb, image string) {
 	}
 }
 
-// run runs a command on an image and checks what became of it.
+// run runs a command on an image and checks its outcome.
 func run(t *testing.T, dir, physgdb string, command []string, image string) *Outcome {
 	t.Helper()
 	args := append([]string{physgdb, command[0], image}, command[1:]...)
@@ -106,7 +106,7 @@ func run(t *testing.T, dir, physgdb string, command []string, image string) *Out
 	return o
 }
 
-// debug serves an image and asks what debuggers ask for.
+// debug serves an image and sends the requests of debuggers.
 func debug(t *testing.T, dir, physgdb, image string) {
 	t.Helper()
 	s, err := Serve(t.Context(), dir, physgdb, image)

@@ -28,7 +28,7 @@ type Image struct {
 
 	memory bridge.Memory
 	direct uint64 // where the direct map of all RAM begins
-	free   int    // the end of the memory that Alloc has not given out
+	free   int    // the end of the memory that Alloc has not allocated
 }
 
 // Copy copies the raw memory of a dead machine to a path, and finds the kernel in it.
@@ -82,7 +82,7 @@ func (im *Image) open(ctx context.Context) error {
 	return err
 }
 
-// Close ends the use of the image, whose file stays.
+// Close unmaps the image and keeps its file.
 func (im *Image) Close() error {
 	var errs []error
 	if im.RAM != nil {
@@ -116,8 +116,7 @@ func (im *Image) Offsets(typ string, paths ...string) ([]uint64, error) {
 	return offsets, nil
 }
 
-// At returns what is in RAM from an address on, up to the end of its page of physical memory, or,
-// in the direct map, of RAM.
+// At returns the memory from an address to the end of its page or, in the direct map, of RAM.
 func (im *Image) At(va uint64) ([]byte, error) {
 	if off := va - im.direct; off < uint64(len(im.RAM)) {
 		return im.RAM[off:], nil
@@ -134,7 +133,7 @@ func (im *Image) At(va uint64) ([]byte, error) {
 	return im.RAM[start:end], nil
 }
 
-// image returns what is in RAM from an address in the kernel's image on. The image is one piece of
+// image returns the memory from an address in the kernel's image on. The image is contiguous in
 // RAM.
 func (im *Image) image(va uint64) ([]byte, error) {
 	mp, err := im.Kernel.Space.Translate(context.Background(), va)
@@ -231,8 +230,8 @@ func (im *Image) PutMember(at uint64, typ, path string, v uint64) error {
 	return im.Put64(at+f.Offset, v)
 }
 
-// Alloc returns memory that the machine never used: the address of n bytes of zeros, which begin a
-// page, and these.
+// Alloc allocates memory that the machine never used. It returns the address of n zero bytes at the
+// start of a page, and the bytes.
 func (im *Image) Alloc(n int) (uint64, []byte, error) {
 	const lowest = 16 << 20 // physical address: below are firmware and devices
 	var zeros [mmu.PageSize]byte

@@ -8,8 +8,8 @@ import (
 )
 
 // swapNames swaps the name of a function in kallsyms with that of another whose compressed name has
-// as many bytes. Only the names lie: the build-id and all the rest stay what they are. It returns
-// the other name.
+// as many bytes. Only the names are wrong: the build-id and everything else is unchanged. It
+// returns the other name.
 func swapNames(im *Image, name string) (other string, err error) {
 	entries, err := kallsymsNames(im)
 	if err != nil {
@@ -20,7 +20,7 @@ func swapNames(im *Image, name string) (other string, err error) {
 			continue
 		}
 		for _, b := range entries {
-			// Far from the first, as neighbours are often sorted, and called, alike.
+			// Far from the first, because adjacent symbols often have similar names and uses.
 			if far := &b.packed[0] != &a.packed[0]; far && b.kind == a.kind && len(b.packed) == len(a.packed) && len(b.name) > len(name)+4 {
 				was := bytes.Clone(a.packed)
 				copy(a.packed, b.packed)
@@ -33,7 +33,7 @@ func swapNames(im *Image, name string) (other string, err error) {
 	return "", fmt.Errorf("kallsyms has no %s", name)
 }
 
-// kallsymsName is a name in kallsyms: its letter, and its bytes there without the size before them.
+// kallsymsName is a name in kallsyms: its type letter, and its bytes without the size.
 type kallsymsName struct {
 	kind   byte
 	name   string

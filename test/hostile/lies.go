@@ -17,7 +17,7 @@ func put32(im *Image, name string, v uint32) error {
 	return im.Put32(at, v)
 }
 
-// between returns the memory of the kernel's image between two symbols. The image is one piece of
+// between returns the memory of the kernel's image between two symbols. The image is contiguous in
 // RAM.
 func between(im *Image, first, last string) ([]byte, error) {
 	start, err1 := im.Addr(first)
@@ -56,7 +56,7 @@ func vmcoreinfo(im *Image) (text []byte, note uint64, err error) {
 	return page[:n], note, nil
 }
 
-// notes returns the copies of the text of VMCOREINFO: the note of its own, which says where it is.
+// copiesOf returns the copies of the text of VMCOREINFO in memory.
 func (im *Image) copiesOf(text []byte) (copies [][]byte) {
 	for rest := im.RAM; ; {
 		i := bytes.Index(rest, text)
@@ -106,7 +106,7 @@ func tokensOutside(im *Image) error {
 	if err != nil {
 		return err
 	}
-	// The digits, by which the table is found, stay what they are; the first tokens have no end.
+	// The digits, by which the table is found, are unchanged; the first tokens have no terminator.
 	p, err := im.image(table)
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func longKallsymsNames(im *Image) error {
 	if err != nil {
 		return err
 	}
-	const part = 64 << 10 // bytes of honest names, so that the table is found
+	const part = 64 << 10 // bytes of unchanged names, so that the table is found
 	for i := part; i < len(names); i++ {
 		names[i] = 0xff
 	}
@@ -169,7 +169,7 @@ func framesWithoutEnd(im *Image) error {
 func unsortedORC(im *Image) error {
 	ips, err := between(im, "__start_orc_unwind_ip", "__stop_orc_unwind_ip")
 	for i := 4; i+4 <= len(ips); i += 4 {
-		// Each is relative to where it is: all lead to where the first does.
+		// Each is relative to its own address: all refer to the address of the first.
 		binary.LittleEndian.PutUint32(ips[i:], binary.LittleEndian.Uint32(ips)-uint32(i))
 	}
 	return err
@@ -183,7 +183,7 @@ func deepStacks(im *Image) error {
 	tasks, err := im.tasks()
 	errs := []error{err}
 	for _, t := range tasks {
-		// The lowest word is a mark of the kernel's.
+		// The lowest word is the kernel's magic number.
 		for at := t.Stack + 8; at+16 <= t.StackEnd(); at += 16 {
 			errs = append(errs, im.Put64(at, code+16, at+16))
 		}
@@ -243,7 +243,7 @@ func endlessSections(im *Image) error {
 	if err != nil {
 		return err
 	}
-	for i := 0; i+8 <= len(ram); i += 8 { // each pointer leads to the same, and each number is large
+	for i := 0; i+8 <= len(ram); i += 8 { // all pointers are equal, and all numbers are large
 		binary.LittleEndian.PutUint64(ram[i:], at)
 	}
 	return eachModule(im, func(md uint64) error { return im.PutMember(md, "module", "sect_attrs", at) })
@@ -276,7 +276,7 @@ func wildPerCPU(im *Image) error {
 	return errors.Join(errs...)
 }
 
-// evilText is what a terminal, an editor or a browser would obey.
+// evilText has characters with an effect on a terminal, an editor or a browser.
 const evilText = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\u2028\u009b\x7f\x08\r\x00"
 
 func evilComms(im *Image) error {
@@ -372,7 +372,7 @@ func evilLog(im *Image) error {
 	_, _, text, err := logRings(im)
 	const header = 8 // bytes, the id before each text
 	for i := 0; i < len(text); i++ {
-		// A text is what is printable, as all is that the kernel itself has written.
+		// Text consists of printable characters, like all messages of the kernel itself.
 		if text[i] >= ' ' && text[i] < 0x7f && i >= header {
 			text[i] = evilText[i%(len(evilText)-1)]
 		}

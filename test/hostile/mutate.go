@@ -6,16 +6,16 @@ import (
 	"math/rand/v2"
 )
 
-// Place is a stretch of RAM that a table of the kernel takes: offsets in the image.
+// Place is the place of a kernel table in RAM: offsets in the image.
 type Place struct {
 	Start, Size int
 }
 
-// Kind is a kind of tables and where they are.
+// Kind is a kind of tables and their places.
 type Kind struct {
 	Name   string
 	Places []Place
-	// Made is whether symbol files are made of it.
+	// Made is true if symbol files are made from it.
 	Made bool
 }
 
@@ -40,7 +40,7 @@ func Kinds(im *Image) ([]Kind, error) {
 	return kinds, errors.Join(f.errs...)
 }
 
-// placeFinder finds places and keeps the errors.
+// placeFinder finds places and collects the errors.
 type placeFinder struct {
 	im   *Image
 	errs []error
@@ -86,8 +86,8 @@ func (f *placeFinder) heads(names ...string) (places []Place) {
 	return places
 }
 
-// at returns the place of bytes at a virtual address, which may lie in several pages. What cannot
-// be read is left out.
+// at returns the places of the bytes at a virtual address, which may be in several pages, without
+// unreadable ones.
 func (f *placeFinder) at(va uint64, size int) (places []Place) {
 	for size > 0 {
 		p, err := f.im.At(va)
@@ -192,8 +192,7 @@ func (f *placeFinder) files() (places []Place) {
 	return places
 }
 
-// Mutate changes a kind of tables, chosen by the seed, in some places. undo makes the memory what
-// it was.
+// Mutate changes a kind of tables, selected by the seed, in some places. undo reverts the changes.
 func Mutate(im *Image, kinds []Kind, seed uint64) (kind *Kind, undo func()) {
 	rng := rand.New(rand.NewPCG(seed, 11))
 	kind = &kinds[rng.IntN(len(kinds))]
@@ -217,7 +216,7 @@ func Mutate(im *Image, kinds []Kind, seed uint64) (kind *Kind, undo func()) {
 		case 0:
 			w[rng.IntN(8)] ^= 1 << rng.IntN(8)
 		case 1:
-			copy(w, word()) // leads where another leads
+			copy(w, word()) // points where another pointer does
 		case 2:
 			clear(w)
 		case 3:

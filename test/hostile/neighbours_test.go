@@ -39,8 +39,8 @@ func TestForgedNotices(t *testing.T) {
 	}
 }
 
-// TestIdleAndInvalidClients has a server with as many idle clients as it takes and more, and with a
-// browser's requests. A debugger is still served.
+// TestIdleAndInvalidClients checks that a debugger is still served by a server with more idle
+// clients than it accepts, and after a browser's requests.
 func TestIdleAndInvalidClients(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
@@ -86,7 +86,7 @@ func request(t *testing.T, address, beginning string) string {
 	return string(answer)
 }
 
-// TestWrittenMemoryIsPrivate: no other user reads what is written of memory.
+// TestWrittenMemoryIsPrivate checks that other users cannot read files with memory.
 func TestWrittenMemoryIsPrivate(t *testing.T) {
 	physgdb := build(t)
 	forEachImage(t, func(t *testing.T, image string) {
@@ -110,8 +110,7 @@ func TestWrittenMemoryIsPrivate(t *testing.T) {
 	})
 }
 
-// TestIrregularFiles has names of files that are FIFOs, devices or directories. None is waited
-// for.
+// TestIrregularFiles opens FIFOs, devices and directories. No command waits for them.
 func TestIrregularFiles(t *testing.T) {
 	physgdb := build(t)
 	dir := t.TempDir()

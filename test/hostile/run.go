@@ -16,16 +16,16 @@ import (
 	"unicode/utf8"
 )
 
-// Outcome is what became of a command.
+// Outcome is the result of a command.
 type Outcome struct {
 	Args           []string
 	Stdout, Stderr string // the first MiB of each
 	Status         int    // of exit; -1 if it was killed
 	Took           time.Duration
-	Memory         int // the most that it had of its own, in bytes
+	Memory         int // peak of its own memory, in bytes
 }
 
-// Run runs a command, for twice MaxTime at most, in an environment with a cache of its own in dir.
+// Run runs a command, for at most twice MaxTime, with a cache of its own in dir.
 func Run(ctx context.Context, dir string, args ...string) (*Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*MaxTime)
 	defer cancel()
@@ -46,8 +46,7 @@ func Run(ctx context.Context, dir string, args ...string) (*Outcome, error) {
 	return o, nil
 }
 
-// Check says what is wrong with an outcome: a crash, too much memory or time, or text that a
-// terminal obeys.
+// Check returns an error for a crash, too much memory or time, or control characters in the output.
 func (o *Outcome) Check() error {
 	words := strings.Join(o.Args[1:], " ")
 	switch {
@@ -61,21 +60,20 @@ func (o *Outcome) Check() error {
 		return fmt.Errorf("%s: took %v, want at most %v", words, o.Took, MaxTime)
 	}
 	for _, text := range []string{o.Stdout, o.Stderr} {
-		if at := strings.IndexFunc(text[:max(0, len(text)-utf8.UTFMax)], isControl); at >= 0 { // the cap may have cut the last character
-			return fmt.Errorf("%s: prints what a terminal obeys: %+q", words, text[max(0, at-40):min(len(text), at+40)])
+		if at := strings.IndexFunc(text[:max(0, len(text)-utf8.UTFMax)], isControl); at >= 0 { // the last character may be cut
+			return fmt.Errorf("%s: prints control characters: %+q", words, text[max(0, at-40):min(len(text), at+40)])
 		}
 	}
 	return nil
 }
 
-// isControl reports whether a terminal or an editor obeys a character instead of showing it:
-// controls, what changes the direction of text, line and paragraph separators, and bytes that are
-// no character.
+// isControl reports whether a character has an effect on a terminal or an editor: controls,
+// bidirectional marks, line and paragraph separators, and invalid bytes.
 func isControl(r rune) bool {
 	return r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) || r == utf8.RuneError
 }
 
-// capped keeps the first MiB of what is written to it.
+// capped is a buffer for the first MiB.
 type capped struct{ bytes.Buffer }
 
 func (c *capped) Write(p []byte) (int, error) {
@@ -84,15 +82,14 @@ func (c *capped) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// MemoryWatch looks at how much memory a process has of its own.
+// MemoryWatch samples the own memory of a process.
 type MemoryWatch struct {
 	peak atomic.Int64
 	stop chan struct{}
 	done chan struct{}
 }
 
-// Watch watches a process until Stop. It looks often enough to see what a process has for longer
-// than some milliseconds.
+// Watch samples a process every few milliseconds until Stop.
 func Watch(pid int) *MemoryWatch {
 	w := &MemoryWatch{stop: make(chan struct{}), done: make(chan struct{})}
 	go func() {
@@ -113,18 +110,18 @@ func Watch(pid int) *MemoryWatch {
 	return w
 }
 
-// Peak returns the most that was seen up to now, in bytes.
+// Peak returns the maximum so far, in bytes.
 func (w *MemoryWatch) Peak() int { return int(w.peak.Load()) }
 
-// Stop ends the watch and returns the most that was seen, in bytes.
+// Stop ends the watch and returns the maximum, in bytes.
 func (w *MemoryWatch) Stop() int {
 	close(w.stop)
 	<-w.done
 	return w.Peak()
 }
 
-// ownMemory returns the resident memory of a process that is no file's, in bytes (proc(5),
-// RssAnon); 0 if it has ended.
+// ownMemory returns the anonymous resident memory of a process, in bytes (proc(5), RssAnon); 0 if
+// it has ended.
 func ownMemory(pid int) int {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	lines := bufio.NewScanner(bytes.NewReader(status))

@@ -27,7 +27,7 @@ type Server struct {
 	stderr  capped
 }
 
-// Serve starts physgdb serve, in an environment with a cache of its own in dir.
+// Serve starts physgdb serve, with a cache of its own in dir.
 func Serve(ctx context.Context, dir, physgdb, image string) (*Server, error) {
 	s := &Server{cmd: exec.CommandContext(ctx, physgdb, "serve", "--listen", "127.0.0.1:0", image)}
 	s.cmd.Dir, s.cmd.Stderr = dir, &s.stderr
@@ -60,9 +60,9 @@ func (s *Server) Stop() {
 	s.Watch.Stop()
 }
 
-// Debug asks what a debugger asks for as it connects, fetches the files of some modules, and reads
-// a stack. It returns how long the slowest answer took, and to what. An error is a connection that
-// broke, or no answer in time.
+// Debug sends the requests of a connecting debugger, fetches the files of some modules, and reads a
+// stack. It returns the time of the slowest answer, and its request. The error is for a broken
+// connection, or an answer that is late.
 func (s *Server) Debug(ctx context.Context) (slowest time.Duration, what string, err error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.address)
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *Server) Debug(ctx context.Context) (slowest time.Duration, what string,
 
 var libraryName = regexp.MustCompile(`name="(/from-memory/[^"]*)"`)
 
-// firstNames returns the first names in a list of libraries whose files are made of memory.
+// firstNames returns the first names in a list of libraries whose files are made from memory.
 func firstNames(list []byte, most int) (names []string) {
 	for _, m := range libraryName.FindAllSubmatch(list, most) {
 		names = append(names, string(m[1]))
@@ -118,7 +118,7 @@ func firstNames(list []byte, most int) (names []string) {
 	return slices.Compact(names)
 }
 
-// client is a debugger that measures how long it waits.
+// client is a debugger that measures its waits.
 type client struct {
 	conn    net.Conn
 	rsp     *rsp.Conn
@@ -172,7 +172,7 @@ func (c *client) transfer(object string) ([]byte, error) {
 	}
 }
 
-// fetch opens a file and reads its first part, which makes all of it.
+// fetch opens a file and reads its first part, for which the server makes all of it.
 func (c *client) fetch(name string) error {
 	p, err := c.ask(fmt.Sprintf("vFile:open:%x,0,0", name))
 	if err != nil || !bytes.HasPrefix(p, []byte("F")) || bytes.HasPrefix(p, []byte("F-")) {

@@ -19,7 +19,7 @@ import (
 
 var soak = flag.Duration("soak", 0, "serve debuggers and random clients for so long, under the race detector")
 
-// sample is what a process has at a time.
+// sample is the resource use of a process at one time.
 type sample struct {
 	at          time.Duration
 	memory      int // of its own, in bytes
@@ -62,7 +62,7 @@ func soakOne(t *testing.T, dir, physgdb, image string) {
 	ctx, cancel := context.WithTimeout(t.Context(), *soak)
 	defer cancel()
 	counts := crowd(ctx, t, dir, s)
-	const warm = 5 // one part in so many is for caches to fill
+	const warm = 5 // the fraction of the time for filling caches
 	samples := []sample{take(s.cmd.Process.Pid, begin)}
 	for _, part := range []time.Duration{*soak / warm, *soak / 2, *soak * 9 / 10} {
 		select {
@@ -73,7 +73,7 @@ func soakOne(t *testing.T, dir, physgdb, image string) {
 	}
 	<-ctx.Done()
 	counts.wait()
-	const quiet = 3 * time.Second // for connections to be seen as closed
+	const quiet = 3 * time.Second // for the server to notice closed connections
 	time.Sleep(quiet)
 	end := take(s.cmd.Process.Pid, begin)
 	for _, one := range append(samples, end) {
@@ -94,7 +94,7 @@ func soakOne(t *testing.T, dir, physgdb, image string) {
 	}
 }
 
-// tally counts what clients did. The goroutines of the clients end with their context.
+// tally counts the sessions of clients. The goroutines of the clients end with their context.
 type tally struct {
 	mu      sync.Mutex
 	done    map[string]int
@@ -111,8 +111,8 @@ func (c *tally) add(what string) {
 
 func (c *tally) String() string { return fmt.Sprint(c.done) }
 
-// crowd starts clients: gdb, lldb, one that asks what debuggers ask for, and some that send
-// anything.
+// crowd starts clients: gdb, lldb, one that sends the requests of debuggers, and some that send
+// random packets.
 func crowd(ctx context.Context, t *testing.T, dir string, s *Server) *tally {
 	c := &tally{done: map[string]int{}}
 	again := func(what string, f func() error) {
@@ -158,8 +158,7 @@ func session(ctx context.Context, dir, name string, args ...string) error {
 	return nil
 }
 
-// random connects, sends packets that may be anything, and goes away, with or without reading the
-// answers.
+// random connects, sends random packets, and disconnects, with or without reading the answers.
 func random(ctx context.Context, rng *rand.Rand, address string) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -176,7 +175,7 @@ func random(ctx context.Context, rng *rand.Rand, address string) error {
 			packet = append(packet, "0123456789abcdef,;:+-xyz/."[rng.IntN(26)])
 		}
 		if c.Write(packet) != nil {
-			return nil // it was disconnected, as it may be
+			return nil // disconnected, which is allowed
 		}
 		if rng.IntN(2) == 0 {
 			if _, _, err := c.Read(); err != nil {

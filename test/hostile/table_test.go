@@ -11,10 +11,10 @@ import (
 
 var table = flag.String("table", "", "write the table of attacks into a `file`, between its marks")
 
-// marks are the lines of docs/security.md between which the tables are.
+// marks are the lines before and after the tables in docs/security.md.
 var marks = [2]string{"<!-- attacks: written by make hostile -->\n", "<!-- end of attacks -->\n"}
 
-// TestDocumentHasTable: docs/security.md has the attacks of the tables.
+// TestDocumentHasTable checks that docs/security.md lists the attacks of the tables.
 func TestDocumentHasTable(t *testing.T) {
 	path := filepath.Join("..", "..", "docs", "security.md")
 	if *table != "" {
@@ -40,7 +40,7 @@ func TestDocumentHasTable(t *testing.T) {
 	}
 }
 
-// TestAttacksAreNamed: attacks have names of their own, and the tests that the table names exist.
+// TestAttacksAreNamed checks that attacks have unique names, and that the tests in the table exist.
 func TestAttacksAreNamed(t *testing.T) {
 	seen := map[string]bool{}
 	for _, a := range Attacks() {

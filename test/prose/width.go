@@ -35,7 +35,7 @@ func columns(line string) int {
 // isProse reports whether a line is text that can be wrapped; text is the passage's part of it.
 func isProse(path, line, text string) bool {
 	line = strings.TrimSpace(line)
-	if strings.Contains(line, "://") || strings.HasPrefix(line, "//go:") {
+	if strings.Contains(line, "://") || strings.HasPrefix(line, "//go:") || strings.HasPrefix(line, "//\t") {
 		return false
 	}
 	if filepath.Ext(path) == ".md" {

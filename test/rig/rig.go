@@ -1,4 +1,4 @@
-// Package rig has a synthetic dead machine in files, for the tests of cmd.
+// Package rig provides a synthetic dead machine in files for the tests of cmd.
 package rig
 
 import (
@@ -11,18 +11,18 @@ import (
 	"physgdb/test/memimage"
 )
 
-// Slide is by how much KASLR moved the kernel.
+// Slide is the slide of the kernel (KASLR).
 const Slide = 0x1c000000
 
-// Rig is a dead kernel in files, with a second address space: that of the program clock, whose memory begins with "tick". The memory
-// of the kernel's own begins with "pani".
+// Rig is a dead kernel in files, with a second address space: that of the program clock, whose
+// memory begins with "tick". The memory of the kernel's own begins with "pani".
 type Rig struct {
 	*memimage.Kernel
 	Clock uint64 // CR3
 	Dir   string
 }
 
-// New makes a kernel whose page tables have so many levels.
+// New makes a kernel with 4 or 5 levels of page tables.
 func New(t *testing.T, levels int) *Rig {
 	t.Helper()
 	r := &Rig{Kernel: memimage.NewKernel(&memimage.KernelOptions{Levels: levels, Slide: Slide}), Dir: t.TempDir()}
@@ -35,7 +35,7 @@ func New(t *testing.T, levels int) *Rig {
 // Path returns the path of a file in the machine's directory: ram, vmlinux or notices.
 func (r *Rig) Path(name string) string { return filepath.Join(r.Dir, name) }
 
-// Notices writes notices to a file and returns its path. CR3 and CLOCK stand for the two roots.
+// Notices writes notices to a file and returns its path. CR3 and CLOCK are replaced by the two roots.
 func (r *Rig) Notices(t *testing.T, lines ...string) string {
 	t.Helper()
 	text := strings.Join(lines, "\n") + "\n"

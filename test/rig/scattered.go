@@ -8,8 +8,9 @@ import (
 	"physgdb/test/memimage"
 )
 
-// Scattered is a memory whose pages are contiguous in virtual memory, but not in physical memory. Text begins 4 bytes before the end
-// of its first page and crosses all borders. A hole follows, a page that is no RAM, and the text again, on a 2 MiB page.
+// Scattered is a memory whose pages are contiguous in virtual memory, but not in physical memory.
+// Text begins 4 bytes before the end of its first page and crosses all borders. A hole follows, a
+// page that is no RAM, and the text again, on a 2 MiB page.
 type Scattered struct {
 	*memimage.Image
 	Top  bridge.PhysAddr // of the page tables

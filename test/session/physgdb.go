@@ -143,7 +143,7 @@ func (s *Service) Stderr() string { return s.stderr.String() }
 // Signal sends the command a signal.
 func (s *Service) Signal(signal os.Signal) error { return s.cmd.Process.Signal(signal) }
 
-// Stop ends the command as Ctrl-C does and waits for it. The error is for an exit status other than 0.
+// Stop interrupts the command and waits for its end. The error is for an exit status other than 0.
 func (s *Service) Stop() error {
 	_ = s.cmd.Process.Signal(os.Interrupt) // it may have ended by itself
 	return s.Wait()

@@ -95,7 +95,7 @@ func TestTasks(t *testing.T) {
 		"a worker has ended":     {init, ""},
 		"a task is missing":      {worker, "1 init is missing"},
 		"another parent":         {strings.Replace(init, `"ppid":0`, `"ppid":2`, 1), "PPID:2"},
-		"one that was not":       {init + strings.ReplaceAll(init, `id":1`, `id":5`), "was not there"},
+		"one that was not":       {init + strings.ReplaceAll(init, `id":1`, `id":5`), "was not listed by the guest"},
 		"one was born later":     {init + strings.ReplaceAll(init, `id":1`, `id":50`), ""},
 		"output that is no JSON": {"ps: error", "decode JSON lines"},
 	} {
@@ -134,7 +134,7 @@ func TestBacktraces(t *testing.T) {
 	trace := `{"tid":1,"comm":"init","panicked":true,"frames":[{"function":"vpanic"},{"function":"panic"},` +
 		`{"function":"sysrq_handle_crash"},{"function":"vfs_write"}]}`
 	differs(t, PanicBacktrace(facts, trace), "")
-	differs(t, PanicBacktrace(facts, strings.Replace(trace, "vfs_write", "vfs_read", 1)), "bt is not the Call Trace")
+	differs(t, PanicBacktrace(facts, strings.Replace(trace, "vfs_write", "vfs_read", 1)), "bt differs from the Call Trace")
 	differs(t, PanicBacktrace(facts, strings.Replace(trace, `"tid":1`, `"tid":2`, 1)), "the log says 1 init")
 	const bt = "#0  0xffffffff81000000 in vpanic ()\n#1  0xffffffff81000001 in panic ()\n" +
 		"#2  0xffffffff81000002 in sysrq_handle_crash ()\n#3  0xffffffff81000003 in vfs_write ()\n"

@@ -15,7 +15,7 @@ static unsigned long next;
 module_param(next, ulong, 0);
 MODULE_PARM_DESC(next, "address of the function to call, or 0 to panic");
 
-/* The result of the call is used, so that it is no jump and has a frame on the stack. */
+/* The result of the call is used, so that it is not a jump and has a frame on the stack. */
 static __attribute__((__noipa__)) int dummy_000_call(void)
 {
 	int (*call)(void) = (int (*)(void))READ_ONCE(next);

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * extras - processes that a test guest has on its stage. What each does goes by the name it is
- * called by:
+ * extras - processes of a test guest. The name of the program selects its work:
  *
  *	spinner		computes for ever in user mode, with known values in its registers
  *	stuck		sleeps in trouble.ko, where no signal reaches it
  *	crowd N		N threads, each asleep in a system call, under a name of its own
  *
- *	faulter		opens a file when it reads a line from stdin, and has memory
- *			at FAULT_ADDRESS that never arrives
+ *	faulter		opens a file when it reads a line from stdin; its page
+ *			faults at FAULT_ADDRESS never end
  *
- * A crowd says so on stdout when all are there.
+ * A crowd prints a line on stdout when all threads run.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -27,7 +26,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Each byte of a register is 0x10 + gdb's number of it; rsp and rip are what they are. */
+/* Each byte of a register is 0x10 + gdb's number of it; rsp and rip are not set. */
 __attribute__((noreturn)) static void spin(void)
 {
 	__asm__ volatile("movabs $0x1010101010101010, %rax\n\t"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * instrumented - functions that are probed and patched, and panic for it
+ * instrumented - functions that are probed and patched, and then panic
  *
  * A write to /proc/instrumented calls probed(), whose kprobe's handler panics.
  * Reading /proc/version calls the live patch of version_proc_show(), which
- * panics. Nothing of it can be undone, so the module has no exit.
+ * panics. The module cannot be unloaded.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -15,12 +15,12 @@
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 
-/* What the functions add to the result keeps their calls from becoming jumps. */
+/* The functions add to the result, so that their calls are not jumps. */
 #define FRAME static __attribute__((__noipa__))
 
-/* A condition that the compiler cannot predict: what follows a call that is known not to return has
- * no ORC.
- * */
+/*
+ * A condition that the compiler cannot predict: code after a call that does not return has no ORC.
+ */
 static const bool yes = true;
 #define THE_END READ_ONCE(yes)
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * trouble - ways for a test kernel to die
+ * trouble - ways to panic a test kernel
  *
- * Write the name of one to /proc/trouble. What happens then is the same every
- * time: on which CPU, over which task, and through which functions. Nothing
- * of it can be undone, so the module has no exit.
+ * Write the name of one to /proc/trouble. The CPU, the task and the functions are the same every
+ * time. The module cannot be unloaded.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -23,15 +22,14 @@
 #include <asm/irq_regs.h>
 
 /*
- * Every way goes through an outer, a middle and an inner function, which the
- * compiler must not merge. What they add to the result keeps their calls from
- * becoming jumps, so that each has a frame on the stack.
+ * Every way calls an outer, a middle and an inner function, which the compiler must not merge. They
+ * add to the result, so that their calls are not jumps and each has a frame on the stack.
  */
 #define FRAME static __attribute__((__noipa__))
 
-/* A condition that the compiler cannot predict: what follows a call that is known not to return has
- * no ORC.
- * */
+/*
+ * A condition that the compiler cannot predict: code after a call that does not return has no ORC.
+ */
 static const bool yes = true;
 #define THE_END READ_ONCE(yes)
 
@@ -53,7 +51,7 @@ FRAME int bug_outer(void)
 	return bug_middle() + 1;
 }
 
-/* --- hang: a sleep that nothing ends, for khungtaskd to find --------------- */
+/* --- hang: a sleep without end, for khungtaskd ---------------------------- */
 
 FRAME int hang_inner(void)
 {
@@ -74,7 +72,7 @@ FRAME int hang_outer(void)
 	return hang_middle() + 1;
 }
 
-/* --- irq: a timer that fires on this CPU over the task that was asked for -- */
+/* --- irq: a timer that fires on this CPU over the selected task ------------ */
 
 static struct hrtimer timer;
 static bool over_user;
@@ -115,7 +113,7 @@ static void setup_timer(void)
 #endif
 }
 
-/* The caller goes to sleep meanwhile. */
+/* The caller sleeps meanwhile. */
 static int arm(bool user)
 {
 	over_user = user;
@@ -181,7 +179,7 @@ static int nmi_outer(void)
 	return nmi_middle() + 1;
 }
 
-/* --- oops: a member of a structure that is not there ---------------------- */
+/* --- oops: a member of a structure at address 0 --------------------------- */
 /* Not the first in the file: the log shows code from before the instruction. */
 
 struct absent {
