@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"physgdb/symbols"
+	"physgdb/symbols/btf"
 )
 
 // headedBTF returns BTF with a header, types and strings.
@@ -31,16 +32,16 @@ func wideProgram(functions int) *Program {
 			types = le.AppendUint32(types, uint32(v))
 		}
 	}
-	record(0, int(kindInt), 0, 4)
+	record(0, int(btf.KindInt), 0, 4)
 	types = le.AppendUint32(types, 32)
-	record(0, int(kindFuncProto), params, 1)
+	record(0, int(btf.KindFuncProto), params, 1)
 	for range params {
 		types = le.AppendUint32(le.AppendUint32(types, 0), 1)
 	}
 	p := &Program{Name: "wide", Sections: []Section{{Name: ".text", Addr: 0x1000, Size: uint64(16 * functions), Exec: true}}}
 	for i := range functions {
 		name := fmt.Sprintf("f%d", i)
-		record(len(names), int(kindFunc), 0, 2)
+		record(len(names), int(btf.KindFunc), 0, 2)
 		names = append(append(names, name...), 0)
 		p.Symbols = append(p.Symbols, symbols.Symbol{Name: name, Addr: 0x1000 + uint64(16*i), Size: 16, Func: true})
 	}

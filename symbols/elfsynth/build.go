@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"physgdb/symbols"
+	"physgdb/symbols/btf"
 	"physgdb/symbols/orc"
 )
 
@@ -118,14 +119,13 @@ func (f *file) addDebugInfo(ctx context.Context, p *Program, n *names) error {
 	}
 	f.addData(".BTF", p.BTF.Addr, p.BTF.Data)
 	t, err := readTypes(p.BaseBTF, p.BTF.Data)
-	if t == nil || len(t.at) == 1 { // the first is void
-		return fmt.Errorf("no types: BTF: %w", err)
+	if err != nil {
+		return fmt.Errorf("no types: %w", err)
 	}
-	err = errors.Join(err, t.makeSound())
 	u := newDebugInfo(ctx, p.Name, t)
 	low, high := extent(p.Sections)
 	u.beginTypes(low, high)
-	u.addTypes(t.wanted())
+	u.addTypes(wanted(t))
 	u.addFuncs(n, p.Sections)
 	u.addVars(n)
 	u.addGlobals(p.Globals, n)
@@ -140,8 +140,13 @@ func (f *file) addDebugInfo(ctx context.Context, p *Program, n *names) error {
 		Type: uint32(elf.SHT_PROGBITS), Flags: uint64(elf.SHF_MERGE | elf.SHF_STRINGS), Entsize: 1,
 	}, u.strs.data})
 	f.addData(".gdb_index", 0, gdbIndex(u.info, u.strs.data, low, high))
-	if err != nil {
-		return fmt.Errorf("BTF: %w", err)
+	return t.Damage()
+}
+
+// readTypes reads the types of a kernel or, if base is not nil, of a module.
+func readTypes(base, raw []byte) (*btf.Types, error) {
+	if base == nil {
+		return btf.New(raw)
 	}
-	return nil
+	return btf.NewSplit(base, raw)
 }

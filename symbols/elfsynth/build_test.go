@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"physgdb/symbols"
+	"physgdb/symbols/btf"
 )
 
 // small is a kernel of three sections with a symbol at each place that matters.
@@ -134,9 +135,9 @@ func TestFunctionsHaveAPrototypeOnlyIfItIsTheirs(t *testing.T) {
 	names := "\x00first\x00second\x00alias\x00third\x00fourth\x00nowhere\x00variable\x00"
 	p := small()
 	p.Symbols = append(p.Symbols, symbols.Symbol{Name: "fourth", Addr: 0xffffffff81000040, Func: true})
-	records := [][]uint32{{0, info(kindFuncProto, 0), 0}}
+	records := [][]uint32{{0, info(btf.KindFuncProto, 0), 0}}
 	for _, name := range []string{"first", "second", "alias", "third", "third", "fourth", "nowhere", "variable"} {
-		records = append(records, []uint32{uint32(strings.Index(names, "\x00"+name+"\x00") + 1), info(kindFunc, 1), 1})
+		records = append(records, []uint32{uint32(strings.Index(names, "\x00"+name+"\x00") + 1), info(btf.KindFunc, 1), 1})
 	}
 	p.BTF.Data = rawBTF(names, records...)
 	data, _, _ := Build(t.Context(), p)
@@ -170,23 +171,23 @@ func TestFunctionsHaveAPrototypeOnlyIfItIsTheirs(t *testing.T) {
 func TestTypesInTheWordsOfC(t *testing.T) {
 	tests := []struct {
 		text     string
-		kind     kind
+		kind     btf.Kind
 		name     string
 		pointers int
 		lengths  []uint64
 	}{
-		{"struct task_struct", kindStruct, "task_struct", 0, nil},
-		{"struct pglist_data *[]", kindStruct, "pglist_data", 1, []uint64{0}},
-		{"unsigned long [4][2]", kindInt, "long unsigned int", 0, []uint64{4, 2}},
-		{"unsigned", kindInt, "unsigned int", 0, nil},
-		{"short", kindInt, "short int", 0, nil},
-		{"long long", kindInt, "long long int", 0, nil},
-		{"unsigned char **", kindInt, "unsigned char", 2, nil},
-		{"signed char", kindInt, "signed char", 0, nil},
-		{"enum system_states", kindEnum, "system_states", 0, nil},
-		{"union u*", kindUnion, "u", 1, nil},
-		{"atomic_t", kindTypedef, "atomic_t", 0, nil},
-		{"void *", kindVoid, "void", 1, nil},
+		{"struct task_struct", btf.KindStruct, "task_struct", 0, nil},
+		{"struct pglist_data *[]", btf.KindStruct, "pglist_data", 1, []uint64{0}},
+		{"unsigned long [4][2]", btf.KindInt, "long unsigned int", 0, []uint64{4, 2}},
+		{"unsigned", btf.KindInt, "unsigned int", 0, nil},
+		{"short", btf.KindInt, "short int", 0, nil},
+		{"long long", btf.KindInt, "long long int", 0, nil},
+		{"unsigned char **", btf.KindInt, "unsigned char", 2, nil},
+		{"signed char", btf.KindInt, "signed char", 0, nil},
+		{"enum system_states", btf.KindEnum, "system_states", 0, nil},
+		{"union u*", btf.KindUnion, "u", 1, nil},
+		{"atomic_t", btf.KindTypedef, "atomic_t", 0, nil},
+		{"void *", btf.KindVoid, "void", 1, nil},
 	}
 	for _, tt := range tests {
 		d, ok := parseType(tt.text)
@@ -211,7 +212,7 @@ func FuzzTypeInTheWordsOfC(f *testing.F) {
 	f.Add("struct pglist_data *[3][]")
 	f.Fuzz(func(t *testing.T, text string) {
 		p := small()
-		p.BTF.Data = rawBTF("\x00int\x00", []uint32{1, info(kindInt, 0), 4, 32})
+		p.BTF.Data = rawBTF("\x00int\x00", []uint32{1, info(btf.KindInt, 0), 4, 32})
 		p.Globals = []Global{{"variable", text}}
 		data, _, _ := Build(t.Context(), p)
 		if binary.LittleEndian.Uint32(data) != binary.LittleEndian.Uint32([]byte("\x7fELF")) {

@@ -3,12 +3,14 @@ package elfsynth
 import (
 	"strconv"
 	"strings"
+
+	"physgdb/symbols/btf"
 )
 
 // declared is a type in the words of C, taken apart: "struct page *[4]" is the name of a type, one pointer to it, and
 // an array of 4 of those.
 type declared struct {
-	kinds    []kind // of the type that is named
+	kinds    []btf.Kind // of the type that is named
 	names    []string
 	pointers int
 	lengths  []uint64 // of arrays, the outermost first; 0 is as long as there is room
@@ -52,24 +54,24 @@ func parseLengths(text string) ([]uint64, bool) {
 }
 
 // parseName returns which types may be meant by the words in front of pointers and arrays.
-func parseName(words []string) ([]kind, []string) {
+func parseName(words []string) ([]btf.Kind, []string) {
 	switch {
 	case len(words) == 2 && words[0] == "struct":
-		return []kind{kindStruct}, words[1:]
+		return []btf.Kind{btf.KindStruct}, words[1:]
 	case len(words) == 2 && words[0] == "union":
-		return []kind{kindUnion}, words[1:]
+		return []btf.Kind{btf.KindUnion}, words[1:]
 	case len(words) == 2 && words[0] == "enum":
-		return []kind{kindEnum, kindEnum64}, words[1:]
+		return []btf.Kind{btf.KindEnum, btf.KindEnum64}, words[1:]
 	case len(words) == 1 && words[0] == "void":
-		return []kind{kindVoid}, words
+		return []btf.Kind{btf.KindVoid}, words
 	}
 	if names := integerNames(words); names != nil {
-		return []kind{kindInt}, names
+		return []btf.Kind{btf.KindInt}, names
 	}
 	if len(words) != 1 {
 		return nil, nil
 	}
-	return []kind{kindTypedef, kindInt}, words
+	return []btf.Kind{btf.KindTypedef, btf.KindInt}, words
 }
 
 // integerNames returns how gcc and clang call an integer type of C in debug information.

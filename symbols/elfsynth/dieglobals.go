@@ -1,5 +1,7 @@
 package elfsynth
 
+import "physgdb/symbols/btf"
+
 // addGlobals adds each variable whose type is known, of those that there are.
 func (u *debugInfo) addGlobals(globals []Global, n *names) {
 	if len(globals) == 0 {
@@ -20,7 +22,7 @@ func (u *debugInfo) addGlobals(globals []Global, n *names) {
 
 // typeName is what a type of the program is asked for by.
 type typeName struct {
-	kind kind
+	kind btf.Kind
 	name string
 }
 
@@ -32,17 +34,17 @@ const maxGlobalName = 64
 // typesByName indexes what has a name, except functions. Of several of a name the first counts.
 func (u *debugInfo) typesByName() typeIndex {
 	ids := typeIndex{}
-	for id := uint32(1); id < u.count(); id++ {
-		switch u.kinds[id] {
-		case kindInt, kindStruct, kindUnion, kindEnum, kindEnum64, kindTypedef:
+	for id := uint32(1); id < u.Count(); id++ {
+		switch u.Kind(id) {
+		case btf.KindInt, btf.KindStruct, btf.KindUnion, btf.KindEnum, btf.KindEnum64, btf.KindTypedef:
 			if u.entries[id] == 0 {
 				continue
 			}
-			name := u.types.name(u.record(id).name)
+			name := u.Name(u.Record(id).Name)
 			if len(name) > maxGlobalName {
 				continue
 			}
-			key := typeName{u.kinds[id], string(name)}
+			key := typeName{u.Kind(id), string(name)}
 			if _, seen := ids[key]; !seen {
 				ids[key] = id
 			}
@@ -53,7 +55,7 @@ func (u *debugInfo) typesByName() typeIndex {
 
 // find returns the type that a declaration names; 0 is void.
 func (ids typeIndex) find(d declared) (id uint32, ok bool) {
-	if d.kinds[0] == kindVoid {
+	if d.kinds[0] == btf.KindVoid {
 		return 0, d.pointers > 0
 	}
 	for _, k := range d.kinds {
@@ -69,7 +71,7 @@ func (ids typeIndex) find(d declared) (id uint32, ok bool) {
 // addGlobal adds a variable, and writes the pointers and arrays that its type is made of.
 func (u *debugInfo) addGlobal(name string, d declared, base uint32, n *names, symbol int) {
 	s := &n.symbols[symbol]
-	typ, size := u.entries[base], u.sizes[base]
+	typ, size := u.entries[base], u.SizeOf(base)
 	for range d.pointers {
 		typ, size = u.pointTo(typ), addrSize
 	}

@@ -1,5 +1,7 @@
 package elfsynth
 
+import "physgdb/symbols/btf"
+
 // addFuncs writes an entry for each function whose prototype is known for certain: BTF has prototypes by name, and many
 // static functions share one. Of functions at one address the first alone has one, as debuggers name the address after it.
 func (u *debugInfo) addFuncs(n *names, sections []Section) {
@@ -26,11 +28,11 @@ func (u *debugInfo) addFuncs(n *names, sections []Section) {
 func (u *debugInfo) prototypes(n *names) []uint32 {
 	const several = ^uint32(0)
 	protos := make([]uint32, len(n.symbols))
-	for id := u.first; id < u.count(); id++ {
-		if u.kinds[id] != kindFunc || u.refs[id] == 0 {
+	for id := u.First(); id < u.Count(); id++ {
+		if u.Kind(id) != btf.KindFunc || u.Ref(id) == 0 {
 			continue
 		}
-		i, ok := n.only(u.types.name(u.record(id).name))
+		i, ok := n.only(u.Name(u.Record(id).Name))
 		switch {
 		case !ok:
 		case protos[i] == 0:
@@ -48,15 +50,15 @@ func (u *debugInfo) prototypes(n *names) []uint32 {
 }
 
 func (u *debugInfo) addFunc(id uint32, addr, size uint64, external bool) {
-	proto := u.refs[id]
-	r := u.record(proto)
-	result := u.untagged(u.refs[proto])
+	proto := u.Ref(id)
+	r := u.Record(proto)
+	result := u.Untagged(u.Ref(proto))
 	if result != 0 {
-		u.beginWith(r.parts, abbrevFunc)
+		u.beginWith(r.Parts, abbrevFunc)
 	} else {
-		u.beginWith(r.parts, abbrevVoidFunc)
+		u.beginWith(r.Parts, abbrevVoidFunc)
 	}
-	u.text(u.record(id).name)
+	u.text(u.Record(id).Name)
 	u.flag(external)
 	u.addr(addr)
 	u.addr(size)
@@ -76,15 +78,15 @@ type variable struct {
 
 // addVars adds the variables of BTF: those of the per-CPU section.
 func (u *debugInfo) addVars(n *names) {
-	for id := u.first; id < u.count() && !u.full(); id++ {
-		if u.kinds[id] != kindVar {
+	for id := u.First(); id < u.Count() && !u.full(); id++ {
+		if u.Kind(id) != btf.KindVar {
 			continue
 		}
-		r := u.record(id)
-		i, ok := n.only(u.types.name(r.name))
-		if typ := u.untagged(u.refs[id]); ok && typ != 0 {
+		r := u.Record(id)
+		i, ok := n.only(u.Name(r.Name))
+		if typ := u.Untagged(u.Ref(id)); ok && typ != 0 {
 			s := &n.symbols[i]
-			u.vars = append(u.vars, variable{u.strs.of(r.name), s.Addr, !s.Local, u.entries[typ]})
+			u.vars = append(u.vars, variable{u.strs.of(r.Name), s.Addr, !s.Local, u.entries[typ]})
 		}
 	}
 }

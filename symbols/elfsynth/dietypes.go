@@ -1,13 +1,15 @@
 package elfsynth
 
+import "physgdb/symbols/btf"
+
 // addTypes writes an entry for each type that is wanted.
 func (u *debugInfo) addTypes(want []want) {
-	for id := uint32(1); id < u.count() && !u.full(); id++ {
+	for id := uint32(1); id < u.Count() && !u.full(); id++ {
 		switch {
 		case want != nil && want[id] == wantNone:
-		case want != nil && want[id] == wantName && u.composite(id):
+		case want != nil && want[id] == wantName && u.Composite(id):
 			u.entries[id] = uint32(len(u.info))
-			u.declare(u.record(id), u.kinds[id] == kindUnion)
+			u.declare(u.Record(id), u.Kind(id) == btf.KindUnion)
 		default:
 			u.addType(id)
 		}
@@ -16,50 +18,50 @@ func (u *debugInfo) addTypes(want []want) {
 
 func (u *debugInfo) addType(id uint32) {
 	u.entries[id] = uint32(len(u.info))
-	switch k := u.kinds[id]; k {
-	case kindInt:
-		u.addInt(u.record(id))
-	case kindFloat:
-		u.addFloat(u.record(id))
-	case kindPtr:
-		u.addPtr(u.untagged(u.refs[id]))
-	case kindArray:
+	switch k := u.Kind(id); k {
+	case btf.KindInt:
+		u.addInt(u.Record(id))
+	case btf.KindFloat:
+		u.addFloat(u.Record(id))
+	case btf.KindPtr:
+		u.addPtr(u.Untagged(u.Ref(id)))
+	case btf.KindArray:
 		u.addArray(id)
-	case kindStruct, kindUnion:
+	case btf.KindStruct, btf.KindUnion:
 		u.addComposite(id)
-	case kindEnum, kindEnum64:
-		u.addEnum(u.record(id))
-	case kindFwd:
-		r := u.record(id)
-		u.declare(r, r.flag)
-	case kindTypedef:
+	case btf.KindEnum, btf.KindEnum64:
+		u.addEnum(u.Record(id))
+	case btf.KindFwd:
+		r := u.Record(id)
+		u.declare(r, r.Flag)
+	case btf.KindTypedef:
 		u.addTypedef(id)
-	case kindConst, kindVolatile, kindRestrict:
-		u.addQualifier(k, u.untagged(u.refs[id]))
-	case kindFuncProto:
+	case btf.KindConst, btf.KindVolatile, btf.KindRestrict:
+		u.addQualifier(k, u.Untagged(u.Ref(id)))
+	case btf.KindFuncProto:
 		u.addProto(id)
 	}
 }
 
-func (u *debugInfo) addInt(r record) {
+func (u *debugInfo) addInt(r btf.Record) {
 	switch {
-	case r.value != 1 && r.value != 2 && r.value != 4 && r.value != 8 && r.value != 16:
+	case r.Value != 1 && r.Value != 2 && r.Value != 4 && r.Value != 8 && r.Value != 16:
 		u.addUnknown()
 	default:
-		u.addBase(r.name, u.intEncoding(r), byte(r.value))
+		u.addBase(r.Name, u.intEncoding(r), byte(r.Value))
 	}
 }
 
 // intEncoding tells characters by their names: BTF has a bit for them, which no kernel sets.
-func (u *debugInfo) intEncoding(r record) byte {
-	signed := r.intEncoding()&intSigned != 0
+func (u *debugInfo) intEncoding(r btf.Record) byte {
+	signed := r.IntEncoding()&btf.IntSigned != 0
 	char := false
-	switch string(u.types.name(r.name)) {
+	switch string(u.Name(r.Name)) {
 	case "char", "signed char", "unsigned char":
 		char = true
 	}
 	switch {
-	case r.intEncoding()&intBool != 0:
+	case r.IntEncoding()&btf.IntBool != 0:
 		return encodingBool
 	case char && signed:
 		return encodingSignedChar
@@ -71,10 +73,10 @@ func (u *debugInfo) intEncoding(r record) byte {
 	return encodingUnsigned
 }
 
-func (u *debugInfo) addFloat(r record) {
-	switch r.value {
+func (u *debugInfo) addFloat(r btf.Record) {
+	switch r.Value {
 	case 2, 4, 8, 12, 16:
-		u.addBase(r.name, encodingFloat, byte(r.value))
+		u.addBase(r.Name, encodingFloat, byte(r.Value))
 	default:
 		u.addUnknown()
 	}
@@ -107,15 +109,15 @@ func (u *debugInfo) addPtr(to uint32) {
 // addArray writes an array of arrays as one with several dimensions, as compilers do: debuggers then name it as in C.
 func (u *debugInfo) addArray(id uint32) {
 	const dimensions = 8 // no more in one entry, lest damaged types make it huge
-	if u.untagged(u.refs[id]) == 0 {
+	if u.Untagged(u.Ref(id)) == 0 {
 		u.addUnknown()
 		return
 	}
 	var counts [dimensions]uint64
 	n, elem := 0, id
-	for u.kinds[elem] == kindArray && u.untagged(u.refs[elem]) != 0 && n < dimensions {
-		counts[n] = u.elements(elem, u.record(elem))
-		elem = u.untagged(u.refs[elem])
+	for u.Kind(elem) == btf.KindArray && u.Untagged(u.Ref(elem)) != 0 && n < dimensions {
+		counts[n] = u.Elements(elem, u.Record(elem))
+		elem = u.Untagged(u.Ref(elem))
 		n++
 	}
 	u.begin(abbrevArray)
@@ -136,61 +138,61 @@ func (u *debugInfo) addCount(n uint64) {
 }
 
 func (u *debugInfo) addComposite(id uint32) {
-	r := u.record(id)
+	r := u.Record(id)
 	named, nameless := abbrevStruct, abbrevAnonStruct
-	if r.kind == kindUnion {
+	if r.Kind == btf.KindUnion {
 		named, nameless = abbrevUnion, abbrevAnonUnion
 	}
-	if u.anonymous(r.name) {
-		u.beginWith(r.parts, nameless)
+	if u.anonymous(r.Name) {
+		u.beginWith(r.Parts, nameless)
 	} else {
-		u.beginWith(r.parts, named)
-		u.text(r.name)
+		u.beginWith(r.Parts, named)
+		u.text(r.Name)
 	}
-	u.uleb(uint64(r.value))
-	for i := range r.parts {
-		if m := u.member(id, r, i); m.typ != 0 {
+	u.uleb(uint64(r.Value))
+	for i := range r.Parts {
+		if m := u.Member(id, r, i); m.Type != 0 {
 			u.addMember(m)
 		}
 	}
-	u.end(r.parts)
+	u.end(r.Parts)
 }
 
-func (u *debugInfo) addMember(m member) {
+func (u *debugInfo) addMember(m btf.Member) {
 	named, nameless := abbrevMember, abbrevAnonMember
-	if m.width != 0 {
+	if m.Width != 0 {
 		named, nameless = abbrevBitField, abbrevAnonBitField
 	}
-	if u.anonymous(m.name) {
+	if u.anonymous(m.Name) {
 		u.begin(nameless)
 	} else {
 		u.begin(named)
-		u.text(m.name)
+		u.text(m.Name)
 	}
-	u.ref(m.typ)
-	if m.width == 0 {
-		u.uleb(m.bit / 8)
+	u.ref(m.Type)
+	if m.Width == 0 {
+		u.uleb(m.Bit / 8)
 		return
 	}
-	u.uleb(m.bit)
-	u.uleb(uint64(m.width))
+	u.uleb(m.Bit)
+	u.uleb(uint64(m.Width))
 }
 
-func (u *debugInfo) addEnum(r record) {
-	if r.value != 1 && r.value != 2 && r.value != 4 && r.value != 8 {
+func (u *debugInfo) addEnum(r btf.Record) {
+	if r.Value != 1 && r.Value != 2 && r.Value != 4 && r.Value != 8 {
 		u.addUnknown()
 		return
 	}
-	if u.anonymous(r.name) {
-		u.beginWith(r.parts, abbrevAnonEnum)
+	if u.anonymous(r.Name) {
+		u.beginWith(r.Parts, abbrevAnonEnum)
 	} else {
-		u.beginWith(r.parts, abbrevEnum)
-		u.text(r.name)
+		u.beginWith(r.Parts, abbrevEnum)
+		u.text(r.Name)
 	}
-	u.byte(byte(r.value))
-	signed := u.signed(r)
-	for i := range r.parts {
-		name, value := u.constant(r, i)
+	u.byte(byte(r.Value))
+	signed := u.Signed(r)
+	for i := range r.Parts {
+		name, value := u.Constant(r, i)
 		if signed {
 			u.begin(abbrevSigned)
 			u.text(name)
@@ -201,37 +203,37 @@ func (u *debugInfo) addEnum(r record) {
 			u.uleb(uint64(value))
 		}
 	}
-	u.end(r.parts)
+	u.end(r.Parts)
 }
 
 // declare writes a struct or union of which no more is known than its name.
-func (u *debugInfo) declare(r record, union bool) {
+func (u *debugInfo) declare(r btf.Record, union bool) {
 	if union {
 		u.begin(abbrevUnionDecl)
 	} else {
 		u.begin(abbrevStructDecl)
 	}
-	u.someName(r.name)
+	u.someName(r.Name)
 }
 
 func (u *debugInfo) addTypedef(id uint32) {
-	to := u.untagged(u.refs[id])
+	to := u.Untagged(u.Ref(id))
 	if to == 0 {
 		u.begin(abbrevVoidTypedef)
-		u.someName(u.record(id).name)
+		u.someName(u.Record(id).Name)
 		return
 	}
 	u.begin(abbrevTypedef)
-	u.someName(u.record(id).name)
+	u.someName(u.Record(id).Name)
 	u.ref(to)
 }
 
-func (u *debugInfo) addQualifier(k kind, of uint32) {
+func (u *debugInfo) addQualifier(k btf.Kind, of uint32) {
 	some, void := abbrevConst, abbrevVoidConst
 	switch k {
-	case kindVolatile:
+	case btf.KindVolatile:
 		some, void = abbrevVolatile, abbrevVoidVolatile
-	case kindRestrict:
+	case btf.KindRestrict:
 		some, void = abbrevRestrict, abbrevVoidRestrict
 	}
 	if of == 0 {
@@ -243,20 +245,20 @@ func (u *debugInfo) addQualifier(k kind, of uint32) {
 }
 
 func (u *debugInfo) addProto(id uint32) {
-	r := u.record(id)
-	if result := u.untagged(u.refs[id]); result != 0 {
-		u.beginWith(r.parts, abbrevProto)
+	r := u.Record(id)
+	if result := u.Untagged(u.Ref(id)); result != 0 {
+		u.beginWith(r.Parts, abbrevProto)
 		u.ref(result)
 	} else {
-		u.beginWith(r.parts, abbrevVoidProto)
+		u.beginWith(r.Parts, abbrevVoidProto)
 	}
 	u.addParams(id, r)
 }
 
 // addParams writes the parameters of a prototype, and the end of what has them.
-func (u *debugInfo) addParams(id uint32, r record) {
-	for i := range r.parts {
-		switch name, typ := u.param(id, r, i); {
+func (u *debugInfo) addParams(id uint32, r btf.Record) {
+	for i := range r.Parts {
+		switch name, typ := u.Param(id, r, i); {
 		case typ == 0:
 			u.begin(abbrevMoreParams)
 		case u.anonymous(name):
@@ -268,5 +270,5 @@ func (u *debugInfo) addParams(id uint32, r record) {
 			u.ref(typ)
 		}
 	}
-	u.end(r.parts)
+	u.end(r.Parts)
 }

@@ -3,12 +3,14 @@ package elfsynth
 import (
 	"context"
 	"encoding/binary"
+
+	"physgdb/symbols/btf"
 )
 
 // debugInfo is .debug_info in the making: one unit with types and functions, and one with variables. They are apart because
 // debuggers take all variables of the unit that a function is in for its locals, if they know nothing else of it.
 type debugInfo struct {
-	*types
+	*btf.Types
 	info    []byte
 	strs    debugStrings
 	entries []uint32   // by number of a type: where its entry is in info
@@ -32,10 +34,10 @@ func (u *debugInfo) full() bool {
 	return len(u.info)+len(u.strs.data) > maxDebugInfo || u.ctx.Err() != nil
 }
 
-func newDebugInfo(ctx context.Context, name string, t *types) *debugInfo {
-	u := &debugInfo{ctx: ctx, types: t, entries: make([]uint32, t.count()), strs: newDebugStrings(t)}
-	u.info = make([]byte, 0, 3*len(t.kernel.types)/2)
-	u.fixes = make([]uint32, 0, 4*t.count())
+func newDebugInfo(ctx context.Context, name string, t *btf.Types) *debugInfo {
+	u := &debugInfo{ctx: ctx, Types: t, entries: make([]uint32, t.Count()), strs: newDebugStrings(t)}
+	u.info = make([]byte, 0, 3*len(t.Strings()))
+	u.fixes = make([]uint32, 0, 4*t.Count())
 	u.unknown = u.strs.add("unknown")
 	u.maker = u.strs.add("physgdb, out of BTF")
 	u.name = u.strs.add(name)
@@ -136,18 +138,18 @@ func (u *debugInfo) flag(yes bool) {
 // debugStrings is .debug_str. That of a kernel begins with the strings of BTF, so that their offsets count in both; that
 // of a module has only those that it uses.
 type debugStrings struct {
-	types *types
+	types *btf.Types
 	data  []byte
 	moved map[uint32]uint32 // of a module: from offsets in BTF
 }
 
-func newDebugStrings(t *types) debugStrings {
-	if t.module.strings != nil || len(t.kernel.strings) == 0 {
+func newDebugStrings(t *btf.Types) debugStrings {
+	if t.Split() || len(t.Strings()) == 0 {
 		return debugStrings{t, []byte{0}, map[uint32]uint32{0: 0}}
 	}
 	const more = 4096
-	s := debugStrings{types: t, data: make([]byte, 0, len(t.kernel.strings)+more)}
-	s.data = append(s.data, t.kernel.strings...)
+	s := debugStrings{types: t, data: make([]byte, 0, len(t.Strings())+more)}
+	s.data = append(s.data, t.Strings()...)
 	s.data[0] = 0
 	s.data = append(s.data, 0)
 	printable(s.data)
@@ -166,14 +168,14 @@ func printable(b []byte) {
 // of returns where a string of BTF is.
 func (s *debugStrings) of(off uint32) uint32 {
 	if s.moved == nil {
-		if len(s.types.name(off)) == 0 {
+		if len(s.types.Name(off)) == 0 {
 			return 0
 		}
 		return off
 	}
 	to, ok := s.moved[off]
 	if !ok {
-		to = s.add(string(s.types.name(off)))
+		to = s.add(string(s.types.Name(off)))
 		s.moved[off] = to
 	}
 	return to
@@ -203,7 +205,7 @@ func extent(sections []Section) (low, high uint64) {
 }
 
 // anonymous reports whether a string of BTF is empty.
-func (u *debugInfo) anonymous(name uint32) bool { return len(u.types.name(name)) == 0 }
+func (u *debugInfo) anonymous(name uint32) bool { return len(u.Name(name)) == 0 }
 
 // someName refers to a string of BTF that nothing can do without.
 func (u *debugInfo) someName(off uint32) {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cilium/ebpf/btf"
+	cilium "github.com/cilium/ebpf/btf"
 
 	"physgdb/symbols"
 )
@@ -73,38 +73,6 @@ func moduleProgram(t testing.TB, vmlinux, module string) *Program {
 	return p
 }
 
-func TestTypesOfModulesAgreeWithAnotherReader(t *testing.T) {
-	onModules(t, func(t *testing.T, vmlinux, module string) {
-		p := moduleProgram(t, vmlinux, module)
-		ours, err := readTypes(p.BaseBTF, p.BTF.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := ours.makeSound(); err != nil {
-			t.Error(err)
-		}
-		base, err := btf.LoadSpecFromReader(bytes.NewReader(p.BaseBTF))
-		if err != nil {
-			t.Fatal(err)
-		}
-		spec, err := btf.LoadSplitSpecFromReader(bytes.NewReader(p.BTF.Data), base)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := ours.first
-		for typ, err := range spec.All() {
-			if err != nil {
-				t.Fatal(err)
-			}
-			agree(t, ours, must(t, spec, typ), typ)
-			n++
-		}
-		if n != ours.count() {
-			t.Errorf("types up to %d, the other reader has them up to %d", ours.count(), n)
-		}
-	})
-}
-
 // TestModulesTellOfTheKernelWhatTheyNeed reads a module's file by itself: it must be sound, and what it says of structs of
 // the kernel must be what the kernel's file says.
 func TestModulesTellOfTheKernelWhatTheyNeed(t *testing.T) {
@@ -142,15 +110,15 @@ func TestDebuggersCompleteTypesOfModules(t *testing.T) {
 			t.Skip(err)
 		}
 		p := moduleProgram(t, vmlinux, module)
-		base, err := btf.LoadSpecFromReader(bytes.NewReader(p.BaseBTF))
+		base, err := cilium.LoadSpecFromReader(bytes.NewReader(p.BaseBTF))
 		if err != nil {
 			t.Fatal(err)
 		}
-		spec, err := btf.LoadSplitSpecFromReader(bytes.NewReader(p.BTF.Data), base)
+		spec, err := cilium.LoadSplitSpecFromReader(bytes.NewReader(p.BTF.Data), base)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var info, device *btf.Struct
+		var info, device *cilium.Struct
 		if err := errors.Join(spec.TypeByName("virtnet_info", &info), base.TypeByName("net_device", &device)); err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,7 @@
 package elfsynth
 
+import "physgdb/symbols/btf"
+
 // want says how much of a type of the kernel a module's file has to tell. Debuggers find the rest in the kernel's file.
 type want uint8
 
@@ -11,12 +13,12 @@ const (
 
 // wanted returns what is wanted of each type: of a kernel nil, for everything; of a module all its own types, and of
 // the kernel's those that they are made of. Of a struct that they only point to the name is enough.
-func (t *types) wanted() []want {
-	if t.first == 1 {
+func wanted(t *btf.Types) []want {
+	if t.First() == 1 {
 		return nil
 	}
-	w := wanting{t, make([]want, t.count()), nil}
-	for id := t.first; id < t.count(); id++ {
+	w := wanting{t, make([]want, t.Count()), nil}
+	for id := t.First(); id < t.Count(); id++ {
 		w.add(id, wantWhole)
 	}
 	for len(w.todo) > 0 {
@@ -28,14 +30,14 @@ func (t *types) wanted() []want {
 }
 
 type wanting struct {
-	*types
+	*btf.Types
 	want []want
 	todo []uint32 // whose parts are to be added
 }
 
 // add wants a type. Of a typedef or a qualifier, to want the name is to want the name of what stands behind it.
 func (w *wanting) add(id uint32, how want) {
-	id = w.untagged(id)
+	id = w.Untagged(id)
 	if id == 0 {
 		return
 	}
@@ -49,8 +51,8 @@ func (w *wanting) add(id uint32, how want) {
 }
 
 func (w *wanting) alias(id uint32) bool {
-	switch w.kinds[id] {
-	case kindTypedef, kindVolatile, kindConst, kindRestrict:
+	switch w.Kind(id) {
+	case btf.KindTypedef, btf.KindVolatile, btf.KindConst, btf.KindRestrict:
 		return true
 	}
 	return false
@@ -58,23 +60,23 @@ func (w *wanting) alias(id uint32) bool {
 
 // canBeNamed reports whether debuggers would find a type by its name in the kernel's file.
 func (w *wanting) canBeNamed(id uint32) bool {
-	return id < w.first && w.composite(id) && len(w.name(w.record(id).name)) > 0
+	return id < w.First() && w.Composite(id) && len(w.Name(w.Record(id).Name)) > 0
 }
 
 func (w *wanting) addPartsOf(id uint32) {
 	switch how := w.want[id]; {
-	case w.kinds[id] == kindPtr:
-		w.add(w.refs[id], wantName)
+	case w.Kind(id) == btf.KindPtr:
+		w.add(w.Ref(id), wantName)
 	case w.alias(id):
-		w.add(w.refs[id], how)
+		w.add(w.Ref(id), how)
 	case how == wantName:
-	case w.composite(id), w.kinds[id] == kindFuncProto:
-		r := w.record(id)
-		for i := range r.parts {
-			w.add(w.partType(id, r, i), wantWhole)
+	case w.Composite(id), w.Kind(id) == btf.KindFuncProto:
+		r := w.Record(id)
+		for i := range r.Parts {
+			w.add(w.PartType(id, r, i), wantWhole)
 		}
-		w.add(w.refs[id], wantWhole)
+		w.add(w.Ref(id), wantWhole)
 	default:
-		w.add(w.refs[id], wantWhole)
+		w.add(w.Ref(id), wantWhole)
 	}
 }

@@ -46,7 +46,7 @@ func OtherAttacks() []Covered {
 		{"names", "kallsyms is arbitrary, or expands without limit",
 			[]string{"symbols/kallsyms.FuzzKallsyms", "symbols/kallsyms.TestDamagedKallsyms", "symbols/kallsyms.TestExpandedNamesAreBounded", "symbols/kallsyms.TestTokensAreLookedForInManyPlaces", "symbols/kallsyms.FuzzFindExports"}},
 		{"types", "BTF is arbitrary, or expands without limit",
-			[]string{"symbols/btf.FuzzBTF", "symbols/btf.TestLongNamesOfBTFAreCut", "symbols/elfsynth.FuzzBTF", "symbols/elfsynth.TestDamagedTypesMakeSoundDWARF", "symbols/elfsynth.TestDebuggersSurviveDamagedTypes", "symbols/elfsynth.TestArraysDoNotWrap"}},
+			[]string{"symbols/btf.FuzzBTF", "symbols/btf.TestNameLength", "symbols/elfsynth.FuzzBTF", "symbols/elfsynth.TestDamagedTypesMakeSoundDWARF", "symbols/elfsynth.TestDebuggersSurviveDamagedTypes", "symbols/elfsynth.TestArraysDoNotWrap"}},
 		{"types", "members have sizes and offsets that none can have", []string{"symbols/linux/kmem.TestStructRefusesHugeMembers", "symbols/linux/kmem.TestStructBoundsMembers"}},
 		{"stacks", "ORC is arbitrary, and frames lead to themselves",
 			[]string{"symbols/orc.FuzzORC", "symbols/linux.TestUnwindIsBounded", "symbols/linux.TestDamagedTaskStacks", "symbols/linux.FuzzUnwindByFramePointer", "symbols/linux.FuzzLongestAddressTable"}},

@@ -1,4 +1,4 @@
-package elfsynth
+package btf
 
 import (
 	"encoding/binary"
@@ -9,15 +9,15 @@ import (
 // No debugger expects a type that contains itself, and none survives it. Neither does C have such types, but damaged
 // memory may: whatever would close a loop, or is nested deeper than any kernel has it, is cut.
 
-// deepest is how far types may be nested.
-const deepest = 200
+// maxDepth is how far types may be nested.
+const maxDepth = 200
 
-// hugest is the size in bytes from which on a type is not believed.
-const hugest = 1 << 40
+// maxTypeSize is the size in bytes from which on a type is not believed.
+const maxTypeSize = 1 << 40
 
 // walk visits types after those that they are made of.
 type walk struct {
-	*types
+	*Types
 	heights []uint8 // by number: of the tower of types that it stands on, plus 1; 0 if not visited yet
 	twins   map[uint32]*twins
 	cuts    int
@@ -32,15 +32,15 @@ type twins struct {
 const busy = 0xff
 
 // makeSound cuts what is wrong with the types. The error says how much that was.
-func (t *types) makeSound() error {
+func (t *Types) makeSound() error {
 	t.dropped = map[uint64]bool{}
-	names := walk{types: t, heights: make([]uint8, t.count())}
-	for id := range t.count() {
+	names := walk{Types: t, heights: make([]uint8, t.Count())}
+	for id := range t.Count() {
 		names.spell(id, 0)
 	}
-	t.sizes = make([]uint64, t.count())
-	values := walk{types: t, heights: make([]uint8, t.count()), twins: t.findTwins()}
-	for id := range t.count() {
+	t.sizes = make([]uint64, t.Count())
+	values := walk{Types: t, heights: make([]uint8, t.Count()), twins: t.findTwins()}
+	for id := range t.Count() {
 		values.measure(id, 0)
 	}
 	if cuts := names.cuts + values.cuts; cuts > 0 {
@@ -50,25 +50,25 @@ func (t *types) makeSound() error {
 }
 
 // findTwins returns the twins of each type that has some.
-func (t *types) findTwins() map[uint32]*twins {
+func (t *Types) findTwins() map[uint32]*twins {
 	type key struct {
-		kind kind
+		kind Kind
 		size uint32
 		name uint64 // hash
 	}
 	seed := maphash.MakeSeed()
 	first := map[key]uint32{}
 	found := map[uint32]*twins{}
-	for id := uint32(1); id < t.count(); id++ {
-		if !t.composite(id) {
+	for id := uint32(1); id < t.Count(); id++ {
+		if !t.Composite(id) {
 			continue
 		}
-		r := t.record(id)
-		name := t.name(r.name)
+		r := t.Record(id)
+		name := t.Name(r.Name)
 		if len(name) == 0 {
 			continue
 		}
-		k := key{r.kind, r.value, maphash.Bytes(seed, name)}
+		k := key{r.Kind, r.Value, maphash.Bytes(seed, name)}
 		other, seen := first[k]
 		if !seen {
 			first[k] = id
@@ -93,7 +93,7 @@ func (w *walk) node(id uint32) uint32 {
 
 // enter reports whether a type is to be visited; if not, height says whether the way to it must be cut.
 func (w *walk) enter(id uint32, depth int) bool {
-	if w.heights[id] != 0 || depth > deepest {
+	if w.heights[id] != 0 || depth > maxDepth {
 		return false
 	}
 	w.heights[id] = busy
@@ -103,7 +103,7 @@ func (w *walk) enter(id uint32, depth int) bool {
 // standsOn reports whether a type can be made of another, which was visited, and raises height to above it.
 func (w *walk) standsOn(id uint32, height *uint8) bool {
 	h := w.heights[w.node(id)]
-	if h == 0 || h > deepest {
+	if h == 0 || h > maxDepth {
 		w.cuts++
 		return false
 	}
@@ -118,23 +118,23 @@ func (w *walk) spell(id uint32, depth int) {
 		return
 	}
 	var height uint8
-	if ref := w.refs[id]; ref != 0 && !w.composite(ref) {
+	if ref := w.refs[id]; ref != 0 && !w.Composite(ref) {
 		w.spell(ref, depth+1)
 		if !w.standsOn(ref, &height) {
 			w.refs[id] = 0
 		}
 	}
-	if w.kinds[id] == kindFuncProto {
+	if w.kinds[id] == KindFuncProto {
 		w.spellParams(id, depth, &height)
 	}
 	w.heights[id] = height + 1
 }
 
 func (w *walk) spellParams(id uint32, depth int, height *uint8) {
-	r := w.record(id)
-	for i := range r.parts {
-		typ := w.partType(id, r, i)
-		if typ == 0 || w.composite(typ) {
+	r := w.Record(id)
+	for i := range r.Parts {
+		typ := w.PartType(id, r, i)
+		if typ == 0 || w.Composite(typ) {
 			continue
 		}
 		w.spell(typ, depth+1)
@@ -152,16 +152,16 @@ func (w *walk) measure(id uint32, depth int) {
 	}
 	var height uint8
 	switch w.kinds[id] {
-	case kindInt, kindEnum, kindEnum64, kindFloat:
-		w.sizes[id] = uint64(w.record(id).value)
-	case kindPtr:
+	case KindInt, KindEnum, KindEnum64, KindFloat:
+		w.sizes[id] = uint64(w.Record(id).Value)
+	case KindPtr:
 		w.sizes[id] = 8
-	case kindTypedef, kindVolatile, kindConst, kindRestrict, kindTypeTag:
+	case KindTypedef, KindVolatile, KindConst, KindRestrict, KindTypeTag:
 		w.sizes[id] = w.measureRef(id, depth, &height)
-	case kindArray:
-		r := w.record(id)
-		w.sizes[id] = w.measureRef(id, depth, &height) * w.elements(id, r)
-	case kindStruct, kindUnion:
+	case KindArray:
+		r := w.Record(id)
+		w.sizes[id] = w.measureRef(id, depth, &height) * w.Elements(id, r)
+	case KindStruct, KindUnion:
 		w.measureComposite(id, depth, &height)
 	}
 	w.heights[id] = height + 1
@@ -186,7 +186,7 @@ func (w *walk) measureComposite(id uint32, depth int, height *uint8) {
 		all = t.all
 	}
 	for _, id := range all {
-		w.sizes[id] = uint64(w.record(id).value)
+		w.sizes[id] = uint64(w.Record(id).Value)
 	}
 	for _, id := range all {
 		w.measureMembers(id, depth, height)
@@ -194,16 +194,16 @@ func (w *walk) measureComposite(id uint32, depth int, height *uint8) {
 }
 
 func (w *walk) measureMembers(id uint32, depth int, height *uint8) {
-	r := w.record(id)
-	for i := range r.parts {
-		if typ := w.partType(id, r, i); typ != 0 {
+	r := w.Record(id)
+	for i := range r.Parts {
+		if typ := w.PartType(id, r, i); typ != 0 {
 			w.measure(typ, depth+1)
 			if !w.standsOn(typ, height) {
 				w.drop(id, i)
 				continue
 			}
 		}
-		if m := w.member(id, r, i); !w.fits(m, r) {
+		if m := w.Member(id, r, i); !w.fits(m, r) {
 			w.cuts++
 			w.drop(id, i)
 		}
@@ -211,43 +211,44 @@ func (w *walk) measureMembers(id uint32, depth int, height *uint8) {
 }
 
 // fits reports whether a member lies in its struct, a bit field in its integer, and anything else at a whole byte.
-func (w *walk) fits(m member, in record) bool {
-	bits := w.sizes[m.typ] * 8
-	if m.width != 0 {
-		if k := w.kinds[w.plain(m.typ)]; k != kindInt && k != kindEnum && k != kindEnum64 {
+func (w *walk) fits(m Member, in Record) bool {
+	bits := w.sizes[m.Type] * 8
+	if m.Width != 0 {
+		if k := w.kinds[w.Plain(m.Type)]; k != KindInt && k != KindEnum && k != KindEnum64 {
 			return false
 		}
-		if uint64(m.width) > bits {
+		if uint64(m.Width) > bits {
 			return false
 		}
-		bits = uint64(m.width)
-	} else if m.bit%8 != 0 {
+		bits = uint64(m.Width)
+	} else if m.Bit%8 != 0 {
 		return false
 	}
-	return m.typ != 0 && m.bit+bits <= uint64(in.value)*8
+	return m.Type != 0 && m.Bit+bits <= uint64(in.Value)*8
 }
 
-func (t *types) composite(id uint32) bool {
-	return t.kinds[id] == kindStruct || t.kinds[id] == kindUnion
+// Composite reports whether a type is a struct or union.
+func (t *Types) Composite(id uint32) bool {
+	return t.kinds[id] == KindStruct || t.kinds[id] == KindUnion
 }
 
-// partType returns the type of member or parameter number i, or void if it was dropped.
-func (t *types) partType(id uint32, r record, i int) uint32 {
+// PartType returns the type of member or parameter number i, or void if it was dropped.
+func (t *Types) PartType(id uint32, r Record, i int) uint32 {
 	if len(t.dropped) > 0 && t.dropped[partKey(id, i)] {
 		return 0
 	}
-	return t.valid(binary.LittleEndian.Uint32(r.rest[i*bytesPerPart[r.kind]+4:]))
+	return t.valid(binary.LittleEndian.Uint32(r.rest[i*bytesPerPart[r.Kind]+4:]))
 }
 
-func (t *types) drop(id uint32, i int) { t.dropped[partKey(id, i)] = true }
+func (t *Types) drop(id uint32, i int) { t.dropped[partKey(id, i)] = true }
 
 // partKey names a part of a type, of which there are less than 65536.
 func partKey(id uint32, i int) uint64 { return uint64(id)<<16 | uint64(i) }
 
-// elements returns how many an array has; 0 also if it has no length, or one that cannot be.
-func (t *types) elements(id uint32, r record) uint64 {
+// Elements returns how many an array has; 0 also if it has no length, or one that cannot be.
+func (t *Types) Elements(id uint32, r Record) uint64 {
 	n := uint64(binary.LittleEndian.Uint32(r.rest[8:]))
-	if size := t.sizes[t.refs[id]]; size != 0 && n > hugest/size {
+	if size := t.sizes[t.refs[id]]; size != 0 && n > maxTypeSize/size {
 		return 0
 	}
 	return n
