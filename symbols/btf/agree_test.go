@@ -2,8 +2,8 @@ package btf_test
 
 import (
 	"bytes"
-	"path/filepath"
 	"encoding/binary"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -65,43 +65,44 @@ func TestTypesOfModulesAgreeWithCilium(t *testing.T) {
 		for _, module := range modules {
 			t.Run(filepath.Base(module), func(t *testing.T) { testModule(t, vmlinux, module) })
 		}
+	})
 }
 
 func testModule(t *testing.T, vmlinux, module string) {
-		kernel, err := symtest.Read(vmlinux, btf.Section)
+	kernel, err := symtest.Read(vmlinux, btf.Section)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := symtest.Read(module, btf.Section)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := btf.NewSplit(kernel, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ours.Damage(); err != nil {
+		t.Error(err)
+	}
+	base, err := cilium.LoadSpecFromReader(bytes.NewReader(kernel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := cilium.LoadSplitSpecFromReader(bytes.NewReader(raw), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := ours.First()
+	for typ, err := range spec.All() {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := symtest.Read(module, btf.Section)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ours, err := btf.NewSplit(kernel, raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := ours.Damage(); err != nil {
-			t.Error(err)
-		}
-		base, err := cilium.LoadSpecFromReader(bytes.NewReader(kernel))
-		if err != nil {
-			t.Fatal(err)
-		}
-		spec, err := cilium.LoadSplitSpecFromReader(bytes.NewReader(raw), base)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := ours.First()
-		for typ, err := range spec.All() {
-			if err != nil {
-				t.Fatal(err)
-			}
-			agree(t, ours, must(t, spec, typ), typ)
-			n++
-		}
-		if n != ours.Count() {
-			t.Errorf("types up to %d, the other reader has them up to %d", ours.Count(), n)
-		}
+		agree(t, ours, must(t, spec, typ), typ)
+		n++
+	}
+	if n != ours.Count() {
+		t.Errorf("types up to %d, the other reader has them up to %d", ours.Count(), n)
+	}
 }
 
 func must(t *testing.T, spec *cilium.Spec, typ cilium.Type) uint32 {
