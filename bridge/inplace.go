@@ -23,6 +23,14 @@ func ViewerOf(m Memory) Viewer {
 	return nil
 }
 
+// View returns the n bytes at addr in place, or false if m cannot show them; see [Viewer].
+func View(m Memory, addr PhysAddr, n int) ([]byte, bool) {
+	if v := ViewerOf(m); v != nil {
+		return v.View(addr, n)
+	}
+	return nil, false
+}
+
 // InPlace calls look, which reads bytes returned by a [Viewer]. It returns [ErrGone] if these bytes
 // no longer exist: the mapped file was truncated, its disk failed, or the memory was closed. The
 // CPU then faults, which would otherwise end the program. Effects of look before the fault remain.

@@ -57,7 +57,7 @@ func (m *Memory) blank(ctx context.Context) (value byte, blank bool) {
 func (m *Memory) uniform(ctx context.Context, data bridge.RAMMap, apart uint64) (value byte, same bool) {
 	for _, r := range data {
 		for at := r.Start; at < r.End && ctx.Err() == nil; at += bridge.PhysAddr(apart) {
-			p, ok := m.View(at, int(min(bridge.PageSize, uint64(r.End-at))))
+			p, ok := bridge.View(m, at, int(min(bridge.PageSize, uint64(r.End-at))))
 			fits := false
 			if ok {
 				ok = bridge.InPlace(func() {
@@ -91,7 +91,7 @@ func (m *Machine) doubtVMCoreInfo(ctx context.Context, o *Options) (stop func() 
 	if o.VMCoreInfo == "" || err != nil || unlaid && size > slices.Min(splits) && uint64(at) >= slices.Min(splits) {
 		return func() bool { return false }
 	}
-	p, ok := m.Memory.View(at, 2*bridge.PageSize) // longer notes are none
+	p, ok := bridge.View(m.Memory, at, 2*bridge.PageSize) // longer notes are none
 	if !ok {
 		p = make([]byte, 2*bridge.PageSize)
 		n, _ := bridge.Read(ctx, m.Memory.guard, at, p, true) // what is wrong with it is said in the end

@@ -54,10 +54,8 @@ func (m *Machine) attachTo(ctx context.Context, walker *mmu.MMU, o *Options) err
 // search finds the kernel wherever it is, and begins with what the machine said.
 func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error {
 	fo := m.findOptions()
-	fo.Levels, fo.VMCoreInfo, fo.Quick = m.levels(), m.noticedVMCoreInfo(), o.quick
-	if m.Notice != nil {
-		fo.CR3 = uint64(m.Notice.CR3)
-	}
+	fo.Levels, fo.CR3, fo.VMCoreInfo = m.levels(), m.HintedCPU().Registers["cr3"], m.Hints.VMCoreInfo
+	fo.Quick = o.quick
 	if at, err := bridge.ParseAddr(o.VMCoreInfo); err == nil {
 		fo.VMCoreInfo = at
 	}
@@ -69,7 +67,7 @@ func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error
 		return m.advise(err, o)
 	}
 	m.Kernel = k
-	m.doubtNotice(fo.VMCoreInfo)
+	m.doubtNotice(ctx, fo.VMCoreInfo)
 	if o.VMCoreInfo != "" && k.FoundBy != linux.ByCR3 && k.FoundBy != linux.ByVMCoreInfo {
 		m.Log.Warn("what --vmcoreinfo says leads to no kernel; ignoring it", "address", o.VMCoreInfo, "kernel found by", k.FoundBy)
 	}
@@ -84,26 +82,19 @@ func (m *Machine) findOptions() *linux.FindOptions {
 	return &linux.FindOptions{Symbols: m.vmlinux.Table, Debug: m.vmlinux.File}
 }
 
-// noticedVMCoreInfo returns where the VMCOREINFO note is by the machine's notice, or 0.
-func (m *Machine) noticedVMCoreInfo() bridge.PhysAddr {
-	if m.Notice == nil || m.Notice.VMCOREINFO == nil {
-		return 0
-	}
-	return bridge.PhysAddr(*m.Notice.VMCOREINFO)
-}
-
 // doubtNotice forgets a notice that led nowhere, when the kernel was found in another way: it is of another boot, or of
 // another machine, and its registers would be wrong.
-func (m *Machine) doubtNotice(vmcoreinfo bridge.PhysAddr) {
+func (m *Machine) doubtNotice(ctx context.Context, vmcoreinfo bridge.PhysAddr) {
 	if m.Notice == nil || m.Kernel.FoundBy == linux.ByCR3 {
 		return
 	}
-	if m.Kernel.FoundBy == linux.ByVMCoreInfo && vmcoreinfo == m.noticedVMCoreInfo() {
+	if m.Kernel.FoundBy == linux.ByVMCoreInfo && vmcoreinfo == m.Notice.Hints().VMCoreInfo {
 		return
 	}
 	m.Log.Warn("the notice is not of this machine, or not of this boot: it is left aside", "its CR3", uint64(m.Notice.CR3),
 		"kernel found by", m.Kernel.FoundBy)
 	m.Notice, m.Hellos = nil, nil
+	m.gatherHints(ctx)
 }
 
 // advise adds to the error of a search what the user could try.

@@ -165,7 +165,7 @@ func TestTheKernelTellsWhereRAMIs(t *testing.T) {
 			if warned := strings.Contains(log, "list of RAM is not believed"); warned != tc.warning {
 				t.Errorf("log %q", log)
 			}
-			if _, ok := m.Memory.View(tc.refused, 1); ok {
+			if _, ok := bridge.View(m.Memory, tc.refused, 1); ok {
 				t.Error("what is not RAM is shown")
 			}
 			_, err := bridge.Read(ctx, m.Memory, tc.refused, make([]byte, 1), true)

@@ -54,6 +54,8 @@ type Machine struct {
 	Notice *notify.Notice
 	// Hellos are what programs of the machine said before, by the name of the task, or by its pid if it told no name.
 	Hellos map[string]*notify.Notice
+	// Hints are those of the notice and of the source.
+	Hints bridge.Hints
 	// Space is the address space that the user asked for: that of a process (see Process), or the kernel's.
 	Space *mmu.Space
 	// Process names the process whose address space Space is, or is empty.
@@ -169,6 +171,7 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 			return err
 		}
 	}
+	m.gatherHints(ctx)
 	if err := m.checkNotBlank(ctx, o); err != nil {
 		return err
 	}
@@ -205,10 +208,10 @@ const cr4LA57 = 1 << 12
 
 // levels returns how many levels the page tables have by what the machine said, or 0.
 func (m *Machine) levels() int {
-	switch {
-	case m.Notice == nil || m.Notice.CR4 == nil:
+	switch cr4, known := m.HintedCPU().Registers["cr4"]; {
+	case !known:
 		return 0
-	case *m.Notice.CR4&cr4LA57 != 0:
+	case cr4&cr4LA57 != 0:
 		return 5
 	}
 	return 4
@@ -217,9 +220,9 @@ func (m *Machine) levels() int {
 // findCPUs learns which CPUs the machine has, as far as that can be known; it has at least the one that panicked.
 func (m *Machine) findCPUs(ctx context.Context) {
 	const most = 8192 // the largest NR_CPUS of x86-64; a notice from the network may claim any number
-	first := 0
-	if m.Notice != nil && m.Notice.CPU != nil && *m.Notice.CPU >= 0 && *m.Notice.CPU < most {
-		first = *m.Notice.CPU
+	first := m.HintedCPU().Number
+	if first < 0 || first >= most {
+		first = 0
 	}
 	m.CPUs = []int{first}
 	if m.Kernel.Symbols == nil {

@@ -35,10 +35,10 @@ func TestMemoryStaysViewable(t *testing.T) {
 	mem, err := OpenMemory(ctx, &Options{Source: r.Path("ram")})
 	rig.Must(t, err)
 	defer mem.Close()
-	if p, ok := mem.View(r.TextPhys+8<<21, 5); !ok || string(p) != "Linux" {
+	if p, ok := bridge.View(mem, r.TextPhys+8<<21, 5); !ok || string(p) != "Linux" {
 		t.Errorf("view %q, %v: a file is no longer shown in place", p, ok)
 	}
-	if _, ok := mem.View(bridge.PhysAddr(len(r.RAM)), 1); ok {
+	if _, ok := bridge.View(mem, bridge.PhysAddr(len(r.RAM)), 1); ok {
 		t.Error("what lies behind the file is shown")
 	}
 }

@@ -46,12 +46,12 @@ func (m *Memory) ReadUncached(ctx context.Context, ops []bridge.Op) error {
 	return m.guard.ReadPhys(ctx, ops)
 }
 
-// View shows memory in place where the bridge can.
-func (m *Memory) View(addr bridge.PhysAddr, n int) ([]byte, bool) {
-	if v := bridge.ViewerOf(m.Memory); v != nil {
-		return v.View(addr, n)
-	}
-	return nil, false
+// Viewer returns the memory's ability to show RAM in place, or nil if the source has not got it.
+func (m *Memory) Viewer() bridge.Viewer { return bridge.ViewerOf(m.Memory) }
+
+// Hints returns the hints of the source.
+func (m *Memory) Hints(ctx context.Context) (bridge.Hints, error) {
+	return bridge.HintsOf(ctx, m.Memory)
 }
 
 // OpenMemory opens the source and, if there is one, the RAM map.

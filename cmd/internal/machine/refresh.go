@@ -24,10 +24,9 @@ func (m *Machine) Refresh(ctx context.Context) (*Machine, error) {
 	return &now, err
 }
 
-// newWalker makes what walks page tables in a memory. It is given no m.Memory, which could show memory in place for all
-// that mmu can tell: where it cannot, reads are to be batches.
+// newWalker returns an MMU over m.
 func newWalker(m *Memory) *mmu.MMU {
-	return mmu.New(m.Memory, &mmu.Options{Resident: linux.Resident})
+	return mmu.New(m, &mmu.Options{Resident: linux.Resident})
 }
 
 // afresh returns the same memory with a cache that is empty.

@@ -116,9 +116,9 @@ func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFi
 	return m.makeVmlinux(ctx, o, tables)
 }
 
-// vmcoreInfo returns what the kernel's VMCOREINFO tells, if somebody has told where that is; else nil.
+// vmcoreInfo returns the kernel's VMCOREINFO if its address is known, else nil.
 func (m *Machine) vmcoreInfo(ctx context.Context, o *Options) *linux.VMCoreInfo {
-	at := m.noticedVMCoreInfo()
+	at := m.Hints.VMCoreInfo
 	if m.Kernel.Note != 0 {
 		at = m.Kernel.Note
 	} else if told, err := bridge.ParseAddr(o.VMCoreInfo); err == nil {

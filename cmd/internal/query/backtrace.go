@@ -256,7 +256,7 @@ const stacksAhead = 128
 
 // readAhead reads the used part of stacks, so that a bridge's cache has them. Who reads them misses what is not there.
 func (tr *tracer) readAhead(ctx context.Context, tasks []*linux.Task) {
-	if bridge.ViewerOf(tr.m.Memory.Memory) != nil || len(tasks) == 1 {
+	if bridge.ViewerOf(tr.m.Memory) != nil || len(tasks) == 1 {
 		return
 	}
 	var ops []mmu.Op

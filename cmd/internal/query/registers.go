@@ -1,7 +1,8 @@
 package query
 
 import (
-	"physgdb/bridge/notify"
+	"maps"
+
 	"physgdb/cmd/internal/machine"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
@@ -25,15 +26,7 @@ func registerMap(r *linux.Registers) map[string]Address {
 
 // NoticedRegisters returns the registers in the machine's notice, by gdb's names: those of panic()'s frame.
 func NoticedRegisters(m *machine.Machine) map[string]uint64 {
-	n := m.Notice
-	regs := map[string]uint64{}
-	for name, v := range map[string]*notify.Hex{
-		"rip": n.RIP, "rsp": n.RSP, "rbp": n.RBP, "rbx": n.RBX, "r12": n.R12, "r13": n.R13, "r14": n.R14, "r15": n.R15,
-		"cr4": n.CR4, "efer": n.EFER, "gs_base": n.GSBase,
-	} {
-		if v != nil {
-			regs[name] = uint64(*v)
-		}
-	}
+	regs := maps.Clone(m.HintedCPU().Registers)
+	delete(regs, "cr3") // that of the view is shown
 	return regs
 }

@@ -137,7 +137,7 @@ func ramAt(ram bridge.RAMMap, pa bridge.PhysAddr, n uint64) (isRAM bool, length 
 
 // part searches what can be seen in place, and puts off the rest until there is enough of it for a batch.
 func (s *Search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int, trusted bool) error {
-	if p, ok := s.mem.View(pa, n); ok {
+	if p, ok := bridge.View(s.mem, pa, n); ok {
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
