@@ -31,7 +31,7 @@ func GDBCallTrace(facts *guest.Facts, bt string) error {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		return fmt.Errorf("gdb's bt is not the Call Trace (-log +gdb):\n%s\n%s", diff, bt)
+		return fmt.Errorf("gdb's bt differs from the Call Trace (-log +gdb):\n%s\n%s", diff, bt)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func TestKallsyms(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { differs(t, Kallsyms(kallsyms(t, c.want), kallsyms(t, c.got)), c.words) })
 	}
-	differs(t, Kallsyms(nil, nil), "knows only 0 symbols")
+	differs(t, Kallsyms(nil, nil), "reported only 0 symbols")
 }
 
 func TestFunctionOfAModule(t *testing.T) {
@@ -77,7 +77,7 @@ func TestStacks(t *testing.T) {
 	}
 	differs(t, Stacks(facts, stacks, symbols, traces), "")
 	differs(t, Stacks(facts, stacks, symbols, traces[1:]), "has no trace")
-	differs(t, Stacks(facts, stacks[:3], symbols, traces), "knows only 3 stacks")
+	differs(t, Stacks(facts, stacks[:3], symbols, traces), "reported only 3 stacks")
 	differs(t, Stacks(facts, stacks, nil, traces), "no __sched_text_start")
 	traces[7].Frames[1].Offset = "0x98"
 	differs(t, Stacks(facts, stacks, symbols, traces), "stack of 7")
@@ -122,7 +122,7 @@ func TestModules(t *testing.T) {
 func TestDmesg(t *testing.T) {
 	printed := []guest.LogLine{{Time: 1500 * time.Millisecond, Text: "Linux version"}}
 	differs(t, Dmesg(printed, "[    1.500000] Linux version\n"), "")
-	differs(t, Dmesg(printed, "[    1.500000] Linux\n"), "dmesg is not")
+	differs(t, Dmesg(printed, "[    1.500000] Linux\n"), "dmesg differs")
 }
 
 func TestBacktraces(t *testing.T) {
