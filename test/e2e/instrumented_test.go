@@ -112,7 +112,7 @@ func (m *instrumentedMachine) look(t *testing.T, release string) {
 		got = got[:min(len(got), len(want))] // the kernel's own unwinder ends there
 	}
 	if diff := cmp.Diff(want, got); diff != "" || len(want) < 6 {
-		t.Errorf("bt is not the Call Trace (-log +bt):\n%s", diff)
+		t.Errorf("bt differs from the Call Trace (-log +bt):\n%s", diff)
 	}
 	replaced := m.gdb(t, source, traces, dead)
 	args := slices.Concat([]string{"gdb", "--lldb"}, source, []string{"--", "--no-lldbinit", "--batch", "-o", "bt"})

@@ -139,7 +139,7 @@ func TestBacktraces(t *testing.T) {
 	const bt = "#0  0xffffffff81000000 in vpanic ()\n#1  0xffffffff81000001 in panic ()\n" +
 		"#2  0xffffffff81000002 in sysrq_handle_crash ()\n#3  0xffffffff81000003 in vfs_write ()\n"
 	differs(t, GDBCallTrace(facts, bt), "")
-	differs(t, GDBCallTrace(facts, bt[:100]), "gdb's bt is not")
+	differs(t, GDBCallTrace(facts, bt[:100]), "gdb's bt differs")
 	traces := []Trace{{TID: 1, Frames: []Frame{{PC: "0xffffffff81000000"}}}, {TID: 0, CPU: 1, Frames: []Frame{{PC: "0xffffffff81000001"}}}}
 	const first, idle = "Thread 1 (Thread 1.1 \"init\"):\n#0  0xffffffff81000000 in vpanic ()\n\n",
 		"Thread 2 (Thread 1.10000001 \"swapper/1\"):\n#0  0xffffffff81000001 in idle ()\n"
