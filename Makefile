@@ -5,6 +5,12 @@
 build:
 	go build -o bin/ ./cmd/physgdb
 
+# The manual page, bin/physgdb.1.
+.PHONY: man
+man:
+	@mkdir -p bin
+	go run ./cmd/internal/gen man >bin/physgdb.1
+
 # Installs the missing Debian packages for the tests and the demo with apt-get.
 setup:
 	@sh test/guest/setup.sh

@@ -74,6 +74,7 @@ var allowed = map[string][]string{
 		"gdbstub", "cmd/internal/machine", "cmd/internal/query", "cmd/internal/render", "cmd/internal/command", "cmd/internal/progress",
 		"cmd/internal/size",
 	}, machine...),
+	"cmd/internal/gen":      {"cmd/internal/command"},
 	"cmd/internal/progress": {"cmd/internal/size"},
 	"cmd/internal/size":     {},
 	"cmd/internal/kept":     {},

@@ -13,6 +13,8 @@ import (
 	"physgdb/bridge/nettlp"
 	"physgdb/cmd/internal/entry"
 	"physgdb/cmd/internal/machine"
+	"physgdb/cmd/internal/query"
+	"physgdb/cmd/internal/render"
 )
 
 func adapter(c *cli.Context) error {
@@ -60,7 +62,9 @@ func adapter(c *cli.Context) error {
 	}
 	defer a.Close()
 	entry.WarnExposed(c.App.ErrWriter, &net.UDPAddr{IP: ip.AsSlice(), Port: c.Int("port")})
-	fmt.Fprintf(c.App.Writer, "physgdb: adapter at %v\n", ip)
+	if err := render.Listening(c.App.Writer, "adapter at", &query.Listening{Address: ip.String()}, c.Bool("json")); err != nil {
+		return err
+	}
 	err = a.Serve(c.Context)
 	writeAdapterStats(c.App.ErrWriter, a.Stats())
 	if c.Context.Err() != nil {

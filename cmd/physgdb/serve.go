@@ -12,6 +12,8 @@ import (
 	"physgdb/cmd/internal/debugger"
 	"physgdb/cmd/internal/entry"
 	"physgdb/cmd/internal/machine"
+	"physgdb/cmd/internal/query"
+	"physgdb/cmd/internal/render"
 	"physgdb/cmd/internal/target"
 	"physgdb/gdbstub"
 )
@@ -94,7 +96,8 @@ func serveAt(c *cli.Context, o *machine.Options, threads string, at entry.Addres
 	}
 	defer listener.Close()
 	entry.WarnExposed(c.App.ErrWriter, listener.Addr())
-	if _, err := fmt.Fprintf(c.App.Writer, "physgdb: listening on %v\n", listener.Addr()); err != nil {
+	ready := &query.Listening{Address: listener.Addr().String()}
+	if err := render.Listening(c.App.Writer, "listening on", ready, c.Bool("json")); err != nil {
 		return err
 	}
 	return m.server().ServeListener(c.Context, listener)

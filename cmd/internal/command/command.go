@@ -222,7 +222,7 @@ func All() []Command {
 	return []Command{
 		serveCommand(), gdbCommand(), infoCommand(), reportCommand(), btCommand(), psCommand(), dmesgCommand(), modulesCommand(),
 		percpuCommand(), cr3Command(), findCommand(), symbolsCommand(), mapsCommand(), vtopCommand(), readCommand(), physCommand(),
-		filesCommand(), statsCommand(), helpCommand(), notifyCommand(), adapterCommand(), cacheCommand(),
+		filesCommand(), statsCommand(), helpCommand(), notifyCommand(), adapterCommand(), cacheCommand(), completionCommand(),
 		versionCommand(),
 	}
 }

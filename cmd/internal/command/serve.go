@@ -6,6 +6,7 @@ import (
 
 	"physgdb/bridge/nettlp"
 	"physgdb/bridge/notify"
+	"physgdb/cmd/internal/query"
 )
 
 func serveCommand() Command {
@@ -24,7 +25,9 @@ Examples:
 		Options: append([]Option{
 			{Name: "listen", Kind: Text, Value: "ADDRESS", Default: "127.0.0.1:1234",
 				Usage: "where debuggers come in: HOST:PORT or PORT, unix:PATH, or stdio: an `ADDRESS`"},
+			jsonOption(query.Listening{}),
 		}, servedOptions()...),
+		Prints: []any{query.Listening{}},
 	}
 }
 
@@ -88,7 +91,9 @@ Example:
 			probability("loss", "`PROBABILITY` that a datagram is lost, 0 to 1"),
 			probability("reorder", "`PROBABILITY` that a completion is overtaken by the next"),
 			probability("dup", "`PROBABILITY` that a completion comes twice"),
+			jsonOption(query.Listening{}),
 		},
+		Prints: []any{query.Listening{}},
 	}
 }
 

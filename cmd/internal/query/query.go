@@ -1,3 +1,5 @@
+//go:generate sh -c "cd ../../.. && go run ./cmd/internal/gen json > docs/json.md"
+
 // Package query answers questions about a machine with values: its tasks, backtraces, log, modules, mappings and so on. Package
 // render writes them as text and JSON.
 //

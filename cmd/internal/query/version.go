@@ -21,3 +21,8 @@ func ReadVersion() *Version {
 	}
 	return v
 }
+
+// Listening says that a server is ready.
+type Listening struct {
+	Address string `json:"address"` // where clients connect
+}

@@ -215,3 +215,12 @@ func Version(w io.Writer, v *query.Version) error {
 func VersionText(v *query.Version) string {
 	return fmt.Sprintf("%s (%s, %s/%s)", v.Version, v.Go, v.OS, v.Arch)
 }
+
+// Listening writes that a server of the given kind is ready.
+func Listening(w io.Writer, kind string, l *query.Listening, asJSON bool) error {
+	if asJSON {
+		return plain.WriteJSON(w, l)
+	}
+	_, err := fmt.Fprintf(w, "physgdb: %s %s\n", kind, l.Address)
+	return err
+}
