@@ -25,7 +25,7 @@ var (
 	formats   = []string{"symbols"}
 	subsystem = []string{"symbols/linux", "symbols/linux/kmem", "symbols", "mmu", "bridge"}
 	kernel    = []string{
-		"symbols/linux/kmem", "symbols", "symbols/kallsyms", "symbols/btf", "symbols/orc", "symbols/elffile", "symbols/debuginfo", "mmu",
+		"symbols/linux/kmem", "symbols", "symbols/kallsyms", "symbols/btf", "symbols/orc", "symbols/elffile", "mmu",
 		"bridge",
 	}
 	machine = slices.Concat(subsystem, []string{
@@ -57,7 +57,7 @@ var allowed = map[string][]string{
 	// a package for tests
 	"symbols/linux/kmem/kmemtest": {"symbols", "symbols/linux/kmem", "mmu", "bridge", "bridge/bridgetest", "test/memimage"},
 	"symbols/linux":               kernel,
-	"symbols/linux/module":        subsystem,
+	"symbols/linux/module":        append([]string{"symbols/elffile", "symbols/orc"}, subsystem...),
 	"symbols/linux/klog":          subsystem,
 	"symbols/linux/synth":         append([]string{"symbols/orc", "symbols/elfsynth", "symbols/linux/module"}, subsystem...),
 	"symbols/linux/vfs":           subsystem,

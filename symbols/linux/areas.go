@@ -53,7 +53,7 @@ func (k *Kernel) Areas(ctx context.Context) ([]Area, error) {
 	plan := planOf(k.Space.Root().Levels)
 	all := append(plan.fixed, k.imageAreas()...)
 	moved, movedErr := k.movedAreas(ctx, plan)
-	loaded, loadedErr := k.moduleAreas(ctx)
+	loaded, loadedErr := k.Code.Areas(ctx)
 	all = slices.Concat(all, moved, loaded)
 	slices.SortFunc(all, func(a, b Area) int { return cmp.Compare(a.First, b.First) })
 	apart := all[:0]
@@ -79,7 +79,7 @@ func (k *Kernel) imageAreas() []Area {
 		start, ok1 := k.Addr(part.start)
 		end, ok2 := k.Addr(part.end)
 		if ok1 && ok2 && ImageBase <= start && start < end {
-			found = append(found, pagesOf(part.name, start, end-1))
+			found = append(found, PagesOf(part.name, start, end-1))
 		}
 	}
 	return found
@@ -116,28 +116,7 @@ func (k *Kernel) movedAreas(ctx context.Context, plan areaPlan) ([]Area, error) 
 	}, nil
 }
 
-// moduleAreas are the stretches of the modules.
-func (k *Kernel) moduleAreas(ctx context.Context) ([]Area, error) {
-	modules, err := k.Modules(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var found []Area
-	for _, m := range modules.All {
-		// Before 6.4 there are the text and all the rest, read-only data among it.
-		apart := slices.ContainsFunc(m.Regions, func(r ModuleRegion) bool { return r.Name == "rodata" })
-		for _, r := range m.Regions {
-			name := m.Name
-			if apart || r.Text {
-				name += " ." + r.Name
-			}
-			found = append(found, pagesOf(name, r.Base, r.Base+r.Size-1))
-		}
-	}
-	return found, nil
-}
-
-// pagesOf is the area of the pages that lie within or reach into a stretch: rights end with pages.
-func pagesOf(name string, first, last uint64) Area {
+// PagesOf is the area of the pages that lie within or reach into a stretch: rights end with pages.
+func PagesOf(name string, first, last uint64) Area {
 	return Area{first &^ (mmu.PageSize - 1), last | (mmu.PageSize - 1), name}
 }

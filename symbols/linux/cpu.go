@@ -84,7 +84,7 @@ func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
 	}
 	addr, ok := k.Addr("__cpu_possible_mask")
 	if !ok {
-		return nil, k.noSymbol("__cpu_possible_mask")
+		return nil, k.NoSymbol("__cpu_possible_mask")
 	}
 	mask := make([]byte, (n+63)/64*8)
 	if _, err := k.Space.ReadMemory(ctx, addr, mask); err != nil {
@@ -106,7 +106,7 @@ func (k *Kernel) PossibleCPUs(ctx context.Context) ([]int, error) {
 func (k *Kernel) readBases(ctx context.Context, ids []int, cpus []CPU) error {
 	addr, ok := k.Addr("__per_cpu_offset")
 	if !ok {
-		return k.noSymbol("__per_cpu_offset")
+		return k.NoSymbol("__per_cpu_offset")
 	}
 	table := make([]byte, 8*(ids[len(ids)-1]+1))
 	if _, err := k.Space.ReadMemory(ctx, addr, table); err != nil {
@@ -148,7 +148,7 @@ func (k *Kernel) readCurrentTasks(ctx context.Context, cpus *cpuList) error {
 	addr, ok := k.Addr("current_task")
 	if !ok {
 		if addr, ok = k.Addr("pcpu_hot"); !ok {
-			return k.noSymbol("runqueues")
+			return k.NoSymbol("runqueues")
 		}
 		types, err := k.Types(ctx)
 		if err != nil {
@@ -218,7 +218,7 @@ func perCPU(addr uint64, cpus []CPU) []uint64 {
 func (k *Kernel) PerCPU(ctx context.Context, name string, cpu int) (uint64, error) {
 	addr, ok := k.Addr(name)
 	if !ok {
-		return 0, k.noSymbol(name)
+		return 0, k.NoSymbol(name)
 	}
 	if !k.isPerCPU(addr) {
 		return 0, fmt.Errorf("%s is no per-CPU symbol: there is one for all CPUs, at %#x", name, addr)
@@ -262,7 +262,7 @@ func (k *Kernel) CR4(ctx context.Context, cpu int) (uint64, error) {
 func (k *Kernel) IDT(ctx context.Context) (base uint64, limit uint16, err error) {
 	addr, ok := k.Addr("idt_descr")
 	if !ok {
-		return 0, 0, k.noSymbol("idt_descr")
+		return 0, 0, k.NoSymbol("idt_descr")
 	}
 	var desc [10]byte
 	if _, err := k.Space.ReadMemory(ctx, addr, desc[:]); err != nil {

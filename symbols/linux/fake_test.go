@@ -50,7 +50,7 @@ func newWorld(t testing.TB, rules fakeRules, syms map[string]uint64) *world {
 		table = append(table, symbols.Symbol{Name: name, Addr: addr, Size: 0x100, Func: true})
 	}
 	w.Kernel = &Kernel{
-		Location: Location{Root: w.Root}, Space: w.Virtual, Symbols: symbols.NewTable(table, nil), m: w.MMU,
+		Location: Location{Root: w.Root}, Space: w.Virtual, Symbols: symbols.NewTable(table, nil), Code: noCode{}, m: w.MMU,
 		debug: fakeDebug{w.Structs, rules},
 	}
 	return w
@@ -58,7 +58,7 @@ func newWorld(t testing.TB, rules fakeRules, syms map[string]uint64) *world {
 
 // call writes an instruction that calls a function and returns to an address.
 func (w *world) call(function, ret uint64) {
-	w.Code(ret-callSize, binary.LittleEndian.AppendUint32([]byte{0xe8}, uint32(function-ret))...)
+	w.PutCode(ret-callSize, binary.LittleEndian.AppendUint32([]byte{0xe8}, uint32(function-ret))...)
 }
 
 func isErr(t *testing.T, got, want error) {

@@ -30,11 +30,12 @@ const (
 
 // FindOptions are options of [Find]. Nil means that nothing is known about the kernel.
 type FindOptions struct {
-	CR3        uint64          // of any address space of the machine, unverified; or 0
-	VMCoreInfo bridge.PhysAddr // of the VMCOREINFO note, unverified; or 0
-	Levels     int             // of the page tables, 4 or 5; 0 if not known
-	Symbols    *symbols.Table  // of its vmlinux, or nil
-	Debug      Debug           // of its vmlinux, or nil
+	CR3        uint64             // of any address space of the machine, unverified; or 0
+	VMCoreInfo bridge.PhysAddr    // of the VMCOREINFO note, unverified; or 0
+	Levels     int                // of the page tables, 4 or 5; 0 if not known
+	Symbols    *symbols.Table     // of its vmlinux, or nil
+	Debug      Debug              // of its vmlinux, or nil
+	Code       func(*Kernel) Code // see [Options]
 	// Quick skips searches of all of RAM.
 	Quick bool
 	// Progress, if not nil, is called during searches of all of RAM with the number of bytes
@@ -155,7 +156,7 @@ func (f *finder) identify(ctx context.Context, l *Location, method Method, where
 			return nil, nil
 		}
 	}
-	k, err := attach(ctx, f.m, l, &Options{Symbols: f.o.Symbols, Debug: f.o.Debug})
+	k, err := attach(ctx, f.m, l, &Options{Symbols: f.o.Symbols, Debug: f.o.Debug, Code: f.o.Code})
 	if err != nil {
 		f.others = append(f.others, *l)
 		return nil, f.recordFailure(ctx, fmt.Errorf("%s: %w", where, err))

@@ -26,10 +26,10 @@ func newFramed(t testing.TB) (w *world, stack uint64) {
 	})
 	w.Kernel.Text = textPage
 	defineRegs(w.Structs)
-	w.Code(fpInner, 0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xe5)
-	w.Code(fpMiddle, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xd0, 0x48, 0x89, 0xe5)
-	w.Code(fpOuter, 0x55, 0x48, 0x89, 0xe5)
-	w.Code(fpInner+0x60, 0x5d, 0xc3) // pop %rbp; ret
+	w.PutCode(fpInner, 0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xe5)
+	w.PutCode(fpMiddle, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xd0, 0x48, 0x89, 0xe5)
+	w.PutCode(fpOuter, 0x55, 0x48, 0x89, 0xe5)
+	w.PutCode(fpInner+0x60, 0x5d, 0xc3) // pop %rbp; ret
 	w.call(fpLeaf, callOf(fpInner))
 	w.call(fpInner, callOf(fpMiddle))
 	w.call(fpMiddle, callOf(fpOuter))
@@ -167,7 +167,7 @@ func TestUnwindByFramePointer(t *testing.T) {
 // stack tell its frame pointer.
 func TestRestingFindsTheFramePointer(t *testing.T) {
 	w, stack := newFramed(t)
-	w.Code(callOf(fpMiddle)-callSize, 0, 0, 0, 0xff, 0xd0) // call *%rax
+	w.PutCode(callOf(fpMiddle)-callSize, 0, 0, 0, 0xff, 0xd0) // call *%rax
 	w.Put(stack+0x20, callOf(fpInner), 7, stack+0x60, callOf(fpMiddle))
 	w.Put(stack+0x60, 0, callOf(fpEntry))
 	regs := &Registers{}
@@ -192,8 +192,8 @@ func TestKeepsFramePointers(t *testing.T) {
 		"ORC": {func(w *world) {
 			w.Kernel.Symbols = symbols.NewTable([]symbols.Symbol{{Name: "__start_orc_unwind"}}, nil)
 		}, false},
-		"no frames":             {func(w *world) { w.Code(fpInner, 0x90); w.Code(fpMiddle, 0x90) }, false},
-		"one without a frame":   {func(w *world) { w.Code(fpInner, 0x90) }, true},
+		"no frames":             {func(w *world) { w.PutCode(fpInner, 0x90); w.PutCode(fpMiddle, 0x90) }, false},
+		"one without a frame":   {func(w *world) { w.PutCode(fpInner, 0x90) }, true},
 		"none of the functions": {func(w *world) { w.Kernel.Symbols = symbols.NewTable(nil, nil) }, false},
 	} {
 		w, _ := newFramed(t)

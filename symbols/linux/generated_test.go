@@ -36,7 +36,6 @@ func newGeneratingWorld(t testing.TB, rules fakeRules) *world {
 	w.Put(opsHead, opsEnd)
 	w.Put(slotsHead+8, slotsHead+8)
 	w.Put(optHead+8, optHead+8)
-	w.modules.Set(&Modules{})
 	return w
 }
 

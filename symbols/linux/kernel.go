@@ -25,6 +25,9 @@ type Options struct {
 	Levels  int            // of its page tables, 4 or 5; 0 if not known
 	Symbols *symbols.Table // of its vmlinux, or nil
 	Debug   Debug          // of its vmlinux, or nil
+
+	// Code returns what reads the modules of the kernel, if not nil. It must not read memory.
+	Code func(*Kernel) Code
 }
 
 // Debug is what a vmlinux knows of its kernel beside the symbols. Addresses are link addresses. Each answer is an error
@@ -45,25 +48,25 @@ type Kernel struct {
 	Slide uint64
 	// Symbols are the names of the kernel's vmlinux, or nil.
 	Symbols *symbols.Table
+	// Code reads the modules of the kernel.
+	Code Code
 
 	m        *mmu.MMU
+	newCode  func(*Kernel) Code
 	debug    Debug // nil if there is none
 	borrowed bool  // Symbols are addresses that someone else told
 
-	types          kmem.Lazy[symbols.Types]
-	cpus           kmem.Lazy[*cpuList]
-	taskMembers    kmem.Lazy[*taskReader]
-	tasks          kmem.Lazy[*TaskList]
-	ptRegs         kmem.Lazy[*kmem.Struct[ptRegs]]
-	switchFrame    kmem.Lazy[*kmem.Struct[switchFrame]]
-	unwinder       kmem.Lazy[symbols.Unwinder]
-	framePointers  kmem.Lazy[bool]
-	death          kmem.Lazy[*Death]
-	modules        kmem.Lazy[*Modules]
-	typesOfModules kmem.Lazy[*modulesTypes]
-	generated      kmem.Lazy[*Generated]
-	byStack        kmem.Lazy[[]*Task] // in the order of their stacks
-	moduleTables   quota
+	types         kmem.Lazy[symbols.Types]
+	cpus          kmem.Lazy[*cpuList]
+	taskMembers   kmem.Lazy[*taskReader]
+	tasks         kmem.Lazy[*TaskList]
+	ptRegs        kmem.Lazy[*kmem.Struct[ptRegs]]
+	switchFrame   kmem.Lazy[*kmem.Struct[switchFrame]]
+	unwinder      kmem.Lazy[symbols.Unwinder]
+	framePointers kmem.Lazy[bool]
+	death         kmem.Lazy[*Death]
+	generated     kmem.Lazy[*Generated]
+	byStack       kmem.Lazy[[]*Task] // in the order of their stacks
 }
 
 // New returns the kernel at l. It does not compare o.Symbols with the memory, and expects that the kernel was linked at the
@@ -73,16 +76,21 @@ func New(m *mmu.MMU, l *Location, o *Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Kernel{
-		Location: *l, FoundBy: ByCR3, Space: space, Slide: l.Text - defaultText, Symbols: o.Symbols, m: m, debug: o.Debug,
-	}, nil
+	k := &Kernel{
+		Location: *l, FoundBy: ByCR3, Space: space, Slide: l.Text - defaultText, Symbols: o.Symbols, Code: noCode{}, m: m,
+		newCode: o.Code, debug: o.Debug,
+	}
+	if o.Code != nil {
+		k.Code = o.Code(k)
+	}
+	return k, nil
 }
 
 // derive returns the same kernel, read through m from the page tables at root, with other symbols and nothing cached.
 func (k *Kernel) derive(m *mmu.MMU, root mmu.Root, names *symbols.Table, debug Debug) (*Kernel, error) {
 	l := k.Location
 	l.Root = root
-	d, err := New(m, &l, &Options{Symbols: names, Debug: debug})
+	d, err := New(m, &l, &Options{Symbols: names, Debug: debug, Code: k.newCode})
 	if err != nil {
 		return nil, err
 	}
@@ -260,19 +268,19 @@ func isBanner(line string) bool {
 	return ok && build != "" && build[0] >= '1' && build[0] <= '9'
 }
 
-// noSymbol returns the error for symbols that the kernel does not have.
-func (k *Kernel) noSymbol(names ...string) error {
+// NoSymbol returns the error for symbols that the kernel does not have.
+func (k *Kernel) NoSymbol(names ...string) error {
 	list := strings.Join(names, " and ")
-	if k.namesFunctionsOnly() {
+	if k.NamesFunctionsOnly() {
 		return fmt.Errorf("the address of %s is not known: this kernel has names of functions only (no CONFIG_KALLSYMS_ALL); "+
 			"give --vmlinux FILE", list)
 	}
 	return fmt.Errorf("the kernel has no symbol %s", list)
 }
 
-// namesFunctionsOnly reports whether the symbols are those of a kernel without CONFIG_KALLSYMS_ALL, which keeps no names of
+// NamesFunctionsOnly reports whether the symbols are those of a kernel without CONFIG_KALLSYMS_ALL, which keeps no names of
 // data: not that of its top-level page table, which every kernel has and does not export to modules.
-func (k *Kernel) namesFunctionsOnly() bool {
+func (k *Kernel) NamesFunctionsOnly() bool {
 	_, functions := k.Addr("_text")
 	_, data := k.Addr("init_top_pgt")
 	return functions && !data && !k.borrowed
@@ -282,7 +290,7 @@ func (k *Kernel) namesFunctionsOnly() bool {
 func (k *Kernel) ReadSymbol(ctx context.Context, name string, size int) (uint64, error) {
 	addr, ok := k.Addr(name)
 	if !ok {
-		return 0, k.noSymbol(name)
+		return 0, k.NoSymbol(name)
 	}
 	v, err := kmem.ReadUint(ctx, k.Space, addr, size)
 	if err != nil {

@@ -21,7 +21,7 @@ func (k *Kernel) scanORC(ctx context.Context) (*orc.Sections, error) {
 	etext, ok1 := k.Addr("_etext")
 	init, ok2 := k.Addr("_sinittext")
 	if !ok1 || !ok2 || init <= etext || init-etext > mostReadOnlyData {
-		return nil, k.noSymbol("__start_orc_unwind_ip", "__stop_orc_unwind_ip")
+		return nil, k.NoSymbol("__start_orc_unwind_ip", "__stop_orc_unwind_ip")
 	}
 	img, err := k.readImage(ctx, mmu.Range{First: etext &^ 3, Last: init - 1}, func(uint64, uint64) {})
 	if err != nil {

@@ -46,7 +46,7 @@ type resource struct {
 func (k *Kernel) Resources(ctx context.Context) ([]Resource, error) {
 	addr, ok := k.Addr("iomem_resource")
 	if !ok {
-		return nil, k.noSymbol("iomem_resource")
+		return nil, k.NoSymbol("iomem_resource")
 	}
 	layout, err := StructOf[resourceStruct](ctx, k, "resource")
 	if err != nil {

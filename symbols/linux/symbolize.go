@@ -32,23 +32,10 @@ func (k *Kernel) Symbolize(ctx context.Context, addr uint64) (Place, error) {
 	if p, ok := k.place(addr); ok {
 		return p, nil
 	}
-	modules, err := k.Modules(ctx)
-	if err != nil {
-		return Place{}, err
+	if p, found, err := k.Code.Symbolize(ctx, addr); found || err != nil {
+		return p, err
 	}
-	m := modules.At(addr)
-	if m == nil {
-		return k.generatedPlace(ctx, addr)
-	}
-	known, err := m.Symbols(ctx)
-	if err != nil {
-		return Place{}, err
-	}
-	sym, off, ok := known.At(addr)
-	if !ok {
-		return Place{}, fmt.Errorf("%w at %#x, which is in module %s", ErrNoSymbol, addr, m.Name)
-	}
-	return Place{sym, off, m.Name}, nil
+	return k.generatedPlace(ctx, addr)
 }
 
 // SymbolizeReturn is Symbolize for a return address. A call can be the last instruction of its function, so that the

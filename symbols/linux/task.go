@@ -251,7 +251,7 @@ func (f *taskFinder) pidTree(ctx context.Context) ([]kmem.Entry, error) {
 	}
 	ns, ok := f.k.Addr("init_pid_ns")
 	if !ok {
-		return nil, f.k.noSymbol("init_pid_ns")
+		return nil, f.k.NoSymbol("init_pid_ns")
 	}
 	root, err := kmem.ReadUint(ctx, f.k.Space, ns+head.Offset, 8)
 	if err != nil {

@@ -8,22 +8,6 @@ import (
 	"physgdb/symbols"
 )
 
-func TestModulesRecordTimeouts(t *testing.T) {
-	for _, why := range []error{bridge.ErrTimeout, bridge.ErrNotRAM} {
-		w := newModuleWorld(t, false)
-		w.load("a")
-		w.load("b")
-		w.Fake.Fail(bridge.PhysAddr(w.node("a")-base), 8, why)
-		ms, err := w.Modules(ctx)
-		if err != nil || len(ms.Damage) == 0 {
-			t.Fatalf("%v: %+v, %v", why, ms, err)
-		}
-		if silent := why == bridge.ErrTimeout; ms.TimedOut() != silent {
-			t.Errorf("%v: to be read again: %v", why, ms.TimedOut())
-		}
-	}
-}
-
 // timed is a value that records timeouts.
 type timed interface{ TimedOut() bool }
 

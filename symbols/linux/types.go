@@ -43,7 +43,7 @@ const startBTF, stopBTF = "__start_BTF", "__stop_BTF"
 // ReadBTF returns the kernel's types as its memory has them (Documentation/bpf/btf.rst), at their link address.
 func (k *Kernel) ReadBTF(ctx context.Context) (symbols.Blob, error) {
 	if _, ok := k.Addr(startBTF); !ok {
-		return symbols.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", k.noSymbol(startBTF, stopBTF))
+		return symbols.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", k.NoSymbol(startBTF, stopBTF))
 	}
 	return k.readBetween(ctx, startBTF, stopBTF, btf.MaxSize)
 }

@@ -222,7 +222,7 @@ func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, e
 	if rule, ok := table.At(pc - k.Slide); ok {
 		return rule, nil
 	}
-	rule, ok, why := k.moduleRule(ctx, table, pc)
+	rule, ok, why := k.Code.FrameRule(ctx, table, pc)
 	if !ok && why == nil {
 		rule, ok, why = k.generatedRule(ctx, table, pc)
 	}
@@ -235,30 +235,6 @@ func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, e
 		return rule, fmt.Errorf("no unwind table covers the code at %#x: %w", pc, why)
 	}
 	return rule, fmt.Errorf("no unwind table covers the code at %#x", pc)
-}
-
-// moduleRule is frameRule for the code of modules, which have ORC tables of their own where the kernel has one. why says what
-// kept it from looking.
-func (k *Kernel) moduleRule(ctx context.Context, kernel symbols.Unwinder, pc uint64) (
-	rule symbols.FrameRule, ok bool, why error) {
-	orc, ok := kernel.(*orc.Table)
-	if !ok {
-		return rule, false, nil
-	}
-	modules, err := k.Modules(ctx)
-	if err != nil {
-		return rule, false, err
-	}
-	m := modules.At(pc)
-	if m == nil {
-		return rule, false, nil
-	}
-	table, err := m.Unwinder(ctx, orc.Format())
-	if err != nil {
-		return rule, false, err
-	}
-	rule, ok = table.At(pc)
-	return rule, ok, nil
 }
 
 // Unwinder returns the kernel's own unwind table, in link addresses: from its vmlinux, or from memory.
@@ -300,7 +276,7 @@ func (k *Kernel) ReadORC(ctx context.Context) (*orc.Sections, error) {
 			continue
 		case part.optional:
 			continue
-		case !k.namesFunctionsOnly():
+		case !k.NamesFunctionsOnly():
 			return nil, err
 		}
 		return k.scanORC(ctx)
@@ -314,7 +290,7 @@ func (k *Kernel) readBetween(ctx context.Context, from, to string, maxSize uint6
 	stop, ok2 := k.Addr(to)
 	switch {
 	case !ok1 || !ok2:
-		return symbols.Blob{}, k.noSymbol(from, to)
+		return symbols.Blob{}, k.NoSymbol(from, to)
 	case stop < start || stop-start > maxSize:
 		return symbols.Blob{}, fmt.Errorf("%s..%s: damaged", from, to)
 	}

@@ -1,6 +1,8 @@
 package linux
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,7 +10,6 @@ import (
 	"physgdb/symbols/linux/kmem/kmemtest"
 
 	"physgdb/symbols"
-	"physgdb/symbols/orc"
 )
 
 // Where the code of these tests lies: the rule of each function is found at its call's address.
@@ -82,7 +83,7 @@ func TestUnwind(t *testing.T) {
 			[]uint64{inner}, 0x401000, "",
 		}, {
 			"a call of address 0", fakeRules{middle - 1: last()},
-			func(w *world, sp uint64) { w.Put(sp, middle); w.Code(middle-2, 0xff, 0xd0) },
+			func(w *world, sp uint64) { w.Put(sp, middle); w.PutCode(middle-2, 0xff, 0xd0) },
 			[]uint64{0, middle}, 0, "",
 		}, {
 			"a call of an address in user space", fakeRules{middle - 1: last()},
@@ -176,28 +177,25 @@ func TestUnwindIsBounded(t *testing.T) {
 	}
 }
 
-// A module's code is not merely uncovered if its table is there and cannot be read.
-func TestUnwindTellsWhatIsWrongWithAModulesTable(t *testing.T) {
+// damagedCode is code whose unwind table cannot be read.
+type damagedCode struct{ noCode }
+
+func (damagedCode) FrameRule(context.Context, symbols.Unwinder, uint64) (symbols.FrameRule, bool, error) {
+	return symbols.FrameRule{}, false, errors.New("ORC table of module torn: damaged")
+}
+
+func TestUnwindReportsDamagedTableOfModule(t *testing.T) {
 	const inModule = 0xffffffffc0000000
 	w := newWorld(t, nil, nil)
-	kernel, err := orc.New(inner, make([]byte, 8), make([]byte, 12), orc.Linux4_14)
-	if err != nil {
-		t.Fatal(err)
-	}
-	torn := &Module{
-		Name: "torn", Regions: []ModuleRegion{{Name: "text", Base: inModule, Size: 0x1000, Text: true}},
-		k: w.Kernel, orc: moduleORC{ips: 0x1234, entries: inModule, count: 1},
-	}
-	w.Kernel.unwinder.Set(kernel)
-	w.Kernel.modules.Set(&Modules{All: []*Module{torn}})
+	w.Kernel.Code = damagedCode{}
 	regs := &Registers{Exact: true}
 	regs.set(symbols.RIP, inModule+0x10)
 	regs.set(symbols.RSP, w.Alloc("", 0x1000))
-	for _, name := range []string{"without a frame pointer", "with one that leads nowhere"} {
+	for _, name := range []string{"without a frame pointer", "with an invalid one"} {
 		b, err := w.Unwind(ctx, regs)
 		if err != nil || b.Err == nil || !strings.Contains(b.Err.Error(), "ORC table of module torn") {
 			t.Errorf("%s: %+v, %v", name, b, err)
 		}
-		regs.set(symbols.RBP, regs.SP()+64)
+		regs.set(symbols.RBP, regs.SP()+0x10)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"physgdb/symbols/linux/module"
+
 	"physgdb/bridge"
 	"physgdb/cmd/internal/progress"
 	"physgdb/mmu"
@@ -40,7 +42,7 @@ func (m *Machine) attachTo(ctx context.Context, walker *mmu.MMU, o *Options) err
 	if err != nil {
 		return err
 	}
-	lo := &linux.Options{CR3: cr3, Levels: m.levels()}
+	lo := &linux.Options{CR3: cr3, Levels: m.levels(), Code: module.New}
 	if m.vmlinux != nil {
 		lo.Symbols, lo.Debug = m.vmlinux.Table, m.vmlinux.File
 	}
@@ -77,9 +79,9 @@ func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error
 // findOptions are what is known before any search: the vmlinux that the user named.
 func (m *Machine) findOptions() *linux.FindOptions {
 	if m.vmlinux == nil || m.vmlinux.made || m.vmlinux.found {
-		return &linux.FindOptions{}
+		return &linux.FindOptions{Code: module.New}
 	}
-	return &linux.FindOptions{Symbols: m.vmlinux.Table, Debug: m.vmlinux.File}
+	return &linux.FindOptions{Symbols: m.vmlinux.Table, Debug: m.vmlinux.File, Code: module.New}
 }
 
 // doubtNotice forgets a notice that led nowhere, when the kernel was found in another way: it is of another boot, or of

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"physgdb/symbols/debuginfo"
+
 	"github.com/hashicorp/go-hclog"
 
 	"physgdb/bridge"
@@ -72,13 +74,13 @@ type Machine struct {
 	// Log is never nil.
 	Log hclog.Logger
 
-	other      *neighbour         // the other kernel in the same memory, as far as it was looked for
-	files      *linux.ModuleFiles // of the kernel's modules, on the disk of this computer
-	moduleDirs []string           // that the user named
-	cacheLimit int64              // bytes, as in Options
-	vmlinux    *vmlinuxFile       // nil if there is none
-	noVmlinux  error              // why there is none
-	made       *spool             // files of modules, made of memory
+	other      *neighbour             // the other kernel in the same memory, as far as it was looked for
+	files      *debuginfo.ModuleFiles // of the kernel's modules, on the disk of this computer
+	moduleDirs []string               // that the user named
+	cacheLimit int64                  // bytes, as in Options
+	vmlinux    *vmlinuxFile           // nil if there is none
+	noVmlinux  error                  // why there is none
+	made       *spool                 // files of modules, made of memory
 }
 
 // HelloPrefix before a name stands for the CR3 that the program of this name told.
@@ -184,7 +186,7 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 	m.learnRAM(ctx)
 	m.findCPUs(ctx)
 	if m.Kernel.Symbols != nil {
-		m.files = linux.NewModuleFiles(m.Release(ctx), m.moduleDirs)
+		m.files = debuginfo.NewModuleFiles(m.Release(ctx), m.moduleDirs)
 	}
 	return nil
 }
@@ -250,7 +252,7 @@ func (m *Machine) WithBorrowedSymbols(ctx context.Context, found map[string]uint
 	}
 	known.learnRAM(ctx)
 	known.findCPUs(ctx)
-	known.files = linux.NewModuleFiles(known.Release(ctx), m.moduleDirs)
+	known.files = debuginfo.NewModuleFiles(known.Release(ctx), m.moduleDirs)
 	return &known, nil
 }
 

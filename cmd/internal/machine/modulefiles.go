@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"strings"
 
+	"physgdb/symbols/debuginfo"
+	"physgdb/symbols/linux/module"
+
 	"physgdb/cmd/internal/kept"
 	"physgdb/internal/plain"
 	"physgdb/symbols/elffile"
 	"physgdb/symbols/elfsynth"
-	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/synth"
 )
 
@@ -42,7 +44,7 @@ const MemoryDir = "/from-memory/"
 // SymbolFiles returns the symbol files of the modules, of the code that the kernel made at run time, and of addresses without code
 // that were called. The error is ctx's: what cannot be read is left out and logged.
 func (m *Machine) SymbolFiles(ctx context.Context) ([]SymbolFile, error) {
-	modules, err := m.Kernel.Modules(ctx)
+	modules, err := module.Read(ctx, m.Kernel)
 	if err != nil {
 		m.Log.Warn("the modules cannot be listed", "why", err)
 		return nil, ctx.Err()
@@ -91,8 +93,8 @@ func moduleFile(module string) string { return plain.Name(module) + ".ko" }
 
 // moduleFiles returns the names of the files of modules. In damaged memory several modules may have one name: the files of all but
 // the first then have the module's address in their name.
-func moduleFiles(modules []*linux.Module) map[*linux.Module]string {
-	names := map[*linux.Module]string{}
+func moduleFiles(modules []*module.Module) map[*module.Module]string {
+	names := map[*module.Module]string{}
 	taken := map[string]bool{}
 	for _, md := range modules {
 		name := moduleFile(md.Name)
@@ -105,7 +107,7 @@ func moduleFiles(modules []*linux.Module) map[*linux.Module]string {
 }
 
 // syntheticModule returns the file of a module, of that name, that is made from memory when it is opened.
-func (m *Machine) syntheticModule(md *linux.Module, name string) *SymbolFile {
+func (m *Machine) syntheticModule(md *module.Module, name string) *SymbolFile {
 	lowest := md.Base()
 	for _, r := range md.Regions {
 		lowest = min(lowest, r.Base)
@@ -117,14 +119,14 @@ func (m *Machine) syntheticModule(md *linux.Module, name string) *SymbolFile {
 }
 
 // openModule opens the synthetic symbol file of a module. It is made once.
-func (m *Machine) openModule(ctx context.Context, md *linux.Module) (File, error) {
+func (m *Machine) openModule(ctx context.Context, md *module.Module) (File, error) {
 	id, _ := md.BuildID(ctx) // not every module has one
 	name := fmt.Sprintf("%s %#x %#x %x", md.Name, md.Addr, md.Base(), id)
 	return m.made.open(ctx, name, func() (File, error) { return m.makeModule(ctx, md) })
 }
 
 // makeModule makes the synthetic symbol file of a module.
-func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (File, error) {
+func (m *Machine) makeModule(ctx context.Context, md *module.Module) (File, error) {
 	var types []byte
 	if m.vmlinux != nil {
 		types, _ = elffile.ReadBTF(m.vmlinux.path) // without it the module has no types; makeVmlinux has logged that
@@ -144,21 +146,25 @@ func (m *Machine) makeModule(ctx context.Context, md *linux.Module) (File, error
 }
 
 // ModuleFile returns the file of a module on this computer, in the form in which debuggers can load it.
-func (m *Machine) ModuleFile(ctx context.Context, module *linux.Module) (*SymbolFile, error) {
-	path, err := m.files.Find(ctx, module)
+func (m *Machine) ModuleFile(ctx context.Context, md *module.Module) (*SymbolFile, error) {
+	id, err := md.BuildID(ctx)
 	if err != nil {
 		return nil, err
 	}
-	file, err := linux.OpenModuleFile(path)
+	path, err := m.files.Find(ctx, md.Name, id)
+	if err != nil {
+		return nil, err
+	}
+	file, err := debuginfo.OpenModuleFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	sections, err := module.SectionAddresses(ctx, file)
+	sections, err := md.SectionAddresses(ctx, file.Path, file.Sections)
 	if err != nil {
 		return nil, err
 	}
-	if path, err = loadable(path, module.Name, file, m.cacheLimit); err != nil {
+	if path, err = loadable(path, md.Name, file, m.cacheLimit); err != nil {
 		return nil, err
 	}
 	f := &SymbolFile{Name: path}
@@ -174,7 +180,7 @@ func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error)
 	if err := m.NeedSymbols(); err != nil {
 		return nil, fmt.Errorf("modules: %w", err)
 	}
-	list, err := m.Kernel.Modules(ctx)
+	list, err := module.Read(ctx, m.Kernel)
 	if err != nil {
 		return nil, fmt.Errorf("modules: %w", err)
 	}
@@ -207,7 +213,7 @@ func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error)
 // loadable returns the path of a module's file as debuggers can load it: its own, or that of a copy in the user's cache, whose limit
 // is that of [Options]. The sections of newer files do not all begin at address 0, and gdb 13 to 18 then misplace the debug
 // information of all of them.
-func loadable(path, name string, file *linux.ModuleFile, limit int64) (string, error) {
+func loadable(path, name string, file *debuginfo.ModuleFile, limit int64) (string, error) {
 	if !file.Moved {
 		return path, nil
 	}
@@ -218,7 +224,7 @@ func loadable(path, name string, file *linux.ModuleFile, limit int64) (string, e
 	return copied, nil
 }
 
-func loadableCopy(name string, file *linux.ModuleFile, limit int64) (string, error) {
+func loadableCopy(name string, file *debuginfo.ModuleFile, limit int64) (string, error) {
 	store, err := kept.Open(limit)
 	if err != nil {
 		return "", err

@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"physgdb/symbols/debuginfo"
+	"physgdb/symbols/linux/module"
+
 	"physgdb/cmd/internal/kept"
-	"physgdb/symbols/linux"
 	"physgdb/test/rig"
 )
 
@@ -15,7 +17,7 @@ func TestACopyForGDBStaysInTheCache(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cache)
 	for _, name := range []string{"nfs", "../../../../nfs", "/etc/nfs", ".."} {
-		path, err := loadable("/x/nfs.ko", name, &linux.ModuleFile{Moved: true, BuildID: []byte{0xca, 0xfe}}, 0)
+		path, err := loadable("/x/nfs.ko", name, &debuginfo.ModuleFile{Moved: true, BuildID: []byte{0xca, 0xfe}}, 0)
 		rig.Must(t, err)
 		if dir := filepath.Join(cache, "physgdb", string(kept.Modules), "cafe"); filepath.Dir(path) != dir || !strings.HasSuffix(path, ".ko") {
 			t.Errorf("the copy of a module named %q is %s", name, path)
@@ -27,7 +29,7 @@ func TestACopyForGDBStaysInTheCache(t *testing.T) {
 }
 
 func TestModulesOfOneNameHaveFilesOfTheirOwn(t *testing.T) {
-	modules := []*linux.Module{{Name: "nfs", Addr: 0x1000}, {Name: "nfs", Addr: 0x2000}, {Name: "n fs", Addr: 0x3000}, {Name: "xfs"}}
+	modules := []*module.Module{{Name: "nfs", Addr: 0x1000}, {Name: "nfs", Addr: 0x2000}, {Name: "n fs", Addr: 0x3000}, {Name: "xfs"}}
 	taken := map[string]bool{}
 	for _, name := range moduleFiles(modules) {
 		if taken[name] {

@@ -6,7 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/module"
+
 	"physgdb/test/memimage"
 	"physgdb/test/rig"
 )
@@ -43,7 +44,7 @@ func TestNamesFromMemoryAreFit(t *testing.T) {
 	if release := m.Release(ctx); !strings.Contains(release, "\x1b") {
 		t.Fatalf("the release is %q: the test needs an escape in it", release)
 	}
-	library := m.syntheticModule(&linux.Module{Name: hostileText}, moduleFile(hostileText)).Name
+	library := m.syntheticModule(&module.Module{Name: hostileText}, moduleFile(hostileText)).Name
 	for _, name := range []string{
 		m.VmlinuxName(ctx), moduleFile(hostileText), strings.TrimPrefix(library, MemoryDir),
 	} {

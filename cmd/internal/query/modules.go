@@ -8,8 +8,9 @@ import (
 	"strconv"
 	"strings"
 
+	"physgdb/symbols/linux/module"
+
 	"physgdb/cmd/internal/machine"
-	"physgdb/symbols/linux"
 )
 
 // Module is a module that the kernel had loaded.
@@ -53,7 +54,7 @@ type ModuleDetails struct {
 
 // Modules returns the modules of the given names, or all.
 func Modules(ctx context.Context, m *machine.Machine, names []string, details ModuleDetails) ([]Module, error) {
-	list, err := m.Kernel.Modules(ctx)
+	list, err := module.Read(ctx, m.Kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func Modules(ctx context.Context, m *machine.Machine, names []string, details Mo
 	return modules, notFound(missing, damage(places))
 }
 
-func newModule(md *linux.Module) Module {
+func newModule(md *module.Module) Module {
 	l := Module{
 		Name: md.Name, Size: md.Size(), State: md.State.String(), Refs: md.Refs, UsedBy: append([]string{}, md.UsedBy...),
 		Base: Address(md.Base()), Module: Address(md.Addr), Regions: []ModuleRegion{},
@@ -96,7 +97,7 @@ func newModule(md *linux.Module) Module {
 }
 
 // addSections adds the build-id and the sections. What cannot be read is left out, and the error says why.
-func (l *Module) addSections(ctx context.Context, md *linux.Module) error {
+func (l *Module) addSections(ctx context.Context, md *module.Module) error {
 	id, idErr := md.BuildID(ctx)
 	l.BuildID = fmt.Sprintf("%x", id)
 	sections, err := md.Sections(ctx)
@@ -107,7 +108,7 @@ func (l *Module) addSections(ctx context.Context, md *linux.Module) error {
 }
 
 // addSymbolFile returns gdb's command to load a module's symbols from a file of the user, or why there is none.
-func addSymbolFile(ctx context.Context, md *linux.Module) string {
+func addSymbolFile(ctx context.Context, md *module.Module) string {
 	command, err := md.AddSymbolFile(ctx)
 	if err != nil {
 		return err.Error()
@@ -116,11 +117,11 @@ func addSymbolFile(ctx context.Context, md *linux.Module) string {
 }
 
 // pickModules returns the modules of the given names, or all.
-func pickModules(list *linux.Modules, names []string) ([]*linux.Module, error) {
+func pickModules(list *module.List, names []string) ([]*module.Module, error) {
 	if len(names) == 0 {
 		return list.All, nil
 	}
-	var picked []*linux.Module
+	var picked []*module.Module
 	var missing []string
 	for _, name := range names {
 		if md := list.Named(name); md != nil {

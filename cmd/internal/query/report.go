@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"physgdb/symbols/linux/module"
+
 	"physgdb/cmd/internal/machine"
 	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/klog"
@@ -187,7 +189,7 @@ func taintText(ctx context.Context, m *machine.Machine) (string, error) {
 }
 
 func (r *Report) addModules(ctx context.Context, m *machine.Machine) {
-	list, err := m.Kernel.Modules(ctx)
+	list, err := module.Read(ctx, m.Kernel)
 	if err != nil {
 		r.NoModules = err.Error()
 		return

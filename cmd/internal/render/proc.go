@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 
+	"physgdb/symbols/linux/module"
+
 	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
 )
@@ -22,9 +24,9 @@ func IOMem(w io.Writer, list []linux.Resource) error {
 }
 
 // ProcModules writes modules as /proc/modules has them (m_show(), kernel/module/procfs.c).
-func ProcModules(w io.Writer, modules []*linux.Module) error {
+func ProcModules(w io.Writer, modules []*module.Module) error {
 	for _, md := range modules {
-		if md.State == linux.ModuleUnformed {
+		if md.State == module.Unformed {
 			continue
 		}
 		if _, err := fmt.Fprintln(w, procModule(md)); err != nil {
@@ -35,9 +37,9 @@ func ProcModules(w io.Writer, modules []*linux.Module) error {
 }
 
 // procModule is a line of /proc/modules.
-func procModule(md *linux.Module) string {
+func procModule(md *module.Module) string {
 	refs := "-"
-	if md.Refs >= 0 || md.State == linux.ModuleGoing { // -1 as it is being removed; else they are not counted
+	if md.Refs >= 0 || md.State == module.Going { // -1 as it is being removed; else they are not counted
 		refs = fmt.Sprint(md.Refs)
 	}
 	var users strings.Builder
@@ -51,7 +53,7 @@ func procModule(md *linux.Module) string {
 		users.WriteString("-")
 	}
 	text := fmt.Sprintf("%s %d %s %s %v 0x%016x", md.Name, md.Size(), refs, users.String(), md.State, md.Base())
-	mark := map[linux.ModuleState]string{linux.ModuleGoing: "-", linux.ModuleComing: "+"}[md.State]
+	mark := map[module.State]string{module.Going: "-", module.Coming: "+"}[md.State]
 	if md.Taint == 0 && mark == "" {
 		return text
 	}

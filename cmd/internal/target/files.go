@@ -11,6 +11,8 @@ import (
 	"os"
 	"slices"
 
+	"physgdb/symbols/linux/module"
+
 	"physgdb/cmd/internal/machine"
 	"physgdb/cmd/internal/query"
 	"physgdb/cmd/internal/render"
@@ -204,7 +206,14 @@ func writeKallsyms(ctx context.Context, m *machine.Machine, w io.Writer) error {
 	if err := m.NeedSymbols(); err != nil {
 		return err
 	}
-	return m.Kernel.WriteKallsyms(ctx, w)
+	if err := m.Kernel.WriteKallsyms(w); err != nil {
+		return err
+	}
+	list, err := module.Read(ctx, m.Kernel)
+	if err != nil {
+		return err
+	}
+	return list.WriteKallsyms(ctx, w)
 }
 
 func writeIOMem(ctx context.Context, m *machine.Machine, w io.Writer) error {
@@ -216,7 +225,7 @@ func writeProcModules(ctx context.Context, m *machine.Machine, w io.Writer) erro
 	if err := m.NeedSymbols(); err != nil {
 		return err
 	}
-	list, err := m.Kernel.Modules(ctx)
+	list, err := module.Read(ctx, m.Kernel)
 	if err != nil {
 		return err
 	}

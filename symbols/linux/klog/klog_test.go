@@ -39,7 +39,7 @@ const (
 )
 
 func newLogWriter(t *testing.T, countBits, textBits uint) *logWriter {
-	w := linuxtest.New(t, map[string]uint64{"prb": kmemtest.Base + 1<<20})
+	w := linuxtest.New(t, map[string]uint64{"prb": kmemtest.Base + 1<<20}, nil)
 	w.Structs.Define("printk_ringbuffer", "desc_ring.count_bits", 4, "desc_ring.descs", "desc_ring.infos", "desc_ring.head_id",
 		"desc_ring.tail_id", "text_data_ring.size_bits", 4, "text_data_ring.data")
 	w.Structs.Define("prb_desc", "state_var", "text_blk_lpos.begin", "text_blk_lpos.next")
@@ -405,7 +405,7 @@ func TestLogThatCannotBeReadAtAll(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, log, err)
 		}
 	}
-	old := linuxtest.New(t, map[string]uint64{"log_first_idx": kmemtest.Base})
+	old := linuxtest.New(t, map[string]uint64{"log_first_idx": kmemtest.Base}, nil)
 	if _, err := Read(ctx, old.Kernel, 0); err == nil || !strings.Contains(err.Error(), "5.10") {
 		t.Errorf("before 5.10: %v", err)
 	}

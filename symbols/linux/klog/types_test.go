@@ -99,7 +99,7 @@ func TestNoSymbol(t *testing.T) {
 		{"data, too", map[string]uint64{"_text": kmemtest.Base, "init_top_pgt": kmemtest.Base + 8}, "the kernel has no symbol prb"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			w := linuxtest.New(t, tc.symbols)
+			w := linuxtest.New(t, tc.symbols, nil)
 			w.Structs.Define("printk_ringbuffer", "x")
 			if _, err := Read(ctx, w.Kernel, 0); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got error %v, want %q in it", err, tc.want)

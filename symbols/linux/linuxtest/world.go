@@ -13,12 +13,15 @@ import (
 type World struct {
 	*kmemtest.World
 	*linux.Kernel
+
+	code func(*linux.Kernel) linux.Code
 }
 
-// New makes a kernel whose vmlinux has symbols at these addresses, and the types in Structs.
-func New(t testing.TB, addrs map[string]uint64) *World {
+// New makes a kernel whose vmlinux has symbols at these addresses, and the types in Structs. code may be nil; see
+// [linux.Options].
+func New(t testing.TB, addrs map[string]uint64, code func(*linux.Kernel) linux.Code) *World {
 	t.Helper()
-	w := &World{World: kmemtest.New(t)}
+	w := &World{World: kmemtest.New(t), code: code}
 	w.Kernel = w.With(t, addrs, debug{w.Structs})
 	return w
 }
@@ -31,7 +34,7 @@ func (w *World) With(t testing.TB, addrs map[string]uint64, d linux.Debug) *linu
 		table = append(table, symbols.Symbol{Name: name, Addr: addr, Size: 0x100, Func: true})
 	}
 	k, err := linux.New(w.MMU, &linux.Location{Root: w.Root, Text: kmemtest.TextPage}, &linux.Options{
-		Symbols: symbols.NewTable(table, nil), Debug: d,
+		Symbols: symbols.NewTable(table, nil), Debug: d, Code: w.code,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/symbols/linux/module"
+
 	"physgdb/symbols"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
@@ -13,7 +15,7 @@ import (
 
 // Module reads what the kernel k keeps about a module: its symbols, types and unwind table, at the addresses where it runs.
 // base is the kernel's BTF, which that of modules extends, or nil. missing says what could not be read. The error is ctx's.
-func Module(ctx context.Context, k *linux.Kernel, m *linux.Module, base []byte) (
+func Module(ctx context.Context, k *linux.Kernel, m *module.Module, base []byte) (
 	p *elfsynth.Program, missing []error, err error) {
 	p = &elfsynth.Program{Name: m.Name, BaseBTF: base}
 	for _, r := range m.Regions {
@@ -23,7 +25,7 @@ func Module(ctx context.Context, k *linux.Kernel, m *linux.Module, base []byte) 
 	}
 	slices.SortFunc(p.Sections, func(a, b elfsynth.Section) int { return cmp.Compare(a.Addr, b.Addr) })
 	if names, err := m.Symbols(ctx); err == nil {
-		p.Symbols = slices.DeleteFunc(slices.Clone(names.All), func(s symbols.Symbol) bool { return linux.IsMappingSymbol(s.Name) })
+		p.Symbols = slices.DeleteFunc(slices.Clone(names.All), func(s symbols.Symbol) bool { return module.IsMappingSymbol(s.Name) })
 		missing = append(missing, names.Damage...)
 	} else {
 		missing = append(missing, err)

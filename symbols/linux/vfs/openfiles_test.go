@@ -26,7 +26,7 @@ type filesWorld struct {
 
 func newFilesWorld(t *testing.T) *filesWorld {
 	t.Helper()
-	w := &filesWorld{World: linuxtest.New(t, nil)}
+	w := &filesWorld{World: linuxtest.New(t, nil, nil)}
 	w.Structs.Define("files_struct", "fdt")
 	w.Structs.Define("fdtable", "max_fds", 4, "fd")
 	w.Structs.Define("file", "f_path.mnt", "f_path.dentry")

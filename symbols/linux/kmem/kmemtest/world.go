@@ -136,7 +136,7 @@ func (w *World) Set(addr uint64, typ, path string, v uint64) {
 	copy(w.RAM[addr-Base+m.Offset:][:min(m.Size, 8)], p[:])
 }
 
-// Code writes instructions into the page of code.
-func (w *World) Code(addr uint64, instructions ...byte) {
+// PutCode writes instructions into the page of code.
+func (w *World) PutCode(addr uint64, instructions ...byte) {
 	copy(w.RAM[uint64(w.text)+addr-TextPage:], instructions)
 }

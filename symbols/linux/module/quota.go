@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"fmt"
@@ -8,15 +8,15 @@ import (
 // quota counts the bytes that are kept of tables of one kind, of all modules together. It is safe for concurrent use.
 type quota struct{ used atomic.Int64 }
 
-// maxModuleTables bounds what is kept of the tables of all modules together, in bytes. The symbols of 200 modules take some 20
+// maxTables bounds what is kept of the tables of all modules together, in bytes. The symbols of 200 modules take some 20
 // MB.
-const maxModuleTables = 128 << 20
+const maxTables = 128 << 20
 
 // take counts n bytes. The error says that there would be too many, and then they are not counted.
 func (q *quota) take(n int) error {
-	if q.used.Add(int64(n)) > maxModuleTables {
+	if q.used.Add(int64(n)) > maxTables {
 		q.giveBack(n)
-		return fmt.Errorf("the tables of all modules take more than %d MB together: damaged", maxModuleTables>>20)
+		return fmt.Errorf("the tables of all modules take more than %d MB together: damaged", maxTables>>20)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"strings"
@@ -7,7 +7,7 @@ import (
 
 func TestQuotaIsSharedByAll(t *testing.T) {
 	var q quota
-	const part = maxModuleTables / 4
+	const part = maxTables / 4
 	for i := range 4 {
 		if err := q.take(part); err != nil {
 			t.Errorf("part %d: %v", i, err)

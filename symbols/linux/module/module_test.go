@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"encoding/binary"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"physgdb/symbols/linux"
 
 	"physgdb/symbols/linux/kmem"
 
@@ -25,7 +27,7 @@ type moduleWorld struct {
 // newModuleWorld makes a kernel whose modules have their memory as it is from 6.4 on, or before.
 func newModuleWorld(t *testing.T, before6_4 bool) *moduleWorld {
 	const head = base + 1<<20
-	w := &moduleWorld{newWorld(t, nil, map[string]uint64{"modules": head}), head, map[string]uint64{}}
+	w := &moduleWorld{newWorld(t, map[string]uint64{"modules": head}), head, map[string]uint64{}}
 	members := []any{"state", 4, "list.next", "list.prev", "name", 56, "taints", "init", "exit", "refcnt", 4,
 		"source_list.next", "source_list.prev", "percpu", "kallsyms", "sect_attrs", "arch.num_orcs", 4,
 		"arch.orc_unwind_ip", "arch.orc_unwind"}
@@ -114,9 +116,9 @@ func (w *moduleWorld) memory(name string, text, data uint64) (base uint64) {
 	return base
 }
 
-func names(ms *Modules) string {
+func names(l *List) string {
 	var all []string
-	for _, m := range ms.All {
+	for _, m := range l.All {
 		all = append(all, m.Name)
 	}
 	return strings.Join(all, " ")
@@ -136,7 +138,7 @@ func TestModules(t *testing.T) {
 		w.setModule("net_failover", "state", 1)
 		w.setModule("net_failover", "exit", 0)
 		w.setModule("virtio_net", "percpu", 0x1234)
-		ms, err := w.Modules(ctx)
+		ms, err := Read(ctx, w.Kernel)
 		if err != nil || len(ms.Damage) != 0 || names(ms) != "virtio_net net_failover failover" {
 			t.Fatalf("modules %s, damage %v, %v", names(ms), ms.Damage, err)
 		}
@@ -144,13 +146,13 @@ func TestModules(t *testing.T) {
 		if net.Base() != text || net.Size() != 0x5000 || net.PerCPU != 0x1234 || net.Addr != w.addrs["virtio_net"] {
 			t.Errorf("virtio_net %+v", net)
 		}
-		want := []ModuleRegion{
+		want := []Region{
 			{Name: "text", Base: text, Size: 0x3000, Text: true}, {Name: "data", Base: text + 0x3000, Size: 0x2000},
 		}
 		if !slices.Equal(net.Regions, want) {
 			t.Errorf("before 6.4 %v: regions %+v", before6_4, net.Regions)
 		}
-		if middle.State != ModuleComing || !middle.Permanent || net.Permanent || middle.State.String() != "Loading" {
+		if middle.State != Coming || !middle.Permanent || net.Permanent || middle.State.String() != "Loading" {
 			t.Errorf("net_failover is %v, permanent %v", middle.State, middle.Permanent)
 		}
 		if last.Refs != 2 || strings.Join(last.UsedBy, ",") != "net_failover,virtio_net" || last.Taint != 1<<12|1<<13 {
@@ -178,7 +180,7 @@ func TestModuleListCostsHalfARoundTripEach(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.Fake.Counts().Batches
-	ms, err := w.Modules(ctx)
+	ms, err := Read(ctx, w.Kernel)
 	if err != nil || len(ms.All) != 21 || len(ms.Damage) != 0 {
 		t.Fatalf("%d modules, %v, %v", len(ms.All), ms.Damage, err)
 	}
@@ -220,7 +222,7 @@ func TestDamagedModuleList(t *testing.T) {
 				w.load(name)
 			}
 			tc.harm(w)
-			ms, err := w.Modules(ctx)
+			ms, err := Read(ctx, w.Kernel)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,17 +238,17 @@ func TestModulesCannotBeReadAtAll(t *testing.T) {
 	w := newModuleWorld(t, false)
 	w.load("a")
 	w.Fake.Fail(bridge.PhysAddr(w.head-base), 8, bridge.ErrRefused)
-	if ms, err := w.Modules(ctx); !errors.Is(err, bridge.ErrRefused) {
+	if ms, err := Read(ctx, w.Kernel); !errors.Is(err, bridge.ErrRefused) {
 		t.Errorf("%+v, %v", ms, err)
 	}
 	w = newModuleWorld(t, false)
 	w.Structs["module_memory.base"] = symbols.Field{Offset: 1 << 40, Size: 8}
-	if ms, err := w.Modules(ctx); err == nil || !strings.Contains(err.Error(), "struct module_memory is damaged") {
+	if ms, err := Read(ctx, w.Kernel); err == nil || !strings.Contains(err.Error(), "struct module_memory is damaged") {
 		t.Errorf("%+v, %v", ms, err)
 	}
-	empty := newWorld(t, nil, nil)
+	empty := newWorld(t, nil)
 	empty.Structs.Define("module", "state", "list.next", "list.prev", "name", "taints", "init")
-	if ms, err := empty.Modules(ctx); err == nil || !strings.Contains(err.Error(), "no symbol modules") {
+	if ms, err := Read(ctx, empty.Kernel); err == nil || !strings.Contains(err.Error(), "no symbol modules") {
 		t.Errorf("%+v, %v", ms, err)
 	}
 }
@@ -286,7 +288,7 @@ func TestDamagedModules(t *testing.T) {
 			w.load("b")
 			w.memory("a", 0x1000, 0x1000)
 			tc.harm(w)
-			ms, err := w.Modules(ctx)
+			ms, err := Read(ctx, w.Kernel)
 			if err != nil || names(ms) != "b a" ||
 				!strings.Contains(fmt.Sprint(ms.Damage), tc.damage) || len(ms.Damage) == 0 {
 				t.Errorf("%s; damage %v, want %q; %v", names(ms), ms.Damage, tc.damage, err)
@@ -360,7 +362,7 @@ func TestModuleSymbols(t *testing.T) {
 		}
 	}
 	for _, addr := range []uint64{text, base} {
-		if p, err := w.Symbolize(ctx, addr); !errors.Is(err, ErrNoSymbol) {
+		if p, err := w.Symbolize(ctx, addr); !errors.Is(err, linux.ErrNoSymbol) {
 			t.Errorf("at %#x: %v, %v", addr, p, err)
 		}
 	}
@@ -369,7 +371,7 @@ func TestModuleSymbols(t *testing.T) {
 // symbolOf returns the symbol of a module that has this name.
 func (w *moduleWorld) symbolOf(t *testing.T, module, name string) symbols.Symbol {
 	t.Helper()
-	ms, err := w.Modules(ctx)
+	ms, err := Read(ctx, w.Kernel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -431,7 +433,7 @@ func TestDamagedModuleSymbols(t *testing.T) {
 				w.Set(w.Word(w.addrs["a"]+w.Structs["module.kallsyms"].Offset), "mod_kallsyms", "num_symtab", 4)
 			}
 			tc.harm(w, w.Word(w.addrs["a"]+w.Structs["module.kallsyms"].Offset), text+0x1000)
-			ms, err := w.Modules(ctx)
+			ms, err := Read(ctx, w.Kernel)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -453,7 +455,7 @@ func TestDamagedModuleSymbols(t *testing.T) {
 }
 
 // sections gives module a the sections that sysfs shows. From 6.14 on the kernel keeps them in another form.
-func (w *moduleWorld) sections(from6_14 bool, sections ...ModuleSection) {
+func (w *moduleWorld) sections(from6_14 bool, sections ...Section) {
 	typ, prefix, address := "module_sect_attr", "battr.", "address"
 	file := w.Structs["module_sect_attr.battr"].Offset
 	if from6_14 {
@@ -479,12 +481,12 @@ func TestModuleSections(t *testing.T) {
 	for _, from6_14 := range []bool{false, true} {
 		w := newModuleWorld(t, false)
 		w.load("a")
-		var want []ModuleSection
+		var want []Section
 		for i := range 100 { // more than are read at once
-			want = append(want, ModuleSection{fmt.Sprintf(".section.%d", i), uint64(i) << 12})
+			want = append(want, Section{fmt.Sprintf(".section.%d", i), uint64(i) << 12})
 		}
 		w.sections(from6_14, want...)
-		ms, err := w.Modules(ctx)
+		ms, err := Read(ctx, w.Kernel)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -506,7 +508,7 @@ func TestModuleSectionsThatAreNotKnown(t *testing.T) {
 		{"a file nowhere", func(w *moduleWorld) { w.Put(w.Word(w.attrs()+8), 0x1000) }, "struct module_sect_attr"},
 		{"a name nowhere", func(w *moduleWorld) { w.Put(w.Word(w.Word(w.attrs()+8)), 0x1000) }, "name of number 0"},
 		{"a name without end", func(w *moduleWorld) {
-			copy(w.RAM[w.Word(w.Word(w.attrs()+8))-base:], strings.Repeat("n", mostSectionName))
+			copy(w.RAM[w.Word(w.Word(w.attrs()+8))-base:], strings.Repeat("n", maxSectionName))
 		}, "name of number 0"},
 		{"an empty name", func(w *moduleWorld) { w.RAM[w.Word(w.Word(w.attrs()+8))-base] = 0 }, "name of number 0"},
 		{"no end", func(w *moduleWorld) {
@@ -516,9 +518,9 @@ func TestModuleSectionsThatAreNotKnown(t *testing.T) {
 	} {
 		w := newModuleWorld(t, false)
 		w.load("a")
-		w.sections(false, ModuleSection{".text", 1})
+		w.sections(false, Section{".text", 1})
 		tc.harm(w)
-		ms, err := w.Modules(ctx)
+		ms, err := Read(ctx, w.Kernel)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -542,8 +544,8 @@ func TestModuleBuildID(t *testing.T) {
 	w.load("a")
 	at := w.Alloc("", uint64(len(testNote)))
 	copy(w.RAM[at-base:], testNote)
-	w.sections(false, ModuleSection{".text", 1}, ModuleSection{".note.lost", 8}, ModuleSection{".note.gnu.build-id", at})
-	ms, err := w.Modules(ctx)
+	w.sections(false, Section{".text", 1}, Section{".note.lost", 8}, Section{".note.gnu.build-id", at})
+	ms, err := Read(ctx, w.Kernel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -556,7 +558,7 @@ func TestModuleBuildID(t *testing.T) {
 	w.Structs["module"] = symbols.Field{Size: w.Structs["module"].Size + 20}
 	w.load("a")
 	copy(w.RAM[w.addrs["a"]-base+w.Structs["module.build_id"].Offset:], "12345678901234567890")
-	if ms, err = w.Modules(ctx); err != nil {
+	if ms, err = Read(ctx, w.Kernel); err != nil {
 		t.Fatal(err)
 	}
 	if id, err := ms.All[0].BuildID(ctx); string(id) != "12345678901234567890" || err != nil {
@@ -590,7 +592,7 @@ func TestModuleUnwinder(t *testing.T) {
 		w.setModule("a", "arch.orc_unwind_ip", ips)
 		w.setModule("a", "arch.orc_unwind", entries)
 		tc.harm(w)
-		ms, err := w.Modules(ctx)
+		ms, err := Read(ctx, w.Kernel)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -616,8 +618,8 @@ func FuzzModuleSymbols(f *testing.F) {
 	one := "\x01\x00\x00\x00\x02\x00\x01\x00\x40\x10" + strings.Repeat("\x00", 14)
 	f.Add(append(make([]byte, 24), one...), []byte("\x00one\x00"), []byte{})
 	f.Fuzz(func(t *testing.T, symtab, strtab, types []byte) {
-		regions := []ModuleRegion{{Base: 0x1000, Size: 0x1000}, {Base: 0x1800, Size: 1 << 40}}
-		s, err := newModuleSymbols(t.Context(), regions, &moduleKallsyms{symtab: symtab, strtab: strtab, types: types})
+		regions := []Region{{Base: 0x1000, Size: 0x1000}, {Base: 0x1800, Size: 1 << 40}}
+		s, err := newSymbols(t.Context(), regions, &kallsymsTables{symtab: symtab, strtab: strtab, types: types})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package linux
+package debuginfo
 
 import (
 	"debug/elf"
@@ -12,29 +12,30 @@ import (
 	"physgdb/symbols/elffile"
 )
 
-// ModuleFile is a module's file on the disk of this machine, a relocatable ELF file.
+// ModuleFile is the file of a kernel module on this computer, a relocatable ELF file.
 //
-// It is read with its sections at address 0, as relocatable files have them. Those of newer kernels do not (since
-// __patchable_function_entries stands in the linker's script for modules): gdb then moves all that DWARF tells by as much
-// as .text, and prints wrong values of variables without a word.
+// It is read with its sections at address 0, as in other relocatable files. In those of newer kernels the addresses are not
+// 0, since the linker script of modules contains __patchable_function_entries: gdb then moves all addresses in DWARF by that
+// of .text, and prints wrong values of variables without a warning.
 type ModuleFile struct {
-	// BuildID is that of the file; nil if it has none.
+	// BuildID is the build-id of the file; nil if it has none.
 	BuildID []byte
-	// Debug says that the file has DWARF.
+	// Debug reports whether the file has DWARF.
 	Debug bool
-	// Moved says that the sections in the file are not at address 0: gdb must not be given the file itself.
+	// Moved reports whether the sections in the file are not at address 0. gdb must not load such a file itself.
 	Moved bool
 
-	path     string
-	file     *os.File
-	size     int64
-	sections []elf.SectionHeader
-	headers  []byte // of the sections, as they are read
-	at       int64  // where they begin in the file
+	// Path is the path of the file, and Sections are the headers of its sections.
+	Path     string
+	Sections []elf.SectionHeader
+
+	file    *os.File
+	size    int64
+	headers []byte // of the sections, as they are read
+	at      int64  // offset of the headers in the file
 }
 
-// Offsets in the header of a file and of a section (ELF-64 Object File Format, figures 2 and 4), and the size of the
-// latter.
+// Offsets in the header of a file and of a section, and the size of the latter (ELF-64 Object File Format, figures 2 and 4).
 const (
 	elfSectionsAt   = 40
 	elfSectionCount = 60
@@ -42,13 +43,13 @@ const (
 	elfSectionSize  = 64
 )
 
-// OpenModuleFile opens the file of a module, or that of its debug information. It must be closed.
+// OpenModuleFile opens the file of a module, or the file of its debug information. It must be closed.
 func OpenModuleFile(path string) (*ModuleFile, error) {
 	file, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	m := &ModuleFile{path: path, file: file}
+	m := &ModuleFile{Path: path, file: file}
 	if err := m.parse(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
 	}
@@ -84,7 +85,7 @@ func (m *ModuleFile) parse() error {
 		return fmt.Errorf("is no module for x86-64 (%v, %v)", f.Machine, f.Type)
 	}
 	for _, s := range f.Sections {
-		m.sections = append(m.sections, s.SectionHeader)
+		m.Sections = append(m.Sections, s.SectionHeader)
 		m.Debug = m.Debug || s.Name == ".debug_info" && s.Type != elf.SHT_NOBITS
 		m.Moved = m.Moved || s.Addr != 0
 		if s.Type == elf.SHT_NOTE && m.BuildID == nil {
@@ -98,16 +99,16 @@ func (m *ModuleFile) parse() error {
 	return m.readHeaders()
 }
 
-// readHeaders reads the table of sections, and puts all of them at address 0.
+// readHeaders reads the section headers and sets all addresses to 0.
 func (m *ModuleFile) readHeaders() error {
-	var header [elfSectionSize]byte // that of a file has as many bytes
+	var header [elfSectionSize]byte // the header of the file has the same size
 	if _, err := m.file.ReadAt(header[:], 0); err != nil {
 		return fmt.Errorf("header: %w", err)
 	}
 	m.at = int64(binary.LittleEndian.Uint64(header[elfSectionsAt:]))
 	count := int(binary.LittleEndian.Uint16(header[elfSectionCount:]))
-	if count != len(m.sections) { // an extension of ELF that the kernel does not know
-		return fmt.Errorf("has %d sections, too many for a module", len(m.sections))
+	if count != len(m.Sections) { // extended numbering, which the kernel does not support
+		return fmt.Errorf("has %d sections, too many for a module", len(m.Sections))
 	}
 	m.headers = make([]byte, elfSectionSize*count)
 	if _, err := io.ReadFull(io.NewSectionReader(m.file, m.at, int64(len(m.headers))), m.headers); err != nil {

@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"encoding/binary"
@@ -11,7 +11,7 @@ import (
 // memType is one of the stretches of memory that modules have from 6.4 on (enum mod_mem_type).
 type memType struct {
 	constant string
-	ModuleRegion
+	Region
 	at         uint64 // of its struct module_memory in the array mem, bytes
 	base, size symbols.Field
 }
@@ -20,7 +20,7 @@ type memType struct {
 const maxMem = 2048
 
 // memTypes looks up what the kernel calls the elements of mem. Those that it does not know are none of its.
-func (f *moduleFinder) memTypes() error {
+func (f *finder) memTypes() error {
 	if !f.layout.Has("Mem") {
 		return nil
 	}
@@ -38,13 +38,13 @@ func (f *moduleFinder) memTypes() error {
 		return errors.New("this kernel's types: struct module_memory is damaged")
 	}
 	for _, t := range []memType{
-		{constant: "MOD_TEXT", ModuleRegion: ModuleRegion{Name: "text", Text: true}},
-		{constant: "MOD_DATA", ModuleRegion: ModuleRegion{Name: "data"}},
-		{constant: "MOD_RODATA", ModuleRegion: ModuleRegion{Name: "rodata"}},
-		{constant: "MOD_RO_AFTER_INIT", ModuleRegion: ModuleRegion{Name: "ro_after_init"}},
-		{constant: "MOD_INIT_TEXT", ModuleRegion: ModuleRegion{Name: "init_text", Text: true, Init: true}},
-		{constant: "MOD_INIT_DATA", ModuleRegion: ModuleRegion{Name: "init_data", Init: true}},
-		{constant: "MOD_INIT_RODATA", ModuleRegion: ModuleRegion{Name: "init_rodata", Init: true}},
+		{constant: "MOD_TEXT", Region: Region{Name: "text", Text: true}},
+		{constant: "MOD_DATA", Region: Region{Name: "data"}},
+		{constant: "MOD_RODATA", Region: Region{Name: "rodata"}},
+		{constant: "MOD_RO_AFTER_INIT", Region: Region{Name: "ro_after_init"}},
+		{constant: "MOD_INIT_TEXT", Region: Region{Name: "init_text", Text: true, Init: true}},
+		{constant: "MOD_INIT_DATA", Region: Region{Name: "init_data", Init: true}},
+		{constant: "MOD_INIT_RODATA", Region: Region{Name: "init_rodata", Init: true}},
 	} {
 		index, err := f.memory.Enum("mod_mem_type", t.constant)
 		if errors.Is(err, symbols.ErrNoMember) || err == nil && uint64(index) >= mem.Count() {
@@ -60,9 +60,9 @@ func (f *moduleFinder) memTypes() error {
 }
 
 // regions finds the memory of a module.
-func (f *moduleFinder) regions(m *Module, s *moduleStruct) {
+func (f *finder) regions(m *Module, s *moduleStruct) {
 	for _, t := range f.mem {
-		region := t.ModuleRegion
+		region := t.Region
 		region.Base = binary.LittleEndian.Uint64(s.Mem[t.at+t.base.Offset:])
 		region.Size = uint64(binary.LittleEndian.Uint32(s.Mem[t.at+t.size.Offset:]))
 		f.addRegion(m, region)
@@ -74,20 +74,20 @@ func (f *moduleFinder) regions(m *Module, s *moduleStruct) {
 }
 
 // addLayout adds memory as it is before 6.4: text and what follows it in one piece.
-func (f *moduleFinder) addLayout(m *Module, prefix string, init bool, base, size, text uint64) {
+func (f *finder) addLayout(m *Module, prefix string, init bool, base, size, text uint64) {
 	if text > size {
 		f.damage.Add("module %s: %d bytes of text in %d bytes of memory: damaged", m.Name, text, size)
 		text = size
 	}
-	f.addRegion(m, ModuleRegion{Name: prefix + "text", Base: base, Size: text, Text: true, Init: init})
-	f.addRegion(m, ModuleRegion{Name: prefix + "data", Base: base + text, Size: size - text, Init: init})
+	f.addRegion(m, Region{Name: prefix + "text", Base: base, Size: text, Text: true, Init: init})
+	f.addRegion(m, Region{Name: prefix + "data", Base: base + text, Size: size - text, Init: init})
 }
 
-func (f *moduleFinder) addRegion(m *Module, r ModuleRegion) {
+func (f *finder) addRegion(m *Module, r Region) {
 	if r.Size == 0 {
 		return
 	}
-	if r.Size > mostModuleRegion || !f.k.Space.Root().Canonical(r.Base) || int64(r.Base) >= 0 || r.Base+r.Size < r.Base {
+	if r.Size > maxRegion || !f.k.Space.Root().Canonical(r.Base) || int64(r.Base) >= 0 || r.Base+r.Size < r.Base {
 		f.damage.Add("module %s: %d bytes of %s at %#x: damaged", m.Name, r.Size, r.Name, r.Base)
 		return
 	}

@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"physgdb/symbols/linux"
+
 	"physgdb/symbols/linux/kmem"
 
 	"physgdb/mmu"
@@ -14,23 +16,23 @@ import (
 	"physgdb/symbols/elffile"
 )
 
-// ModuleSection is a section of a module's file, as it was loaded.
-type ModuleSection struct {
+// Section is a section of a module's file, as it was loaded.
+type Section struct {
 	Name string
 	Addr uint64
 }
 
 // Limits of what is believed of a damaged machine.
 const (
-	mostSections    = 1 << 13 // those of modules that are built with a section for each function are some hundreds
-	mostSectionName = 256     // bytes
+	maxSections    = 1 << 13 // those of modules that are built with a section for each function are some hundreds
+	maxSectionName = 256     // bytes
 )
 
 // Sections returns the sections that were loaded, in the order of the module's file, empty ones left out (as in
 // /sys/module/NAME/sections). Sections that only its start needed (.init…) are among them although their memory was freed.
 // There are none if the kernel does not tell: it was built without CONFIG_KALLSYMS, or its types lack the private ones.
-func (m *Module) Sections(ctx context.Context) ([]ModuleSection, error) {
-	return m.sections.Get(ctx, func(ctx context.Context) ([]ModuleSection, error) {
+func (m *Module) Sections(ctx context.Context) ([]Section, error) {
+	return m.sections.Get(ctx, func(ctx context.Context) ([]Section, error) {
 		s, err := m.readSections(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("sections of module %s: %w", m.Name, err)
@@ -38,8 +40,8 @@ func (m *Module) Sections(ctx context.Context) ([]ModuleSection, error) {
 		if len(s) == 0 {
 			return nil, nil
 		}
-		const each = 64 // bytes: a ModuleSection with its name
-		if err := m.k.moduleTables.take(each * len(s)); err != nil {
+		const each = 64 // bytes: a Section with its name
+		if err := m.owner.tables.take(each * len(s)); err != nil {
 			return nil, fmt.Errorf("sections of module %s: %w", m.Name, err)
 		}
 		return s, nil
@@ -55,7 +57,7 @@ type sectionAttr struct {
 // sectionAttr looks that up: a struct module_sect_attr with its struct bin_attribute at an offset, or since 6.14 a struct
 // bin_attribute alone.
 func (m *Module) sectionAttr(ctx context.Context) (*kmem.Struct[sectionAttr], uint64, error) {
-	types, err := m.k.Types(ctx)
+	types, err := m.owner.k.Types(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -73,7 +75,7 @@ func (m *Module) sectionAttr(ctx context.Context) (*kmem.Struct[sectionAttr], ui
 
 // readSections follows the list of files that the kernel made of the sections: where that is, what is in it, where each
 // has its name, and the names, one batch each.
-func (m *Module) readSections(ctx context.Context) ([]ModuleSection, error) {
+func (m *Module) readSections(ctx context.Context) ([]Section, error) {
 	if m.attrs == 0 {
 		return nil, nil
 	}
@@ -91,20 +93,20 @@ func (m *Module) readSections(ctx context.Context) ([]ModuleSection, error) {
 	for i := range files {
 		files[i] -= fileAt
 	}
-	attrs, errs, err := layout.Read(ctx, m.k.Space, files)
+	attrs, errs, err := layout.Read(ctx, m.owner.k.Space, files)
 	if err != nil {
 		return nil, err
 	}
-	sections := make([]ModuleSection, len(attrs))
+	sections := make([]Section, len(attrs))
 	names := make([]mmu.Op, len(attrs))
 	for i, a := range attrs {
 		if errs[i] != nil {
 			return nil, errs[i]
 		}
 		sections[i].Addr = a.Address
-		names[i] = mmu.Op{VA: a.Name, Buf: make([]byte, mostSectionName)}
+		names[i] = mmu.Op{VA: a.Name, Buf: make([]byte, maxSectionName)}
 	}
-	if err := m.k.Space.ReadAll(ctx, names); err != nil {
+	if err := m.owner.k.Space.ReadAll(ctx, names); err != nil {
 		return nil, err
 	}
 	for i := range sections {
@@ -124,18 +126,18 @@ type sectionAttrs struct {
 
 // sectionFiles reads the pointers to the struct bin_attribute of each section, up to the NULL behind them.
 func (m *Module) sectionFiles(ctx context.Context) ([]uint64, error) {
-	layout, err := StructOf[sectionAttrs](ctx, m.k, "module_sect_attrs")
+	layout, err := linux.StructOf[sectionAttrs](ctx, m.owner.k, "module_sect_attrs")
 	if err != nil {
 		return nil, err
 	}
-	attrs, err := layout.ReadOne(ctx, m.k.Space, m.attrs)
+	attrs, err := layout.ReadOne(ctx, m.owner.k.Space, m.attrs)
 	if err != nil {
 		return nil, err
 	}
 	var files []uint64
-	for at := attrs.Files; len(files) < mostSections; {
+	for at := attrs.Files; len(files) < maxSections; {
 		chunk := make([]byte, 64*8) // most modules have fewer
-		n, err := m.k.Space.ReadMemory(ctx, at, chunk)
+		n, err := m.owner.k.Space.ReadMemory(ctx, at, chunk)
 		for i := 0; i+8 <= n; i += 8 {
 			file := binary.LittleEndian.Uint64(chunk[i:])
 			if file == 0 {
@@ -174,7 +176,7 @@ func (m *Module) readBuildID(ctx context.Context) ([]byte, error) {
 	if len(notes) == 0 {
 		return nil, nil
 	}
-	if err := m.k.Space.ReadAll(ctx, notes); err != nil {
+	if err := m.owner.k.Space.ReadAll(ctx, notes); err != nil {
 		return nil, fmt.Errorf("build-id of module %s: %w", m.Name, err)
 	}
 	for _, n := range notes {

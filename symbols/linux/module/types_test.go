@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"strings"
@@ -30,10 +30,10 @@ func TestModuleTypes(t *testing.T) {
 		w.Put(first, other, head, withTypes, btf)
 		w.Put(other, tc.next, first, without+0x1000, tc.btf)
 		w.Put(btf, 0x1234000, 99)
-		if at, err := w.moduleTypes(ctx, withTypes); err != nil || at != (moduleTypes{0x1234000, 99}) {
+		if at, err := w.mods.typePlace(ctx, withTypes); err != nil || at != (typePlace{0x1234000, 99}) {
 			t.Errorf("%s: %+v, %v", tc.name, at, err)
 		}
-		if at, err := w.moduleTypes(ctx, without); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if at, err := w.mods.typePlace(ctx, without); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %+v, %v; want %q", tc.name, at, err, tc.want)
 		}
 	}
@@ -41,7 +41,7 @@ func TestModuleTypes(t *testing.T) {
 
 // newTypesWorld is a world in which the list of the modules' types begins at head.
 func newTypesWorld(t *testing.T, head uint64) *world {
-	w := newWorld(t, nil, map[string]uint64{"btf_modules": head})
+	w := newWorld(t, map[string]uint64{"btf_modules": head})
 	w.Structs.Define("btf_module", "list", 16, "module", "btf")
 	w.Structs["btf_module.list.next"] = symbols.Field{Size: 8, Elem: 8}
 	w.Structs.Define("btf", "data", "data_size")
@@ -59,7 +59,7 @@ func TestModuleTypesThatAreNotAllThereAreNone(t *testing.T) {
 		w.Put(head, node)
 		w.Put(node, head, head, module, btf)
 		w.Put(btf, base+uint64(len(w.RAM))-8, tc.size)
-		m := &Module{Name: "m", Addr: module, k: w.Kernel}
+		m := &Module{Name: "m", Addr: module, owner: w.mods}
 		if b, err := m.ReadBTF(ctx); (err == nil) != tc.whole || (b.Data != nil) != tc.whole {
 			t.Errorf("%d bytes: %+v, %v", tc.size, b, err)
 		}

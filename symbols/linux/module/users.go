@@ -1,13 +1,15 @@
-package linux
+package module
 
 import (
 	"cmp"
 	"context"
 	"fmt"
+
+	"physgdb/symbols/linux"
 )
 
-// moduleUse is struct module_use (include/linux/module.h).
-type moduleUse struct {
+// use is struct module_use (include/linux/module.h).
+type use struct {
 	Next   uint64 `c:"source_list.next"`
 	Prev   uint64 `c:"source_list.prev"`
 	Source uint64 `c:"source"`
@@ -21,11 +23,11 @@ type usersWalk struct {
 }
 
 // readUsers fills UsedBy in: one batch for the first user of every module, one for the second, and so on.
-func (f *moduleFinder) readUsers(ctx context.Context, all []*Module) error {
+func (f *finder) readUsers(ctx context.Context, all []*Module) error {
 	if !f.layout.Has("Users") {
 		return nil
 	}
-	layout, err := StructOf[moduleUse](ctx, f.k, "module_use")
+	layout, err := linux.StructOf[use](ctx, f.k, "module_use")
 	if err != nil {
 		return err
 	}
@@ -41,8 +43,8 @@ func (f *moduleFinder) readUsers(ctx context.Context, all []*Module) error {
 		if len(walks) == 0 {
 			return nil
 		}
-		if total += len(walks); total > mostModuleUses {
-			f.damage.Add("modules are used by others more than %d times: damaged", mostModuleUses)
+		if total += len(walks); total > maxUses {
+			f.damage.Add("modules are used by others more than %d times: damaged", maxUses)
 			return nil
 		}
 		addrs := make([]uint64, len(walks))
@@ -74,7 +76,7 @@ func unfinished(walks []usersWalk) []usersWalk {
 }
 
 // step takes one user and goes on to the next.
-func (w *usersWalk) step(u *moduleUse, byAddr map[uint64]*Module) error {
+func (w *usersWalk) step(u *use, byAddr map[uint64]*Module) error {
 	user := byAddr[u.Source]
 	if user == nil || u.Prev != w.from {
 		return fmt.Errorf("the list is damaged at %#x", w.at)

@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 // included, in the order of the file, as gdb wants them (rules for its <library> list). Those that the kernel does not
 // keep, or freed once the module had started, are given addresses that no machine can map, each its own: code that is
 // gone must not lend its names to what came to lie in its place. The error tells why gdb must not be given the list.
-func (m *Module) SectionAddresses(ctx context.Context, f *ModuleFile) ([]ModuleSection, error) {
+func (m *Module) SectionAddresses(ctx context.Context, path string, sections []elf.SectionHeader) ([]Section, error) {
 	known, err := m.Sections(ctx)
 	if err != nil {
 		return nil, err
@@ -27,8 +27,8 @@ func (m *Module) SectionAddresses(ctx context.Context, f *ModuleFile) ([]ModuleS
 	}
 	spare := m.spareAddresses()
 	unplaced := ""
-	var placed []ModuleSection
-	for _, s := range f.sections {
+	var placed []Section
+	for _, s := range sections {
 		if s.Flags&elf.SHF_ALLOC == 0 {
 			if unplaced == "" && countedByGDB(s.Type) {
 				unplaced = s.Name
@@ -37,16 +37,16 @@ func (m *Module) SectionAddresses(ctx context.Context, f *ModuleFile) ([]ModuleS
 		}
 		if unplaced != "" { // gdb counts one kind of section in the list, and looks another up in it
 			return nil, fmt.Errorf("%s: section %s, which has no address, stands before %s: gdb would mix them up",
-				f.path, unplaced, s.Name)
+				path, unplaced, s.Name)
 		}
 		addr, ok := m.sectionAddr(&s, where)
 		if !ok {
-			return nil, fmt.Errorf("%s: where section %s lies in memory is not known", f.path, s.Name)
+			return nil, fmt.Errorf("%s: where section %s lies in memory is not known", path, s.Name)
 		}
 		if addr == 0 {
 			addr = spare.take(s.Size)
 		}
-		placed = append(placed, ModuleSection{s.Name, addr})
+		placed = append(placed, Section{s.Name, addr})
 	}
 	return placed, nil
 }
@@ -85,29 +85,29 @@ func (m *Module) live(addr uint64) uint64 {
 	return 0
 }
 
-// spares gives out addresses that no machine can map.
-type spares struct{ next uint64 }
+// unmappedAddrs gives out addresses that no machine can map.
+type unmappedAddrs struct{ next uint64 }
 
-// mostSpare bounds the room for one section, in bytes. Sections that are not kept are smaller.
-const mostSpare = 1 << 20
+// maxUnmapped bounds the room for one section, in bytes. Sections that are not kept are smaller.
+const maxUnmapped = 1 << 20
 
 // spareAddresses are not canonical: bit 56 differs from those above it. As each module has a page of its own among the
 // 2 GiB for modules (mm.rst in the kernel's Documentation), the page's number tells those of one module from another's.
-func (m *Module) spareAddresses() *spares {
-	const nowhere, page, span, room = 1 << 56, 1 << 12, 1 << 31, 256 * mostSpare
-	return &spares{nowhere + m.Base()%span/page*room}
+func (m *Module) spareAddresses() *unmappedAddrs {
+	const nowhere, page, span, room = 1 << 56, 1 << 12, 1 << 31, 256 * maxUnmapped
+	return &unmappedAddrs{nowhere + m.Base()%span/page*room}
 }
 
 // take returns room for size bytes.
-func (s *spares) take(size uint64) uint64 {
+func (s *unmappedAddrs) take(size uint64) uint64 {
 	const align = 1 << 12
 	addr := s.next
-	s.next += min(size, mostSpare)&^(align-1) + align
+	s.next += min(size, maxUnmapped)&^(align-1) + align
 	return addr
 }
 
 // AddSymbolFile writes the command by which gdb loads the module's symbols from a file that the user has and physgdb has
-// not: NAME.ko. The file must be relocatable in the strict sense; see [ModuleFile].
+// not: NAME.ko. The file must be relocatable in the strict sense; see [debuginfo.ModuleFile].
 func (m *Module) AddSymbolFile(ctx context.Context) (string, error) {
 	sections, err := m.Sections(ctx)
 	if err != nil {
@@ -129,7 +129,7 @@ func (m *Module) AddSymbolFile(ctx context.Context) (string, error) {
 			s.Addr = m.live(s.Addr)
 		}
 		if s.Addr == 0 {
-			s.Addr = spare.take(mostSpare)
+			s.Addr = spare.take(maxUnmapped)
 		}
 		fmt.Fprintf(&b, " -s %s %#x", s.Name, s.Addr)
 	}
@@ -138,10 +138,10 @@ func (m *Module) AddSymbolFile(ctx context.Context) (string, error) {
 
 // unlisted are the sections that files have and the kernel does not tell of. gdb would put them at 0, where per-CPU
 // variables are.
-func (m *Module) unlisted() []ModuleSection {
-	unlisted := []ModuleSection{{Name: ".modinfo"}, {Name: "__versions"}}
+func (m *Module) unlisted() []Section {
+	unlisted := []Section{{Name: ".modinfo"}, {Name: "__versions"}}
 	if m.PerCPU != 0 {
-		unlisted = append(unlisted, ModuleSection{perCPUSection, m.PerCPU})
+		unlisted = append(unlisted, Section{perCPUSection, m.PerCPU})
 	}
 	return unlisted
 }

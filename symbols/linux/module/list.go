@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/symbols/linux"
+
 	"physgdb/symbols/linux/kmem"
 
 	"physgdb/symbols"
@@ -14,9 +16,9 @@ import (
 
 // Limits of what is believed of a damaged machine.
 const (
-	mostModules      = 1 << 13
-	mostModuleRegion = 1 << 31 // bytes; the range of addresses for modules is smaller
-	mostModuleUses   = 1 << 16 // of all modules by others
+	maxModules = 1 << 13
+	maxRegion  = 1 << 31 // bytes; the range of addresses for modules is smaller
+	maxUses    = 1 << 16 // of all modules by others
 )
 
 // moduleStruct is struct module (include/linux/module.h).
@@ -52,10 +54,11 @@ type listHead struct {
 	Prev uint64 `c:"prev"`
 }
 
-// moduleFinder goes through the kernel's list of modules from both ends at once: half as many steps, each of which costs a
+// finder goes through the kernel's list of modules from both ends at once: half as many steps, each of which costs a
 // round trip, and where the list is torn, what lies on either side is found.
-type moduleFinder struct {
-	k      *Kernel
+type finder struct {
+	owner  *Modules
+	k      *linux.Kernel
 	layout *kmem.Struct[moduleStruct]
 	mem    []memType // what the elements of mem are
 	memory symbols.Types
@@ -66,8 +69,8 @@ type moduleFinder struct {
 	damage kmem.Damage
 }
 
-// moduleWalk is a walk through the list in one direction.
-type moduleWalk struct {
+// walk is a walk through the list in one direction.
+type walk struct {
 	forward bool   // follows next; otherwise prev
 	at      uint64 // the node to be visited
 	from    uint64 // the node that points to it
@@ -75,21 +78,23 @@ type moduleWalk struct {
 	ended   bool
 }
 
-func (k *Kernel) readModules(ctx context.Context) (*Modules, error) {
-	ms, err := k.findModules(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("the list of modules: %w", err)
-	}
-	return ms, nil
+func (ms *Modules) read(ctx context.Context) (*List, error) {
+	return ms.list.Get(ctx, func(ctx context.Context) (*List, error) {
+		list, err := ms.find(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("the list of modules: %w", err)
+		}
+		return list, nil
+	})
 }
 
-func (k *Kernel) findModules(ctx context.Context) (*Modules, error) {
-	f := &moduleFinder{k: k, found: map[uint64]*Module{}, users: map[*Module]uint64{}}
+func (ms *Modules) find(ctx context.Context) (*List, error) {
+	f := &finder{owner: ms, k: ms.k, found: map[uint64]*Module{}, users: map[*Module]uint64{}}
 	var err error
-	if f.layout, err = StructOf[moduleStruct](ctx, k, "module"); err != nil {
+	if f.layout, err = linux.StructOf[moduleStruct](ctx, f.k, "module"); err != nil {
 		return nil, err
 	}
-	if f.memory, err = k.Types(ctx); err != nil {
+	if f.memory, err = f.k.Types(ctx); err != nil {
 		return nil, err
 	}
 	if err := f.memTypes(); err != nil {
@@ -99,7 +104,7 @@ func (k *Kernel) findModules(ctx context.Context) (*Modules, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.walk(ctx, forward, backward); err != nil {
+	if err := f.walkList(ctx, forward, backward); err != nil {
 		return nil, err
 	}
 	slices.Reverse(backward.found)
@@ -107,20 +112,20 @@ func (k *Kernel) findModules(ctx context.Context) (*Modules, error) {
 	if err := f.readUsers(ctx, all); err != nil {
 		return nil, err
 	}
-	return &Modules{all, f.damage.List(), f.damage.Timeouts}, nil
+	return &List{all, f.damage.List(), f.damage.Timeouts}, nil
 }
 
 // ends reads the head of the list.
-func (f *moduleFinder) ends(ctx context.Context) (forward, backward *moduleWalk, err error) {
+func (f *finder) ends(ctx context.Context) (forward, backward *walk, err error) {
 	head, ok := f.k.Addr("modules")
 	switch {
 	case ok:
-	case f.k.namesFunctionsOnly():
-		return nil, nil, f.k.noSymbol("modules")
+	case f.k.NamesFunctionsOnly():
+		return nil, nil, f.k.NoSymbol("modules")
 	default:
 		return nil, nil, errors.New("the kernel has no symbol modules (a kernel without modules?)")
 	}
-	layout, err := StructOf[listHead](ctx, f.k, "list_head")
+	layout, err := linux.StructOf[listHead](ctx, f.k, "list_head")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -129,15 +134,15 @@ func (f *moduleFinder) ends(ctx context.Context) (forward, backward *moduleWalk,
 		return nil, nil, err
 	}
 	f.head = head
-	forward = &moduleWalk{forward: true, at: ends.Next, from: head}
-	backward = &moduleWalk{at: ends.Prev, from: head}
+	forward = &walk{forward: true, at: ends.Next, from: head}
+	backward = &walk{at: ends.Prev, from: head}
 	return forward, backward, nil
 }
 
-// walk takes one step in both directions with each batch, until they meet.
-func (f *moduleFinder) walk(ctx context.Context, walks ...*moduleWalk) error {
+// walkList takes one step in both directions with each batch, until they meet.
+func (f *finder) walkList(ctx context.Context, walks ...*walk) error {
 	for {
-		var going []*moduleWalk
+		var going []*walk
 		var addrs []uint64
 		for _, w := range walks {
 			if f.goesOn(w) {
@@ -159,7 +164,7 @@ func (f *moduleFinder) walk(ctx context.Context, walks ...*moduleWalk) error {
 }
 
 // goesOn reports whether there is a node for a walk to visit that none has visited.
-func (f *moduleFinder) goesOn(w *moduleWalk) bool {
+func (f *finder) goesOn(w *walk) bool {
 	if w.ended || w.at == f.head {
 		w.ended = true
 		return false
@@ -171,7 +176,7 @@ func (f *moduleFinder) goesOn(w *moduleWalk) bool {
 		}
 		return false
 	}
-	if len(f.found) >= mostModules {
+	if len(f.found) >= maxModules {
 		w.ended = true
 		f.damage.Add("it has no end: some may be missing, and some may be none")
 		return false
@@ -180,7 +185,7 @@ func (f *moduleFinder) goesOn(w *moduleWalk) bool {
 }
 
 // visit takes the module at the node that a walk has come to.
-func (f *moduleFinder) visit(w *moduleWalk, addr uint64, s *moduleStruct, err error) {
+func (f *finder) visit(w *walk, addr uint64, s *moduleStruct, err error) {
 	if _, visited := f.found[w.at]; visited { // the other walk has come to the same node
 		w.ended = true
 		return
@@ -209,7 +214,7 @@ func (f *moduleFinder) visit(w *moduleWalk, addr uint64, s *moduleStruct, err er
 }
 
 // nodeName says whose a node of the list is.
-func (f *moduleFinder) nodeName(node uint64) string {
+func (f *finder) nodeName(node uint64) string {
 	if m := f.found[node]; m != nil {
 		return "module " + m.Name
 	}
@@ -219,24 +224,24 @@ func (f *moduleFinder) nodeName(node uint64) string {
 // check returns why a struct cannot be a module.
 func (s *moduleStruct) check() error {
 	end := bytes.IndexByte(s.Name, 0)
-	if end <= 0 || !symbols.Printable(s.Name[:end]) || s.State > uint64(ModuleUnformed) {
+	if end <= 0 || !symbols.Printable(s.Name[:end]) || s.State > uint64(Unformed) {
 		return fmt.Errorf("there is no module there (name %q, state %d)", s.Name[:max(end, 0)], s.State)
 	}
 	return nil
 }
 
-func (f *moduleFinder) module(addr uint64, s *moduleStruct) *Module {
+func (f *finder) module(addr uint64, s *moduleStruct) *Module {
 	m := &Module{
 		Name:     kmem.CString(s.Name),
 		Addr:     addr,
-		State:    ModuleState(s.State),
-		Taint:    Taint(s.Taints),
+		State:    State(s.State),
+		Taint:    linux.Taint(s.Taints),
 		Refs:     -1,
 		PerCPU:   s.PerCPU,
-		k:        f.k,
+		owner:    f.owner,
 		kallsyms: s.Kallsyms,
 		attrs:    s.SectAttrs,
-		orc:      moduleORC{s.ORCIPs, s.ORCEntries, s.ORCCount},
+		orc:      orcPlace{s.ORCIPs, s.ORCEntries, s.ORCCount},
 	}
 	m.Permanent = s.Init != 0 && s.Exit == 0
 	if f.layout.Has("Refs") {

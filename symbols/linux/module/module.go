@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"context"
@@ -6,13 +6,15 @@ import (
 	"slices"
 	"strings"
 
+	"physgdb/symbols/linux"
+
 	"physgdb/symbols"
 	"physgdb/symbols/linux/kmem"
 	"physgdb/symbols/orc"
 )
 
-// Modules is the modules that a kernel had loaded.
-type Modules struct {
+// List is the modules that a kernel had loaded.
+type List struct {
 	// All of them, the latest loaded first, as in /proc/modules.
 	All []*Module
 	// Damage tells why some may be missing, or what is not known about them.
@@ -26,9 +28,9 @@ type Modules struct {
 type Module struct {
 	Name    string
 	Addr    uint64 // of its struct module
-	State   ModuleState
-	Regions []ModuleRegion // its memory, text first; what was freed once it had started is not among it
-	Taint   Taint          // what it did to the kernel's
+	State   State
+	Regions []Region    // its memory, text first; what was freed once it had started is not among it
+	Taint   linux.Taint // what it did to the kernel's
 	// Refs is how many hold it; -1 if this kernel does not count them, or if the module is being removed. UsedBy are the
 	// modules among them.
 	Refs   int
@@ -37,46 +39,46 @@ type Module struct {
 	Permanent bool
 	PerCPU    uint64 // offset of its per-CPU variables (section .data..percpu), or 0
 
-	k        *Kernel
+	owner    *Modules
 	kallsyms uint64 // where its struct mod_kallsyms lies; 0 if there is none, as with the others
 	attrs    uint64 // struct module_sect_attrs
 	buildID  []byte // empty if the kernel does not keep it
-	orc      moduleORC
+	orc      orcPlace
 
-	symbols  kmem.Lazy[*ModuleSymbols]
-	sections kmem.Lazy[[]ModuleSection]
+	symbols  kmem.Lazy[*Symbols]
+	sections kmem.Lazy[[]Section]
 	noteID   kmem.Lazy[[]byte]
 	unwinder kmem.Lazy[*orc.Table]
 }
 
-// ModuleState is how far a module has come (enum module_state).
-type ModuleState uint8
+// State is how far a module has come (enum module_state).
+type State uint8
 
 // States of a module.
 const (
-	ModuleLive ModuleState = iota
-	ModuleComing
-	ModuleGoing
-	ModuleUnformed
+	Live State = iota
+	Coming
+	Going
+	Unformed
 )
 
 // String names the state as /proc/modules does.
-func (s ModuleState) String() string {
+func (s State) String() string {
 	switch s {
-	case ModuleLive:
+	case Live:
 		return "Live"
-	case ModuleComing:
+	case Coming:
 		return "Loading"
-	case ModuleGoing:
+	case Going:
 		return "Unloading"
-	case ModuleUnformed:
+	case Unformed:
 		return "Unformed"
 	}
 	return fmt.Sprintf("state %d", uint8(s))
 }
 
-// ModuleRegion is one stretch of a module's memory.
-type ModuleRegion struct {
+// Region is one stretch of a module's memory.
+type Region struct {
 	Name string // text, data, rodata…
 	Base uint64
 	Size uint64 // bytes
@@ -84,10 +86,10 @@ type ModuleRegion struct {
 	Init bool   // freed once the module has started
 }
 
-func (r *ModuleRegion) contains(addr uint64) bool { return addr >= r.Base && addr-r.Base < r.Size }
+func (r *Region) contains(addr uint64) bool { return addr >= r.Base && addr-r.Base < r.Size }
 
-// moduleORC is where a module's table of stack frames lies.
-type moduleORC struct {
+// orcPlace is where a module's table of stack frames lies.
+type orcPlace struct {
 	ips, entries uint64
 	count        uint64
 }
@@ -113,7 +115,7 @@ func (m *Module) Size() uint64 {
 func (m *Module) Contains(addr uint64) bool { return m.region(addr) != nil }
 
 // region returns the stretch of the module's memory that an address lies in, or nil.
-func (m *Module) region(addr uint64) *ModuleRegion {
+func (m *Module) region(addr uint64) *Region {
 	for i := range m.Regions {
 		if m.Regions[i].contains(addr) {
 			return &m.Regions[i]
@@ -131,15 +133,9 @@ func (m *Module) inside(what string, addr, count, size uint64) error {
 	return nil
 }
 
-// Modules returns the modules that the kernel had loaded. They are read once. The error is for a list of which nothing
-// can be read; what is wrong with parts is told by [Modules.Damage].
-func (k *Kernel) Modules(ctx context.Context) (*Modules, error) {
-	return k.modules.Get(ctx, k.readModules)
-}
-
 // At returns the module whose memory an address lies in, or nil.
-func (ms *Modules) At(addr uint64) *Module {
-	for _, m := range ms.All {
+func (l *List) At(addr uint64) *Module {
+	for _, m := range l.All {
 		if m.Contains(addr) {
 			return m
 		}
@@ -148,13 +144,13 @@ func (ms *Modules) At(addr uint64) *Module {
 }
 
 // Named returns the module of that name, or nil. File names have - where the kernel has _: they are one.
-func (ms *Modules) Named(name string) *Module {
+func (l *List) Named(name string) *Module {
 	name = moduleName(name)
-	i := slices.IndexFunc(ms.All, func(m *Module) bool { return moduleName(m.Name) == name })
+	i := slices.IndexFunc(l.All, func(m *Module) bool { return moduleName(m.Name) == name })
 	if i < 0 {
 		return nil
 	}
-	return ms.All[i]
+	return l.All[i]
 }
 
 func moduleName(name string) string { return strings.ReplaceAll(name, "-", "_") }
@@ -169,7 +165,7 @@ func (m *Module) readUnwinder(ctx context.Context, format orc.Format) (*orc.Tabl
 	if err != nil {
 		return nil, err
 	}
-	if err := m.k.moduleTables.take(len(ips) + len(entries)); err != nil {
+	if err := m.owner.tables.take(len(ips) + len(entries)); err != nil {
 		return nil, fmt.Errorf("ORC table of module %s: %w", m.Name, err)
 	}
 	orc, err := orc.New(m.orc.ips, ips, entries, format)
@@ -196,7 +192,7 @@ func (m *Module) readORC(ctx context.Context) (ips, entries []byte, err error) {
 	if err := m.inside("ORC table", m.orc.entries, n, entrySize); err != nil {
 		return nil, nil, err
 	}
-	read, err := kmem.ReadSparse(ctx, m.k.Space, kmem.Span{Addr: m.orc.ips, Size: int(n * ipSize)}, kmem.Span{Addr: m.orc.entries, Size: int(n * entrySize)})
+	read, err := kmem.ReadSparse(ctx, m.owner.k.Space, kmem.Span{Addr: m.orc.ips, Size: int(n * ipSize)}, kmem.Span{Addr: m.orc.entries, Size: int(n * entrySize)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -208,7 +204,7 @@ func (m *Module) readORC(ctx context.Context) (ips, entries []byte, err error) {
 
 // ReadORC reads the module's ORC table, whose format is that of the kernel's own.
 func (m *Module) ReadORC(ctx context.Context) (*orc.Sections, error) {
-	kernel, err := m.k.Unwinder(ctx)
+	kernel, err := m.owner.k.Unwinder(ctx)
 	if err != nil {
 		return nil, err
 	}

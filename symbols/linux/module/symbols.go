@@ -1,4 +1,4 @@
-package linux
+package module
 
 import (
 	"bytes"
@@ -13,14 +13,16 @@ import (
 	"strings"
 	"unsafe"
 
+	"physgdb/symbols/linux"
+
 	"physgdb/symbols/linux/kmem"
 
 	"physgdb/mmu"
 	"physgdb/symbols"
 )
 
-// ModuleSymbols is the names in a module. Addresses are those in the running kernel.
-type ModuleSymbols struct {
+// Symbols is the names in a module. Addresses are those in the running kernel.
+type Symbols struct {
 	// All of them, in the order of the module's own table, with the sizes that its file gives. Those of per-CPU variables
 	// are offsets.
 	All []symbols.Symbol
@@ -33,7 +35,7 @@ type ModuleSymbols struct {
 
 // At finds the symbol that an address lies in, and how far into it, in bytes. It answers as the kernel's own log does: the
 // nearest name below the address in the same stretch of the module's memory, of which the distance to the next is the size.
-func (s *ModuleSymbols) At(addr uint64) (sym symbols.Symbol, off uint64, ok bool) {
+func (s *Symbols) At(addr uint64) (sym symbols.Symbol, off uint64, ok bool) {
 	i := sort.Search(len(s.places), func(i int) bool { return s.places[i].Addr > addr }) - 1
 	if i < 0 || addr-s.places[i].Addr >= s.places[i].Size {
 		return symbols.Symbol{}, 0, false
@@ -43,28 +45,28 @@ func (s *ModuleSymbols) At(addr uint64) (sym symbols.Symbol, off uint64, ok bool
 
 // Limits of what is believed of a damaged machine; the largest modules have some 60000 symbols.
 const (
-	mostModuleSymbols = 1 << 18
-	mostModuleNames   = 16 << 20 // bytes
-	mostSymbolName    = 1 << 10  // bytes; KSYM_NAME_LEN is 512
+	maxSymbols    = 1 << 18
+	maxNames      = 16 << 20 // bytes
+	maxSymbolName = 1 << 10  // bytes; KSYM_NAME_LEN is 512
 )
 
 // Symbols returns the names in the module, as its own memory has them (kernel/module/kallsyms.c).
-func (m *Module) Symbols(ctx context.Context) (*ModuleSymbols, error) {
-	return m.symbols.Get(ctx, func(ctx context.Context) (*ModuleSymbols, error) {
+func (m *Module) Symbols(ctx context.Context) (*Symbols, error) {
+	return m.symbols.Get(ctx, func(ctx context.Context) (*Symbols, error) {
 		raw, err := m.readKallsyms(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("symbols of module %s: %w", m.Name, err)
 		}
-		s, err := newModuleSymbols(ctx, m.Regions, raw)
+		s, err := newSymbols(ctx, m.Regions, raw)
 		if err != nil {
-			m.k.moduleTables.giveBack(raw.counted)
+			m.owner.tables.giveBack(raw.counted)
 		}
 		return s, err
 	})
 }
 
-// moduleKallsyms is the tables of a module's names. Each may end anywhere.
-type moduleKallsyms struct {
+// kallsymsTables is the tables of a module's names. Each may end anywhere.
+type kallsymsTables struct {
 	symtab []byte // Elf64_Sym each
 	strtab []byte
 	types  []byte // a letter for each symbol, as in /proc/kallsyms; empty before 5.2
@@ -82,15 +84,15 @@ type modKallsyms struct {
 }
 
 // readKallsyms reads the tables: one batch for where they are, and one for them.
-func (m *Module) readKallsyms(ctx context.Context) (*moduleKallsyms, error) {
+func (m *Module) readKallsyms(ctx context.Context) (*kallsymsTables, error) {
 	if m.kallsyms == 0 {
 		return nil, errors.New("this kernel keeps none (CONFIG_KALLSYMS)")
 	}
-	layout, err := StructOf[modKallsyms](ctx, m.k, "mod_kallsyms")
+	layout, err := linux.StructOf[modKallsyms](ctx, m.owner.k, "mod_kallsyms")
 	if err != nil {
 		return nil, err
 	}
-	s, err := layout.ReadOne(ctx, m.k.Space, m.kallsyms)
+	s, err := layout.ReadOne(ctx, m.owner.k.Space, m.kallsyms)
 	if err != nil {
 		return nil, err
 	}
@@ -99,18 +101,18 @@ func (m *Module) readKallsyms(ctx context.Context) (*moduleKallsyms, error) {
 		return nil, err
 	}
 	names := m.region(strtab)
-	if names == nil || count > mostModuleSymbols {
+	if names == nil || count > maxSymbols {
 		return nil, fmt.Errorf("%d symbols, names at %#x: damaged", count, strtab)
 	}
 	// How long the table of names is is not told, but nothing lies in it.
-	end := min(names.Base+names.Size, strtab+mostModuleNames)
+	end := min(names.Base+names.Size, strtab+maxNames)
 	for _, other := range []uint64{symtab, types} {
 		if other > strtab {
 			end = min(end, other)
 		}
 	}
 	size := keptSize(int(count), int(end-strtab))
-	if err := m.k.moduleTables.take(size); err != nil {
+	if err := m.owner.tables.take(size); err != nil {
 		return nil, err
 	}
 	ops := []mmu.Op{{VA: symtab, Buf: make([]byte, count*elf.Sym64Size)}, {VA: strtab, Buf: make([]byte, end-strtab)}}
@@ -119,7 +121,7 @@ func (m *Module) readKallsyms(ctx context.Context) (*moduleKallsyms, error) {
 	}
 	t, err := m.readTables(ctx, ops)
 	if err != nil {
-		m.k.moduleTables.giveBack(size)
+		m.owner.tables.giveBack(size)
 		return nil, err
 	}
 	t.counted = size
@@ -128,15 +130,15 @@ func (m *Module) readKallsyms(ctx context.Context) (*moduleKallsyms, error) {
 
 // keptSize returns how much memory symbols take and all their names, in bytes.
 func keptSize(count, names int) int {
-	const lists = 2 // that each symbol is in: ModuleSymbols.All and places
+	const lists = 2 // that each symbol is in: Symbols.All and places
 	return lists*count*int(unsafe.Sizeof(symbols.Symbol{})) + names
 }
 
-func (m *Module) readTables(ctx context.Context, ops []mmu.Op) (*moduleKallsyms, error) {
-	if err := m.k.Space.ReadAll(ctx, ops); err != nil {
+func (m *Module) readTables(ctx context.Context, ops []mmu.Op) (*kallsymsTables, error) {
+	if err := m.owner.k.Space.ReadAll(ctx, ops); err != nil {
 		return nil, err
 	}
-	t := &moduleKallsyms{symtab: ops[0].Buf[:ops[0].N], strtab: ops[1].Buf[:ops[1].N]}
+	t := &kallsymsTables{symtab: ops[0].Buf[:ops[0].N], strtab: ops[1].Buf[:ops[1].N]}
 	if len(ops) > 2 {
 		t.types = ops[2].Buf[:ops[2].N]
 	}
@@ -148,10 +150,10 @@ func (m *Module) readTables(ctx context.Context, ops []mmu.Op) (*moduleKallsyms,
 	return t, nil
 }
 
-// newModuleSymbols takes the names out of the tables. The error is ctx's.
-func newModuleSymbols(ctx context.Context, regions []ModuleRegion, t *moduleKallsyms) (*ModuleSymbols, error) {
+// newSymbols takes the names out of the tables. The error is ctx's.
+func newSymbols(ctx context.Context, regions []Region, t *kallsymsTables) (*Symbols, error) {
 	const often = 1 << 12 // symbols
-	s := &ModuleSymbols{}
+	s := &Symbols{}
 	names := string(t.strtab)                               // of which each name is a part: equal ones take no memory of their own
 	for i := 1; (i+1)*elf.Sym64Size <= len(t.symtab); i++ { // the first is none
 		if i%often == 0 && ctx.Err() != nil {
@@ -171,7 +173,7 @@ func newModuleSymbols(ctx context.Context, regions []ModuleRegion, t *moduleKall
 
 // symbol decodes the i-th symbol (ELF-64 Object File Format, figure 6). One that is not defined in the module has no name. names
 // is strtab.
-func (t *moduleKallsyms) symbol(i int, names string) (symbols.Symbol, error) {
+func (t *kallsymsTables) symbol(i int, names string) (symbols.Symbol, error) {
 	p := t.symtab[i*elf.Sym64Size:][:elf.Sym64Size]
 	name, info, section := binary.LittleEndian.Uint32(p), p[4], elf.SectionIndex(binary.LittleEndian.Uint16(p[6:]))
 	if section == elf.SHN_UNDEF {
@@ -180,7 +182,7 @@ func (t *moduleKallsyms) symbol(i int, names string) (symbols.Symbol, error) {
 	if uint64(name) >= uint64(len(t.strtab)) {
 		return symbols.Symbol{}, fmt.Errorf("its name is missing")
 	}
-	text := t.strtab[name:min(uint64(len(t.strtab)), uint64(name)+mostSymbolName)]
+	text := t.strtab[name:min(uint64(len(t.strtab)), uint64(name)+maxSymbolName)]
 	end := bytes.IndexByte(text, 0)
 	if end < 0 || !symbols.Printable(text[:end]) {
 		return symbols.Symbol{}, fmt.Errorf("its name is damaged")
@@ -200,7 +202,7 @@ func (t *moduleKallsyms) symbol(i int, names string) (symbols.Symbol, error) {
 }
 
 // placesOf puts symbols in the order of their addresses. Of those at the same address the kernel knows the first.
-func placesOf(all []symbols.Symbol, regions []ModuleRegion) []symbols.Symbol {
+func placesOf(all []symbols.Symbol, regions []Region) []symbols.Symbol {
 	var places []symbols.Symbol
 	for i := range regions {
 		places = append(places, placesIn(all, &regions[i])...)
@@ -209,7 +211,7 @@ func placesOf(all []symbols.Symbol, regions []ModuleRegion) []symbols.Symbol {
 	return places
 }
 
-func placesIn(all []symbols.Symbol, r *ModuleRegion) []symbols.Symbol {
+func placesIn(all []symbols.Symbol, r *Region) []symbols.Symbol {
 	var places []symbols.Symbol
 	for _, s := range all {
 		if r.contains(s.Addr) && !IsMappingSymbol(s.Name) {

@@ -1,4 +1,4 @@
-package linux
+package debuginfo
 
 import (
 	"bytes"
@@ -10,8 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -67,7 +65,10 @@ func writeModule(t *testing.T, path string, sections ...testSection) {
 	}
 }
 
-func TestModuleFilesAreFound(t *testing.T) {
+// testNote is an ELF note with a build-id of four bytes.
+const testNote = "\x04\x00\x00\x00\x04\x00\x00\x00\x03\x00\x00\x00GNU\x00\xca\xfe\xba\xbe"
+
+func TestModuleFiles(t *testing.T) {
 	right := testSection{name: ".note.gnu.build-id", typ: elf.SHT_NOTE, flags: alloc, data: testNote}
 	wrong := right
 	wrong.data = strings.Replace(testNote, "\xca\xfe", "\xde\xad", 1)
@@ -124,15 +125,16 @@ func TestModuleFilesAreFound(t *testing.T) {
 			dirs = append(dirs, filepath.Join(dir, d))
 		}
 		files := NewModuleFiles("0.0-none", dirs)
-		m := &Module{Name: "a_b", buildID: []byte("\xca\xfe\xba\xbe")}
-		got, err := files.Find(ctx, m)
+		got, err := files.Find(context.Background(), "a_b", []byte("\xca\xfe\xba\xbe"))
 		if tc.err == nil {
 			if want := filepath.Join(dir, tc.want); err != nil || got != want {
 				t.Errorf("%s: %s, %v; want %s", tc.dirs, got, err, want)
 			}
 			continue
 		}
-		isErr(t, err, ErrNoModuleFile)
+		if !errors.Is(err, ErrNoModuleFile) {
+			t.Errorf("%s: %v, want %v", tc.dirs, err, ErrNoModuleFile)
+		}
 		for _, want := range tc.err {
 			if !strings.Contains(fmt.Sprint(err), want) {
 				t.Errorf("%s: %v, want %q", tc.dirs, err, want)
@@ -141,33 +143,35 @@ func TestModuleFilesAreFound(t *testing.T) {
 	}
 }
 
-func TestModuleFilesAreNotFound(t *testing.T) {
+func TestModuleFilesThatAreNotFound(t *testing.T) {
 	dir := t.TempDir()
-	known := &Module{Name: "a", buildID: []byte{1}}
+	known := []byte{1}
 	for _, tc := range []struct {
 		name    string
 		release string
 		dir     string
-		m       *Module
+		id      []byte
 		want    string
 	}{
 		{"nowhere", "0.0-none", dir, known, "there is no a.ko in " + dir + ", /usr/lib/debug/lib/modules/0.0-none, "},
 		{"a release that leads elsewhere", "../../etc", dir, known, "there is no a.ko in " + dir},
 		{"no directory", "0.0-none", dir + "/nothing", known, "no such file"},
-		{"no build-id", "0.0-none", dir, &Module{Name: "a"}, "its build-id is not known"},
+		{"no build-id", "0.0-none", dir, nil, "its build-id is not known"},
 	} {
-		_, err := NewModuleFiles(tc.release, []string{tc.dir}).Find(ctx, tc.m)
+		_, err := NewModuleFiles(tc.release, []string{tc.dir}).Find(context.Background(), "a", tc.id)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "etc") {
 			t.Errorf("%s: %v, want %q", tc.name, err, tc.want)
 		}
 	}
-	canceled, cancel := context.WithCancel(ctx)
+	canceled, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := NewModuleFiles("", []string{dir}).Find(canceled, known)
-	isErr(t, err, context.Canceled)
+	_, err := NewModuleFiles("", []string{dir}).Find(canceled, "a", known)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want %v", err, context.Canceled)
+	}
 }
 
-func TestModuleFileIsReadWithItsSectionsAtZero(t *testing.T) {
+func TestModuleFileHasSectionsAtZero(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.ko")
 	sections := []testSection{
 		{".text", elf.SHT_PROGBITS, code, 0, "code"}, {".data", elf.SHT_PROGBITS, writes, 0x880, "data"},
@@ -211,7 +215,7 @@ func TestModuleFileIsReadWithItsSectionsAtZero(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoModuleFile(t *testing.T) {
+func TestModuleFilesThatAreRejected(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.ko")
 	writeModule(t, path)
 	file, err := os.ReadFile(path)
@@ -236,103 +240,5 @@ func TestWhatIsNoModuleFile(t *testing.T) {
 		if f, err := OpenModuleFile(path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %+v, %v", name, f, err)
 		}
-	}
-}
-
-// placedModule is a module with text at 0xffffffffc0100000, data at …101000, and its sections there.
-func placedModule(sections ...ModuleSection) *Module {
-	m := &Module{Name: "a", Regions: []ModuleRegion{
-		{Name: "text", Base: 0xffffffffc0100000, Size: 0x1000, Text: true},
-		{Name: "data", Base: 0xffffffffc0101000, Size: 0x1000},
-	}}
-	m.sections.Set(sections)
-	return m
-}
-
-func TestSectionAddresses(t *testing.T) {
-	const nowhere = 1<<56 + 0x40100*(256<<20)
-	placed := []ModuleSection{
-		{".text", 0xffffffffc0100000}, {".init.text", 0xffffffffc0108000}, {".data", 0xffffffffc0101000},
-		{".twice", 0xffffffffc0101010}, {".twice", 0xffffffffc0101020}, {".symtab", 0xffffffffc0109000},
-	}
-	text := testSection{".text", elf.SHT_PROGBITS, code, 0, "code"}
-	rela := testSection{".rela.text", elf.SHT_RELA, 0, 0, "r"}
-	init := testSection{".init.text", elf.SHT_PROGBITS, code, 0, strings.Repeat("i", 5000)}
-	data := testSection{".data", elf.SHT_PROGBITS, writes, 0, "data"}
-	twice := testSection{".twice", elf.SHT_PROGBITS, alloc, 0, "t"}
-	info := testSection{".modinfo", elf.SHT_PROGBITS, alloc, 0, "i"}
-	empty := testSection{".empty", elf.SHT_PROGBITS, writes, 0, ""}
-	nothing := testSection{".twice", elf.SHT_PROGBITS, alloc, 0, ""}
-	comment := testSection{".comment", elf.SHT_PROGBITS, 0, 0, "c"}
-	for _, tc := range []struct {
-		name     string
-		sections []testSection
-		want     []uint64
-		err      string
-	}{
-		{
-			"all kinds", []testSection{text, rela, init, info, data, nothing, twice, twice, empty, comment},
-			[]uint64{0xffffffffc0100000, nowhere, nowhere + 0x2000, 0xffffffffc0101000, nowhere + 0x3000, 0xffffffffc0101010,
-				0xffffffffc0101020, nowhere + 0x4000}, "",
-		},
-		{
-			"one without an address before the last", []testSection{text, comment, data}, nil,
-			".comment, which has no address, stands before .data",
-		},
-		{"code that is nowhere", []testSection{{".text.other", elf.SHT_PROGBITS, code, 0, "c"}}, nil, "section .text.other"},
-		{"data that are nowhere", []testSection{twice, twice, {".bss", elf.SHT_NOBITS, writes, 0, "b"}}, nil, "section .bss"},
-		{"per-CPU variables", []testSection{{perCPUSection, elf.SHT_PROGBITS, writes, 0, "p"}}, []uint64{0x2a000}, ""},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "a.ko")
-			writeModule(t, path, tc.sections...)
-			f, err := OpenModuleFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			m := placedModule(placed...)
-			m.PerCPU = 0x2a000
-			sections, err := m.SectionAddresses(ctx, f)
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) {
-					t.Errorf("error %v, want %q", err, tc.err)
-				}
-				return
-			}
-			var got []uint64
-			for _, s := range sections {
-				got = append(got, s.Addr)
-			}
-			if err != nil || !slices.Equal(got, tc.want) {
-				t.Errorf("%#x, %v; want %#x", got, err, tc.want)
-			}
-		})
-	}
-	f := &ModuleFile{}
-	if _, err := placedModule().SectionAddresses(ctx, f); err == nil || !strings.Contains(err.Error(), "does not tell") {
-		t.Errorf("without sections: %v", err)
-	}
-}
-
-func TestAddSymbolFile(t *testing.T) {
-	m := placedModule(ModuleSection{".text", 0xffffffffc0100000}, ModuleSection{".init.text", 0xffffffffc0108000},
-		ModuleSection{".symtab", 0xffffffffc0109000}, ModuleSection{".bss", 0xffffffffc0101800})
-	m.PerCPU = 0x2a000
-	got, err := m.AddSymbolFile(ctx)
-	want := "add-symbol-file a.ko -s .text 0xffffffffc0100000 -s .init.text 0x100401000000000 -s .bss 0xffffffffc0101800" +
-		" -s .modinfo 0x100401000101000 -s __versions 0x100401000202000 -s .data..percpu 0x2a000"
-	if err != nil || got != want {
-		t.Errorf("%s, %v\nwant %s", got, err, want)
-	}
-	odd := placedModule(ModuleSection{".text", 0xffffffffc0100000}, ModuleSection{"-o", 1}, ModuleSection{"$(x)", 2},
-		ModuleSection{".a\x1b", 3}, ModuleSection{".a'b", 4})
-	odd.Name = "$(reboot)/../x"
-	got, err = odd.AddSymbolFile(ctx)
-	if err != nil || !regexp.MustCompile(`^add-symbol-file [\w.~+-]+\.ko( -s [\w.]+ 0x[0-9a-f]+){3}$`).MatchString(got) {
-		t.Errorf("names that are no words of a command: %s, %v", got, err)
-	}
-	if got, err := placedModule().AddSymbolFile(ctx); err == nil {
-		t.Errorf("without sections: %s", got)
 	}
 }

@@ -1,8 +1,11 @@
-package linux
+package module
 
 import (
+	"io"
 	"strings"
 	"testing"
+
+	"physgdb/symbols/linux"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -11,7 +14,7 @@ import (
 
 func TestKallsyms(t *testing.T) {
 	w := newModuleWorld(t, false)
-	const image = ImageBase + 1<<20
+	const image = linux.ImageBase + 1<<20
 	w.Slide = 1 << 21
 	w.Symbols = symbols.NewTable([]symbols.Symbol{
 		{Name: "panic", Addr: image + 0x10, Func: true}, {Name: "_text", Addr: image}, {Name: "_etext", Addr: image + 0x1000},
@@ -26,7 +29,7 @@ func TestKallsyms(t *testing.T) {
 		t.Fatalf("the module is at %#x", text)
 	}
 	var out strings.Builder
-	if err := w.WriteKallsyms(ctx, &out); err != nil {
+	if err := writeKallsyms(w, &out); err != nil {
 		t.Fatal(err)
 	}
 	want := `0000000000035e80 A runqueues
@@ -48,17 +51,29 @@ ffff888000202100 d datum	[a]
 	}
 }
 
-func TestKallsymsOfADamagedModuleAreMissed(t *testing.T) {
+func TestKallsymsOfDamagedModule(t *testing.T) {
 	w := newModuleWorld(t, false)
 	w.load("a")
 	w.setModule("a", "kallsyms", 8)
 	var out strings.Builder
-	err := w.WriteKallsyms(ctx, &out)
+	err := writeKallsyms(w, &out)
 	if err == nil || !strings.Contains(err.Error(), "module a") || !strings.Contains(out.String(), " modules\n") {
 		t.Errorf("%v with\n%s", err, out.String())
 	}
 	w.Symbols = nil
-	if err := w.WriteKallsyms(ctx, &out); err == nil {
+	if err := w.WriteKallsyms(&out); err == nil {
 		t.Error("no error without symbols")
 	}
+}
+
+// writeKallsyms writes the symbols of the kernel and its modules.
+func writeKallsyms(w *moduleWorld, out io.Writer) error {
+	if err := w.WriteKallsyms(out); err != nil {
+		return err
+	}
+	list, err := Read(ctx, w.Kernel)
+	if err != nil {
+		return err
+	}
+	return list.WriteKallsyms(ctx, out)
 }

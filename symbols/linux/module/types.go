@@ -1,16 +1,18 @@
-package linux
+package module
 
 import (
 	"context"
 	"errors"
 	"fmt"
 
+	"physgdb/symbols/linux"
+
 	"physgdb/symbols"
 	"physgdb/symbols/linux/kmem"
 )
 
-// moduleTypes is where the BTF of a module lies.
-type moduleTypes struct{ addr, size uint64 }
+// typePlace is where the BTF of a module lies.
+type typePlace struct{ addr, size uint64 }
 
 // btfModule is struct btf_module, and btfData is struct btf (kernel/bpf/btf.c).
 type (
@@ -26,46 +28,47 @@ type (
 	}
 )
 
-// modulesTypes is where that of all modules lies, by the address of their struct module, and why some may be missing.
-type modulesTypes struct {
-	places map[uint64]moduleTypes
+// typePlaces is where that of all modules lies, by the address of their struct module, and why some may be missing.
+type typePlaces struct {
+	places map[uint64]typePlace
 	damage []error
 	kmem.Timeouts
 }
 
-// moduleTypes returns where the kernel keeps the types of a module. The module's own pointer to them is cleared once they are
+// typePlace returns where the kernel keeps the types of a module. The module's own pointer to them is cleared once they are
 // checked (btf_module_notify(), kernel/bpf/btf.c).
-func (k *Kernel) moduleTypes(ctx context.Context, module uint64) (moduleTypes, error) {
-	all, err := k.typesOfModules.Get(ctx, k.findModuleTypes)
+func (ms *Modules) typePlace(ctx context.Context, module uint64) (typePlace, error) {
+	all, err := ms.types.Get(ctx, ms.findTypes)
 	if err != nil {
-		return moduleTypes{}, err
+		return typePlace{}, err
 	}
 	place, ok := all.places[module]
 	switch {
 	case ok:
 		return place, nil
 	case len(all.damage) > 0:
-		return moduleTypes{}, fmt.Errorf("the list of the modules' types is damaged: %w", all.damage[0])
+		return typePlace{}, fmt.Errorf("the list of the modules' types is damaged: %w", all.damage[0])
 	}
-	return moduleTypes{}, errors.New("the kernel has none (a module that was built without BTF)")
+	return typePlace{}, errors.New("the kernel has none (a module that was built without BTF)")
 }
 
-func (k *Kernel) findModuleTypes(ctx context.Context) (*modulesTypes, error) {
+func (ms *Modules) findTypes(ctx context.Context) (*typePlaces, error) {
+	k := ms.k
 	head, ok := k.Addr("btf_modules")
 	if !ok {
 		return nil, errors.New("the kernel keeps no types of its modules (CONFIG_DEBUG_INFO_BTF_MODULES), or no name for them")
 	}
-	nodes, err := StructOf[btfModule](ctx, k, "btf_module")
+	nodes, err := linux.StructOf[btfModule](ctx, k, "btf_module")
 	if err != nil {
 		return nil, err
 	}
-	layout, err := StructOf[btfData](ctx, k, "btf")
+	layout, err := linux.StructOf[btfData](ctx, k, "btf")
 	if err != nil {
 		return nil, err
 	}
 	var modules, addrs []uint64
 	var d kmem.Damage
-	err = kmem.WalkList(ctx, k.Space, head, nodes.Offset("Next")-nodes.Offset("List"), mostModules, &d, func(at uint64) (bool, error) {
+	err = kmem.WalkList(ctx, k.Space, head, nodes.Offset("Next")-nodes.Offset("List"), maxModules, &d, func(at uint64) (bool, error) {
 		n, err := nodes.ReadOne(ctx, k.Space, at-nodes.Offset("List"))
 		if err != nil {
 			d.Add("%w", err)
@@ -81,21 +84,21 @@ func (k *Kernel) findModuleTypes(ctx context.Context) (*modulesTypes, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := map[uint64]moduleTypes{}
+	found := map[uint64]typePlace{}
 	for i, b := range btfs {
 		if errs[i] != nil {
 			d.Add("%w", errs[i])
 			continue
 		}
-		found[modules[i]] = moduleTypes{b.Data, b.Size}
+		found[modules[i]] = typePlace{b.Data, b.Size}
 	}
-	return &modulesTypes{found, d.List(), d.Timeouts}, nil
+	return &typePlaces{found, d.List(), d.Timeouts}, nil
 }
 
 // ReadBTF reads the module's own types, which extend those of the kernel.
 func (m *Module) ReadBTF(ctx context.Context) (symbols.Blob, error) {
 	const maxSize = 8 << 20 // bytes; the largest modules have some 1 MB
-	at, err := m.k.moduleTypes(ctx, m.Addr)
+	at, err := m.owner.typePlace(ctx, m.Addr)
 	switch {
 	case err != nil:
 		return symbols.Blob{}, err
@@ -103,7 +106,7 @@ func (m *Module) ReadBTF(ctx context.Context) (symbols.Blob, error) {
 		return symbols.Blob{}, fmt.Errorf("%d bytes: damaged", at.size)
 	}
 	b := symbols.Blob{Addr: at.addr, Data: make([]byte, at.size)}
-	if _, err := m.k.Space.ReadMemory(ctx, at.addr, b.Data); err != nil {
+	if _, err := m.owner.k.Space.ReadMemory(ctx, at.addr, b.Data); err != nil {
 		return symbols.Blob{}, err // the names of the types are at their end
 	}
 	return b, nil

@@ -1,9 +1,11 @@
-package linux
+package module
 
 import (
 	"slices"
 	"strings"
 	"testing"
+
+	"physgdb/symbols/linux"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -18,16 +20,16 @@ func areaWorld(t *testing.T, before6_4 bool) *moduleWorld {
 		"_text":        image, "_etext": image + 0x1234, "__start_rodata": image + 0x200000, "__end_rodata": image + 0x201000,
 		"_sdata": image + 0x400000, "_edata": image + 0x3ff000, "__bss_start": image + 0x1000, "__bss_stop": image + 0x3000,
 	}
-	w.Symbols = newWorld(t, nil, syms).Symbols
+	w.Symbols = newWorld(t, syms).Symbols
 	w.Put(base+1<<20+0x100, 0xffff8c8180000000, 0xffffcd14c0000000, 0xffffea0123000000)
 	w.load("trouble")
 	return w
 }
 
-func named(areas []Area, name string) Area {
-	i := slices.IndexFunc(areas, func(a Area) bool { return a.Name == name })
+func named(areas []linux.Area, name string) linux.Area {
+	i := slices.IndexFunc(areas, func(a linux.Area) bool { return a.Name == name })
 	if i < 0 {
-		return Area{}
+		return linux.Area{}
 	}
 	return areas[i]
 }
@@ -44,13 +46,13 @@ func TestAreas(t *testing.T) {
 			t.Errorf("%+v lies over %+v", areas[i], areas[i-1])
 		}
 	}
-	for _, want := range []Area{
-		{0xffff8c8180000000, 0xffffcd14bfffffff, "direct map"},
-		{0xffffcd14c0000000, 0xffffea0122ffffff, "vmalloc"},
-		{0xffffea0123000000, 0xffffeb0122ffffff, "vmemmap"},
-		{0xffffffff90000000, 0xffffffff90001fff, "kernel .text"},
-		{0xffffffff90200000, 0xffffffff90200fff, "kernel .rodata"},
-		{0xffffffffff600000, 0xffffffffff600fff, "vsyscall"},
+	for _, want := range []linux.Area{
+		{First: 0xffff8c8180000000, Last: 0xffffcd14bfffffff, Name: "direct map"},
+		{First: 0xffffcd14c0000000, Last: 0xffffea0122ffffff, Name: "vmalloc"},
+		{First: 0xffffea0123000000, Last: 0xffffeb0122ffffff, Name: "vmemmap"},
+		{First: 0xffffffff90000000, Last: 0xffffffff90001fff, Name: "kernel .text"},
+		{First: 0xffffffff90200000, Last: 0xffffffff90200fff, Name: "kernel .rodata"},
+		{First: 0xffffffffff600000, Last: 0xffffffffff600fff, Name: "vsyscall"},
 	} {
 		if got := named(areas, want.Name); got != want {
 			t.Errorf("%+v, want %+v", got, want)
@@ -60,7 +62,7 @@ func TestAreas(t *testing.T) {
 		t.Errorf("the module's text is at %#x: %+v", text, m)
 	}
 	for _, name := range []string{"kernel .data", "kernel .bss"} { // one ends before it begins, one begins within .text
-		if got := named(areas, name); got != (Area{}) {
+		if got := named(areas, name); got != (linux.Area{}) {
 			t.Errorf("an impossible area is told: %+v", got)
 		}
 	}
@@ -73,7 +75,7 @@ func TestAreasOfModules(t *testing.T) {
 	}{{true, []string{"trouble .text", "trouble"}}, {false, []string{"trouble .text", "trouble"}}} {
 		w := areaWorld(t, tc.before6_4)
 		w.memory("trouble", 0x1800, 0x2000)
-		areas, err := w.moduleAreas(ctx)
+		areas, err := w.Code.Areas(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,17 +105,17 @@ func TestDamagedAreasAreLeftOut(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "make no sense") {
 			t.Errorf("%s: error %v", name, err)
 		}
-		if got := named(areas, "direct map"); got != (Area{}) {
+		if got := named(areas, "direct map"); got != (linux.Area{}) {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if got := named(areas, "kernel .text"); got == (Area{}) {
+		if got := named(areas, "kernel .text"); got == (linux.Area{}) {
 			t.Errorf("%s: the others are missing, too", name)
 		}
 	}
 	w := areaWorld(t, false)
 	w.Put(w.head, 8, 8)
 	areas, err := w.Areas(ctx)
-	if got := named(areas, "vmalloc"); got == (Area{}) {
+	if got := named(areas, "vmalloc"); got == (linux.Area{}) {
 		t.Errorf("without modules there are no areas at all: %v", err)
 	}
 }

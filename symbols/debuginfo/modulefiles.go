@@ -1,4 +1,4 @@
-package linux
+package debuginfo
 
 import (
 	"bytes"
@@ -11,34 +11,33 @@ import (
 	"slices"
 	"strings"
 
-	"physgdb/symbols/linux/kmem"
-
 	"physgdb/internal/plain"
-	"physgdb/symbols/debuginfo"
 )
 
-// ErrNoModuleFile says that the file of a module was not found, or only ones that will not do.
+// ErrNoModuleFile is the error for a module of which no suitable file was found.
 var ErrNoModuleFile = errors.New("its file was not found")
 
-// moduleFilePlaces are where distributions keep modules, those with debug information first; below each is a directory
-// for the kernel's release.
+// moduleFilePlaces are the directories in which distributions install modules, those with debug information first. Each has
+// a subdirectory for the kernel's release.
 var moduleFilePlaces = []string{
 	"/usr/lib/debug/lib/modules", "/usr/lib/debug/usr/lib/modules", "/lib/modules", "/usr/lib/modules",
 }
 
-// ModuleFiles finds the files of modules on the disk of this machine. The directories are searched once, when the first
-// module is asked for. It is safe for concurrent use.
+// ModuleFiles finds files of kernel modules on this computer. The directories are searched once, at the first call of Find.
+// It is safe for concurrent use.
 type ModuleFiles struct {
 	dirs  []string
 	usual []string // directories that need not exist
-	index kmem.Lazy[map[string][]string]
+
+	searching chan struct{}       // holds an element during the search
+	index     map[string][]string // paths by the name of the module; nil before the search
 }
 
-// NewModuleFiles looks for files in the directories given and all below them, and then in the usual ones of the release
-// (as uname -r has it).
+// NewModuleFiles returns a search for files in dirs and their subdirectories, and then in the usual directories of a kernel
+// release (as printed by uname -r).
 func NewModuleFiles(release string, dirs []string) *ModuleFiles {
-	f := &ModuleFiles{dirs: dirs}
-	if !plain.IsName(release) { // it comes out of a damaged memory
+	f := &ModuleFiles{dirs: dirs, searching: make(chan struct{}, 1)}
+	if !plain.IsName(release) { // it comes from damaged memory
 		return f
 	}
 	for _, place := range moduleFilePlaces {
@@ -47,38 +46,33 @@ func NewModuleFiles(release string, dirs []string) *ModuleFiles {
 	return f
 }
 
-// Find returns the path of the file that a module was loaded from, or of its debug information, which must have the
-// module's build-id. Of several the first with debug information counts; those under their build-id come first, as they
-// need no search. The error is ErrNoModuleFile, with what was wrong with the files that there are, or why one could not even
-// look.
-func (f *ModuleFiles) Find(ctx context.Context, m *Module) (string, error) {
-	id, err := m.BuildID(ctx)
-	if err != nil {
-		return "", err
-	}
+// Find returns the path of the file that a module was loaded from, or of the file of its debug information. id is the
+// module's build-id, which the file must have. A file with debug information is preferred to one without, and files whose
+// path is made of the build-id to those that are found by a search. The error is ErrNoModuleFile with what is wrong with the
+// files that exist, or why a directory could not be searched.
+func (f *ModuleFiles) Find(ctx context.Context, name string, id []byte) (string, error) {
 	if len(id) == 0 {
-		return "", fmt.Errorf("module %s: %w: its build-id is not known, so that no file can be told to be the right one",
-			m.Name, ErrNoModuleFile)
+		return "", fmt.Errorf("module %s: %w: its build-id is not known, so that no file can be verified", name, ErrNoModuleFile)
 	}
 	c := moduleChoice{id: id}
 	if c.choose(f.underBuildID(id)) {
 		return c.best, nil
 	}
-	index, err := f.index.Get(ctx, f.search)
+	index, err := f.search(ctx)
 	if err != nil {
 		return "", err
 	}
-	if c.choose(index[moduleName(m.Name)]) || c.best != "" {
+	if c.choose(index[canonicalModule(name)]) || c.best != "" {
 		return c.best, nil
 	}
-	return "", f.notFound(m, c.refused)
+	return "", f.notFound(name, c.refused)
 }
 
-// underBuildID lists the files that are named by a build-id.
+// underBuildID returns the files whose path is made of a build-id.
 func (f *ModuleFiles) underBuildID(id []byte) []string {
 	var paths []string
 	for _, dir := range append(slices.Clone(f.dirs), "/usr/lib/debug") {
-		path := debuginfo.BuildIDFile(dir, id)
+		path := BuildIDFile(dir, id)
 		if _, err := os.Stat(path); err == nil {
 			paths = append(paths, path)
 		}
@@ -86,14 +80,14 @@ func (f *ModuleFiles) underBuildID(id []byte) []string {
 	return paths
 }
 
-// moduleChoice is what has been found for a module with a build-id so far.
+// moduleChoice selects a file for a module.
 type moduleChoice struct {
 	id      []byte
 	best    string // "" for none
 	refused []string
 }
 
-// choose looks through files until one has debug information, and reports whether one has.
+// choose checks files until one has debug information, and reports whether one has.
 func (c *moduleChoice) choose(paths []string) bool {
 	for _, path := range paths {
 		file, err := checkModuleFile(path, c.id)
@@ -110,12 +104,12 @@ func (c *moduleChoice) choose(paths []string) bool {
 	return false
 }
 
-func (f *ModuleFiles) notFound(m *Module, refused []string) error {
+func (f *ModuleFiles) notFound(name string, refused []string) error {
 	if len(refused) == 0 {
-		return fmt.Errorf("module %s: %w: there is no %s.ko in %s", m.Name, ErrNoModuleFile, m.Name,
+		return fmt.Errorf("module %s: %w: there is no %s.ko in %s", name, ErrNoModuleFile, name,
 			strings.Join(append(f.dirs[:len(f.dirs):len(f.dirs)], f.usual...), ", "))
 	}
-	return fmt.Errorf("module %s: %w: %s", m.Name, ErrNoModuleFile, strings.Join(refused, "; "))
+	return fmt.Errorf("module %s: %w: %s", name, ErrNoModuleFile, strings.Join(refused, "; "))
 }
 
 // checkModuleFile opens a file and compares its build-id.
@@ -136,11 +130,20 @@ func checkModuleFile(path string, id []byte) (*ModuleFile, error) {
 	return file, nil
 }
 
-// unpackedBy tells what unpacks a compressed file, and keeps it.
+// unpackedBy are the commands that unpack compressed files and keep the original.
 var unpackedBy = map[string]string{".xz": "unxz -k", ".zst": "unzstd", ".gz": "gunzip -k"}
 
-// search lists all files of modules by the modules' names.
+// search returns the paths of all module files by the names of the modules.
 func (f *ModuleFiles) search(ctx context.Context) (map[string][]string, error) {
+	select {
+	case f.searching <- struct{}{}:
+		defer func() { <-f.searching }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if f.index != nil {
+		return f.index, nil
+	}
 	index := map[string][]string{}
 	for _, dir := range f.dirs {
 		if err := searchModules(ctx, dir, index); err != nil {
@@ -152,12 +155,13 @@ func (f *ModuleFiles) search(ctx context.Context) (map[string][]string, error) {
 			return nil, fmt.Errorf("look for modules: %w", err)
 		}
 	}
+	f.index = index
 	return index, nil
 }
 
-// searchModules adds the files below a directory. Subdirectories that cannot be read are passed over.
+// searchModules adds the files below a directory. Subdirectories that cannot be read are skipped.
 func searchModules(ctx context.Context, dir string, index map[string][]string) error {
-	root, err := filepath.EvalSymlinks(dir) // WalkDir does not follow links, not even this one
+	root, err := filepath.EvalSymlinks(dir) // WalkDir does not follow links
 	if err != nil {
 		return err
 	}
@@ -177,11 +181,14 @@ func searchModules(ctx context.Context, dir string, index map[string][]string) e
 	})
 }
 
-// moduleOfFile returns the name of the module that a file holds, by the file's name.
+// canonicalModule returns a module's name as the kernel has it: file names have - in place of _.
+func canonicalModule(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+// moduleOfFile returns the name of a module, given the name of its file.
 func moduleOfFile(file string) (string, bool) {
 	if _, ok := unpackedBy[filepath.Ext(file)]; ok {
 		file = strings.TrimSuffix(file, filepath.Ext(file))
 	}
 	name, ok := strings.CutSuffix(strings.TrimSuffix(file, ".debug"), ".ko")
-	return moduleName(name), ok && name != ""
+	return canonicalModule(name), ok && name != ""
 }

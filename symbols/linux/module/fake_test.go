@@ -1,0 +1,32 @@
+package module
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/symbols/linux/linuxtest"
+)
+
+const base = kmemtest.Base
+
+var ctx = context.Background()
+
+// world is a kernel whose modules are read.
+type world struct {
+	*linuxtest.World
+	mods *Modules
+}
+
+func newWorld(t testing.TB, addrs map[string]uint64) *world {
+	w := linuxtest.New(t, addrs, New)
+	return &world{w, w.Kernel.Code.(*Modules)}
+}
+
+func isErr(t *testing.T, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) || (got == nil) != (want == nil) {
+		t.Errorf("error %v, want %v", got, want)
+	}
+}
