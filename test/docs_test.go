@@ -3,6 +3,7 @@ package test
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -52,6 +53,40 @@ func TestVSCodeSampleMatchesDocument(t *testing.T) {
 		kind, _ := c.(map[string]any)["type"].(string)
 		if kind == "" || !strings.Contains(string(document), "| `"+kind+"` |") {
 			t.Errorf("type %q is not in the document's table", kind)
+		}
+	}
+}
+
+// runs matches the pattern and the package of a go test in the Makefile.
+var runs = regexp.MustCompile(`go test .*-run '?([A-Za-z|]+)(?:\$\$)?'?.* \./([a-z0-9/]+)`)
+
+// TestMakefileRunsTests checks that each test that the Makefile selects by name exists.
+func TestMakefileRunsTests(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := runs.FindAllStringSubmatch(string(makefile), -1)
+	if len(found) < 8 {
+		t.Errorf("only %d commands found", len(found))
+	}
+	for _, run := range found {
+		files, err := filepath.Glob(filepath.Join("..", run[2], "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tests strings.Builder
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(text)
+		}
+		for pattern := range strings.SplitSeq(run[1], "|") {
+			if !strings.Contains(tests.String(), "\nfunc "+pattern+"(") {
+				t.Errorf("make runs %s of %s, which does not exist", pattern, run[2])
+			}
 		}
 	}
 }

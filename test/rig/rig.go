@@ -35,7 +35,8 @@ func New(t *testing.T, levels int) *Rig {
 // Path returns the path of a file in the machine's directory: ram, vmlinux or notices.
 func (r *Rig) Path(name string) string { return filepath.Join(r.Dir, name) }
 
-// Notices writes notices to a file and returns its path. CR3 and CLOCK are replaced by the two roots.
+// Notices writes notices to a file and returns its path. CR3 and CLOCK are replaced by the two
+// roots.
 func (r *Rig) Notices(t *testing.T, lines ...string) string {
 	t.Helper()
 	text := strings.Join(lines, "\n") + "\n"
