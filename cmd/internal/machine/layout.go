@@ -34,19 +34,22 @@ func (m *Machine) settle(ctx context.Context, o *Options) error {
 		return nil
 	}
 	if ctx.Err() != nil {
-		return errors.Join(ctx.Err(), flat.vmlinux.close())
+		return errors.Join(ctx.Err(), flat.closeVmlinux())
 	}
 	split, splitErr := m.findSplit(ctx, o, flat, err == nil && flat.readable(ctx))
 	switch {
 	case splitErr != nil:
-		return errors.Join(splitErr, flat.vmlinux.close())
+		return errors.Join(splitErr, flat.closeVmlinux())
 	case split != nil:
-		err := errors.Join(flat.vmlinux.close(), m.Memory.Close())
+		err := errors.Join(flat.closeVmlinux(), m.Memory.Close())
 		m.adopt(split)
 		return err
 	case err == nil:
 		m.adopt(flat)
 		return nil
+	}
+	if err := flat.closeVmlinux(); err != nil {
+		return err
 	}
 	return m.identify(ctx, o)
 }
@@ -74,7 +77,7 @@ func (m *Machine) identify(ctx context.Context, o *Options) error {
 // trial looks for the kernel as if mem were right, without a word and without looking through all of RAM.
 func (m *Machine) trial(ctx context.Context, o *Options, mem *Memory) (*Machine, error) {
 	t := *m
-	t.Memory, t.Log = mem, newLogKeeper()
+	t.Memory, t.Log, t.shared = mem, newLogKeeper(), m.vmlinux
 	quiet := *o
 	quiet.Notes, quiet.quick = nil, true
 	err := t.identify(ctx, &quiet)
@@ -83,9 +86,9 @@ func (m *Machine) trial(ctx context.Context, o *Options, mem *Memory) (*Machine,
 
 // adopt takes what a trial has found, and logs what it had to say.
 func (m *Machine) adopt(t *Machine) {
-	log := m.Log
+	log, shared := m.Log, m.shared
 	*m = *t
-	m.Log = log
+	m.Log, m.shared = log, shared
 	if kept, ok := t.Log.(*logKeeper); ok {
 		kept.replay(log)
 	}

@@ -79,6 +79,7 @@ type Machine struct {
 	moduleDirs []string               // that the user named
 	cacheLimit int64                  // bytes, as in Options
 	vmlinux    *vmlinuxFile           // nil if there is none
+	shared     *vmlinuxFile           // of the machine that a trial was made of; nil if this is no trial
 	noVmlinux  error                  // why there is none
 	made       *spool                 // files of modules, made of memory
 }
@@ -100,7 +101,7 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	}
 	mem, err := OpenMemory(ctx, o)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, given.close())
 	}
 	return attach(ctx, mem, given, o)
 }
@@ -120,8 +121,7 @@ func attach(ctx context.Context, mem *Memory, given *vmlinuxFile, o *Options) (*
 		moduleDirs: o.Modules, cacheLimit: o.CacheLimit, made: newSpool(), Log: o.logger(),
 	}
 	if err := m.attach(ctx, o); err != nil {
-		m.Memory.Close()
-		return nil, err
+		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
 }
@@ -256,7 +256,15 @@ func (m *Machine) WithBorrowedSymbols(ctx context.Context, found map[string]uint
 	return &known, nil
 }
 
-// Close closes the bridge.
+// Close closes the memory and the symbol file, and removes the files that were made of memory.
 func (m *Machine) Close() error {
-	return errors.Join(m.vmlinux.close(), m.made.close(), m.Memory.Close())
+	return errors.Join(m.closeVmlinux(), m.made.close(), m.Memory.Close())
+}
+
+// closeVmlinux closes the symbol file, unless the machine that a trial was made of closes it.
+func (m *Machine) closeVmlinux() error {
+	if m.vmlinux == m.shared {
+		return nil
+	}
+	return m.vmlinux.close()
 }

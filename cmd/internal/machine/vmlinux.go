@@ -145,26 +145,33 @@ func (m *Machine) vmlinuxWithoutNames(ctx context.Context, o *Options, why error
 	release := releaseIn(m.Kernel.Banner(ctx))
 	if unnamed := (*linux.NoNamesError)(nil); errors.As(why, &unnamed) {
 		for _, id := range unnamed.BuildIDs {
-			if v := m.foundVmlinux(ctx, o, id, release); m.isOf(ctx, v) {
+			if v := m.ifKernels(ctx, m.foundVmlinux(ctx, o, id, release)); v != nil {
 				return v, nil
 			}
 		}
 	}
 	for _, path := range m.debugPlaces(o).OfRelease(release) {
-		if v := m.openFound(path); m.isOf(ctx, v) {
+		if v := m.ifKernels(ctx, m.openFound(path)); v != nil {
 			return v, nil
 		}
 	}
 	return nil, fmt.Errorf("%w; and no vmlinux of it was found", why)
 }
 
-// isOf reports whether a file, which may be nil, has the build-id that the kernel has in memory.
-func (m *Machine) isOf(ctx context.Context, v *vmlinuxFile) bool {
-	if v == nil || len(v.BuildID) == 0 {
-		return false
+// ifKernels returns v, which may be nil, if it is the kernel's; else it closes v and returns nil.
+func (m *Machine) ifKernels(ctx context.Context, v *vmlinuxFile) *vmlinuxFile {
+	if v == nil {
+		return nil
 	}
-	_, err := m.Kernel.With(ctx, v.Table, v.File)
-	return err == nil
+	if len(v.BuildID) > 0 {
+		if _, err := m.Kernel.With(ctx, v.Table, v.File); err == nil {
+			return v
+		}
+	}
+	if err := v.close(); err != nil {
+		m.Log.Warn("a vmlinux was not closed", "path", v.path, "error", err)
+	}
+	return nil
 }
 
 // releaseBy returns the kernel's release, "" if it cannot be read, by names that are the kernel's.
@@ -246,16 +253,20 @@ func (m *Machine) VmlinuxName(ctx context.Context) string {
 	return "vmlinux-" + plain.Name(release)
 }
 
-// close removes what was only for this run.
+// close closes the file and removes what was only for this run.
 func (v *vmlinuxFile) close() error {
 	if v == nil {
 		return nil
 	}
+	var err error
+	if v.File != nil {
+		err = v.File.Close()
+	}
 	if v.release != nil {
 		v.release()
 	}
-	if v.scratch == "" {
-		return nil
+	if v.scratch != "" {
+		err = errors.Join(err, os.RemoveAll(v.scratch))
 	}
-	return os.RemoveAll(v.scratch)
+	return err
 }
