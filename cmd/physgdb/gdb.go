@@ -60,7 +60,7 @@ func startDebugger(c *cli.Context) error {
 	return errors.Join(err, <-served)
 }
 
-// splitWords tells SOURCE from the words for the debugger: permute leaves "--" between them.
+// splitWords separates SOURCE from the words for the debugger: permute leaves "--" between them.
 func splitWords(c *cli.Context) (source string, own []string, err error) {
 	words := c.Args().Slice()
 	if i := slices.Index(words, "--"); i >= 0 {
@@ -70,7 +70,7 @@ func splitWords(c *cli.Context) (source string, own []string, err error) {
 	case len(words) == 0:
 		return "", nil, usagef("gdb: too few arguments: want %s; see physgdb gdb --help", c.Command.ArgsUsage)
 	case len(words) > 1:
-		return "", nil, usagef("gdb: unexpected arguments: %q; arguments for the debugger stand behind --", words[1:])
+		return "", nil, usagef("gdb: unexpected arguments: %q; arguments for the debugger follow --", words[1:])
 	}
 	return words[0], own, nil
 }

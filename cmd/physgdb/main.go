@@ -27,7 +27,7 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
-	exitPipe   = 128 + int(syscall.SIGPIPE) // nobody reads on, as in | head: what a shell says of those whom the signal kills
+	exitPipe   = 128 + int(syscall.SIGPIPE) // the reader has gone, as in | head: the status that shells give to a process killed by the signal
 )
 
 // usagef makes an error that is the user's own.
@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	}
 	var ended *debugger.ExitError
 	if errors.As(err, &ended) {
-		return ended.Status // it has told why by itself
+		return ended.Status // the debugger has printed why
 	}
 	if errors.Is(err, syscall.EPIPE) {
 		return exitPipe
@@ -149,10 +149,10 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	if c.Command != nil && c.Command.Name != "physgdb" && c.Command.Name != "" {
 		return usagef("%s: %w; see physgdb %s --help", c.Command.Name, err, c.Command.Name)
 	}
-	return usagef("%w; options stand behind a command, see physgdb --help", err)
+	return usagef("%w; options follow the command, see physgdb --help", err)
 }
 
-// operands returns the words behind the options. Too few or too many are an error; most may be -1 for any number.
+// operands returns the words after the options. Too few or too many are an error; most may be -1 for any number.
 func operands(c *cli.Context, least, most int) ([]string, error) {
 	args := c.Args().Slice()
 	switch {

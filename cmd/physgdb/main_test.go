@@ -46,7 +46,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// file writes a file beside the host's and returns its path.
+// file writes a file into the machine's directory and returns its path.
 func (h *deadHost) file(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(h.dir, name)
@@ -166,12 +166,12 @@ func TestEachErrorHasALine(t *testing.T) {
 	}
 }
 
-// closed is a pipe that nobody reads from.
+// closed is a pipe without a reader.
 type closed struct{}
 
 func (closed) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
-func TestNobodyReadsOn(t *testing.T) {
+func TestClosedPipe(t *testing.T) {
 	h := newHost(t)
 	var said session.Output
 	for _, line := range []string{"info RAM --cr3 CR3", "maps RAM --cr3 CR3", "vtop RAM --cr3 CR3 0xffffffff9d000000 0x10",

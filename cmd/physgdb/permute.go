@@ -7,9 +7,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// permute moves the options of a command before its other arguments, so that they may stand on either side of SOURCE:
-// the cli package silently takes what follows the first argument for arguments, too. Behind "--" nothing is an option. A
-// command that hands on what stands there finds the "--" among its arguments.
+// permute moves the options of a command before its other arguments, so that they may be on either side of SOURCE:
+// the cli package silently takes what follows the first argument for arguments, too. After "--" nothing is an option. A
+// command that passes these words on finds the "--" among its arguments.
 //
 // What the cli package would let pass is an error: an option without its value takes the next word, whatever it is, and
 // one that is given twice has the last value.
@@ -27,7 +27,7 @@ func permute(app *cli.App, args []string) ([]string, error) {
 	for i := 2; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
-			if handsOn(cmd) {
+			if passesOn(cmd) {
 				rest = append(rest, arg)
 			}
 			rest = append(rest, args[i+1:]...)
@@ -66,7 +66,7 @@ func helpFirst(args []string) []string {
 	return append(append(slices.Clone(args[:1]), args[2:]...), "--help")
 }
 
-// isOption tells an option from an operand, which may be "-" or a negative number: that is wrong in its own way.
+// isOption reports whether a word is an option, and not an operand, which may be "-" or a negative number.
 func isOption(arg string) bool {
 	return len(arg) > 1 && arg[0] == '-' && (arg[1] < '0' || arg[1] > '9')
 }
@@ -79,8 +79,8 @@ func dashed(name string) string {
 	return "--" + name
 }
 
-// handsOn reports whether words behind "--" are for another program, so that they must be told from operands.
-func handsOn(cmd *cli.Command) bool { return strings.Contains(cmd.ArgsUsage, "[-- ") }
+// passesOn reports whether words after "--" are for another program, and not operands.
+func passesOn(cmd *cli.Command) bool { return strings.Contains(cmd.ArgsUsage, "[-- ") }
 
 func isHelp(name string) bool { return slices.Contains(cli.HelpFlag.Names(), name) }
 

@@ -15,7 +15,7 @@ import (
 	"physgdb/test/memimage"
 )
 
-// is compares text with a golden one, in which $DIR stands for the host's folder.
+// is compares text with a golden one, in which $DIR is the machine's directory.
 func (h *deadHost) is(t *testing.T, got, golden string) {
 	t.Helper()
 	want := strings.ReplaceAll(strings.TrimPrefix(golden, "\n"), "$DIR", h.dir)
@@ -212,7 +212,7 @@ func TestAdapterBeyondLoopbackWarns(t *testing.T) {
 		p := start(t, h.words("adapter RAM --port 21234 --listen "+listen)...)
 		await(t, &p.out, "physgdb: adapter at "+listen)
 		r := p.stop(t)
-		if strings.Contains(r.errors, "WARNING: WHOEVER REACHES "+listen+":21234 READS") != warns {
+		if strings.Contains(r.errors, "WARNING: EVERY CLIENT THAT CAN CONNECT TO "+listen+":21234 CAN") != warns {
 			t.Errorf("%s: stderr %q, want a warning: %v", listen, r.errors, warns)
 		}
 	}
@@ -395,7 +395,7 @@ func TestRefusals(t *testing.T) {
 		{"notices from nowhere", "info RAM --notify tcp://127.0.0.1:6666", "not an address such as udp://127.0.0.1:6666"},
 		{"notices, none of a panic", "info RAM --notify DIR/lost", "--notify DIR/lost: has no notice of a panic"},
 		{"an unknown program", "info RAM --notify DIR/found --cr3 hello:cron",
-			`no program named "cron" told its CR3; known are clock`},
+			`no program named "cron" has sent its CR3; known are clock`},
 		{"an adapter at another's address", "adapter RAM --listen 192.0.2.1", "192.0.2.1 is not one of this machine's"},
 		{"notices for another's address", "notify --listen udp://192.0.2.1:1", "cannot assign requested address; want an address of this machine"},
 	} {

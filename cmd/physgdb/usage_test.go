@@ -13,7 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func TestOptionsStandAnywhere(t *testing.T) {
+func TestOptionsMayBeAnywhere(t *testing.T) {
 	h := newHost(t)
 	want := physgdb(t, h.words("read --cr3 CR3 --vmlinux VMLINUX RAM linux_banner 16")...)
 	if want.status != exitDone || !strings.Contains(want.out, "|Linux version 6.|") {
@@ -59,7 +59,7 @@ func TestEveryOptionMoves(t *testing.T) {
 	}
 }
 
-func TestNothingIsAnOptionBehindTwoDashes(t *testing.T) {
+func TestNoOptionsAfterTwoDashes(t *testing.T) {
 	h := newHost(t)
 	t.Chdir(h.dir)
 	must(t, os.Rename(h.ram, "--phys"))
@@ -67,8 +67,8 @@ func TestNothingIsAnOptionBehindTwoDashes(t *testing.T) {
 	physgdb(t, "info", "--symbols", "none", "--cr3", h.cr3, "--", "x", "--phys").want(t, exitUsage, "info takes no arguments")
 }
 
-// TestWordsBehindTwoDashesAreTheDebuggers: whatever they look like, and further dashes among them.
-func TestWordsBehindTwoDashesAreTheDebuggers(t *testing.T) {
+// TestWordsAfterTwoDashesGoToTheDebugger: also those that look like options, and further dashes.
+func TestWordsAfterTwoDashesGoToTheDebugger(t *testing.T) {
 	app := newApp(io.Discard, io.Discard)
 	got, err := permute(app, strings.Fields("physgdb gdb RAM --lldb -- -batch --cr3 -- x"))
 	want := strings.Fields("physgdb gdb --lldb -- RAM -- -batch --cr3 -- x")
@@ -83,7 +83,7 @@ func TestWrongUsage(t *testing.T) {
 		{"no command", "", "physgdb --help lists them"},
 		{"an unknown command", "debug RAM", `unknown command "debug"; physgdb --help lists them`},
 		{"help for an unknown command", "help debug", `unknown command "debug"`},
-		{"an option before the command", "--cr3 CR3 info RAM", "options stand behind a command"},
+		{"an option before the command", "--cr3 CR3 info RAM", "options follow the command"},
 		{"an unknown option", "info RAM --bogus", "unknown option --bogus; see physgdb info --help"},
 		{"an unknown option with a value", "info --bogus=3 RAM", "unknown option --bogus; see"},
 		{"an option of another command", "info RAM --user", "unknown option --user"},
@@ -102,7 +102,7 @@ func TestWrongUsage(t *testing.T) {
 		{"a CR3 that is no number", "info RAM --cr3 4k", "neither a hexadecimal number nor hello:NAME"},
 		{"a CR3 that is no number, before waiting", "info RAM --cr3 x --notify udp://127.0.0.1:0", "--cr3 x: neither"},
 		{"a hello without notices", "info RAM --cr3 hello:clock", "needs --notify"},
-		{"a hello of nobody", "info RAM --cr3 hello: --notify n", "the name of a program is missing"},
+		{"a hello without a name", "info RAM --cr3 hello: --notify n", "the name of a program is missing"},
 		{"a level of nothing", "info RAM --cr3 CR3 --log-level loud", "want error, warn, info, debug or trace"},
 		{"a timeout without unit", "info RAM --cr3 CR3 --timeout 5", `invalid value "5" for flag -timeout`},
 		{"a negative timeout", "info RAM --cr3 CR3 --timeout -5s", "want a time such as 500ms"},
@@ -126,7 +126,7 @@ func TestWrongUsage(t *testing.T) {
 		{"a socket without a path", "serve RAM --cr3 CR3 --listen unix:", "want unix:PATH"},
 		{"threads of no kind", "serve RAM --cr3 CR3 --threads all", "serve: --threads all: want tasks or cpus"},
 		{"no SOURCE for a debugger", "gdb -- -batch", "gdb: too few arguments: want SOURCE [-- ARGUMENT...]"},
-		{"arguments of gdb without dashes", "gdb RAM bt", `unexpected arguments: ["bt"]; arguments for the debugger stand behind --`},
+		{"arguments of gdb without dashes", "gdb RAM bt", `unexpected arguments: ["bt"]; arguments for the debugger follow --`},
 		{"options of gdb without dashes", "gdb RAM -batch", "gdb: unknown option --batch"},
 		{"two debuggers", "gdb RAM --lldb --gdb gdb", "--gdb and --lldb exclude each other"},
 		{"an adapter of nothing", "adapter", "want either SOURCE or --memory FILE"},

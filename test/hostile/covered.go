@@ -24,7 +24,7 @@ func OtherAttacks() []Covered {
 			[]string{"test/hostile.TestLeftoverCacheFiles", "cmd/internal/kept.TestLimit", "cmd/internal/kept.TestStaleFiles"}},
 
 		{"sources", "an image is empty, all zeros or all ones, and --vmcoreinfo is wrong",
-			[]string{"test/hostile.TestMachinesWithoutKernel", "cmd/internal/machine.TestAToldVMCoreInfoThatLeadsNowhereIsDoubted"}},
+			[]string{"test/hostile.TestMachinesWithoutKernel", "cmd/internal/machine.TestWrongVMCoreInfoIsIgnored"}},
 		{"sources", "a file is a FIFO, a device, a directory, or has 8 TiB of holes",
 			[]string{"test/hostile.TestIrregularFiles", "internal/regular.TestOnlyRegularFilesAreOpened", "symbols/elffile.TestOnlyRegularFilesAreRead", "test.TestPrivateFilesAndListeners"}},
 		{"sources", "a file looks like a dump that it is not, is split, or is cut while it is read",
@@ -91,7 +91,7 @@ func OtherAttacks() []Covered {
 			[]string{"gdbstub.TestClientThatDoesNotReadIsDisconnected", "gdbstub.TestAClientThatVanishesMidReply", "gdbstub.TestAFloodOfAttachesIsBounded"}},
 		{"clients", "a request takes longer than it may", []string{"gdbstub.TestTargetsThatHangTakeUpPlaces", "gdbstub.TestALateCallIsAnsweredInTimeAndItsDataAreDropped"}},
 		{"clients", "gdb, lldb and random clients come at once for minutes", []string{"test/hostile.TestSoak"}},
-		{"neighbours", "a listener is open to other machines", []string{"cmd/internal/entry.TestWarnExposed", "cmd/physgdb.TestServeWarnsOfStrangers", "cmd/physgdb.TestAdapterBeyondLoopbackWarns"}},
+		{"neighbours", "a listener is open to other machines", []string{"cmd/internal/entry.TestWarnExposed", "cmd/physgdb.TestServeWarnsOfOtherMachines", "cmd/physgdb.TestAdapterBeyondLoopbackWarns"}},
 		{"neighbours", "another user reads what is written of memory", []string{"test/hostile.TestWrittenMemoryIsPrivate", "cmd/physgdb.TestFilesOfMemoryArePrivate"}},
 		{"neighbours", "a socket's path is taken by something else", []string{"cmd/internal/entry.TestWhatIsNoStaleSocketStays", "cmd/internal/entry.TestAPrivateSocketLeavesNothing"}},
 	}

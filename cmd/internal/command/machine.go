@@ -102,7 +102,7 @@ func symbolsCommand() Command {
 (ORC), in the form that debuggers load (symbol table, DWARF). gdb gets it by itself from physgdb serve; lldb must be given it.
 It has neither source lines nor local variables.
 
-Those of modules have the addresses that the modules ran at; lldb must be told so.
+The files of modules have the addresses at which the modules ran; lldb needs the commands below for that.
 
 Examples:
   physgdb symbols file:/tmp/ram -o vmlinux.synth

@@ -44,7 +44,7 @@ func findCommand() Command {
 		Name: "find", Args: "[/SIZE] [/MAX] START, +LENGTH|END, PATTERN...", In: Shell | Monitor, Needs: Machine, ReadsMemory: true,
 		Help: "search memory for text, numbers or the addresses of symbols, as gdb's find does, and as long as it takes",
 		About: `The words are those of gdb's find. START and END, which is searched as well, are addresses (0x...) or symbols. PATTERN
-is "text", in which \x00 stands for a byte (gdb's find adds one at its end, this one does not), a number, or &SYMBOL for
+is "text", in which \x00 is a byte (gdb's find adds a zero byte at its end, this one does not), a number, or &SYMBOL for
 its address, or the addresses of all symbols of that name; several follow one another in memory.
 SIZE is that of numbers: b, h, w, g for 1, 2, 4, 8 bytes; without, they have 4, or 8 if they need them. MAX is how many
 places are shown at most, 1000 if it is not given. What is not mapped, or no RAM, is passed over.

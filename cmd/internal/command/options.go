@@ -95,8 +95,8 @@ func memoryOptions() []Option {
 
 func machineOptions() []Option {
 	return append([]Option{
-		text("cr3", "CR3", "the `CR3` to start from: hexadecimal, or hello:NAME for the process that told its own; without it "+
-			"the kernel is looked for"),
+		text("cr3", "CR3", "the `CR3` to start from: hexadecimal, or hello:NAME for a process that has sent its own in a notice; "+
+			"without it physgdb looks for the kernel"),
 		text("notify", "WHERE", "where the host's notices come from: udp://ADDRESS:PORT, to wait for that of its panic, or `WHERE` "+
 			"physgdb notify kept them: a file"),
 		text("vmcoreinfo", "HEX", "the physical address of the host's VMCOREINFO note, to find the kernel by: `HEX`, as in its "+
@@ -108,9 +108,9 @@ func machineOptions() []Option {
 			Usage: "where names and types come `FROM`: ram, the host's own memory; auto, a vmlinux of the kernel's build-id where one " +
 				"is found, else ram; none; or a vmlinux FILE"},
 		{Name: "debug-dir", Kind: List, Value: "DIR", Files: true,
-			Usage: "`DIR` with vmlinuxes, beside the usual places; may be given more than once"},
+			Usage: "`DIR` with vmlinuxes, in addition to the usual places; may be given more than once"},
 		{Name: "modules", Kind: List, Value: "DIR", Files: true,
-			Usage: "`DIR` with the files of loaded modules, beside the usual places; may be given more than once"},
+			Usage: "`DIR` with the files of loaded modules, in addition to the usual places; may be given more than once"},
 		{Name: "trust-build-id", Usage: "use what was kept of a kernel of this build-id without comparing it with memory: faster, " +
 			"but only for a machine that was not tampered with"},
 		{Name: "cache-limit", Kind: Text, Value: "SIZE", Default: "2GiB", Env: "PHYSGDB_CACHE_LIMIT",

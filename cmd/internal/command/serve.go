@@ -16,7 +16,7 @@ func serveCommand() Command {
 		About: `Finds the kernel in SOURCE and waits for debuggers: gdb -ex 'target remote ADDRESS'. gdb needs no file: it takes from here
 what it has none of, the kernel and its modules, with their symbols and types. For lldb see physgdb symbols --help.
 Prints one line on stdout when it is ready. With --listen stdio it serves the debugger that started it, and prints on stderr
-alone: in gdb, target remote | physgdb serve --listen stdio SOURCE, or the same behind | ssh HOST.
+alone: in gdb, target remote | physgdb serve --listen stdio SOURCE, or the same after | ssh HOST.
 
 Examples:
   physgdb serve file:/tmp/ram
@@ -35,8 +35,8 @@ func gdbCommand() Command {
 	return Command{
 		Name: "gdb", Args: "[-- ARGUMENT...]", In: Shell, Needs: Machine,
 		Help: "start gdb on a dead machine",
-		About: `Finds the kernel in SOURCE, and starts gdb with its symbols loaded and the machine attached. Nobody else can connect.
-What stands behind -- are arguments for gdb; its own ~/.gdbinit holds as always. The exit status is gdb's.
+		About: `Finds the kernel in SOURCE, and starts gdb with its symbols loaded and the machine attached. No other client can connect.
+The words after -- are arguments for gdb, which reads ~/.gdbinit as always. The exit status is gdb's.
 
 Examples:
   physgdb gdb file:/tmp/ram

@@ -17,8 +17,8 @@ func btCommand() Command {
 		Help: "backtraces: of the task that panicked, of others, of all CPUs, of blocked tasks, of all",
 		About: `Without words it is the task that panicked or, if none did, those that were running. Frames are found by the
 kernel's own unwind tables, across interrupts, up to user space. A frame is its number, stack pointer, function and the
-offset in it as the kernel's traces have them, address, and line of the source where vmlinux tells it. Functions that the
-compiler inlined stand above the one that they are part of, with its number.
+offset in it as the kernel's traces have them, address, and line of the source if a vmlinux has it. Functions that the
+compiler inlined are listed above the one that contains them, with its number.
 
 Examples:
   physgdb bt file:/tmp/ram
@@ -53,7 +53,7 @@ func psCommand() Command {
 	return Command{
 		Name: "ps", Aliases: []string{"lx-ps"}, Args: "[PID|NAME]...", In: Shell | Monitor, Needs: Symbols,
 		Help: "list the tasks of the machine: processes, their threads, and those of the kernel",
-		About: `PID takes all threads of a process, or one thread; in a NAME, * stands for anything. A task with > was running
+		About: `PID takes all threads of a process, or one thread; in a NAME, * matches any text. A task with > was running
 as the machine died. The column S has ps's letters: R runnable, S asleep, D blocked, I idle, T stopped, Z zombie, X dead.
 TASK is the address of the task_struct.
 
@@ -132,7 +132,7 @@ func modulesCommand() Command {
 		Help: "list the modules that the kernel had loaded",
 		About: `TAINT has the letters by which the kernel marks a module that is not quite its own: O out of tree, E unsigned,
 P proprietary… BASE is where its code begins. gdb loads the symbols of those whose files lie in the usual places or below
---modules DIR; of the others it is shown what memory tells: names and types, no source lines. --files says which files those
+--modules DIR; for the others it gets what is in memory: names and types, no source lines. --files says which files those
 are, or why there is none, and the command by which gdb loads one from elsewhere. Where objdump -h shows the sections of
 such a file at other addresses than 0, gdb would show wrong values: first objcopy --change-section-vma '*=0' NAME.ko
 
@@ -177,8 +177,8 @@ func percpuCommand() Command {
 	return Command{
 		Name: "percpu", Args: "SYMBOL CPU|all", In: Shell | Monitor, Needs: Symbols,
 		Help: "where a CPU's copy of a per-CPU variable lies, its value if it is small, and how gdb prints it",
-		About: `gdb itself cannot find per-CPU variables: their symbols have the address of no CPU's copy. What stands at the end
-of the line can be pasted into it.
+		About: `gdb itself cannot find per-CPU variables: their symbols have the address of no CPU's copy. The end of the
+line is an expression for gdb.
 
 Examples:
   physgdb percpu file:/tmp/ram runqueues 0

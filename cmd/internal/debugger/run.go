@@ -46,9 +46,9 @@ func (d *Debugger) Run(ctx context.Context, s *Session) error {
 	return &ExitError{Status: 128 + int(exit.Sys().(syscall.WaitStatus).Signal())}
 }
 
-// LeaveKeys leaves Ctrl-C and Ctrl-\ to the debugger, for good: the terminal sends their signals to both, and what they interrupt
+// LeaveKeys leaves Ctrl-C and Ctrl-\ to the debugger from now on: the terminal sends their signals to both, and what they interrupt
 // is the debugger's doing. They are caught rather than ignored, since a child inherits what is ignored.
 func LeaveKeys() {
-	signal.Ignore(os.Interrupt, syscall.SIGQUIT) // whoever was notified until now is not any more
+	signal.Ignore(os.Interrupt, syscall.SIGQUIT) // this ends earlier calls of signal.Notify
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGQUIT)
 }

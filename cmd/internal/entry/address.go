@@ -25,7 +25,7 @@ const stdio = "stdio"
 const forms = "want HOST:PORT, PORT, unix:PATH or stdio, such as 127.0.0.1:1234 or [::1]:1234"
 
 // Parse reads an address as users write it: HOST:PORT, :PORT or PORT, unix:PATH, or stdio. Without a host it means
-// 127.0.0.1: who shall be reached from other machines has to say so, by 0.0.0.0 or [::]. An error is the user's.
+// 127.0.0.1; to be reached from other machines, the user must give 0.0.0.0 or [::]. An error is one of usage.
 func Parse(text string) (Address, error) {
 	if text == stdio {
 		return Address{network: stdio, address: stdio}, nil
@@ -77,7 +77,7 @@ func parseUnix(path string) (Address, error) {
 	return Address{network: "unix", address: path}, nil
 }
 
-// IsStdio reports whether the one client is who started this process; see [TakeStdio].
+// IsStdio reports whether the only client is the process that started this one; see [TakeStdio].
 func (a Address) IsStdio() bool { return a.network == stdio }
 
 // String returns the address as a debugger takes it: HOST:PORT, a path, or stdio.
@@ -95,7 +95,7 @@ func (a Address) Listen() (net.Listener, error) {
 	return l, nil
 }
 
-// Check says what would keep Listen from working, and lets nobody in.
+// Check returns the error that Listen would return, without accepting connections.
 func (a Address) Check() error {
 	l, err := a.Listen()
 	if err != nil {
@@ -120,7 +120,7 @@ func (a Address) explain(err error) error {
 	return fmt.Errorf("listen on %s: %w; choose another address with --listen", a, cause(err))
 }
 
-// cause returns what the system said, without what package net tells beside it.
+// cause returns the error of the system call in an error of package net.
 func cause(err error) error {
 	var number syscall.Errno
 	if errors.As(err, &number) {
@@ -141,6 +141,6 @@ func WarnExposed(w io.Writer, addr net.Addr) {
 		return
 	}
 	if !ip.IsLoopback() {
-		fmt.Fprintf(w, "physgdb: WARNING: WHOEVER REACHES %v READS EVERY SECRET OF THE HOST\n", addr)
+		fmt.Fprintf(w, "physgdb: WARNING: EVERY CLIENT THAT CAN CONNECT TO %v CAN READ ALL MEMORY OF THE TARGET MACHINE\n", addr)
 	}
 }

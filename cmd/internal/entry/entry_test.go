@@ -76,7 +76,7 @@ func TestWarnExposed(t *testing.T) {
 		defer l.Close()
 		var said strings.Builder
 		WarnExposed(&said, l.Addr())
-		if got := strings.Contains(said.String(), "WARNING: WHOEVER REACHES "+l.Addr().String()); got != want {
+		if got := strings.Contains(said.String(), "WARNING: EVERY CLIENT THAT CAN CONNECT TO "+l.Addr().String()); got != want {
 			t.Errorf("%s: %q, want a warning: %v", text, said.String(), want)
 		}
 	}
@@ -221,6 +221,6 @@ func TestAClientThatDoesNotWaitIsMissed(t *testing.T) {
 	select {
 	case <-gone:
 	case <-time.After(5 * time.Second):
-		t.Error("nobody noticed")
+		t.Error("gone was not called")
 	}
 }

@@ -44,7 +44,7 @@ func isTerminal(fd int) bool {
 	return err == nil
 }
 
-// take returns a file of its own for what is behind a descriptor. That it does not block lets deadlines and Close end a
+// take returns a new file for what a descriptor refers to. It is non-blocking, so that deadlines and Close end a
 // read or write under way, where the kernel can wait for such a thing at all: not for a file on a disk.
 func take(fd int, name string) (*os.File, error) {
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
@@ -106,11 +106,11 @@ type stdioAddr struct{}
 func (stdioAddr) Network() string { return stdio }
 func (stdioAddr) String() string  { return stdio }
 
-// pace is how often a client that waits is told to go on waiting: well below gdb's remotetimeout of 2 s.
+// pace is the interval of the acknowledgements that keep a client waiting: well below gdb's remotetimeout of 2 s.
 const pace = 500 * time.Millisecond
 
 // KeepWaiting is for the time until the client's first packet can be answered. gdb waits 6 s, and then gives up; but
-// each byte makes it wait anew, and an acknowledgement more than needed (gdb manual, appendix E.11) means nothing. Call
+// each byte restarts its timer, and a superfluous acknowledgement (gdb manual, appendix E.11) means nothing. Call
 // the function returned before the first answer.
 //
 // gone is called if the client goes away meanwhile.

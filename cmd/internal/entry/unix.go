@@ -38,7 +38,7 @@ func bindUnix(path string) (net.Listener, error) {
 	return net.Listen("unix", path)
 }
 
-// removeStale removes a socket that nobody listens on, and nothing else.
+// removeStale removes a socket without a listener, and nothing else.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {

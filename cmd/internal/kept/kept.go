@@ -45,7 +45,7 @@ type Store struct {
 	Limit int64
 }
 
-// Open returns the store in the user's cache directory ([os.UserCacheDir]). A limit of 0 stands for [DefaultLimit].
+// Open returns the store in the user's cache directory ([os.UserCacheDir]). A limit of 0 means [DefaultLimit].
 func Open(limit int64) (*Store, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -300,7 +300,7 @@ func WriteFile(path string, content io.Reader) error {
 	return replaceFile(path, content)
 }
 
-// replaceFile is WriteFile that replaces whatever is there: in the store, a FIFO would block who writes to it.
+// replaceFile is WriteFile that replaces what is there: a FIFO in the store would block its writer.
 func replaceFile(path string, content io.Reader) error {
 	f, err := os.CreateTemp(filepath.Dir(path), newPrefix) // mode 0600
 	if err != nil {

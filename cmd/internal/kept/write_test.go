@@ -21,7 +21,7 @@ func TestWriteFileReplacesRegularFiles(t *testing.T) {
 	}
 
 	must(t, unix.Mkfifo(pipe, 0o600))
-	reader, err := os.OpenFile(pipe, os.O_RDWR, 0) // open at both ends, so that nobody waits
+	reader, err := os.OpenFile(pipe, os.O_RDWR, 0) // open at both ends, so that no call waits
 	must(t, err)
 	defer reader.Close()
 	must(t, WriteFile(pipe, strings.NewReader("through")))

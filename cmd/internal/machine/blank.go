@@ -81,10 +81,10 @@ func uniform(p []byte, value byte) bool {
 	return len(p) == 0 || p[0] == value && bytes.Equal(p[1:], p[:len(p)-1])
 }
 
-// doubtVMCoreInfo says that there is no VMCOREINFO where the user says, if the search without it takes longer than a moment: what
+// checkVMCoreInfo says that there is no VMCOREINFO where the user says, if the search without it takes longer than a moment: what
 // came of it is said in the end. Where RAM may be split around the PCI hole, which is found out later, addresses above it are not
 // judged. stop ends the waiting.
-func (m *Machine) doubtVMCoreInfo(ctx context.Context, o *Options) (stop func() bool) {
+func (m *Machine) checkVMCoreInfo(ctx context.Context, o *Options) (stop func() bool) {
 	const moment = time.Second
 	at, err := bridge.ParseAddr(o.VMCoreInfo)
 	size, unlaid := m.rawSize()

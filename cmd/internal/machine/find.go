@@ -14,7 +14,7 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// findKernel finds the kernel: under the CR3 that the user told, or else by what the machine said, or by a search.
+// findKernel finds the kernel: by the CR3 that the user gave, by the notice of the machine, or by a search.
 func (m *Machine) findKernel(ctx context.Context, o *Options) error {
 	walker := newWalker(m.Memory)
 	var err error
@@ -36,7 +36,7 @@ func (m *Machine) take(k *linux.Kernel) {
 	m.FoundIn = m.Memory.Counts()
 }
 
-// attachTo finds the kernel under the CR3 that the user told, and nowhere else.
+// attachTo finds the kernel by the CR3 that the user gave, and in no other way.
 func (m *Machine) attachTo(ctx context.Context, walker *mmu.MMU, o *Options) error {
 	cr3, err := m.chosenCR3(o.CR3)
 	if err != nil {
@@ -69,9 +69,9 @@ func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error
 		return m.advise(err, o)
 	}
 	m.Kernel = k
-	m.doubtNotice(ctx, fo.VMCoreInfo)
+	m.checkNotice(ctx, fo.VMCoreInfo)
 	if o.VMCoreInfo != "" && k.FoundBy != linux.ByCR3 && k.FoundBy != linux.ByVMCoreInfo {
-		m.Log.Warn("what --vmcoreinfo says leads to no kernel; ignoring it", "address", o.VMCoreInfo, "kernel found by", k.FoundBy)
+		m.Log.Warn("no kernel found at the address of --vmcoreinfo; ignoring it", "address", o.VMCoreInfo, "kernel found by", k.FoundBy)
 	}
 	return nil
 }
@@ -84,16 +84,16 @@ func (m *Machine) findOptions() *linux.FindOptions {
 	return &linux.FindOptions{Symbols: m.vmlinux.Table, Debug: m.vmlinux.File, Code: module.New}
 }
 
-// doubtNotice forgets a notice that led nowhere, when the kernel was found in another way: it is of another boot, or of
+// checkNotice forgets a notice that led nowhere, when the kernel was found in another way: it is of another boot, or of
 // another machine, and its registers would be wrong.
-func (m *Machine) doubtNotice(ctx context.Context, vmcoreinfo bridge.PhysAddr) {
+func (m *Machine) checkNotice(ctx context.Context, vmcoreinfo bridge.PhysAddr) {
 	if m.Notice == nil || m.Kernel.FoundBy == linux.ByCR3 {
 		return
 	}
 	if m.Kernel.FoundBy == linux.ByVMCoreInfo && vmcoreinfo == m.Notice.Hints().VMCoreInfo {
 		return
 	}
-	m.Log.Warn("the notice is not of this machine, or not of this boot: it is left aside", "its CR3", uint64(m.Notice.CR3),
+	m.Log.Warn("the notice is not from this machine or this boot; ignoring it", "its CR3", uint64(m.Notice.CR3),
 		"kernel found by", m.Kernel.FoundBy)
 	m.Notice, m.Hellos = nil, nil
 	m.gatherHints(ctx)
@@ -147,7 +147,7 @@ func (m *Machine) learnRAM(ctx context.Context) {
 		m.Log.Warn("the source is not whole: "+m.sourceIsShort(), "such as", err)
 		return
 	case err != nil:
-		m.Log.Warn("the kernel's own list of RAM is not believed", "why", err)
+		m.Log.Warn("the kernel's own list of RAM is wrong; ignoring it", "why", err)
 		return
 	}
 	from := "by the kernel's own list"

@@ -16,7 +16,7 @@ import (
 	"physgdb/test/rig"
 )
 
-// trampolineAt is where the rig's kernel leaves a trampoline when it is told to.
+// trampolineAt is where the rig's kernel leaves a trampoline for leaveTrampoline.
 const trampolineAt = 0x9c000
 
 // leaveTrampoline puts a trampoline into the rig's RAM.
@@ -26,7 +26,7 @@ func leaveTrampoline(t *testing.T, r *rig.Rig) {
 	rig.Must(t, r.Kernel.WriteFile(r.Path("ram")))
 }
 
-// search finds the kernel of the rig where nobody tells a CR3, and returns what was logged.
+// search finds the kernel of the rig without a CR3, and returns what was logged.
 func search(t *testing.T, r *rig.Rig, o Options) (*Machine, string) {
 	t.Helper()
 	var log bytes.Buffer
@@ -40,7 +40,7 @@ func search(t *testing.T, r *rig.Rig, o Options) (*Machine, string) {
 	return m, log.String()
 }
 
-func TestNobodyTellsWhereTheKernelIs(t *testing.T) {
+func TestKernelIsFoundWithoutHints(t *testing.T) {
 	r := rig.New(t, 5)
 	leaveTrampoline(t, r)
 	m, log := search(t, r, Options{})
@@ -52,7 +52,7 @@ func TestNobodyTellsWhereTheKernelIs(t *testing.T) {
 	}
 }
 
-func TestVMCoreInfoIsTold(t *testing.T) {
+func TestVMCoreInfoOfUser(t *testing.T) {
 	r := rig.New(t, 4)
 	at := r.AddVMCoreInfo()
 	rig.Must(t, r.Kernel.WriteFile(r.Path("ram")))
@@ -89,17 +89,17 @@ func TestNoticeOfAnotherBoot(t *testing.T) {
 	}
 }
 
-func TestAToldVMCoreInfoThatLeadsNowhereIsDoubted(t *testing.T) {
+func TestWrongVMCoreInfoIsIgnored(t *testing.T) {
 	r := rig.New(t, 4)
 	leaveTrampoline(t, r)
 	m, log := search(t, r, Options{VMCoreInfo: "0x5000"})
-	if m.Kernel.FoundBy != linux.ByTrampoline || !strings.Contains(log, "what --vmcoreinfo says leads to no kernel") ||
+	if m.Kernel.FoundBy != linux.ByTrampoline || !strings.Contains(log, "no kernel found at the address of --vmcoreinfo") ||
 		!strings.Contains(log, "0x5000") {
 		t.Errorf("found by %s; log %q", m.Kernel.FoundBy, log)
 	}
 }
 
-func TestAToldCR3IsTakenAtItsWord(t *testing.T) {
+func TestCR3OfUserIsNotReplaced(t *testing.T) {
 	r := rig.New(t, 4)
 	leaveTrampoline(t, r)
 	_, err := Attach(ctx, &Options{Source: r.Path("ram"), CR3: "0x5000"})
@@ -133,7 +133,7 @@ func listed(image uint64) []memimage.Resource {
 	}
 }
 
-func TestTheKernelTellsWhereRAMIs(t *testing.T) {
+func TestRAMMapOfKernel(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		image   uint64 // where RAM above 1 MiB begins by the kernel's list
@@ -162,7 +162,7 @@ func TestTheKernelTellsWhereRAMIs(t *testing.T) {
 			if got := m.Memory.Info().RAM.String(); got != tc.want || m.Memory.RAMFrom != tc.from {
 				t.Errorf("RAM %s, %s; want %s, %s", got, m.Memory.RAMFrom, tc.want, tc.from)
 			}
-			if warned := strings.Contains(log, "list of RAM is not believed"); warned != tc.warning {
+			if warned := strings.Contains(log, "list of RAM is wrong"); warned != tc.warning {
 				t.Errorf("log %q", log)
 			}
 			if _, ok := bridge.View(m.Memory, tc.refused, 1); ok {

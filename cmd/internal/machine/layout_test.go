@@ -61,7 +61,7 @@ func TestSplitRAMWithoutAMap(t *testing.T) {
 			if m.Memory.Layout != tc.layout || m.Kernel.TextPhys != high+k.TextPhys {
 				t.Errorf("layout %s, text at phys %#x", m.Memory.Layout, uint64(m.Kernel.TextPhys))
 			}
-			if n := strings.Count(log.String(), "what --vmcoreinfo says leads to no kernel"); n != 1 {
+			if n := strings.Count(log.String(), "no kernel found at the address of --vmcoreinfo"); n != 1 {
 				t.Errorf("%d warnings of the adopted trial: %s", n, log.String())
 			}
 		})
@@ -103,7 +103,7 @@ func TestTheKernelsListOfRAMNamesTheSplit(t *testing.T) {
 	rig.Must(t, err)
 	for end, want := range map[bridge.PhysAddr]uint64{
 		fourGiB + 4<<30:          2 << 30,     // QEMU's q35
-		fourGiB + 0x1_2000_0000:  0x6000_0000, // a machine that nobody lists
+		fourGiB + 0x1_2000_0000:  0x6000_0000, // of no known machine
 		fourGiB + 6<<30:          0,
 		2 << 30:                  splits[0], // no RAM above: nothing to learn
 		fourGiB + 4<<30 - 0x1001: splits[0], // not a page

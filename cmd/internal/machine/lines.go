@@ -2,7 +2,7 @@ package machine
 
 import "physgdb/symbols/dwarf"
 
-// SourceLines returns which source lines the kernel's code came from, or nil if its vmlinux does not tell.
+// SourceLines returns the source lines of the kernel's code, or nil if its vmlinux has none.
 func (m *Machine) SourceLines() *dwarf.Lines {
 	if m.vmlinux == nil || m.vmlinux.made { // memory holds no source lines
 		return nil

@@ -6,7 +6,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// logKeeper is a log that is not written until it is known whether anybody should read it.
+// logKeeper keeps the entries of a log until it is known whether they matter.
 type logKeeper struct {
 	hclog.InterceptLogger
 	kept []logEntry

@@ -35,12 +35,12 @@ type Options struct {
 	TrustBuildID bool
 	// CacheLimit bounds what is kept for the next time, in bytes; 0 for [kept.DefaultLimit].
 	CacheLimit int64
-	// DebugDirs are directories with vmlinuxes of several kernels, beside the usual places.
+	// DebugDirs are directories with vmlinuxes of several kernels, in addition to the usual places.
 	DebugDirs []string
 	RAM       string // path of a RAM map, or empty
 	// VMCoreInfo is the physical address of the VMCOREINFO note, hexadecimal, or empty.
 	VMCoreInfo string
-	Modules    []string      // directories with the files of loaded modules, beside the usual places
+	Modules    []string      // directories with the files of loaded modules, in addition to the usual places
 	Live       bool          // the machine runs: nothing is remembered for longer than one look at it
 	Timeout    time.Duration // for one request to the bridge; 0 for the bridge's own
 	Log        hclog.Logger  // nil for silence
@@ -54,7 +54,7 @@ type Machine struct {
 	Kernel *linux.Kernel
 	// Notice is what the machine said as it panicked, or nil.
 	Notice *notify.Notice
-	// Hellos are what programs of the machine said before, by the name of the task, or by its pid if it told no name.
+	// Hellos are the earlier notices of programs, by the name of the task, or by its pid if the notice has no name.
 	Hellos map[string]*notify.Notice
 	// Hints are those of the notice and of the source.
 	Hints bridge.Hints
@@ -84,7 +84,7 @@ type Machine struct {
 	made       *spool                 // files of modules, made of memory
 }
 
-// HelloPrefix before a name stands for the CR3 that the program of this name told.
+// HelloPrefix before the name of a program means the CR3 that the program sent in a notice.
 const HelloPrefix = "hello:"
 
 // Attach opens the memory of a machine and finds its kernel. If the options say so, it waits for the machine's notice.
@@ -169,7 +169,7 @@ func (o *Options) checkCR3() error {
 
 func (m *Machine) attach(ctx context.Context, o *Options) error {
 	if o.Notify != "" {
-		if err := m.hear(ctx, o); err != nil {
+		if err := m.waitForNotice(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -177,7 +177,7 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 	if err := m.checkNotBlank(ctx, o); err != nil {
 		return err
 	}
-	stop := m.doubtVMCoreInfo(ctx, o)
+	stop := m.checkVMCoreInfo(ctx, o)
 	err := m.settle(ctx, o)
 	stop()
 	if err != nil {

@@ -39,7 +39,7 @@ func TestMemoryStaysViewable(t *testing.T) {
 		t.Errorf("view %q, %v: a file is no longer shown in place", p, ok)
 	}
 	if _, ok := bridge.View(mem, bridge.PhysAddr(len(r.RAM)), 1); ok {
-		t.Error("what lies behind the file is shown")
+		t.Error("memory after the end of the file is shown")
 	}
 }
 
@@ -68,7 +68,7 @@ func TestUsageErrors(t *testing.T) {
 		"a note at no number":     {Source: "ram", VMCoreInfo: "here"},
 		"a note and a CR3":        {Source: "ram", VMCoreInfo: "0x1000", CR3: "0x1000"},
 		"a hello without notices": {Source: "ram", CR3: "hello:clock"},
-		"a hello of nobody":       {Source: "ram", CR3: "hello:", Notify: "notices"},
+		"a hello without a name":  {Source: "ram", CR3: "hello:", Notify: "notices"},
 		"a CR3 that is no number": {Source: "ram", CR3: "clock"},
 		"no source":               {CR3: "0x1000"},
 	} {

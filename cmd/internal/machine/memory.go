@@ -32,7 +32,7 @@ type Memory struct {
 	Layout string
 }
 
-// Who said where RAM is: the user, or the source itself.
+// The origins of the RAM map: the user, or the source itself.
 const (
 	ramByUser      = "by --ram"
 	ramAllOfSource = "all of the source"
@@ -111,8 +111,8 @@ func openSource(ctx context.Context, o *Options) (bridge.Memory, error) {
 // sourceForms reminds of what a source may be.
 const sourceForms = "want a path, or a URL such as nettlp://ADDRESS?local=ADDRESS&requester=BUS:DEV"
 
-// reason returns why a file could not be read, without its name, which whoever reports it tells. Any other error it
-// returns as it is.
+// reason returns why a file could not be read, without its name, which the caller adds. It returns any other error
+// unchanged.
 func reason(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {

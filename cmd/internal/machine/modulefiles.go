@@ -140,7 +140,7 @@ func (m *Machine) makeModule(ctx context.Context, md *module.Module) (File, erro
 		return nil, err
 	}
 	for _, why := range append(missing, left...) {
-		m.Log.Info("memory does not tell all of a module", "module", md.Name, "missing", why)
+		m.Log.Info("debug information of a module in memory is incomplete", "module", md.Name, "missing", why)
 	}
 	return bytes.NewReader(content), nil
 }

@@ -30,11 +30,11 @@ func ListenNotices(address string, log hclog.Logger) (*notify.Listener, error) {
 	return l, err
 }
 
-// hear takes in the host's notices until that of its panic has come: from the network, or from a file in which
-// `physgdb notify` kept them.
-func (m *Machine) hear(ctx context.Context, o *Options) error {
+// waitForNotice reads the notices of the machine up to that of its panic: from the network, or from a file that
+// `physgdb notify` has written.
+func (m *Machine) waitForNotice(ctx context.Context, o *Options) error {
 	if !strings.Contains(o.Notify, "://") {
-		return m.recall(ctx, o)
+		return m.readNotices(ctx, o)
 	}
 	notes := o.Notes
 	if notes == nil {
@@ -61,9 +61,9 @@ func (m *Machine) hear(ctx context.Context, o *Options) error {
 // maxBadLines is how many lines of a file of notices have a warning of their own.
 const maxBadLines = 3
 
-// recall reads notices from a file: one JSON object a line. Of several panics the last counts. Lines that hold no notice are
-// skipped with a warning: anyone who reaches the port may have written them.
-func (m *Machine) recall(ctx context.Context, o *Options) error {
+// readNotices reads notices from a file: one JSON object a line. Of several panics the last counts. Lines that hold no notice are
+// skipped with a warning: every sender that reaches the port may have written them.
+func (m *Machine) readNotices(ctx context.Context, o *Options) error {
 	path := o.Notify
 	f, err := regular.Open(path)
 	if err != nil {
@@ -94,15 +94,15 @@ func (m *Machine) recall(ctx context.Context, o *Options) error {
 	return nil
 }
 
-// history is what was heard of each host, by its name. What a program told that does not know its host's name stands
-// under "": it counts for whichever host panics next.
+// history is the notices of each host, by its name. Those of programs that do not know the name of their host are under
+// "": they count for the next host that panics.
 type history map[string]*boot
 
-// mostHeard bounds a history, in hosts and hellos: whoever reaches the port can send any number of them for days. Where it
-// is reached, what was heard before is forgotten.
-const mostHeard = 4096
+// maxHistory bounds a history, in hosts and hellos: every sender that reaches the port can send any number of them. At the
+// limit the earlier ones are dropped.
+const maxHistory = 4096
 
-func (h history) heard() int {
+func (h history) size() int {
 	n := len(h)
 	for _, b := range h {
 		n += len(b.hellos)
@@ -110,8 +110,8 @@ func (h history) heard() int {
 	return n
 }
 
-// boot is what programs told between a start of a host and its panic, by the name of the task, or by its pid if it told
-// no name.
+// boot is the notices of programs between the start of a host and its panic, by the name of the task, or by its pid if
+// the notice has no name.
 type boot struct {
 	hellos map[string]*notify.Notice
 	over   bool
@@ -135,9 +135,9 @@ func (h *history) take(n *notify.Notice) (panicked *notify.Notice, hellos map[st
 	return nil, nil
 }
 
-// boot finds what was heard of the host in the boot that a notice belongs to: a hello after a panic begins a new one.
+// boot returns the history of the boot that a notice belongs to: a hello after a panic begins a new boot.
 func (h *history) boot(n *notify.Notice) *boot {
-	if *h == nil || n.Event != notify.EventPanic && h.heard() >= mostHeard {
+	if *h == nil || n.Event != notify.EventPanic && h.size() >= maxHistory {
 		*h = history{}
 	}
 	const nameless = "(none)" // what Linux calls a host that has not been given a name yet
@@ -165,7 +165,7 @@ func taskName(n *notify.Notice) string {
 	return ""
 }
 
-// Hello returns what the program of that name told.
+// Hello returns the notice of the program of that name.
 func (m *Machine) Hello(name string) (*notify.Notice, error) {
 	for _, known := range []string{name, plain.Name(name)} {
 		if n, ok := m.Hellos[known]; ok {
@@ -176,5 +176,5 @@ func (m *Machine) Hello(name string) (*notify.Notice, error) {
 	if len(m.Hellos) > 0 {
 		known = "known are " + strings.Join(slices.Sorted(maps.Keys(m.Hellos)), ", ")
 	}
-	return nil, fmt.Errorf("no program named %q told its CR3; %s", name, known)
+	return nil, fmt.Errorf("no program named %q has sent its CR3; %s", name, known)
 }

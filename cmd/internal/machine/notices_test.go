@@ -17,7 +17,7 @@ func TestNoticesOfAFile(t *testing.T) {
 	const (
 		other     = `{"physgdb":1,"event":"panic","host":"db8","cr3":"CLOCK","message":"other"}`
 		nameless  = `{"physgdb":1,"event":"hello","host":"db7","pid":144,"cr3":"0x7000"}`
-		nobody    = `{"physgdb":1,"event":"hello","host":"db7","cr3":"0x8000"}`
+		anonymous = `{"physgdb":1,"event":"hello","host":"db7","cr3":"0x8000"}`
 		again     = `{"physgdb":1,"event":"hello","host":"db7","pid":150,"comm":"clock","cr3":"0x9000"}`
 		cron      = `{"physgdb":1,"event":"hello","host":"db7","pid":9,"comm":"cron","cr3":"0xa000"}`
 		elsewhere = `{"physgdb":1,"event":"hello","host":"db8","pid":9,"comm":"sshd","cr3":"0xb000"}`
@@ -38,12 +38,12 @@ func TestNoticesOfAFile(t *testing.T) {
 		{"of several panics the last", []string{rig.Panicked, other}, "other", ""},
 		{"of repeated hellos the last", []string{rig.Hello, again, rig.Panicked}, "tests", "clock=0x9000"},
 		{"a hello without a name goes by its pid", []string{nameless, rig.Panicked}, "tests", "144=0x7000"},
-		{"a hello of nobody is no use", []string{nobody, rig.Panicked}, "tests", ""},
+		{"a hello without a name is ignored", []string{anonymous, rig.Panicked}, "tests", ""},
 		{"other events name no root", []string{strange, rig.Panicked}, "tests", ""},
 		{"lines that are no notices", []string{"", rig.Panicked[:50], rig.Hello, `{"physgdb":2,"event":"panic","cr3":"0x1"}`, "\x00\x1b", rig.Panicked}, "tests", "clock=CLOCK"},
 		{"a line that is too long", []string{rig.Hello, strings.Repeat("x", 360063), rig.Panicked, "{" + strings.Repeat(" ", 1<<20)}, "tests", "clock=CLOCK"},
 		{"a line that a kill has cut", []string{rig.Hello, rig.Panicked, rig.Panicked[:50]}, "tests", "clock=CLOCK"},
-		{"a panic told three times", []string{rig.Hello, rig.Panicked, rig.Panicked, rig.Panicked}, "tests", "clock=CLOCK"},
+		{"a panic in three notices", []string{rig.Hello, rig.Panicked, rig.Panicked, rig.Panicked}, "tests", "clock=CLOCK"},
 		{"hellos of the boot before are void", []string{rig.Hello, rig.Panicked, cron, rig.Panicked}, "tests", "cron=0xa000"},
 		{"hellos of the boot after are void", []string{rig.Hello, rig.Panicked, cron}, "tests", "clock=CLOCK"},
 		{"hellos of another host are void", []string{rig.Hello, elsewhere, rig.Panicked}, "tests", "clock=CLOCK"},
@@ -86,15 +86,15 @@ func TestBadLinesOfNoticesAreLogged(t *testing.T) {
 
 func TestAFloodOfNoticesIsNotKept(t *testing.T) {
 	var seen history
-	for i := range 3 * mostHeard {
+	for i := range 3 * maxHistory {
 		name := fmt.Sprint(i)
 		seen.take(&notify.Notice{Event: notify.EventHello, Host: "a", Comm: name})
 		seen.take(&notify.Notice{Event: "farewell", Host: name})
 	}
-	if n := seen.heard(); n > mostHeard {
+	if n := seen.size(); n > maxHistory {
 		t.Errorf("%d are kept", n)
 	}
-	for i := range mostHeard {
+	for i := range maxHistory {
 		seen.take(&notify.Notice{Event: notify.EventHello, Host: "db7", Comm: fmt.Sprint(i % 10)})
 	}
 	if _, hellos := seen.take(&notify.Notice{Event: notify.EventPanic, Host: "db7"}); len(hellos) != 10 {
@@ -111,7 +111,7 @@ func TestNoticesRefused(t *testing.T) {
 		{"an empty file", "", "", "has no notice of a panic"},
 		{"a damaged line", rig.Panicked[:50], "", "has no notice of a panic"},
 		{"a line that is too long", strings.Repeat("x", 1<<17), "", "has no notice of a panic"},
-		{"a name that nobody has", rig.Panicked, "hello:clock", `no program named "clock" told its CR3; none has`},
+		{"an unknown name", rig.Panicked, "hello:clock", `no program named "clock" has sent its CR3; none has`},
 		{"a later version", `{"physgdb":2,"event":"panic","cr3":"0x1"}`, "", "has no notice of a panic"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -99,7 +99,7 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 	}
 	v := &vmlinuxFile{made: true, missing: slices.Concat(tables.Damage, missing, left)}
 	for _, why := range v.missing {
-		m.Log.Warn("the kernel's memory does not tell all", "missing", why)
+		m.Log.Warn("debug information in memory is incomplete", "missing", why)
 	}
 	if len(v.missing) == 0 && len(tables.BuildID) > 0 && sources != nil {
 		if err := v.keep(o, content, tables.BuildID, sources); err != nil {

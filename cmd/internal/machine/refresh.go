@@ -11,7 +11,7 @@ import (
 // Refresh returns a live machine as it is now, without anything that was cached. It shares the bridge with m and is not closed.
 func (m *Machine) Refresh(ctx context.Context) (*Machine, error) {
 	now := *m
-	now.Memory = m.Memory.afresh()
+	now.Memory = m.Memory.uncached()
 	var err error
 	if now.Kernel, err = m.Kernel.Again(ctx, newWalker(now.Memory)); err != nil {
 		return nil, err
@@ -29,8 +29,8 @@ func newWalker(m *Memory) *mmu.MMU {
 	return mmu.New(m, &mmu.Options{Resident: linux.Resident})
 }
 
-// afresh returns the same memory with a cache that is empty.
-func (m *Memory) afresh() *Memory {
+// uncached returns the same memory with an empty cache.
+func (m *Memory) uncached() *Memory {
 	again := *m
 	if bridge.ViewerOf(m.Memory) == nil {
 		again.Memory = bridge.NewCache(m.guard, cacheSize)

@@ -226,10 +226,10 @@ type SavedFile struct {
 }
 
 // SaveVmlinux writes the synthetic symbol file of the kernel to path, or if that is empty to a file named after its release. If
-// parts are missing, the file is written all the same, and the error says which.
+// parts are missing, the file is still written, and the error says which.
 func (m *Machine) SaveVmlinux(ctx context.Context, path string) (*SavedFile, error) {
 	if m.vmlinux == nil {
-		return nil, fmt.Errorf("the kernel's memory tells no symbols: %w", m.noVmlinux)
+		return nil, fmt.Errorf("no symbols found in the kernel's memory: %w", m.noVmlinux)
 	}
 	if path == "" {
 		path = m.VmlinuxName(ctx) + ".synth"

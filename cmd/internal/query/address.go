@@ -29,7 +29,7 @@ func address(m *machine.Machine, text string) (uint64, error) {
 		return 0, err
 	}
 	if len(addrs) > 1 {
-		return 0, fmt.Errorf("%q stands for several symbols, at %s; give one of these addresses", text, addressList(addrs))
+		return 0, fmt.Errorf("%q is the name of several symbols, at %s; give one of these addresses", text, addressList(addrs))
 	}
 	name, _, _ := strings.Cut(text, "+")
 	if at, ok := m.Kernel.Addr(name); ok && m.Kernel.IsPerCPU(at) {

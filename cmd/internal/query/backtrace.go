@@ -40,7 +40,7 @@ type Backtrace struct {
 // Frame is one function that had not returned.
 type Frame struct {
 	SP       Address      `json:"sp"`
-	PC       Address      `json:"pc"` // the next instruction, or the one behind the call
+	PC       Address      `json:"pc"` // the next instruction, or the one after the call
 	Function string       `json:"function,omitempty"`
 	Offset   Address      `json:"offset"`
 	Size     Address      `json:"size"` // of the function, in bytes
@@ -49,7 +49,7 @@ type Frame struct {
 	Line     int          `json:"line,omitempty"`
 	Inlined  []Inlined    `json:"inlined,omitempty"` // innermost first
 	Stack    string       `json:"stack"`             // TASK, IRQ, NMI…, or empty if it is none that is known
-	Guessed  bool         `json:"guessed,omitempty"` // that it called the one before; no unwind table tells
+	Guessed  bool         `json:"guessed,omitempty"` // the unwind tables do not have it; a frame pointer or the stack suggests it
 	Regs     *Interrupted `json:"interrupted,omitempty"`
 }
 
@@ -80,7 +80,7 @@ type UserEntry struct {
 
 // BacktraceOptions select backtraces.
 type BacktraceOptions struct {
-	// Words name tasks; see [Tasks]. cpus stands for those on a CPU, blocked for blocked ones, all for all. Without words it is the
+	// Words name tasks; see [Tasks]. The word cpus names those on a CPU, blocked the blocked ones, and all every task. Without words it is the
 	// task that panicked, or if none did, those on a CPU.
 	Words []string
 	Lines bool // with source lines and inlined functions
@@ -103,7 +103,7 @@ func Backtraces(ctx context.Context, m *machine.Machine, o *BacktraceOptions, ea
 	}
 	tasks, missing := tracer.pick(list, o.Words)
 	if len(tasks) == 0 && len(o.Words) == 0 {
-		return errors.New("neither what panicked nor what the CPUs ran can be told: memory is missing or damaged; " +
+		return errors.New("neither the task that panicked nor those on the CPUs are known: memory is missing or damaged; " +
 			"bt PID and bt all show what is left")
 	}
 	lost, err := tracer.each(ctx, tasks, each)
@@ -117,7 +117,7 @@ func Backtraces(ctx context.Context, m *machine.Machine, o *BacktraceOptions, ea
 		err = damage(list.Damage)
 	}
 	if lost > 0 && err == nil && !m.Live { // what runs has no registers to begin with
-		err = fmt.Errorf("%d of %d backtraces are not whole, for the reasons behind \"lost\"", lost, len(tasks))
+		err = fmt.Errorf("%d of %d backtraces are incomplete, for the reasons given after \"lost\"", lost, len(tasks))
 	}
 	return err
 }
@@ -160,7 +160,7 @@ func noticedBacktrace(ctx context.Context, m *machine.Machine, lines bool, each 
 	if lines {
 		tr.lines = m.SourceLines()
 	}
-	if err := tr.unwind(ctx, b, linux.NewRegisters("told by the machine as it panicked", regs), nil); err != nil {
+	if err := tr.unwind(ctx, b, linux.NewRegisters("the notice of the panic", regs), nil); err != nil {
 		return err
 	}
 	return each(b)
@@ -190,10 +190,10 @@ func (tr *tracer) pick(list *linux.TaskList, words []string) ([]*linux.Task, err
 	return picked, errors.Join(missing...)
 }
 
-// isGroup reports whether a word stands for many tasks, some of which a damaged list may not have.
+// isGroup reports whether a word names a group of tasks, some of which may be missing from a damaged list.
 func isGroup(word string) bool { return word == "all" || word == "cpus" || word == "blocked" }
 
-// group finds the tasks that one word stands for.
+// group returns the tasks that one word names.
 func (tr *tracer) group(list *linux.TaskList, word string) ([]*linux.Task, error) {
 	switch word {
 	case "all":
@@ -254,7 +254,7 @@ func (tr *tracer) isDead(t *linux.Task) bool { return tr.dead != nil && t.Addr =
 // otherwise be a round trip.
 const stacksAhead = 128
 
-// readAhead reads the used part of stacks, so that a bridge's cache has them. Who reads them misses what is not there.
+// readAhead reads the used part of stacks, so that a bridge's cache has them. Later reads report what is missing.
 func (tr *tracer) readAhead(ctx context.Context, tasks []*linux.Task) {
 	if bridge.ViewerOf(tr.m.Memory) != nil || len(tasks) == 1 {
 		return
@@ -312,7 +312,7 @@ func (tr *tracer) unwind(ctx context.Context, b *Backtrace, regs *linux.Register
 	return ctx.Err()
 }
 
-// rests tells in which function a CPU rests.
+// rests returns the function in which a CPU rests.
 func (tr *tracer) rests(ctx context.Context, c *linux.CPU, t *linux.Task) string {
 	at, err := tr.m.Kernel.Resting(ctx, c, t)
 	if err != nil || at == nil {

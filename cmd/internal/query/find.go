@@ -187,7 +187,7 @@ func (f *Find) where(m *machine.Machine) (mmu.Range, error) {
 	return mmu.Range{First: start, Last: last}, nil
 }
 
-// maxPatterns bounds how many patterns the names of several symbols may stand for.
+// maxPatterns bounds the number of patterns that the names of several symbols expand to.
 const maxPatterns = 256
 
 // patterns puts the pattern together. Where a name is that of several symbols there is a pattern for each.

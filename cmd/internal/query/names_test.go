@@ -30,7 +30,7 @@ func attachWithNames(t *testing.T) *machine.Machine {
 func TestANameOfSeveralSymbolsIsNoAddress(t *testing.T) {
 	m := attachWithNames(t)
 	_, err := Addresses(m, []string{"s_show"})
-	rig.WantError(t, err, `"s_show" stands for several symbols, at 0xffffffff9d002000, 0xffffffff9d005000`)
+	rig.WantError(t, err, `"s_show" is the name of several symbols, at 0xffffffff9d002000, 0xffffffff9d005000`)
 	_, err = Addresses(m, []string{"runqueues+8"})
 	rig.WantError(t, err, "percpu runqueues all")
 }

@@ -11,7 +11,7 @@ import (
 // expression is one part of what a user looks for.
 type expression struct {
 	bytes  []byte
-	symbol string // whose address, 8 bytes, it stands for; empty if it is bytes
+	symbol string // whose address, 8 bytes, is meant; empty if it is bytes
 }
 
 // numberSizes are the sizes of numbers by gdb's letters.
@@ -24,7 +24,7 @@ func parseExpression(word string, size int) (expression, error) {
 	case '"':
 		text, err := strconv.Unquote(word)
 		if err != nil || text == "" {
-			return expression{}, fmt.Errorf(`%s: want "text", in which \x00 stands for a byte`, word)
+			return expression{}, fmt.Errorf(`%s: want "text", in which \x00 is a byte`, word)
 		}
 		return expression{bytes: []byte(text)}, nil
 	case '\'':
@@ -55,7 +55,7 @@ func parseExpression(word string, size int) (expression, error) {
 	return expression{bytes: binary.LittleEndian.AppendUint64(nil, v)[:size]}, nil
 }
 
-// splitExpressions cuts text at spaces and commas that stand in no quotes. Quotes stay.
+// splitExpressions cuts text at spaces and commas outside quotes. Quotes are kept.
 func splitExpressions(text string) ([]string, error) {
 	var words []string
 	for {
@@ -72,7 +72,7 @@ func splitExpressions(text string) ([]string, error) {
 	}
 }
 
-// wordEnd returns where the first word of text ends: at one of the separators that stands in no quotes, or at the end.
+// wordEnd returns where the first word of text ends: at a separator outside quotes, or at the end of text.
 // Within quotes, a backslash takes its meaning from the next character. It returns -1 if a quote is left open.
 func wordEnd(text, separators string) int {
 	var quote byte

@@ -12,7 +12,7 @@ import (
 )
 
 // pick returns the tasks that the user named: by the number of a process, which selects all its threads, or of one thread, or by a
-// name, in which * stands for any text. Without words it returns every task. The error names the words without a task.
+// name, in which * matches any text. Without words it returns every task. The error names the words without a task.
 func pick(list *linux.TaskList, words []string) ([]*linux.Task, error) {
 	if len(words) == 0 {
 		return list.All, nil

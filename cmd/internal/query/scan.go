@@ -6,9 +6,9 @@ import "bytes"
 // across the border.
 type scan struct {
 	patterns [][]byte             // all different
-	hit      func(at uint64) bool // hears of each place, in order; false ends the scan
+	hit      func(at uint64) bool // called for each place, in order; false ends the scan
 
-	next  uint64 // address behind the last piece
+	next  uint64 // address after the last piece
 	carry []byte // what the last pieces ended with: one byte less than the pattern, or all there was
 	seam  []byte // reused
 	found []int  // where each pattern is next in a piece; reused

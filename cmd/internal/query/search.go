@@ -45,8 +45,8 @@ func (s *Search) Next() uint64 { return s.scan.next }
 // errEnough ends a search early, as its caller wished.
 var errEnough = errors.New("enough was found")
 
-// Run searches the part of a space that lies in r. Where nothing is mapped, or no RAM is behind it, there is nothing to
-// find.
+// Run searches the part of a space that lies in r. What is not mapped, or mapped to no RAM, is
+// skipped.
 func (s *Search) Run(ctx context.Context, space *mmu.Space, r mmu.Range) error {
 	err := s.pages(ctx, space, r)
 	if err == nil {
@@ -206,8 +206,8 @@ func (s *Search) bytes(ctx context.Context, va uint64, p []byte) error {
 	return ctx.Err()
 }
 
-// Bounds of a batch of reads, in bytes. gdb searches anew from each place that was found, which makes small first
-// batches worth while.
+// Bounds of a batch of reads, in bytes. gdb restarts the search after each place that was found, so that small first
+// batches pay.
 const (
 	minBatch = 64 << 10
 	maxBatch = 4 << 20

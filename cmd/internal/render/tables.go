@@ -83,8 +83,8 @@ func users(m *query.Module) string {
 
 // Fileless explains that the files of some modules were not found.
 func Fileless(w io.Writer, count int) error {
-	_, err := fmt.Fprintf(w, "\nFiles of %d were not found (why: modules --files). Of these gdb is shown what memory tells: names and types, no\n"+
-		"source lines. --modules DIR tells physgdb where files are.\n", count)
+	_, err := fmt.Fprintf(w, "\nFiles of %d were not found (why: modules --files). For these gdb gets what is in memory: names and types, no\n"+
+		"source lines. --modules DIR names a directory with files.\n", count)
 	return err
 }
 

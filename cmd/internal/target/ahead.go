@@ -10,11 +10,11 @@ import (
 // time, one after the other, and would wait for each.
 //
 // What is fetched goes into the cache of the machine's memory and is found there. At most one piece is under way, as long
-// as the last one that was asked for. Whoever owns a readAhead must stop it.
+// as the last one that was asked for. The owner of a readAhead must stop it.
 type readAhead struct {
 	on    bool       // there is a cache, and a need for it
 	space *mmu.Space // in which the last piece was read
-	next  uint64     // address behind it
+	next  uint64     // address after it
 	fetch *fetch     // nil if there was none yet
 }
 
@@ -54,7 +54,7 @@ func (a *readAhead) note(space *mmu.Space, at uint64, n int) {
 	go a.fetch.run(ctx, n)
 }
 
-// run reads n bytes for the cache. Where they cannot be read, whoever asks for them is told why.
+// run reads n bytes for the cache. An error is reported to the next reader of these bytes.
 func (f *fetch) run(ctx context.Context, n int) {
 	defer close(f.done)
 	defer f.cancel()

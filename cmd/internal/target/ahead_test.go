@@ -57,7 +57,7 @@ func TestReadAhead(t *testing.T) {
 	}
 	s.ahead.stop()
 	s.read(rig.ScatteredVA+4*page, page) // the last before the hole
-	s.ahead.stop()                       // what is fetched in vain harms nobody
+	s.ahead.stop()                       // an unneeded fetch does no harm
 }
 
 func TestNothingIsFetchedAheadOfScatteredReads(t *testing.T) {
@@ -73,7 +73,7 @@ func TestNothingIsFetchedAheadOfScatteredReads(t *testing.T) {
 	}
 }
 
-func TestAFetchThatNobodyWantsIsEnded(t *testing.T) {
+func TestUnneededFetchIsCanceled(t *testing.T) {
 	s := newSequential(t)
 	slow := bridgetest.NewFake(bytes.Repeat([]byte{1}, 1<<20))
 	slow.Delay = time.Minute

@@ -130,7 +130,7 @@ type place struct {
 	size int
 }
 
-// broken is what stood at a place before it was broken.
+// broken is the content of a place before it was damaged.
 type broken struct {
 	at   uint64
 	data [8]byte
@@ -257,7 +257,7 @@ func (v *victim) examineTables(t *testing.T, learn bool) (failed int) {
 		return failed
 	}
 	if source := m.SymbolSource(); source.Origin != machine.OriginMemory {
-		t.Fatalf("%s was not made anew", source.Path)
+		t.Fatalf("%s was not made in this run", source.Path)
 	}
 	do("bt", func(ctx context.Context) error { return say(ctx, m, []string{"bt", "all"}) })
 	do("modules", func(ctx context.Context) error {

@@ -26,7 +26,7 @@ import (
 type machineFile struct {
 	name string
 	help string
-	// write writes the content. Where that is not all, what was found stands on w, and the error says what is missing.
+	// write writes the content. If that is incomplete, w has what was found, and the error says what is missing.
 	write func(ctx context.Context, m *machine.Machine, w io.Writer) error
 }
 
@@ -34,7 +34,7 @@ type machineFile struct {
 func machineFiles() []machineFile {
 	return []machineFile{
 		{"/dmesg", "the kernel's log", writeDmesg},
-		{"/proc/cmdline", "what the boot loader told the kernel", line(func(ctx context.Context, m *machine.Machine) (string, error) {
+		{"/proc/cmdline", "the parameters of the kernel, from the boot loader", line(func(ctx context.Context, m *machine.Machine) (string, error) {
 			return m.Kernel.CommandLine(ctx)
 		})},
 		{"/proc/iomem", "what was where in physical memory", writeIOMem},
@@ -58,7 +58,7 @@ func line(find func(context.Context, *machine.Machine) (string, error)) func(con
 // fileOpener opens a file for gdb.
 type fileOpener func(context.Context) (gdbstub.File, error)
 
-// OpenFile opens one of the machine's files, or one that gdb was told of: the kernel's, or a module's. Nothing else on the disk
+// OpenFile opens one of the machine's files, or one that gdb got the name of: the kernel's, or a module's. Nothing else on the disk
 // of this machine is shown.
 func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, error) {
 	if open, told := s.files[name]; told {
@@ -123,7 +123,7 @@ func (s *session) content(ctx context.Context, name string) ([]byte, error) {
 	return content, err
 }
 
-// makeFile makes the content of a file, and tells whether that is all of it. An incomplete one is better than none.
+// makeFile makes the content of a file, and reports whether it is complete. An incomplete one is better than none.
 func makeFile(ctx context.Context, m *machine.Machine, f *machineFile) (content []byte, whole bool, err error) {
 	var b bytes.Buffer
 	err = f.write(ctx, m, plain.NewWriter(&b)) // users print such files

@@ -57,7 +57,7 @@ func TestMachineFiles(t *testing.T) {
 	listed := s.monitor(t, "files")
 	for _, f := range machineFiles() {
 		if !strings.Contains(listed, f.name+" ") {
-			t.Errorf("monitor files does not tell of %s", f.name)
+			t.Errorf("monitor files does not list %s", f.name)
 		}
 	}
 }

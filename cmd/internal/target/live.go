@@ -54,6 +54,6 @@ func (p *liveProgram) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// whyNotStepped is what a user reads who tries to step a machine that runs.
+// whyNotStepped is the answer to a step of a machine that runs.
 const whyNotStepped = "This machine runs, and is not stopped by being looked at: continue, then Ctrl-C, shows it as it is then; " +
 	"it cannot be stepped."

@@ -8,8 +8,8 @@ import (
 	"physgdb/test/rig"
 )
 
-// TestANewLookKeepsWhatTheClientHasTold: only what was read of the machine is dropped.
-func TestANewLookKeepsWhatTheClientHasTold(t *testing.T) {
+// TestRefreshKeepsSettings: only what was read of the machine is dropped.
+func TestRefreshKeepsSettings(t *testing.T) {
 	m := attach(t, rig.New(t, 4), machine.Options{Live: true})
 	target, err := New(m, ThreadsTasks).NewSession(ctx)
 	rig.Must(t, err)
@@ -28,7 +28,7 @@ func TestANewLookKeepsWhatTheClientHasTold(t *testing.T) {
 		t.Error("it is not a new look")
 	}
 	if _, err := s.ReadMemory(ctx, s.first, s.m.Kernel.Text, make([]byte, 4)); !errors.Is(err, s.memoryBlocked) || err == nil {
-		t.Errorf("memory is shown to who has the wrong file: %v", err)
+		t.Errorf("memory is shown although the file is wrong: %v", err)
 	}
 	if !s.PhysicalMode() || len(s.files) != 1 {
 		t.Errorf("physical %v, files %v", s.PhysicalMode(), s.files)

@@ -21,7 +21,7 @@ func (s *session) ReadLoaded(ctx context.Context, id gdbstub.ThreadID, addr uint
 	k := s.m.Kernel
 	at := bridge.PhysAddr(addr + k.Slide + uint64(k.PhysBase()))
 	n, err := bridge.Read(ctx, s.m.Memory, at, p, false)
-	if errors.Is(err, bridge.ErrUnknownRAM) { // then a page table must vouch for it
+	if errors.Is(err, bridge.ErrUnknownRAM) { // then a page table must map it
 		return k.Space.ReadMemory(ctx, k.Text+uint64(at-k.TextPhys), p)
 	}
 	return n, err

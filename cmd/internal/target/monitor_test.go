@@ -74,7 +74,7 @@ func TestMonitorRefuses(t *testing.T) {
 		"info all":       `monitor info: unexpected arguments: ["all"]`,
 		"stats 1":        "monitor stats takes no arguments",
 		"cr3 a b":        "monitor cr3 takes one argument",
-		"cr3 cron":       `"cron" is neither a task (see ps) nor kernel nor panic nor a CR3 such as 0x1000, and no program named "cron" told its CR3;`,
+		"cr3 cron":       `"cron" is neither a task (see ps) nor kernel nor panic nor a CR3 such as 0x1000, and no program named "cron" has sent its CR3;`,
 		"cr3 5000":       `"5000" is neither a task`,
 		"cr3 0x5000":     "maps no kernel",
 		"vtop":           "too few arguments: want ADDRESS...",

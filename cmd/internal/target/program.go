@@ -169,7 +169,7 @@ func (p *program) Description() *gdbstub.Description {
 	return d
 }
 
-// Auxv tells gdb where a position-independent program lies.
+// Auxv returns the auxiliary vector, by which gdb finds where a position-independent program is.
 func (p *program) Auxv(ctx context.Context) ([]byte, error) {
 	return p.m.Kernel.Auxv(ctx, p.leader)
 }

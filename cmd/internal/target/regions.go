@@ -34,9 +34,9 @@ const (
 	maxRegionTries = 3
 )
 
-// Region tells lldb what lies around an address, as the page tables have it, from a list that is made when the first
+// Region returns the region of an address, by the page tables, from a list that is made when the first
 // address of its half is asked for. Where page tables take too long to read, each of the first tries gets further, as
-// tables are kept; in the meantime what stands around the address itself is told.
+// tables are kept; until then the answer comes from a walk to the address itself.
 func (s *session) Region(ctx context.Context, id gdbstub.ThreadID, addr uint64) (gdbstub.Region, error) {
 	if s.memoryBlocked != nil {
 		return gdbstub.Region{}, s.memoryBlocked
@@ -105,7 +105,7 @@ func (s *session) listHalf(ctx context.Context, key regionKey, state *regionStat
 // regionList is runs of pages of equal rights, in the order of their addresses, without the holes between them.
 type regionList []gdbstub.Region
 
-// listRegions lists what is mapped in a range. What lies behind damaged tables counts as not mapped; the error is for a
+// listRegions lists what is mapped in a range. What is below damaged tables counts as not mapped; the error is for a
 // list that ends too early.
 func listRegions(ctx context.Context, space *mmu.Space, within mmu.Range, areas []linux.Area) (regionList, error) {
 	var list regionList
@@ -152,7 +152,7 @@ func goesOn(a, b gdbstub.Region) bool {
 	return touch && a == b
 }
 
-// areaAt names the area that an address lies in, or "", and tells where that area ends, or the next begins.
+// areaAt returns the name of the area of an address, or "", and the last address before the end of that area or the next one.
 func areaAt(areas []linux.Area, addr uint64) (name string, last uint64) {
 	i, _ := slices.BinarySearchFunc(areas, addr, func(a linux.Area, addr uint64) int { return cmp.Compare(a.Last, addr) })
 	switch {
@@ -180,7 +180,7 @@ func (l regionList) at(addr uint64, within mmu.Range) gdbstub.Region {
 	return hole
 }
 
-// regionAround tells what one walk to an address shows: the region as far as it lies within the same table of pages, or
+// regionAround returns what one walk to an address shows: the region within the same page table, or
 // all that an empty entry of a higher table leaves out.
 func regionAround(ctx context.Context, space *mmu.Space, addr uint64) (gdbstub.Region, error) {
 	const tableBits, pageBits = 9, 12

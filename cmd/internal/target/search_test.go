@@ -65,7 +65,7 @@ func TestDebuggersAreShownNoPerCPUTemplate(t *testing.T) {
 	_, err := s.ReadMemory(ctx, s.first, memimage.LinkText+rig.Slide+0x7100, p)
 	rig.WantError(t, err, "add $gs_base to its address")
 	if _, err := s.ReadMemory(ctx, s.first, memimage.LinkText+rig.Slide+0x8000, p); err != nil {
-		t.Errorf("behind the template: %v", err)
+		t.Errorf("after the template: %v", err)
 	}
 }
 

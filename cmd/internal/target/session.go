@@ -23,7 +23,7 @@ type session struct {
 	first   gdbstub.ThreadID
 	regions map[regionKey]*regionState
 
-	files    map[string]fileOpener // that gdb was told of as libraries
+	files    map[string]fileOpener // the libraries in the last list
 	contents map[string][]byte     // of the machine's files, as far as they were made
 	held     int64                 // bytes of files that are open, see maxHeld
 	ahead    readAhead
@@ -170,8 +170,8 @@ func (s *session) WriteRegister(ctx context.Context, _ gdbstub.ThreadID, name st
 	return s.setCR3(ctx, value)
 }
 
-// Relocation tells gdb how far KASLR moved the kernel, so that vmlinux fits. A connection rooted at a process says
-// nothing: its main file is a program that lies where it was linked, and gdb would move that.
+// Relocation returns how far KASLR moved the kernel. A connection for a process returns nothing: its main file is a
+// program at its link address, which gdb would move.
 func (s *session) Relocation(context.Context) (text, slide uint64, ok bool) {
 	if s.m.Process != "" {
 		return 0, 0, false
@@ -187,8 +187,8 @@ func (s *session) ExecutableFile(ctx context.Context) (string, error) {
 	return "/" + s.m.VmlinuxName(ctx), nil
 }
 
-// WantedSymbols asks gdb where it believes some parts of the kernel to be: that tells which file the user has loaded. Where
-// there is no vmlinux here, gdb's tells enough to find the tasks by.
+// WantedSymbols are symbols whose addresses gdb is asked for: they show which file the user has loaded. If physgdb has no
+// vmlinux, they also include those by which the tasks are found.
 func (s *session) WantedSymbols() []string {
 	if s.m.Kernel.Symbols != nil || s.m.Process != "" {
 		return vmlinuxCheckSymbols()

@@ -74,7 +74,7 @@ func TestRegisters(t *testing.T) {
 		{"none of a CPU that only stopped", rig.Panicked, idleThread, root},
 		{"no more than a rip, which gdb needs, without a notice", "", idleThread, gdbstub.Registers{"cr3": r.CR3, "rip": 0}},
 		{"none of another CPU without a notice", "", idleThread + 2, root},
-		{"no selectors where no rip was told", `{"physgdb":1,"event":"panic","cpu":2,"cr3":"CR3","rbx":"0x7"}`, idleThread + 2,
+		{"no selectors without rip", `{"physgdb":1,"event":"panic","cpu":2,"cr3":"CR3","rbx":"0x7"}`, idleThread + 2,
 			gdbstub.Registers{"cr3": r.CR3, "rip": 0, "rbx": 7}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -180,7 +180,7 @@ const (
 	aProgram       file = iota
 	vmlinux             // where it runs
 	unmovedVmlinux      // loaded after connecting, or on a connection that does not move it
-	nextBuild           // of a kernel that differs behind the banner
+	nextBuild           // of a kernel that differs after the banner
 	otherText           // of a kernel with the same data
 	otherKernel
 	inLLDB // added to one of the others: lldb does not lend the symbols of the notes
@@ -263,7 +263,7 @@ func (s *session) shows(t *testing.T, why string) {
 		n, err := s.ReadMemory(ctx, s.first, addr, p)
 		rig.WantError(t, err, why)
 		if n != 0 || string(p) != "????" {
-			t.Errorf("%d bytes at %#x are shown all the same", n, addr)
+			t.Errorf("%d bytes at %#x are shown", n, addr)
 		}
 	}
 	threads, err := s.Threads(ctx)

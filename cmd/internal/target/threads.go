@@ -220,8 +220,8 @@ func taskText(t *linux.Task, running bool) string {
 	return strings.Join(words, ", ")
 }
 
-// markDead finds the thread that panicked, and writes on it what the machine died of. Its task and number stand beside that
-// already, so it tells what they do not.
+// markDead finds the thread that panicked, and gives it a text with the reason. Debuggers show its task and number
+// next to that.
 func (v *view) markDead(ctx context.Context, all []thread) {
 	task := query.DeadTask(ctx, v.m)
 	if task == nil {

@@ -22,7 +22,7 @@ type view struct {
 	now    *thread               // the thread that the client last asked about; may be nil
 
 	physical bool // addresses are physical
-	// memoryBlocked is why no memory is shown: what the client believes about it would be wrong. It is nil if all is well.
+	// memoryBlocked is why no memory is shown: the symbols of the client do not fit it. It is nil if they do.
 	memoryBlocked error
 	panicSummary  string
 }
@@ -98,7 +98,7 @@ func (v *view) readPhysical(ctx context.Context, addr uint64, p []byte) (int, er
 	return bridge.Read(ctx, v.m.Memory, bridge.PhysAddr(addr), p, false)
 }
 
-// WhyHalted is what a user reads who tries to run the machine.
+// WhyHalted is the answer to an attempt to run the machine.
 func (v *view) WhyHalted() string {
 	switch {
 	case v.m.Live:

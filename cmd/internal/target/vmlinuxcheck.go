@@ -12,8 +12,8 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// Symbols that tell one vmlinux from another by where they are. The banner alone does not: it is near the start of
-// .rodata, which is aligned to 2 MiB, so that kernels of the next build often have it at the same place. The notes stand
+// Symbols whose addresses differ between builds of a kernel. The banner alone is not enough: it is near the start of
+// .rodata, which is aligned to 2 MiB, so that kernels of the next build often have it at the same place. The notes are
 // at the end of .rodata, and move with every byte of it (include/asm-generic/vmlinux.lds.h). lldb does not lend their
 // symbols, which are of no type; for it there is a pointer in .bss to the text that the kernel keeps for its dumps.
 const (
@@ -30,7 +30,7 @@ func vmlinuxCheckSymbols() []string {
 // errMisfit says that the debugger's vmlinux is not that of this kernel, or not where this kernel is.
 var errMisfit = errors.New("does not fit")
 
-// checkFit compares what the debugger believes, which found the landmarks at these addresses, with what is there. Where the
+// checkVmlinux compares the addresses at which the debugger found the symbols of vmlinuxCheckSymbols with memory. If the
 // user gave physgdb the vmlinux, every address must be equal; and in any case memory must hold what they promise. Any error
 // but errMisfit means that it could not be found out.
 func checkVmlinux(ctx context.Context, m *machine.Machine, found map[string]uint64) error {
@@ -75,7 +75,7 @@ func checkDumpText(ctx context.Context, m *machine.Machine, addr uint64) error {
 	return nil
 }
 
-// readCheck reads what the debugger believes to be at addr. If nothing is mapped there, its vmlinux does not fit.
+// readCheck reads what should be at addr by the debugger's vmlinux. If nothing is mapped there, its vmlinux does not fit.
 func readCheck(ctx context.Context, m *machine.Machine, addr, size uint64) ([]byte, error) {
 	const maxSize = 64 << 10 // bytes; the notes of a kernel have some 500
 	if size > maxSize {
