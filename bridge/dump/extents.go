@@ -18,7 +18,7 @@ const maxExtents = 1 << 14
 // extents lists where a file of a size holds data, by lseek(2). Gaps smaller than a huge page are
 // ignored. A file whose extents cannot be read counts as a file without holes.
 func extents(path string, size uint64) []extent {
-	const least = 2 << 20
+	const minGap = 2 << 20
 	f, err := regular.Open(path)
 	if err != nil {
 		return []extent{{0, size}}
@@ -35,7 +35,7 @@ func extents(path string, size uint64) []extent {
 			return append(list, extent{at, size})
 		}
 		e := extent{uint64(from), min(uint64(to), size)}
-		if n := len(list); n > 0 && e.from-list[n-1].to < least {
+		if n := len(list); n > 0 && e.from-list[n-1].to < minGap {
 			list[n-1].to = e.to
 		} else {
 			list = append(list, e)

@@ -11,10 +11,10 @@ import (
 // it fits every reply that is text. It must not be used where a '}' escapes: which of the two is
 // undone first differs.
 const (
-	runMark  = '*'
-	runBias  = 29
-	shortest = 3  // repetitions worth a mark and a count
-	longest  = 97 // repetitions; more would not be a printable character
+	runMark = '*'
+	runBias = 29
+	minRun  = 3  // repetitions worth a mark and a count
+	maxRun  = 97 // repetitions; more would not be a printable character
 )
 
 // AppendHexRuns appends the digits of src, long runs of the same digit encoded as such. It
@@ -59,7 +59,7 @@ func AppendRuns(dst, text []byte) []byte {
 
 // appendRun appends the encoding of n times c.
 func appendRun(dst []byte, c byte, n int) []byte {
-	for n > shortest {
+	for n > minRun {
 		count := repetitions(n - 1)
 		dst = append(dst, c, runMark, byte(count+runBias))
 		n -= count + 1
@@ -73,7 +73,7 @@ func appendRun(dst []byte, c byte, n int) []byte {
 // repetitions returns how many of n one count may encode: not those whose characters mean
 // something to a client that looks for the frame of a packet.
 func repetitions(n int) int {
-	n = min(n, longest)
+	n = min(n, maxRun)
 	for n == '#'-runBias || n == '$'-runBias || n == '+'-runBias || n == '-'-runBias {
 		n--
 	}

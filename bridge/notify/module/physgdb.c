@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * physgdb - say where a dying kernel keeps its page tables
+ * physgdb - send the address of the page tables when the kernel panics
  *
  * When the kernel panics, one UDP datagram names CR3 and the registers of
  * panic(), so that a debugger that can still read this machine's memory knows
@@ -58,7 +58,7 @@ static struct netpoll __rcu *sender;
 static struct sk_buff *datagrams[COPIES];
 static char notice[NOTICE_SIZE];
 
-/* --- what every line says ------------------------------------------------ */
+/* --- the fields of every notice ------------------------------------------ */
 
 static void put_head(struct json *j, const char *event)
 {
