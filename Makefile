@@ -28,7 +28,7 @@ demo: build
 test: setup lint
 	@$(MAKE) --no-print-directory -j2 test-race test-symbols
 test-symbols:
-	go test -timeout 40m ./symbols/...
+	go test -p 1 -timeout 40m ./symbols/...
 test-race:
 	go test -race -timeout 40m ./test/e2e $$(go list ./... | grep -v -e '^physgdb/symbols' -e '/test/e2e$$')
 
