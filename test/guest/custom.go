@@ -91,7 +91,10 @@ func parseCustom(name, text string) (*Custom, error) {
 
 // tree returns the name of the build tree. Kernels of one source and one compiler share it, so that
 // files which do not depend on the differences are compiled once.
-func (c *Custom) tree() string { return strings.Join(append([]string{c.Series}, c.Make...), "-") }
+// It has no "=": make takes a prerequisite with one for a variable.
+func (c *Custom) tree() string {
+	return strings.ReplaceAll(strings.Join(append([]string{c.Series}, c.Make...), "-"), "=", "")
+}
 
 // PrepareCustom returns a custom kernel, built if the cache has none of the same source and
 // configuration. A build needs the packages that "setup.sh custom" installs. A nil logger means no
@@ -213,15 +216,20 @@ func (b *customBuild) build(ctx context.Context, dir string, trouble []string, s
 }
 
 // configure writes the tree's configuration. An option that the fragments set and the tree does not
-// have is an error: the kernel would not match its name.
+// have is an error: the kernel would not match its name. Common options that kernels of this age do
+// not have are not needed.
 func (b *customBuild) configure(ctx context.Context, dir string) error {
 	var text strings.Builder
+	var own string
 	for _, file := range b.fragments {
 		fragment, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("configure: %w", err)
 		}
 		text.Write(fragment)
+		if filepath.Base(file) != commonConfig {
+			own = string(fragment)
+		}
 	}
 	wanted := filepath.Join(dir, "wanted")
 	if err := os.WriteFile(wanted, []byte(text.String()), 0o644); err != nil {
@@ -237,27 +245,57 @@ func (b *customBuild) configure(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
-	return lostOptions(text.String(), string(config))
+	lost := lostOptions(text.String(), string(config))
+	if len(lost) == 0 {
+		return nil
+	}
+	defined, err := definedOptions(b.source)
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	lost = slices.DeleteFunc(lost, func(option string) bool {
+		name, _, _ := strings.Cut(option, "=")
+		return !defined[name] && !strings.Contains(own, option)
+	})
+	if len(lost) > 0 {
+		return fmt.Errorf("the source or the compiler does not allow %s", strings.Join(lost, ", "))
+	}
+	return nil
 }
 
-// lostOptions returns an error that lists the options of the fragments which a configuration does
-// not have.
-func lostOptions(wanted, config string) error {
+// lostOptions returns the options of the fragments which a configuration does not have.
+func lostOptions(wanted, config string) (lost []string) {
 	has := map[string]bool{}
 	for line := range strings.Lines(config) {
 		has[strings.TrimSpace(line)] = true
 	}
-	var lost []string
 	for line := range strings.Lines(wanted) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "CONFIG_") && !has[line] {
 			lost = append(lost, line)
 		}
 	}
-	if len(lost) > 0 {
-		return fmt.Errorf("the source or the compiler does not allow %s", strings.Join(lost, ", "))
-	}
-	return nil
+	return lost
+}
+
+// optionDefinition matches the first line of an option's definition in a Kconfig file.
+var optionDefinition = regexp.MustCompile(`(?m)^\s*(?:menu)?config (\w+)`)
+
+// definedOptions returns the options that the Kconfig files of a kernel source define, with
+// CONFIG_ before their names.
+func definedOptions(source string) (map[string]bool, error) {
+	defined := map[string]bool{}
+	err := filepath.WalkDir(source, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), "Kconfig") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range optionDefinition.FindAllSubmatch(text, -1) {
+			defined["CONFIG_"+string(m[1])] = true
+		}
+		return err
+	})
+	return defined, err
 }
 
 // make runs make in the source for the tree. Timestamp and version are fixed, so that a build can

@@ -55,6 +55,8 @@ func (g *Guest) startQEMU(ctx context.Context, port int) error {
 	return err
 }
 
+// qemuArgs returns the arguments of QEMU. Each CPU is a socket of its own: the BIOS lists one CPU of
+// a socket in its MP table, which a kernel without ACPI reads.
 func (g *Guest) qemuArgs(port int) []string {
 	c := g.config
 	size := strconv.Itoa(c.MemoryMiB) + "M"
@@ -63,7 +65,7 @@ func (g *Guest) qemuArgs(port int) []string {
 		cpu += ",la57=off"
 	}
 	args := append(c.memoryArgs(),
-		"-m", size, "-cpu", cpu, "-smp", strconv.Itoa(c.CPUs),
+		"-m", size, "-cpu", cpu, "-smp", fmt.Sprintf("%d,sockets=%[1]d", c.CPUs),
 		"-nodefaults", "-display", "none", "-no-reboot",
 		"-qmp", "unix:"+qmpSocket+",server=on,wait=off", "-qmp", "unix:"+rigSocket+",server=on,wait=off",
 		"-serial", "file:"+serialFile, "-serial", "file:"+witnessFile,
