@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestQuestionsOnTheCommandLine checks what is the command line's own about them; the answers are tested where they are.
+// TestQuestionsOnTheCommandLine checks what is the command line's own about them; the answers are
+// tested where they are.
 func TestQuestionsOnTheCommandLine(t *testing.T) {
 	h := newHost(t)
 	notices := h.file(t, "notices", h.hello("clock")+h.death())

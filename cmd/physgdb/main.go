@@ -35,7 +35,8 @@ func usagef(format string, args ...any) error {
 	return &machine.UsageError{Err: fmt.Errorf(format, args...)}
 }
 
-// memoryLimit is from where on the collector of garbage works harder, in bytes: tables of damaged or hostile memory may be large.
+// memoryLimit is from where on the collector of garbage works harder, in bytes: tables of damaged
+// or hostile memory may be large.
 const memoryLimit = 384 << 20
 
 func main() {
@@ -47,7 +48,8 @@ func main() {
 	os.Exit(run(ctx, os.Args, os.Stdout, os.Stderr))
 }
 
-// endings are the signals that ask for a graceful end. nohup ignores the one for a lost terminal, and that stays so.
+// endings are the signals that ask for a graceful end. nohup ignores the one for a lost terminal,
+// and that stays so.
 func endings() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -56,8 +58,8 @@ func endings() []os.Signal {
 	return signals
 }
 
-// run is the whole command: it returns the exit status. What a target machine or the network said reaches stdout and stderr
-// through one filter, which lets no terminal controls pass.
+// run is the whole command: it returns the exit status. What a target machine or the network said
+// reaches stdout and stderr through one filter, which lets no terminal controls pass.
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	stdout, stderr := plain.NewWriter(out), plain.NewWriter(errs)
 	defer stdout.Flush()
@@ -152,7 +154,8 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	return usagef("%w; options follow the command, see physgdb --help", err)
 }
 
-// operands returns the words after the options. Too few or too many are an error; most may be -1 for any number.
+// operands returns the words after the options. Too few or too many are an error; most may be -1
+// for any number.
 func operands(c *cli.Context, least, most int) ([]string, error) {
 	args := c.Args().Slice()
 	switch {

@@ -82,7 +82,8 @@ func physgdb(t *testing.T, args ...string) result {
 	return start(t, args...).wait(t)
 }
 
-// want checks the exit status and that the last line on stderr, which must be the only one of an error, holds some text.
+// want checks the exit status and that the last line on stderr, which must be the only one of an
+// error, holds some text.
 func (r result) want(t *testing.T, status int, text string) {
 	t.Helper()
 	if r.status != status {

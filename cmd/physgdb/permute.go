@@ -7,12 +7,13 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// permute moves the options of a command before its other arguments, so that they may be on either side of SOURCE:
-// the cli package silently takes what follows the first argument for arguments, too. After "--" nothing is an option. A
-// command that passes these words on finds the "--" among its arguments.
+// permute moves the options of a command before its other arguments, so that they may be on either
+// side of SOURCE: the cli package silently takes what follows the first argument for arguments,
+// too. After "--" nothing is an option. A command that passes these words on finds the "--" among
+// its arguments.
 //
-// What the cli package would let pass is an error: an option without its value takes the next word, whatever it is, and
-// one that is given twice has the last value.
+// What the cli package would let pass is an error: an option without its value takes the next word,
+// whatever it is, and one that is given twice has the last value.
 func permute(app *cli.App, args []string) ([]string, error) {
 	args = helpFirst(args)
 	if len(args) < 2 {
@@ -66,7 +67,8 @@ func helpFirst(args []string) []string {
 	return append(append(slices.Clone(args[:1]), args[2:]...), "--help")
 }
 
-// isOption reports whether a word is an option, and not an operand, which may be "-" or a negative number.
+// isOption reports whether a word is an option, and not an operand, which may be "-" or a negative
+// number.
 func isOption(arg string) bool {
 	return len(arg) > 1 && arg[0] == '-' && (arg[1] < '0' || arg[1] > '9')
 }

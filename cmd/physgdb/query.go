@@ -9,8 +9,8 @@ import (
 	"physgdb/cmd/internal/machine"
 )
 
-// runQuery runs a command of package command that has a query. It parses all words before it looks for the machine, because it may
-// have to wait for the machine's notice.
+// runQuery runs a command of package command that has a query. It parses all words before it looks
+// for the machine, because it may have to wait for the machine's notice.
 func runQuery(c *cli.Context, q *command.Command) error {
 	source, words, err := splitSource(c, q)
 	if err != nil {
@@ -66,7 +66,8 @@ func splitSource(c *cli.Context, q *command.Command) (source string, words []str
 	return words[0], words[1:], nil
 }
 
-// givenOptions returns the options of a command that the user gave, without those that say where the machine is.
+// givenOptions returns the options of a command that the user gave, without those that say where
+// the machine is.
 func givenOptions(c *cli.Context, q *command.Command) map[string]string {
 	given := map[string]string{}
 	for _, o := range q.Options {

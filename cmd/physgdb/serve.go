@@ -44,7 +44,8 @@ type served struct {
 	log    hclog.Logger
 }
 
-// servedOptions returns the options of a machine that debuggers look at, and which threads they are shown.
+// servedOptions returns the options of a machine that debuggers look at, and which threads they are
+// shown.
 func servedOptions(c *cli.Context, source string) (o *machine.Options, threads string, err error) {
 	o, err = machineOptions(c, source)
 	threads = c.String("threads")
@@ -80,8 +81,8 @@ func (s *served) server() *gdbstub.Server {
 
 // serveAt serves all clients that connect to an address.
 func serveAt(c *cli.Context, o *machine.Options, threads string, at entry.Address) error {
-	// A wrong address is reported now, and not when the machine has died and its notice is used up. No client can connect before
-	// there is something to serve.
+	// A wrong address is reported now, and not when the machine has died and its notice is used up.
+	// No client can connect before there is something to serve.
 	if err := at.Check(); err != nil {
 		return err
 	}
@@ -127,8 +128,8 @@ func serveStdio(c *cli.Context, o *machine.Options, threads string) error {
 	return m.server().Serve(ctx, wire)
 }
 
-// refuseStdio lets the debugger itself say why there is nothing to debug, since what we say is not shown everywhere that
-// a debugger runs.
+// refuseStdio lets the debugger itself say why there is nothing to debug, since what we say is not
+// shown everywhere that a debugger runs.
 func refuseStdio(ctx context.Context, wire net.Conn, why error) error {
 	none := func(context.Context) (gdbstub.Target, error) { return nil, why }
 	_ = gdbstub.NewServer(none, nil).Serve(ctx, wire) // the error is why

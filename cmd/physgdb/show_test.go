@@ -68,7 +68,8 @@ CPUs       0, others not known
 `)
 }
 
-// TestInfoOfAMachineThatSaidNothing has no notice and no CR3; what the kernel left in low memory leads to it.
+// TestInfoOfAMachineThatSaidNothing has no notice and no CR3; what the kernel left in low memory
+// leads to it.
 func TestInfoOfAMachineThatSaidNothing(t *testing.T) {
 	h := newHost(t)
 	h.AddTrampoline(0x9c000)
@@ -185,7 +186,8 @@ func TestReadUpToAHole(t *testing.T) {
 	h.holds(t, path, "the last 24 bytes there.")
 }
 
-// TestFilesOfMemoryArePrivate has a umask that lets all read, and files that all can read where memory goes.
+// TestFilesOfMemoryArePrivate has a umask that lets all read, and files that all can read where
+// memory goes.
 func TestFilesOfMemoryArePrivate(t *testing.T) {
 	before := syscall.Umask(0)
 	defer syscall.Umask(before)

@@ -34,7 +34,8 @@ func TestOptionsMayBeAnywhere(t *testing.T) {
 	}
 }
 
-// TestEveryOptionMoves checks all options of all commands in all forms by where they arrive in the cli package.
+// TestEveryOptionMoves checks all options of all commands in all forms by where they arrive in the
+// cli package.
 func TestEveryOptionMoves(t *testing.T) {
 	app := newApp(io.Discard, io.Discard)
 	for _, cmd := range app.Commands {

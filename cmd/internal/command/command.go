@@ -1,6 +1,7 @@
-// Package command declares what physgdb can do, each command once: its name, arguments, options, help, query, and where it can be
-// used. The shell commands, the debugger's `monitor` commands, the help texts, shell completion, the man page and the tables of
-// gdb's `info os` follow from these declarations.
+// Package command declares what physgdb can do, each command once: its name, arguments, options,
+// help, query, and where it can be used. The shell commands, the debugger's `monitor` commands, the
+// help texts, shell completion, the man page and the tables of gdb's `info os` follow from these
+// declarations.
 package command
 
 import (
@@ -51,22 +52,24 @@ type Command struct {
 
 	// MonitorArgs and MonitorHelp are Args and Help in a debugger, if they differ.
 	MonitorArgs, MonitorHelp string
-	// ReadsMemory is set if the command shows memory at addresses that the user gives: it is refused in a debugger whose symbols
-	// do not fit.
+	// ReadsMemory is set if the command shows memory at addresses that the user gives: it is
+	// refused in a debugger whose symbols do not fit.
 	ReadsMemory bool
 	// Prints has a value of each type that the command prints as JSON.
 	Prints []any
 	// Tables are what gdb shows by `info os`.
 	Tables []Table
 
-	// prepare parses the words before there is a machine. It is nil for a command whose action belongs to its place: to the shell
-	// (serve, gdb, notify, adapter), or to the session of a debugger.
+	// prepare parses the words before there is a machine. It is nil for a command whose action
+	// belongs to its place: to the shell (serve, gdb, notify, adapter), or to the session of a
+	// debugger.
 	prepare func(r *Request) (*Query, error)
 }
 
 // Query is a command with its arguments.
 type Query struct {
-	// Run answers. It writes to env.Out what it found out, also if that is incomplete: the error then says what is missing.
+	// Run answers. It writes to env.Out what it found out, also if that is incomplete: the error
+	// then says what is missing.
 	Run func(ctx context.Context, env *Env) error
 	// Adjust checks and changes the options of the machine, before it is opened. It may be nil.
 	Adjust func(o *machine.Options) error
@@ -96,8 +99,8 @@ func NewEnv(m *machine.Machine, out, notes io.Writer) *Env {
 	return env
 }
 
-// Prepare parses the words of a user: arguments, and the options that were given; the value of a switch is "true". The error is a
-// [*machine.UsageError].
+// Prepare parses the words of a user: arguments, and the options that were given; the value of a
+// switch is "true". The error is a [*machine.UsageError].
 func (c *Command) Prepare(r *Request) (*Query, error) {
 	if c.Args == "" && (!r.Monitor || c.MonitorArgs == "") && len(r.Args) > 0 {
 		return nil, machine.Usagef("%s takes no arguments", c.Name)
@@ -125,7 +128,8 @@ func (c *Command) Prepare(r *Request) (*Query, error) {
 // HasQuery reports whether Prepare can be called.
 func (c *Command) HasQuery() bool { return c.prepare != nil }
 
-// Parse prepares a line of words as a debugger's user types them. Options may be anywhere; after -- there are none.
+// Parse prepares a line of words as a debugger's user types them. Options may be anywhere; after --
+// there are none.
 func (c *Command) Parse(words []string) (*Query, error) {
 	r := &Request{Options: map[string]string{}, Monitor: true}
 	for len(words) > 0 {

@@ -52,7 +52,8 @@ var fixedWord = regexp.MustCompile(`\b[a-z]+\b`)
 // words returns the words that a command takes as they are.
 func (c *Command) words() []string { return fixedWord.FindAllString(c.Args, -1) }
 
-// bashCompletion writes a script for bash(1): a function that is called with the words of the command line in COMP_WORDS.
+// bashCompletion writes a script for bash(1): a function that is called with the words of the
+// command line in COMP_WORDS.
 func bashCompletion(w io.Writer) error {
 	p := &printer{w: w}
 	p.f("# bash completion for physgdb\n_physgdb() {\n")

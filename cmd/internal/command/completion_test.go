@@ -63,7 +63,8 @@ func TestCompletionParses(t *testing.T) {
 	}
 }
 
-// TestEverythingIsDocumented checks that the scripts and the manual page have every command and every option.
+// TestEverythingIsDocumented checks that the scripts and the manual page have every command and
+// every option.
 func TestEverythingIsDocumented(t *testing.T) {
 	var man bytes.Buffer
 	rig.Must(t, Man(&man))

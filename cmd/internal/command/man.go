@@ -78,7 +78,8 @@ func manOptions(p *printer, options []Option) {
 	}
 }
 
-// roff escapes text for man(7): a line must not begin with a control character, and hyphens are minus signs.
+// roff escapes text for man(7): a line must not begin with a control character, and hyphens are
+// minus signs.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "…", `\[u2026]`).Replace(text)
 	lines := strings.Split(text, "\n")

@@ -209,8 +209,8 @@ func vtop(ctx context.Context, env *Env, r *Request) error {
 	return nil
 }
 
-// checkAddresses returns an error for what cannot be an address, before a machine is waited for. Whether a symbol exists is known
-// only later.
+// checkAddresses returns an error for what cannot be an address, before a machine is waited for.
+// Whether a symbol exists is known only later.
 func checkAddresses(o *machine.Options, texts []string) error {
 	if o.Vmlinux != "" || o.Symbols != machine.SymbolsNone {
 		return nil

@@ -38,7 +38,8 @@ func text(name, value, usage string) Option {
 	return Option{Name: name, Kind: Text, Value: value, Usage: usage}
 }
 
-// jsonOption is what every command has that prints results. row is what it prints on a line; nil if that is one document.
+// jsonOption is what every command has that prints results. row is what it prints on a line; nil if
+// that is one document.
 func jsonOption(row any) Option {
 	if row == nil {
 		return Option{Name: "json", Usage: "one JSON object, see docs/json.md"}

@@ -71,7 +71,8 @@ Examples:
 	}
 }
 
-// tableQuery returns a query whose result is rows of one type. What was found is written before the error says what is missing.
+// tableQuery returns a query whose result is rows of one type. What was found is written before the
+// error says what is missing.
 func tableQuery[T any](r *Request, table *render.Table[T], find func(context.Context, *Env) ([]T, error)) *Query {
 	return &Query{Run: func(ctx context.Context, env *Env) error {
 		rows, err := find(ctx, env)

@@ -11,18 +11,19 @@ type Session struct {
 	Socket  string   // path of the Unix socket on which the stub listens
 	Vmlinux string   // main file of the debugger, or empty
 	Modules []string // directories with the files of modules
-	// ModuleFiles are files of modules whose addresses are those that the modules run at, for lldb: gdb gets the list of modules from
-	// the stub.
+	// ModuleFiles are files of modules whose addresses are those that the modules run at, for lldb:
+	// gdb gets the list of modules from the stub.
 	ModuleFiles []string
 	Args        []string // the user's own, after all others
 }
 
-// gdbArguments orders gdb's arguments. Our commands are passed by -ex, which gdb does after the user's ~/.gdbinit: so
-// that this works as always, and cannot undo it. The user's own -ex and -x find the machine attached. gdb's sysroot stays the stub,
-// which alone has what is made of memory.
+// gdbArguments orders gdb's arguments. Our commands are passed by -ex, which gdb does after the
+// user's ~/.gdbinit: so that this works as always, and cannot undo it. The user's own -ex and -x
+// find the machine attached. gdb's sysroot stays the stub, which alone has what is made of memory.
 //
-// The index cache is on while gdb loads the vmlinux: from the second time on gdb then has its first struct in a second, not in
-// ten or thirty. For modules it is off, as gdb would take the index of a module for right that lay elsewhere.
+// The index cache is on while gdb loads the vmlinux: from the second time on gdb then has its first
+// struct in a second, not in ten or thirty. For modules it is off, as gdb would take the index of a
+// module for right that lay elsewhere.
 func gdbArguments(s *Session) []string {
 	args := []string{"-q"}
 	if s.Vmlinux != "" {

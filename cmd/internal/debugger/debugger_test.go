@@ -86,7 +86,8 @@ func TestWithoutAMainFile(t *testing.T) {
 	}
 }
 
-// TestExitStatus: also of a debugger that sends its foreground group the signal of Ctrl-C, as a terminal does.
+// TestExitStatus: also of a debugger that sends its foreground group the signal of Ctrl-C, as a
+// terminal does.
 func TestExitStatus(t *testing.T) {
 	dir := t.TempDir()
 	for _, tc := range []struct {

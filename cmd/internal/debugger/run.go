@@ -21,11 +21,12 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("the debugger ended with exit status %d", e.Status)
 }
 
-// patience is how long a debugger may take to end when it is asked to. It first detaches and restores the terminal.
+// patience is how long a debugger may take to end when it is asked to. It first detaches and
+// restores the terminal.
 const patience = 3 * time.Second
 
-// Run starts the debugger on the terminal and waits for its end. The error is an [*ExitError] if it ended with another
-// status than 0. When ctx is done it is asked to end, too.
+// Run starts the debugger on the terminal and waits for its end. The error is an [*ExitError] if it
+// ended with another status than 0. When ctx is done it is asked to end, too.
 func (d *Debugger) Run(ctx context.Context, s *Session) error {
 	cmd := exec.CommandContext(ctx, d.path, d.arguments(s)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -46,8 +47,9 @@ func (d *Debugger) Run(ctx context.Context, s *Session) error {
 	return &ExitError{Status: 128 + int(exit.Sys().(syscall.WaitStatus).Signal())}
 }
 
-// LeaveKeys leaves Ctrl-C and Ctrl-\ to the debugger from now on: the terminal sends their signals to both, and what they interrupt
-// is the debugger's doing. They are caught rather than ignored, since a child inherits what is ignored.
+// LeaveKeys leaves Ctrl-C and Ctrl-\ to the debugger from now on: the terminal sends their signals
+// to both, and what they interrupt is the debugger's doing. They are caught rather than ignored,
+// since a child inherits what is ignored.
 func LeaveKeys() {
 	signal.Ignore(os.Interrupt, syscall.SIGQUIT) // this ends earlier calls of signal.Notify
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGQUIT)

@@ -1,4 +1,5 @@
-// Package entry is how debuggers get in: addresses to listen on, and stdin and stdout for one debugger that started us.
+// Package entry is how debuggers get in: addresses to listen on, and stdin and stdout for one
+// debugger that started us.
 package entry
 
 import (
@@ -24,8 +25,9 @@ const stdio = "stdio"
 // forms reminds of what an address may be.
 const forms = "want HOST:PORT, PORT, unix:PATH or stdio, such as 127.0.0.1:1234 or [::1]:1234"
 
-// Parse reads an address as users write it: HOST:PORT, :PORT or PORT, unix:PATH, or stdio. Without a host it means
-// 127.0.0.1; to be reached from other machines, the user must give 0.0.0.0 or [::]. An error is one of usage.
+// Parse reads an address as users write it: HOST:PORT, :PORT or PORT, unix:PATH, or stdio. Without
+// a host it means 127.0.0.1; to be reached from other machines, the user must give 0.0.0.0 or [::].
+// An error is one of usage.
 func Parse(text string) (Address, error) {
 	if text == stdio {
 		return Address{network: stdio, address: stdio}, nil
@@ -57,7 +59,8 @@ func tcpFor(host string) string {
 	return "tcp"
 }
 
-// maxSocketPath is the longest path of a Unix socket in bytes: that of sun_path without its final zero (unix(7)).
+// maxSocketPath is the longest path of a Unix socket in bytes: that of sun_path without its final
+// zero (unix(7)).
 const maxSocketPath = 107
 
 func parseUnix(path string) (Address, error) {
@@ -129,7 +132,8 @@ func cause(err error) error {
 	return err
 }
 
-// WarnExposed warns on w if programs on other machines may reach an address on which memory is served.
+// WarnExposed warns on w if programs on other machines may reach an address on which memory is
+// served.
 func WarnExposed(w io.Writer, addr net.Addr) {
 	var ip net.IP
 	switch addr := addr.(type) {

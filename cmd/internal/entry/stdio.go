@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stdio is what was stdin and stdout, as a connection to the one client on their other side. gdb makes such a client
-// with `target remote | COMMAND`, of a socket; ssh passes it on, as two pipes.
+// Stdio is what was stdin and stdout, as a connection to the one client on their other side. gdb
+// makes such a client with `target remote | COMMAND`, of a socket; ssh passes it on, as two pipes.
 type Stdio struct{ in, out *os.File }
 
-// TakeStdio takes stdin and stdout away from the process: from then on it reads nothing there, and what it prints goes
-// to stderr, so that not a byte gets onto the wire that is not the protocol's.
+// TakeStdio takes stdin and stdout away from the process: from then on it reads nothing there, and
+// what it prints goes to stderr, so that not a byte gets onto the wire that is not the protocol's.
 func TakeStdio() (*Stdio, error) {
 	if isTerminal(0) || isTerminal(1) {
 		return nil, errors.New("stdio is for a debugger that starts physgdb itself, and this is a terminal; " +
@@ -44,8 +44,9 @@ func isTerminal(fd int) bool {
 	return err == nil
 }
 
-// take returns a new file for what a descriptor refers to. It is non-blocking, so that deadlines and Close end a
-// read or write under way, where the kernel can wait for such a thing at all: not for a file on a disk.
+// take returns a new file for what a descriptor refers to. It is non-blocking, so that deadlines
+// and Close end a read or write under way, where the kernel can wait for such a thing at all: not
+// for a file on a disk.
 func take(fd int, name string) (*os.File, error) {
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err == nil {
@@ -106,12 +107,13 @@ type stdioAddr struct{}
 func (stdioAddr) Network() string { return stdio }
 func (stdioAddr) String() string  { return stdio }
 
-// pace is the interval of the acknowledgements that keep a client waiting: well below gdb's remotetimeout of 2 s.
+// pace is the interval of the acknowledgements that keep a client waiting: well below gdb's
+// remotetimeout of 2 s.
 const pace = 500 * time.Millisecond
 
-// KeepWaiting is for the time until the client's first packet can be answered. gdb waits 6 s, and then gives up; but
-// each byte restarts its timer, and a superfluous acknowledgement (gdb manual, appendix E.11) means nothing. Call
-// the function returned before the first answer.
+// KeepWaiting is for the time until the client's first packet can be answered. gdb waits 6 s, and
+// then gives up; but each byte restarts its timer, and a superfluous acknowledgement (gdb manual,
+// appendix E.11) means nothing. Call the function returned before the first answer.
 //
 // gone is called if the client goes away meanwhile.
 func (s *Stdio) KeepWaiting(gone func()) (stop func()) {

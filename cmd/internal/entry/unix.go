@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// listenUnix makes a Unix socket that is its owner's alone. It replaces one that a program which died has left.
+// listenUnix makes a Unix socket that is its owner's alone. It replaces one that a program which
+// died has left.
 func listenUnix(path string) (net.Listener, error) {
 	l, err := bindUnix(path)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -30,8 +31,9 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// bindUnix makes the socket with mode 0600 from its first moment on: bind(2) applies the umask. That is the whole
-// process's, but no other goroutine makes files at that time that others should be able to use.
+// bindUnix makes the socket with mode 0600 from its first moment on: bind(2) applies the umask.
+// That is the whole process's, but no other goroutine makes files at that time that others should
+// be able to use.
 func bindUnix(path string) (net.Listener, error) {
 	before := syscall.Umask(0o177)
 	defer syscall.Umask(before)

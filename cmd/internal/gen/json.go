@@ -15,8 +15,8 @@ import (
 	"physgdb/cmd/internal/command"
 )
 
-// writeJSON writes the documentation of the JSON that the commands print, from their Go types. dir has the source of the types, for
-// their comments.
+// writeJSON writes the documentation of the JSON that the commands print, from their Go types. dir
+// has the source of the types, for their comments.
 func writeJSON(w io.Writer, dir string) error {
 	docs, err := readDocs(dir)
 	if err != nil {

@@ -80,8 +80,8 @@ func fill(v reflect.Value) {
 	}
 }
 
-// TestCommandsPrintWhatIsDocumented runs the commands that a synthetic machine can answer. Those that need a real kernel are run in
-// test/e2e.
+// TestCommandsPrintWhatIsDocumented runs the commands that a synthetic machine can answer. Those
+// that need a real kernel are run in test/e2e.
 func TestCommandsPrintWhatIsDocumented(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	r := rig.New(t, 4)
@@ -138,7 +138,8 @@ func readDocument(t *testing.T) documented {
 	return docs
 }
 
-// check checks that every field of an object, and of those in it, is documented, and that those that are not optional are there.
+// check checks that every field of an object, and of those in it, is documented, and that those
+// that are not optional are there.
 func (d documented) check(t *testing.T, what, object string, text []byte) {
 	t.Helper()
 	var fields map[string]json.RawMessage

@@ -1,4 +1,5 @@
-// Command gen writes what is generated from the declarations of package command: the manual page, and docs/json.md.
+// Command gen writes what is generated from the declarations of package command: the manual page,
+// and docs/json.md.
 //
 //	go run ./cmd/internal/gen man > physgdb.1
 //	go run ./cmd/internal/gen json > docs/json.md

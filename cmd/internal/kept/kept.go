@@ -1,5 +1,6 @@
-// Package kept stores files that were made once for the next run, in the user's cache. Each is stored with a checksum and a
-// description. The store has a limit; the files that were not used for the longest time are removed first.
+// Package kept stores files that were made once for the next run, in the user's cache. Each is
+// stored with a checksum and a description. The store has a limit; the files that were not used for
+// the longest time are removed first.
 package kept
 
 import (
@@ -25,7 +26,8 @@ import (
 // DefaultLimit bounds the store, in bytes.
 const DefaultLimit = 2 << 30
 
-// Kind is a directory of the store. The number in its name changes when files of older versions cannot be used any more.
+// Kind is a directory of the store. The number in its name changes when files of older versions
+// cannot be used any more.
 type Kind string
 
 // The kinds of files.
@@ -45,7 +47,8 @@ type Store struct {
 	Limit int64
 }
 
-// Open returns the store in the user's cache directory ([os.UserCacheDir]). A limit of 0 means [DefaultLimit].
+// Open returns the store in the user's cache directory ([os.UserCacheDir]). A limit of 0 means
+// [DefaultLimit].
 func Open(limit int64) (*Store, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -79,16 +82,18 @@ type description struct {
 const (
 	aboutSuffix = ".json"
 	newPrefix   = ".new-" // of files that are being written
-	// mostDescription bounds a description, in bytes. Those of kernels have their ELF notes, some 1 KiB.
+	// mostDescription bounds a description, in bytes. Those of kernels have their ELF notes, some 1
+	// KiB.
 	mostDescription = 1 << 20
-	// staleAfter is the age at which a file that is being written has been left by a process that was killed.
+	// staleAfter is the age at which a file that is being written has been left by a process that
+	// was killed.
 	staleAfter = time.Hour
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Entries returns the files of some kinds, all if none is named, the last used first. Those without a usable description are
-// left out.
+// Entries returns the files of some kinds, all if none is named, the last used first. Those without
+// a usable description are left out.
 func (s *Store) Entries(of ...Kind) []Entry {
 	if len(of) == 0 {
 		of = kinds
@@ -132,8 +137,8 @@ func readEntry(kind Kind, path string) (*Entry, error) {
 	return &Entry{Kind: kind, Path: path, Size: d.Size, Used: info.ModTime(), About: d.About, sum: d.CRC}, nil
 }
 
-// Use checks that the file has the content that was stored, notes that it was used, and keeps it from being removed until
-// release is called or the process ends.
+// Use checks that the file has the content that was stored, notes that it was used, and keeps it
+// from being removed until release is called or the process ends.
 func (e *Entry) Use() (release func(), err error) {
 	f, err := regular.Open(e.Path)
 	if err != nil {
@@ -152,15 +157,16 @@ func (e *Entry) Use() (release func(), err error) {
 		f.Close()
 		return nil, err
 	}
-	// The time is that of the description: debuggers take a file whose own time changes for another one.
+	// The time is that of the description: debuggers take a file whose own time changes for another
+	// one.
 	now := time.Now()
 	_ = os.Chtimes(e.Path+aboutSuffix, now, now) // a store that cannot be written is used as it is
 	return func() { f.Close() }, nil
 }
 
-// Put stores a file as DIR/KIND/key/name, with a description that is marshalled to JSON, and makes room for it. Both names
-// must be fit for files. A file that is stored already with the same content stays: debuggers may be reading it. An error leaves
-// the store as it was.
+// Put stores a file as DIR/KIND/key/name, with a description that is marshalled to JSON, and makes
+// room for it. Both names must be fit for files. A file that is stored already with the same
+// content stays: debuggers may be reading it. An error leaves the store as it was.
 func (s *Store) Put(kind Kind, key, name string, content io.ReadSeeker, about any) (*Entry, error) {
 	dir := filepath.Join(s.Dir, string(kind), key)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -215,7 +221,8 @@ func (s *Store) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// shrink removes what was not used for the longest time until the store is within its limit. A file that is in use stays.
+// shrink removes what was not used for the longest time until the store is within its limit. A file
+// that is in use stays.
 func (s *Store) shrink(except string) {
 	all := s.Entries()
 	var total int64
@@ -276,8 +283,8 @@ func isWhole(kind Kind, path string) bool {
 	return err == nil
 }
 
-// Clear removes every file that is not in use, and what is left of older versions. It returns how many files and bytes it
-// removed. The error is about the first that could not be removed.
+// Clear removes every file that is not in use, and what is left of older versions. It returns how
+// many files and bytes it removed. The error is about the first that could not be removed.
 func (s *Store) Clear() (files int, size int64, err error) {
 	s.removeStale()
 	for _, e := range s.Entries() {
@@ -291,8 +298,9 @@ func (s *Store) Clear() (files int, size int64, err error) {
 	return files, size, err
 }
 
-// WriteFile writes a file so that others see nothing or all of it, also after a loss of power. Only the user can read it. What
-// is there and is no regular file, such as /dev/null or a FIFO, is written to and not replaced.
+// WriteFile writes a file so that others see nothing or all of it, also after a loss of power. Only
+// the user can read it. What is there and is no regular file, such as /dev/null or a FIFO, is
+// written to and not replaced.
 func WriteFile(path string, content io.Reader) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return writeInto(path, content)

@@ -71,8 +71,8 @@ func TestPutAndUse(t *testing.T) {
 	}
 }
 
-// TestDamagedFiles has files that are not what was stored, as after a loss of power or by a disk that fails. None is used, and
-// none blocks.
+// TestDamagedFiles has files that are not what was stored, as after a loss of power or by a disk
+// that fails. None is used, and none blocks.
 func TestDamagedFiles(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1024)
 	for name, damage := range map[string]func(path string) error{
@@ -175,8 +175,8 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestStaleFiles: what killed processes and older versions left is removed when something is stored; what is being written by
-// another process is not.
+// TestStaleFiles: what killed processes and older versions left is removed when something is
+// stored; what is being written by another process is not.
 func TestStaleFiles(t *testing.T) {
 	s := &Store{Dir: t.TempDir(), Limit: 1 << 20}
 	put(t, s, "a", "content")
@@ -212,7 +212,8 @@ func TestStaleFiles(t *testing.T) {
 	}
 }
 
-// TestAFileInUseStaysTheSame: debuggers read a kept file bit by bit, and take it for another one if its inode or time changes.
+// TestAFileInUseStaysTheSame: debuggers read a kept file bit by bit, and take it for another one if
+// its inode or time changes.
 func TestAFileInUseStaysTheSame(t *testing.T) {
 	s := &Store{Dir: t.TempDir(), Limit: 1 << 20}
 	e := put(t, s, "a", "content")

@@ -15,8 +15,9 @@ import (
 // leastRAM is less memory than any machine has that ran an x86-64 kernel, in bytes.
 const leastRAM = 1 << 20
 
-// checkNotBlank refuses a source that cannot be the memory of a machine: one that is too small, or a file in which all bytes are
-// equal. It takes no reads; a source that cannot be seen in place, or has no RAM map, is not judged.
+// checkNotBlank refuses a source that cannot be the memory of a machine: one that is too small, or
+// a file in which all bytes are equal. It takes no reads; a source that cannot be seen in place, or
+// has no RAM map, is not judged.
 func (m *Machine) checkNotBlank(ctx context.Context, o *Options) error {
 	ram := m.Memory.Info().RAM
 	if !ram.Known() {
@@ -39,8 +40,9 @@ func (m *Machine) checkNotBlank(ctx context.Context, o *Options) error {
 	return fmt.Errorf("the source is %s, and no machine's RAM: did what wrote %s read the machine's memory?", what, o.Source)
 }
 
-// blank reports whether all bytes are equal, and to what. It looks at pages that lie evenly apart, and, if these are zero, at all of
-// them: most of a large machine's RAM may be zero, but no other byte fills a page of each part.
+// blank reports whether all bytes are equal, and to what. It looks at pages that lie evenly apart,
+// and, if these are zero, at all of them: most of a large machine's RAM may be zero, but no other
+// byte fills a page of each part.
 func (m *Memory) blank(ctx context.Context) (value byte, blank bool) {
 	const pages = 256
 	data := bridge.DataOf(m.guard)
@@ -53,7 +55,8 @@ func (m *Memory) blank(ctx context.Context) (value byte, blank bool) {
 	return value, blank
 }
 
-// uniform reports whether pages of data that lie a number of bytes apart hold one byte alone, and which.
+// uniform reports whether pages of data that lie a number of bytes apart hold one byte alone, and
+// which.
 func (m *Memory) uniform(ctx context.Context, data bridge.RAMMap, apart uint64) (value byte, same bool) {
 	for _, r := range data {
 		for at := r.Start; at < r.End && ctx.Err() == nil; at += bridge.PhysAddr(apart) {
@@ -81,9 +84,9 @@ func uniform(p []byte, value byte) bool {
 	return len(p) == 0 || p[0] == value && bytes.Equal(p[1:], p[:len(p)-1])
 }
 
-// checkVMCoreInfo says that there is no VMCOREINFO where the user says, if the search without it takes longer than a moment: what
-// came of it is said in the end. Where RAM may be split around the PCI hole, which is found out later, addresses above it are not
-// judged. stop ends the waiting.
+// checkVMCoreInfo says that there is no VMCOREINFO where the user says, if the search without it
+// takes longer than a moment: what came of it is said in the end. Where RAM may be split around the
+// PCI hole, which is found out later, addresses above it are not judged. stop ends the waiting.
 func (m *Machine) checkVMCoreInfo(ctx context.Context, o *Options) (stop func() bool) {
 	const moment = time.Second
 	at, err := bridge.ParseAddr(o.VMCoreInfo)

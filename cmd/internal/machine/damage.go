@@ -2,7 +2,8 @@ package machine
 
 import "fmt"
 
-// DamageError says that a list is incomplete because the target's memory is damaged. What could be read is returned with it.
+// DamageError says that a list is incomplete because the target's memory is damaged. What could be
+// read is returned with it.
 type DamageError struct {
 	What   string // the list
 	Places []error

@@ -14,7 +14,8 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// findKernel finds the kernel: by the CR3 that the user gave, by the notice of the machine, or by a search.
+// findKernel finds the kernel: by the CR3 that the user gave, by the notice of the machine, or by a
+// search.
 func (m *Machine) findKernel(ctx context.Context, o *Options) error {
 	walker := newWalker(m.Memory)
 	var err error
@@ -84,8 +85,8 @@ func (m *Machine) findOptions() *linux.FindOptions {
 	return &linux.FindOptions{Symbols: m.vmlinux.Table, Debug: m.vmlinux.File, Code: module.New}
 }
 
-// checkNotice forgets a notice that led nowhere, when the kernel was found in another way: it is of another boot, or of
-// another machine, and its registers would be wrong.
+// checkNotice forgets a notice that led nowhere, when the kernel was found in another way: it is of
+// another boot, or of another machine, and its registers would be wrong.
 func (m *Machine) checkNotice(ctx context.Context, vmcoreinfo bridge.PhysAddr) {
 	if m.Notice == nil || m.Kernel.FoundBy == linux.ByCR3 {
 		return
@@ -128,8 +129,8 @@ func (m *Machine) sourceIsShort() string {
 	return fmt.Sprintf("it ends at phys %#x, and the machine had memory beyond", uint64(ram[len(ram)-1].End))
 }
 
-// learnRAM narrows the guard to what is RAM by the kernel's own list. Where that cannot be had, the guard stays as it
-// is.
+// learnRAM narrows the guard to what is RAM by the kernel's own list. Where that cannot be had, the
+// guard stays as it is.
 func (m *Machine) learnRAM(ctx context.Context) {
 	if m.Kernel.Symbols == nil {
 		return

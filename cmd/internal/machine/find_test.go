@@ -67,8 +67,8 @@ func TestVMCoreInfoOfUser(t *testing.T) {
 	}
 }
 
-// TestNoticeOfAnotherBoot has a notice whose CR3 maps nothing: the kernel is found without it, and its registers are
-// not shown.
+// TestNoticeOfAnotherBoot has a notice whose CR3 maps nothing: the kernel is found without it, and
+// its registers are not shown.
 func TestNoticeOfAnotherBoot(t *testing.T) {
 	r := rig.New(t, 4)
 	leaveTrampoline(t, r)
@@ -77,7 +77,7 @@ func TestNoticeOfAnotherBoot(t *testing.T) {
 	if m.Kernel.FoundBy != linux.ByTrampoline || m.Notice != nil || m.Hellos != nil {
 		t.Errorf("found by %s; notice %v, hellos %v", m.Kernel.FoundBy, m.Notice, m.Hellos)
 	}
-	if !strings.Contains(log, "the notice is not of this machine, or not of this boot") {
+	if !strings.Contains(log, "the notice is not from this machine or this boot") {
 		t.Errorf("log %q", log)
 	}
 	// The place of a note that the user knows does not make the notice right.

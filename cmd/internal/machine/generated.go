@@ -13,8 +13,8 @@ import (
 // generatedFile is the name of the file of the code that the kernel made at run time.
 const generatedFile = "generated-code"
 
-// generatedProgram describes the code that the kernel made at run time; it is nil if there is none. It is not kept for another
-// machine, where that code is at other addresses. The error is ctx's.
+// generatedProgram describes the code that the kernel made at run time; it is nil if there is none.
+// It is not kept for another machine, where that code is at other addresses. The error is ctx's.
 func (m *Machine) generatedProgram(ctx context.Context) (*elfsynth.Program, error) {
 	g, err := m.Kernel.Generated(ctx)
 	if err != nil {
@@ -34,7 +34,8 @@ func (m *Machine) generatedProgram(ctx context.Context) (*elfsynth.Program, erro
 	return program, ctx.Err()
 }
 
-// generatedCode returns the symbol file of the code that the kernel made at run time, or nil. The error is ctx's.
+// generatedCode returns the symbol file of the code that the kernel made at run time, or nil. The
+// error is ctx's.
 func (m *Machine) generatedCode(ctx context.Context) (*SymbolFile, error) {
 	program, err := m.generatedProgram(ctx)
 	if program == nil || err != nil {
@@ -49,8 +50,8 @@ func (m *Machine) generatedCode(ctx context.Context) (*SymbolFile, error) {
 	}, nil
 }
 
-// saveGenerated writes the file of the code that the kernel made at run time into a directory, and returns its path, or "" if
-// there is none.
+// saveGenerated writes the file of the code that the kernel made at run time into a directory, and
+// returns its path, or "" if there is none.
 func (m *Machine) saveGenerated(ctx context.Context, dir string) (string, error) {
 	program, err := m.generatedProgram(ctx)
 	if program == nil || err != nil {

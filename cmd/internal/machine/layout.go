@@ -9,20 +9,22 @@ import (
 	"physgdb/bridge"
 )
 
-// splits are where RAM below the PCI hole ends on virtual machines that have more: QEMU's q35 (hw/i386/pc_q35.c); its pc,
-// VMware, Xen, Firecracker; VirtualBox; crosvm; others. The rest of RAM begins at 4 GiB.
+// splits are where RAM below the PCI hole ends on virtual machines that have more: QEMU's q35
+// (hw/i386/pc_q35.c); its pc, VMware, Xen, Firecracker; VirtualBox; crosvm; others. The rest of RAM
+// begins at 4 GiB.
 var splits = []uint64{0x8000_0000, 0xc000_0000, 0xe000_0000, 0xd000_0000, 0xb000_0000, 0xf000_0000, 0xf800_0000}
 
 // fourGiB is where RAM goes on above the PCI hole.
 const fourGiB = 1 << 32
 
-// splitLayout is the map= of a source with size bytes of RAM, of which so many lie below the PCI hole.
+// splitLayout is the map= of a source with size bytes of RAM, of which so many lie below the PCI
+// hole.
 func splitLayout(low, size uint64) string {
 	return fmt.Sprintf("0:%#x:0,%#x:%#x:%#x", low, uint64(fourGiB), size-low, low)
 }
 
-// settle finds the kernel and what explains it. The RAM of a file without a map= may be split around the PCI hole: offsets
-// in it are taken for addresses as long as nothing speaks against it.
+// settle finds the kernel and what explains it. The RAM of a file without a map= may be split
+// around the PCI hole: offsets in it are taken for addresses as long as nothing speaks against it.
 func (m *Machine) settle(ctx context.Context, o *Options) error {
 	size, unlaid := m.rawSize()
 	if !unlaid || size <= slices.Min(splits) {
@@ -74,7 +76,8 @@ func (m *Machine) identify(ctx context.Context, o *Options) error {
 	return m.preferWanted(ctx, o)
 }
 
-// trial looks for the kernel as if mem were right, without a word and without looking through all of RAM.
+// trial looks for the kernel as if mem were right, without a word and without looking through all
+// of RAM.
 func (m *Machine) trial(ctx context.Context, o *Options, mem *Memory) (*Machine, error) {
 	t := *m
 	t.Memory, t.Log, t.shared = mem, newLogKeeper(), m.vmlinux
@@ -112,8 +115,9 @@ func (m *Machine) ramByKernel(ctx context.Context) (bridge.RAMMap, error) {
 	return m.Kernel.RAMMap(ctx)
 }
 
-// findSplit looks for the split of RAM that fits: one that the kernel's own list of RAM proves, or else one under which
-// a kernel can be read, if found says that none can be read without. It returns nil if there is none.
+// findSplit looks for the split of RAM that fits: one that the kernel's own list of RAM proves, or
+// else one under which a kernel can be read, if found says that none can be read without. It
+// returns nil if there is none.
 func (m *Machine) findSplit(ctx context.Context, o *Options, flat *Machine, found bool) (*Machine, error) {
 	size, _ := m.rawSize()
 	var likely *Machine
@@ -161,8 +165,8 @@ func (m *Machine) drop() error {
 	return m.Close()
 }
 
-// likelySplits lists where RAM below the PCI hole may end, the likeliest first: where the kernel's own list of RAM, or the
-// user's, leaves room for the rest of the source from 4 GiB on.
+// likelySplits lists where RAM below the PCI hole may end, the likeliest first: where the kernel's
+// own list of RAM, or the user's, leaves room for the rest of the source from 4 GiB on.
 func (m *Machine) likelySplits(ctx context.Context, flat *Machine, found bool) []uint64 {
 	size, _ := m.rawSize()
 	ram := m.Memory.byUser
@@ -181,7 +185,8 @@ func (m *Machine) likelySplits(ctx context.Context, flat *Machine, found bool) [
 	return splits
 }
 
-// reachesEnd reports whether the source ends where the kernel's RAM does, but for what firmware may keep for itself.
+// reachesEnd reports whether the source ends where the kernel's RAM does, but for what firmware may
+// keep for itself.
 func (m *Machine) reachesEnd(ctx context.Context) bool {
 	const kept = 128 << 20
 	ram, err := m.ramByKernel(ctx)
@@ -192,7 +197,8 @@ func (m *Machine) reachesEnd(ctx context.Context) bool {
 	return source[len(source)-1].End-ram[len(ram)-1].End <= kept
 }
 
-// tasksAreWhole reports whether the list of tasks can be followed to its end: they lie all over RAM.
+// tasksAreWhole reports whether the list of tasks can be followed to its end: they lie all over
+// RAM.
 func (m *Machine) tasksAreWhole(ctx context.Context) bool {
 	list, err := m.Kernel.Tasks(ctx)
 	return err == nil && len(list.Damage) == 0

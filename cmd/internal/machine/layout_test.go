@@ -16,8 +16,8 @@ import (
 	"physgdb/test/rig"
 )
 
-// splitRAM writes a sparse file with the RAM of a machine whose kernel lies above 4 GiB, of which the bytes from low on
-// lie there. It returns the path.
+// splitRAM writes a sparse file with the RAM of a machine whose kernel lies above 4 GiB, of which
+// the bytes from low on lie there. It returns the path.
 func splitRAM(t *testing.T, k *memimage.Kernel, low, size int64) string {
 	t.Helper()
 	path := t.TempDir() + "/ram"

@@ -1,5 +1,5 @@
-// Package machine opens the memory of a machine, waits for its notices, finds its kernel, and chooses where the kernel's names
-// and types come from.
+// Package machine opens the memory of a machine, waits for its notices, finds its kernel, and
+// chooses where the kernel's names and types come from.
 package machine
 
 import (
@@ -28,10 +28,11 @@ type Options struct {
 	CR3     string // hexadecimal, hello:NAME, or empty
 	Notify  string // where notices come from, or empty
 	Vmlinux string // path, or empty
-	// Symbols say where names and types come from if not from Vmlinux: SymbolsAuto, SymbolsRAM or SymbolsNone; empty for
-	// SymbolsAuto.
+	// Symbols say where names and types come from if not from Vmlinux: SymbolsAuto, SymbolsRAM or
+	// SymbolsNone; empty for SymbolsAuto.
 	Symbols string
-	// TrustBuildID uses what was kept of a kernel of the same build-id without comparing it with memory.
+	// TrustBuildID uses what was kept of a kernel of the same build-id without comparing it with
+	// memory.
 	TrustBuildID bool
 	// CacheLimit bounds what is kept for the next time, in bytes; 0 for [kept.DefaultLimit].
 	CacheLimit int64
@@ -54,16 +55,19 @@ type Machine struct {
 	Kernel *linux.Kernel
 	// Notice is what the machine said as it panicked, or nil.
 	Notice *notify.Notice
-	// Hellos are the earlier notices of programs, by the name of the task, or by its pid if the notice has no name.
+	// Hellos are the earlier notices of programs, by the name of the task, or by its pid if the
+	// notice has no name.
 	Hellos map[string]*notify.Notice
 	// Hints are those of the notice and of the source.
 	Hints bridge.Hints
-	// Space is the address space that the user asked for: that of a process (see Process), or the kernel's.
+	// Space is the address space that the user asked for: that of a process (see Process), or the
+	// kernel's.
 	Space *mmu.Space
 	// Process names the process whose address space Space is, or is empty.
 	Process string
 
-	// CPUs are the numbers of the possible CPUs, as far as they are known; the first is the one that panicked by the notice.
+	// CPUs are the numbers of the possible CPUs, as far as they are known; the first is the one
+	// that panicked by the notice.
 	CPUs []int
 	// Live is set if the machine runs.
 	Live bool
@@ -87,7 +91,8 @@ type Machine struct {
 // HelloPrefix before the name of a program means the CR3 that the program sent in a notice.
 const HelloPrefix = "hello:"
 
-// Attach opens the memory of a machine and finds its kernel. If the options say so, it waits for the machine's notice.
+// Attach opens the memory of a machine and finds its kernel. If the options say so, it waits for
+// the machine's notice.
 func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	if err := o.checkCR3(); err != nil {
 		return nil, err
@@ -106,7 +111,8 @@ func Attach(ctx context.Context, o *Options) (*Machine, error) {
 	return attach(ctx, mem, given, o)
 }
 
-// AttachMemory is like [Attach], with a memory that is open. The memory is closed with the machine, or if there is an error.
+// AttachMemory is like [Attach], with a memory that is open. The memory is closed with the machine,
+// or if there is an error.
 func AttachMemory(ctx context.Context, mem *Memory, o *Options) (*Machine, error) {
 	given, err := o.openVmlinux()
 	if err != nil {
@@ -144,8 +150,8 @@ func (o *Options) logger() hclog.Logger {
 	return o.Log
 }
 
-// checkCR3 says early what is wrong with where to start from: it may take days until the notice comes that it is wanted
-// for.
+// checkCR3 says early what is wrong with where to start from: it may take days until the notice
+// comes that it is wanted for.
 func (o *Options) checkCR3() error {
 	name, isHello := strings.CutPrefix(o.CR3, HelloPrefix)
 	if _, err := bridge.ParseAddr(o.VMCoreInfo); o.VMCoreInfo != "" && err != nil {
@@ -219,7 +225,8 @@ func (m *Machine) levels() int {
 	return 4
 }
 
-// findCPUs learns which CPUs the machine has, as far as that can be known; it has at least the one that panicked.
+// findCPUs learns which CPUs the machine has, as far as that can be known; it has at least the one
+// that panicked.
 func (m *Machine) findCPUs(ctx context.Context) {
 	const most = 8192 // the largest NR_CPUS of x86-64; a notice from the network may claim any number
 	first := m.HintedCPU().Number
@@ -241,8 +248,8 @@ func (m *Machine) findCPUs(ctx context.Context) {
 	}
 }
 
-// WithBorrowedSymbols returns the machine with the symbols of a debugger's vmlinux, by their addresses. It shares the memory with m
-// and is not closed.
+// WithBorrowedSymbols returns the machine with the symbols of a debugger's vmlinux, by their
+// addresses. It shares the memory with m and is not closed.
 func (m *Machine) WithBorrowedSymbols(ctx context.Context, found map[string]uint64) (*Machine, error) {
 	known, mem := *m, *m.Memory
 	known.Memory = &mem

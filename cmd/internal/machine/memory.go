@@ -12,11 +12,12 @@ import (
 	"physgdb/internal/regular"
 )
 
-// cacheSize is how much of a dead host's memory is remembered where each read costs a round trip, in bytes.
+// cacheSize is how much of a dead host's memory is remembered where each read costs a round trip,
+// in bytes.
 const cacheSize = 64 << 20
 
-// Memory is the physical memory of a machine, safely wrapped: [bridge.Cache], where it pays, around [bridge.Guard] around
-// [bridge.Meter] around the bridge.
+// Memory is the physical memory of a machine, safely wrapped: [bridge.Cache], where it pays, around
+// [bridge.Guard] around [bridge.Meter] around the bridge.
 type Memory struct {
 	bridge.Memory
 	source bridge.Memory // the bridge itself
@@ -26,9 +27,11 @@ type Memory struct {
 
 	// RAMFrom says where the RAM map comes from; empty if there is none.
 	RAMFrom string
-	// Cached is set if memory that was read once is kept. It is not set for a mapped file, which is read in place.
+	// Cached is set if memory that was read once is kept. It is not set for a mapped file, which is
+	// read in place.
 	Cached bool
-	// Layout is the layout that was found to fit, in the form of a source's map=; empty if the source's own is used.
+	// Layout is the layout that was found to fit, in the form of a source's map=; empty if the
+	// source's own is used.
 	Layout string
 }
 
@@ -41,7 +44,8 @@ const (
 // Counts returns what the memory cost so far.
 func (m *Memory) Counts() bridge.Counts { return m.meter.Counts() }
 
-// ReadUncached reads like ReadPhys, but not through the cache: large reads of what is needed once would evict what is needed again.
+// ReadUncached reads like ReadPhys, but not through the cache: large reads of what is needed once
+// would evict what is needed again.
 func (m *Memory) ReadUncached(ctx context.Context, ops []bridge.Op) error {
 	return m.guard.ReadPhys(ctx, ops)
 }
@@ -75,7 +79,8 @@ func OpenMemory(ctx context.Context, o *Options) (*Memory, error) {
 	return NewMemory(mem, ram), nil
 }
 
-// NewMemory makes a bridge safe and quick to read. ram is the RAM map of the user; it may be unknown.
+// NewMemory makes a bridge safe and quick to read. ram is the RAM map of the user; it may be
+// unknown.
 func NewMemory(mem bridge.Memory, ram bridge.RAMMap) *Memory {
 	m := &Memory{source: mem, meter: bridge.NewMeter(mem)}
 	m.guard, m.byUser = bridge.NewGuard(m.meter, ram), ram
@@ -111,8 +116,8 @@ func openSource(ctx context.Context, o *Options) (bridge.Memory, error) {
 // sourceForms reminds of what a source may be.
 const sourceForms = "want a path, or a URL such as nettlp://ADDRESS?local=ADDRESS&requester=BUS:DEV"
 
-// reason returns why a file could not be read, without its name, which the caller adds. It returns any other error
-// unchanged.
+// reason returns why a file could not be read, without its name, which the caller adds. It returns
+// any other error unchanged.
 func reason(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {

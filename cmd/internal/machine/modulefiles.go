@@ -29,8 +29,8 @@ type File interface {
 type SymbolFile struct {
 	// Name is the path of a file on this computer, or a name below [MemoryDir].
 	Name string
-	// Sections has the virtual address of each SHF_ALLOC section, in the order of the file. It is empty for a file below MemoryDir,
-	// whose addresses are those at which the code ran.
+	// Sections has the virtual address of each SHF_ALLOC section, in the order of the file. It is
+	// empty for a file below MemoryDir, whose addresses are those at which the code ran.
 	Sections []uint64
 	// Base is the lowest virtual address of the code, for a file below MemoryDir.
 	Base uint64
@@ -38,11 +38,13 @@ type SymbolFile struct {
 	Open func(context.Context) (File, error)
 }
 
-// MemoryDir begins the names of files that are made from the machine's memory. Debuggers show these names.
+// MemoryDir begins the names of files that are made from the machine's memory. Debuggers show these
+// names.
 const MemoryDir = "/from-memory/"
 
-// SymbolFiles returns the symbol files of the modules, of the code that the kernel made at run time, and of addresses without code
-// that were called. The error is ctx's: what cannot be read is left out and logged.
+// SymbolFiles returns the symbol files of the modules, of the code that the kernel made at run
+// time, and of addresses without code that were called. The error is ctx's: what cannot be read is
+// left out and logged.
 func (m *Machine) SymbolFiles(ctx context.Context) ([]SymbolFile, error) {
 	modules, err := module.Read(ctx, m.Kernel)
 	if err != nil {
@@ -72,7 +74,8 @@ func (m *Machine) SymbolFiles(ctx context.Context) ([]SymbolFile, error) {
 	return m.withWildCalls(ctx, all)
 }
 
-// withWildCalls adds a file for each address without code that was called, so that debuggers find the caller.
+// withWildCalls adds a file for each address without code that was called, so that debuggers find
+// the caller.
 func (m *Machine) withWildCalls(ctx context.Context, all []SymbolFile) ([]SymbolFile, error) {
 	wild, err := m.Kernel.WildCalls(ctx)
 	if err != nil {
@@ -91,8 +94,8 @@ func (m *Machine) withWildCalls(ctx context.Context, all []SymbolFile) ([]Symbol
 // moduleFile returns the name of the file of a module.
 func moduleFile(module string) string { return plain.Name(module) + ".ko" }
 
-// moduleFiles returns the names of the files of modules. In damaged memory several modules may have one name: the files of all but
-// the first then have the module's address in their name.
+// moduleFiles returns the names of the files of modules. In damaged memory several modules may have
+// one name: the files of all but the first then have the module's address in their name.
 func moduleFiles(modules []*module.Module) map[*module.Module]string {
 	names := map[*module.Module]string{}
 	taken := map[string]bool{}
@@ -106,7 +109,8 @@ func moduleFiles(modules []*module.Module) map[*module.Module]string {
 	return names
 }
 
-// syntheticModule returns the file of a module, of that name, that is made from memory when it is opened.
+// syntheticModule returns the file of a module, of that name, that is made from memory when it is
+// opened.
 func (m *Machine) syntheticModule(md *module.Module, name string) *SymbolFile {
 	lowest := md.Base()
 	for _, r := range md.Regions {
@@ -145,7 +149,8 @@ func (m *Machine) makeModule(ctx context.Context, md *module.Module) (File, erro
 	return bytes.NewReader(content), nil
 }
 
-// ModuleFile returns the file of a module on this computer, in the form in which debuggers can load it.
+// ModuleFile returns the file of a module on this computer, in the form in which debuggers can load
+// it.
 func (m *Machine) ModuleFile(ctx context.Context, md *module.Module) (*SymbolFile, error) {
 	id, err := md.BuildID(ctx)
 	if err != nil {
@@ -174,8 +179,9 @@ func (m *Machine) ModuleFile(ctx context.Context, md *module.Module) (*SymbolFil
 	return f, nil
 }
 
-// SaveModules writes the synthetic symbol files of the modules into a directory, and that of the code that the kernel made at run
-// time, and returns their paths. Their addresses are those at which the code ran.
+// SaveModules writes the synthetic symbol files of the modules into a directory, and that of the
+// code that the kernel made at run time, and returns their paths. Their addresses are those at
+// which the code ran.
 func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error) {
 	if err := m.NeedSymbols(); err != nil {
 		return nil, fmt.Errorf("modules: %w", err)
@@ -210,9 +216,9 @@ func (m *Machine) SaveModules(ctx context.Context, dir string) ([]string, error)
 	return paths, NewDamageError("modules", list.Damage)
 }
 
-// loadable returns the path of a module's file as debuggers can load it: its own, or that of a copy in the user's cache, whose limit
-// is that of [Options]. The sections of newer files do not all begin at address 0, and gdb 13 to 18 then misplace the debug
-// information of all of them.
+// loadable returns the path of a module's file as debuggers can load it: its own, or that of a copy
+// in the user's cache, whose limit is that of [Options]. The sections of newer files do not all
+// begin at address 0, and gdb 13 to 18 then misplace the debug information of all of them.
 func loadable(path, name string, file *debuginfo.ModuleFile, limit int64) (string, error) {
 	if !file.Moved {
 		return path, nil

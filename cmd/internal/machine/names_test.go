@@ -12,8 +12,9 @@ import (
 	"physgdb/test/rig"
 )
 
-// TestAVmlinuxIsFoundWithoutTheKernelsNames: a kernel whose own names cannot be read is explained by a vmlinux of the release in
-// its banner, if memory has the build-id of that; by another it is not.
+// TestAVmlinuxIsFoundWithoutTheKernelsNames: a kernel whose own names cannot be read is explained
+// by a vmlinux of the release in its banner, if memory has the build-id of that; by another it is
+// not.
 func TestAVmlinuxIsFoundWithoutTheKernelsNames(t *testing.T) {
 	for id, found := range map[string]bool{memimage.BuildID: true, "\xde\xad\xbe\xef": false} {
 		r := rig.New(t, 4)
@@ -31,10 +32,12 @@ func TestAVmlinuxIsFoundWithoutTheKernelsNames(t *testing.T) {
 	}
 }
 
-// hostileText is what an attacker may have put wherever text is: controls of every kind, a path, and a command.
+// hostileText is what an attacker may have put wherever text is: controls of every kind, a path,
+// and a command.
 const hostileText = "\x1b]0;x\a\u009b2J\u202e\u2028\x7f\xff/../$(reboot)"
 
-// TestNamesFromMemoryAreFit has a release and a module name that would command a terminal, leave a directory, or run a program.
+// TestNamesFromMemoryAreFit has a release and a module name that would command a terminal, leave a
+// directory, or run a program.
 func TestNamesFromMemoryAreFit(t *testing.T) {
 	fit := regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._+~-]*$`)
 	r := rig.New(t, 4)

@@ -24,8 +24,9 @@ func (n *neighbour) String() string {
 	return fmt.Sprintf("%s; give %s to see it", n.what, n.option)
 }
 
-// preferWanted takes the kernel that the user wants where memory holds two: of a kdump the one that panicked, not the one
-// that captures the dump; after a reboot by kexec the one that runs. A kernel that the user chose stays.
+// preferWanted takes the kernel that the user wants where memory holds two: of a kdump the one that
+// panicked, not the one that captures the dump; after a reboot by kexec the one that runs. A kernel
+// that the user chose stays.
 func (m *Machine) preferWanted(ctx context.Context, o *Options) error {
 	if m.Kernel.Symbols == nil {
 		return nil
@@ -54,7 +55,8 @@ func (m *Machine) preferWanted(ctx context.Context, o *Options) error {
 	return m.change(ctx, o, other)
 }
 
-// chosenKernel reports whether the user, or a notice of the machine, said where the kernel is that was found.
+// chosenKernel reports whether the user, or a notice of the machine, said where the kernel is that
+// was found.
 func (m *Machine) chosenKernel(o *Options) bool {
 	return o.CR3 != "" || m.Kernel.FoundBy == linux.ByCR3 || m.Kernel.FoundBy == linux.ByVMCoreInfo
 }
@@ -115,8 +117,8 @@ func missed(how linux.Handover, err error) string {
 	return fmt.Sprintf("not shown is %s: %v", wantedRole(how), err)
 }
 
-// OtherKernel describes the other kernel in memory, or returns "". A capture kernel is looked for when it is asked
-// after, and not before.
+// OtherKernel describes the other kernel in memory, or returns "". A capture kernel is looked for
+// when it is asked after, and not before.
 func (m *Machine) OtherKernel(ctx context.Context) string {
 	if m.other != nil {
 		return m.other.String()

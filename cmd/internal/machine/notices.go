@@ -30,8 +30,8 @@ func ListenNotices(address string, log hclog.Logger) (*notify.Listener, error) {
 	return l, err
 }
 
-// waitForNotice reads the notices of the machine up to that of its panic: from the network, or from a file that
-// `physgdb notify` has written.
+// waitForNotice reads the notices of the machine up to that of its panic: from the network, or from
+// a file that `physgdb notify` has written.
 func (m *Machine) waitForNotice(ctx context.Context, o *Options) error {
 	if !strings.Contains(o.Notify, "://") {
 		return m.readNotices(ctx, o)
@@ -61,8 +61,9 @@ func (m *Machine) waitForNotice(ctx context.Context, o *Options) error {
 // maxBadLines is how many lines of a file of notices have a warning of their own.
 const maxBadLines = 3
 
-// readNotices reads notices from a file: one JSON object a line. Of several panics the last counts. Lines that hold no notice are
-// skipped with a warning: every sender that reaches the port may have written them.
+// readNotices reads notices from a file: one JSON object a line. Of several panics the last counts.
+// Lines that hold no notice are skipped with a warning: every sender that reaches the port may have
+// written them.
 func (m *Machine) readNotices(ctx context.Context, o *Options) error {
 	path := o.Notify
 	f, err := regular.Open(path)
@@ -94,12 +95,12 @@ func (m *Machine) readNotices(ctx context.Context, o *Options) error {
 	return nil
 }
 
-// history is the notices of each host, by its name. Those of programs that do not know the name of their host are under
-// "": they count for the next host that panics.
+// history is the notices of each host, by its name. Those of programs that do not know the name of
+// their host are under "": they count for the next host that panics.
 type history map[string]*boot
 
-// maxHistory bounds a history, in hosts and hellos: every sender that reaches the port can send any number of them. At the
-// limit the earlier ones are dropped.
+// maxHistory bounds a history, in hosts and hellos: every sender that reaches the port can send any
+// number of them. At the limit the earlier ones are dropped.
 const maxHistory = 4096
 
 func (h history) size() int {
@@ -110,15 +111,15 @@ func (h history) size() int {
 	return n
 }
 
-// boot is the notices of programs between the start of a host and its panic, by the name of the task, or by its pid if
-// the notice has no name.
+// boot is the notices of programs between the start of a host and its panic, by the name of the
+// task, or by its pid if the notice has no name.
 type boot struct {
 	hellos map[string]*notify.Notice
 	over   bool
 }
 
-// take adds a notice. If it is of a panic, it is returned with the hellos of the same boot: a root of another boot may
-// well be a root in this one, too, but of another program.
+// take adds a notice. If it is of a panic, it is returned with the hellos of the same boot: a root
+// of another boot may well be a root in this one, too, but of another program.
 func (h *history) take(n *notify.Notice) (panicked *notify.Notice, hellos map[string]*notify.Notice) {
 	b := h.boot(n)
 	switch name := taskName(n); {
@@ -135,7 +136,8 @@ func (h *history) take(n *notify.Notice) (panicked *notify.Notice, hellos map[st
 	return nil, nil
 }
 
-// boot returns the history of the boot that a notice belongs to: a hello after a panic begins a new boot.
+// boot returns the history of the boot that a notice belongs to: a hello after a panic begins a new
+// boot.
 func (h *history) boot(n *notify.Notice) *boot {
 	if *h == nil || n.Event != notify.EventPanic && h.size() >= maxHistory {
 		*h = history{}
@@ -153,8 +155,8 @@ func (h *history) boot(n *notify.Notice) *boot {
 	return b
 }
 
-// taskName is the name of the sender of a notice, as users write it after hello:, or "" if the notice has neither name nor
-// pid.
+// taskName is the name of the sender of a notice, as users write it after hello:, or "" if the
+// notice has neither name nor pid.
 func taskName(n *notify.Notice) string {
 	switch {
 	case n.Comm != "":

@@ -21,13 +21,14 @@ import (
 // keptName is the name of a file that was made of a kernel's memory.
 const keptName = "vmlinux"
 
-// mostKept bounds how many kept files are compared with a kernel's notes: the last used, at one small read each. mostSame bounds
-// those of one build-id whose sources are compared, each at some 12 MiB of memory. Their sources differ: all but one at the most
-// were made of memory that was changed.
+// mostKept bounds how many kept files are compared with a kernel's notes: the last used, at one
+// small read each. mostSame bounds those of one build-id whose sources are compared, each at some
+// 12 MiB of memory. Their sources differ: all but one at the most were made of memory that was
+// changed.
 const mostKept, mostSame = 64, 2
 
-// keptVmlinux returns the file that was made of this kernel before, or nil. Memory has to hold all that the file was made of, unless
-// the user trusts build-ids.
+// keptVmlinux returns the file that was made of this kernel before, or nil. Memory has to hold all
+// that the file was made of, unless the user trusts build-ids.
 func (m *Machine) keptVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, error) {
 	store, err := kept.Open(o.CacheLimit)
 	if err != nil {
@@ -83,7 +84,8 @@ func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sourc
 	return nil, v.close()
 }
 
-// makeVmlinux makes a file of the kernel's own tables, and keeps it unless something is missing, or it cannot be kept.
+// makeVmlinux makes a file of the kernel's own tables, and keeps it unless something is missing, or
+// it cannot be kept.
 func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.OwnTables) (*vmlinuxFile, error) {
 	known, err := m.Kernel.With(ctx, tables.Names(), nil)
 	if err != nil {
@@ -121,8 +123,8 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 	return v, nil
 }
 
-// keep stores the content where keptVmlinux looks for it. The name of its directory has the build-id, for people, and the digest
-// of the sources: files of other memory have other names.
+// keep stores the content where keptVmlinux looks for it. The name of its directory has the
+// build-id, for people, and the digest of the sources: files of other memory have other names.
 func (v *vmlinuxFile) keep(o *Options, content, buildID []byte, sources *synth.Sources) error {
 	const idSize, digestSize = 20, 8 // bytes: a SHA-1, and enough to differ
 	store, err := kept.Open(o.CacheLimit)

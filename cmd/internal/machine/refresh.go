@@ -8,7 +8,8 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// Refresh returns a live machine as it is now, without anything that was cached. It shares the bridge with m and is not closed.
+// Refresh returns a live machine as it is now, without anything that was cached. It shares the
+// bridge with m and is not closed.
 func (m *Machine) Refresh(ctx context.Context) (*Machine, error) {
 	now := *m
 	now.Memory = m.Memory.uncached()

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// spool keeps files that were made once, one after the other in a single file on disk. That file has no name, so that it ends
-// with this process. Any number of sessions may read from it at once.
+// spool keeps files that were made once, one after the other in a single file on disk. That file
+// has no name, so that it ends with this process. Any number of sessions may read from it at once.
 type spool struct {
 	mu   sync.Mutex
 	disk *os.File // nil before the first file
@@ -26,8 +26,9 @@ func newSpool() *spool {
 	return &spool{kept: map[string]*io.SectionReader{}, turn: make(chan struct{}, 1)}
 }
 
-// open returns the file of a name. If there is none yet, it calls make and keeps what that returns, unless the spool is full.
-// One file is made at a time, as that takes much memory. The error is make's or ctx's.
+// open returns the file of a name. If there is none yet, it calls make and keeps what that returns,
+// unless the spool is full. One file is made at a time, as that takes much memory. The error is
+// make's or ctx's.
 func (s *spool) open(ctx context.Context, name string, make func() (File, error)) (File, error) {
 	if kept := s.find(name); kept != nil {
 		return kept, nil

@@ -25,7 +25,8 @@ type SymbolSource struct {
 	Missing []error // what could not be read from memory
 }
 
-// SymbolSource returns where the kernel's names and types come from, or nil if there are none or a debugger lent them.
+// SymbolSource returns where the kernel's names and types come from, or nil if there are none or a
+// debugger lent them.
 func (m *Machine) SymbolSource() *SymbolSource {
 	v := m.vmlinux
 	if v == nil {
@@ -59,8 +60,8 @@ func (m *Machine) WhyNoSymbols() string {
 	return plain.Line(m.noVmlinux.Error()) + "; give --vmlinux FILE"
 }
 
-// MissingSymbols returns an error if the kernel's symbols are not known although the user did not choose that: without them most
-// commands have nothing to show.
+// MissingSymbols returns an error if the kernel's symbols are not known although the user did not
+// choose that: without them most commands have nothing to show.
 func (m *Machine) MissingSymbols() error {
 	if m.Kernel.Symbols != nil || m.noVmlinux == nil {
 		return nil

@@ -26,8 +26,8 @@ const (
 	SymbolsNone = "none"
 )
 
-// vmlinuxFile is the file that explains a kernel: names, types, how to unwind stacks. It was given by the user, found, or made
-// of what the kernel keeps in its memory about itself.
+// vmlinuxFile is the file that explains a kernel: names, types, how to unwind stacks. It was given
+// by the user, found, or made of what the kernel keeps in its memory about itself.
 type vmlinuxFile struct {
 	*elffile.File
 	path    string
@@ -39,7 +39,8 @@ type vmlinuxFile struct {
 	release func()  // lets the cache remove the file; nil for another file
 }
 
-// VmlinuxPath returns where the file is that explains the kernel, or "" if there is none. It may be gone after Close.
+// VmlinuxPath returns where the file is that explains the kernel, or "" if there is none. It may be
+// gone after Close.
 func (m *Machine) VmlinuxPath() string {
 	if m.vmlinux == nil {
 		return ""
@@ -66,8 +67,9 @@ func (o *Options) openVmlinux() (*vmlinuxFile, error) {
 	return nil, fmt.Errorf("--vmlinux %w", err)
 }
 
-// explain finds out what the kernel's names and types are, where the user named no vmlinux. A kernel that cannot be
-// explained is shown as addresses and bytes; the error is for a memory that does not answer.
+// explain finds out what the kernel's names and types are, where the user named no vmlinux. A
+// kernel that cannot be explained is shown as addresses and bytes; the error is for a memory that
+// does not answer.
 func (m *Machine) explain(ctx context.Context, o *Options) error {
 	if m.vmlinux != nil || o.Symbols == SymbolsNone {
 		return nil
@@ -136,8 +138,9 @@ func (m *Machine) vmcoreInfo(ctx context.Context, o *Options) *linux.VMCoreInfo 
 	return info
 }
 
-// vmlinuxWithoutNames looks for the vmlinux of a kernel whose own names could not be read, for the reason why: by the
-// build-ids in its read-only data, else by the release in its banner. Memory has to have the build-id of what is found.
+// vmlinuxWithoutNames looks for the vmlinux of a kernel whose own names could not be read, for the
+// reason why: by the build-ids in its read-only data, else by the release in its banner. Memory has
+// to have the build-id of what is found.
 func (m *Machine) vmlinuxWithoutNames(ctx context.Context, o *Options, why error) (*vmlinuxFile, error) {
 	if o.Symbols == SymbolsRAM || ctx.Err() != nil {
 		return nil, why
@@ -190,8 +193,8 @@ func (m *Machine) debugPlaces(o *Options) *debuginfo.Places {
 	return places
 }
 
-// foundVmlinux looks for a vmlinux of a build-id on this machine and, if the user's environment names servers, by
-// debuginfod; it returns nil if there is none.
+// foundVmlinux looks for a vmlinux of a build-id on this machine and, if the user's environment
+// names servers, by debuginfod; it returns nil if there is none.
 func (m *Machine) foundVmlinux(ctx context.Context, o *Options, buildID []byte, release string) *vmlinuxFile {
 	if len(buildID) == 0 {
 		return nil
@@ -225,8 +228,9 @@ type SavedFile struct {
 	Size    int // bytes
 }
 
-// SaveVmlinux writes the synthetic symbol file of the kernel to path, or if that is empty to a file named after its release. If
-// parts are missing, the file is still written, and the error says which.
+// SaveVmlinux writes the synthetic symbol file of the kernel to path, or if that is empty to a file
+// named after its release. If parts are missing, the file is still written, and the error says
+// which.
 func (m *Machine) SaveVmlinux(ctx context.Context, path string) (*SavedFile, error) {
 	if m.vmlinux == nil {
 		return nil, fmt.Errorf("no symbols found in the kernel's memory: %w", m.noVmlinux)

@@ -1,5 +1,5 @@
-// Package progress shows how much of a long task is done: on a terminal, on one line that is overwritten, or on a debugger's
-// console, one line each time.
+// Package progress shows how much of a long task is done: on a terminal, on one line that is
+// overwritten, or on a debugger's console, one line each time.
 package progress
 
 import (
@@ -33,7 +33,8 @@ const (
 	lineInterval   = 2 * time.Second // often enough for a debugger, which gives up after some seconds of silence
 )
 
-// New returns a Progress that writes to w if that is a terminal or a [Console], and otherwise shows nothing. w may be nil.
+// New returns a Progress that writes to w if that is a terminal or a [Console], and otherwise shows
+// nothing. w may be nil.
 func New(w io.Writer, what string) *Progress {
 	if c, ok := w.(Console); ok {
 		return &Progress{w: c, what: what, next: time.Now().Add(lineInterval), lines: true}

@@ -8,8 +8,8 @@ import (
 	"physgdb/cmd/internal/machine"
 )
 
-// Addresses returns the virtual addresses that a user typed: numbers, see [ParseAddress], or symbols of the kernel, with or without
-// +offset. The error is a [*machine.UsageError].
+// Addresses returns the virtual addresses that a user typed: numbers, see [ParseAddress], or
+// symbols of the kernel, with or without +offset. The error is a [*machine.UsageError].
 func Addresses(m *machine.Machine, texts []string) ([]uint64, error) {
 	vas := make([]uint64, len(texts))
 	for i, text := range texts {
@@ -21,8 +21,8 @@ func Addresses(m *machine.Machine, texts []string) ([]uint64, error) {
 	return vas, nil
 }
 
-// address returns the address of one word. A name must have one address: it must not belong to several symbols or to a per-CPU
-// variable.
+// address returns the address of one word. A name must have one address: it must not belong to
+// several symbols or to a per-CPU variable.
 func address(m *machine.Machine, text string) (uint64, error) {
 	addrs, err := addresses(m, text)
 	if err != nil {
@@ -52,7 +52,8 @@ func addressList(addrs []uint64) string {
 	return strings.Join(list, ", ")
 }
 
-// addresses returns the addresses of one word: a number, or the name of one or several symbols with or without +offset.
+// addresses returns the addresses of one word: a number, or the name of one or several symbols with
+// or without +offset.
 func addresses(m *machine.Machine, text string) ([]uint64, error) {
 	v, err := ParseAddress(text)
 	switch {
@@ -80,8 +81,8 @@ func addresses(m *machine.Machine, text string) ([]uint64, error) {
 	return addrs, nil
 }
 
-// ParseAddress reads an address, virtual or physical. It must begin with 0x: the base of 1000 is ambiguous, and a wrong guess would
-// show a wrong place.
+// ParseAddress reads an address, virtual or physical. It must begin with 0x: the base of 1000 is
+// ambiguous, and a wrong guess would show a wrong place.
 func ParseAddress(text string) (uint64, error) {
 	digits, isHex := strings.CutPrefix(strings.ToLower(text), "0x")
 	v, err := strconv.ParseUint(digits, 16, 64)

@@ -27,11 +27,13 @@ type Backtrace struct {
 	Panicked  bool    `json:"panicked"`
 	Task      Address `json:"task"`
 	Registers string  `json:"registers,omitempty"` // in words, where they were found
-	// Rests is where the CPU itself spends its time, if the registers are those of an earlier moment.
+	// Rests is where the CPU itself spends its time, if the registers are those of an earlier
+	// moment.
 	Rests  string     `json:"rests,omitempty"`
 	Frames []Frame    `json:"frames"`
 	User   *UserEntry `json:"user,omitempty"`
-	// Lost is why there is no more of it. It is empty if it goes to the first function of the task or to user space.
+	// Lost is why there is no more of it. It is empty if it goes to the first function of the task
+	// or to user space.
 	Lost string `json:"lost,omitempty"`
 
 	offline bool // there is nothing to be had of it: its CPU was not up
@@ -80,13 +82,15 @@ type UserEntry struct {
 
 // BacktraceOptions select backtraces.
 type BacktraceOptions struct {
-	// Words name tasks; see [Tasks]. The word cpus names those on a CPU, blocked the blocked ones, and all every task. Without words it is the
-	// task that panicked, or if none did, those on a CPU.
+	// Words name tasks; see [Tasks]. The word cpus names those on a CPU, blocked the blocked ones,
+	// and all every task. Without words it is the task that panicked, or if none did, those on a
+	// CPU.
 	Words []string
 	Lines bool // with source lines and inlined functions
 }
 
-// Backtraces calls each for every backtrace that o selects. Its error, or that of each, ends the query.
+// Backtraces calls each for every backtrace that o selects. Its error, or that of each, ends the
+// query.
 func Backtraces(ctx context.Context, m *machine.Machine, o *BacktraceOptions, each func(*Backtrace) error) error {
 	tracer, err := newTracer(ctx, m, o.Lines)
 	if err != nil && len(o.Words) == 0 && m.Notice != nil && m.Notice.RIP != nil {
@@ -142,7 +146,8 @@ func (tr *tracer) each(ctx context.Context, tasks []*linux.Task, each func(*Back
 	return lost, nil
 }
 
-// noticedBacktrace makes the backtrace of the CPU that sent the notice of its panic, if nothing is known of the task itself.
+// noticedBacktrace makes the backtrace of the CPU that sent the notice of its panic, if nothing is
+// known of the task itself.
 func noticedBacktrace(ctx context.Context, m *machine.Machine, lines bool, each func(*Backtrace) error) error {
 	n := m.Notice
 	known := NoticedRegisters(m)
@@ -190,7 +195,8 @@ func (tr *tracer) pick(list *linux.TaskList, words []string) ([]*linux.Task, err
 	return picked, errors.Join(missing...)
 }
 
-// isGroup reports whether a word names a group of tasks, some of which may be missing from a damaged list.
+// isGroup reports whether a word names a group of tasks, some of which may be missing from a
+// damaged list.
 func isGroup(word string) bool { return word == "all" || word == "cpus" || word == "blocked" }
 
 // group returns the tasks that one word names.
@@ -250,11 +256,12 @@ func newTracer(ctx context.Context, m *machine.Machine, lines bool) (*tracer, er
 // isDead reports whether a task is the one that panicked.
 func (tr *tracer) isDead(t *linux.Task) bool { return tr.dead != nil && t.Addr == tr.dead.Addr }
 
-// stacksAhead is how many stacks are read in one batch: unwinding one takes reads one after the other, each of which would
-// otherwise be a round trip.
+// stacksAhead is how many stacks are read in one batch: unwinding one takes reads one after the
+// other, each of which would otherwise be a round trip.
 const stacksAhead = 128
 
-// readAhead reads the used part of stacks, so that a bridge's cache has them. Later reads report what is missing.
+// readAhead reads the used part of stacks, so that a bridge's cache has them. Later reads report
+// what is missing.
 func (tr *tracer) readAhead(ctx context.Context, tasks []*linux.Task) {
 	if bridge.ViewerOf(tr.m.Memory) != nil || len(tasks) == 1 {
 		return
@@ -289,7 +296,8 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*Backtrace, error) 
 	return b, tr.unwind(ctx, b, regs, t)
 }
 
-// unwind adds the frames from regs on to a trace, of a task or, if that is not known, nil. The error is ctx's.
+// unwind adds the frames from regs on to a trace, of a task or, if that is not known, nil. The
+// error is ctx's.
 func (tr *tracer) unwind(ctx context.Context, b *Backtrace, regs *linux.Registers, t *linux.Task) error {
 	b.Registers = regs.From
 	found, err := tr.m.Kernel.Unwind(ctx, regs)

@@ -19,7 +19,8 @@ type Bytes struct {
 	Text string  `json:"text"` // a . for each byte that is not printable ASCII
 }
 
-// MemoryReader reads memory at a virtual or physical address. It returns how many bytes were read before an error.
+// MemoryReader reads memory at a virtual or physical address. It returns how many bytes were read
+// before an error.
 type MemoryReader func(ctx context.Context, addr uint64, p []byte) (int, error)
 
 // PhysicalReader returns a reader of physical addresses.
@@ -33,7 +34,8 @@ func PhysicalReader(mem bridge.Memory) MemoryReader {
 	}
 }
 
-// SaveMemory writes length bytes from addr on to a file that only its owner can read, as far as they can be read.
+// SaveMemory writes length bytes from addr on to a file that only its owner can read, as far as
+// they can be read.
 func SaveMemory(ctx context.Context, path string, read MemoryReader, addr, length uint64) error {
 	return kept.WritePrivate(path, func(w io.Writer) error { return copyMemory(ctx, w, read, addr, length) })
 }

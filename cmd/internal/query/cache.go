@@ -40,7 +40,8 @@ type Cleared struct {
 	Dir   string `json:"dir"`
 }
 
-// ClearCache removes the files that are kept for the next run, except those that another physgdb uses.
+// ClearCache removes the files that are kept for the next run, except those that another physgdb
+// uses.
 func ClearCache() (*Cleared, error) {
 	store, err := openCache()
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"physgdb/symbols/linux/klog"
 )
 
-// PanicSummary returns in one line why the machine panicked: from its notice, or else from its memory. It is empty if the kernel
-// has not panicked, or that is not known.
+// PanicSummary returns in one line why the machine panicked: from its notice, or else from its
+// memory. It is empty if the kernel has not panicked, or that is not known.
 func PanicSummary(ctx context.Context, m *machine.Machine) string {
 	death := Death(ctx, m)
 	switch n := m.Notice; {
@@ -25,7 +25,8 @@ func PanicSummary(ctx context.Context, m *machine.Machine) string {
 	return PanicText(death.Message, &death) + TaskText(death.Task.Comm, &death.Task.PID)
 }
 
-// Death returns what the target's memory records about the panic; its fields are zero if that cannot be read.
+// Death returns what the target's memory records about the panic; its fields are zero if that
+// cannot be read.
 func Death(ctx context.Context, m *machine.Machine) linux.Death {
 	if m.Kernel.Symbols == nil {
 		return linux.Death{}
@@ -73,7 +74,8 @@ func PanicText(message string, death *linux.Death) string {
 	return text
 }
 
-// TaskText returns words for the task of a panic, to be appended to [PanicText]. They are empty if the task is not known.
+// TaskText returns words for the task of a panic, to be appended to [PanicText]. They are empty if
+// the task is not known.
 func TaskText(comm string, pid *int) string {
 	switch {
 	case comm == "":

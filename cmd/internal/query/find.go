@@ -83,7 +83,8 @@ type Hit struct {
 // Scope is the address space in which a user looks at a machine.
 type Scope struct {
 	Space *mmu.Space
-	// Chosen is set if the user selected Space: then kernel addresses are read through it, too, and not through the kernel's space.
+	// Chosen is set if the user selected Space: then kernel addresses are read through it, too, and
+	// not through the kernel's space.
 	Chosen bool
 }
 
@@ -103,8 +104,9 @@ type FindResult struct {
 	Searched uint64 // bytes
 }
 
-// Run searches memory and calls each for every place that is found; an error of each ends the search. Progress is shown on notes.
-// The result counts what was done before an error. Memory that is not mapped, or no RAM, is skipped.
+// Run searches memory and calls each for every place that is found; an error of each ends the
+// search. Progress is shown on notes. The result counts what was done before an error. Memory that
+// is not mapped, or no RAM, is skipped.
 func (f *Find) Run(ctx context.Context, m *machine.Machine, scope Scope, notes io.Writer, each func(*Hit) error) (*FindResult, error) {
 	r, err := f.where(m)
 	if err != nil {
@@ -190,7 +192,8 @@ func (f *Find) where(m *machine.Machine) (mmu.Range, error) {
 // maxPatterns bounds the number of patterns that the names of several symbols expand to.
 const maxPatterns = 256
 
-// patterns puts the pattern together. Where a name is that of several symbols there is a pattern for each.
+// patterns puts the pattern together. Where a name is that of several symbols there is a pattern
+// for each.
 func (f *Find) patterns(m *machine.Machine) ([][]byte, error) {
 	patterns := [][]byte{nil}
 	for _, e := range f.pattern {

@@ -25,8 +25,8 @@ const AllLevels = 0xff
 // levelNames are the levels of messages in their order, as dmesg(1) names them.
 var levelNames = []string{"emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"}
 
-// ParseLevels reads a list of levels as dmesg(1) does. A level followed by + includes all higher ones, a level after + all lower
-// ones.
+// ParseLevels reads a list of levels as dmesg(1) does. A level followed by + includes all higher
+// ones, a level after + all lower ones.
 func ParseLevels(text string) (set uint8, err error) {
 	for word := range strings.SplitSeq(text, ",") {
 		name, worse := strings.CutSuffix(word, "+")

@@ -36,8 +36,9 @@ type MapsResult struct {
 	More         bool // MapsOptions.Max was reached
 }
 
-// Maps calls each for every mapping of space that o selects, and damaged for each place of the page tables that cannot be followed.
-// Its error, or that of each, ends the list; an error for an incomplete list counts the damaged places.
+// Maps calls each for every mapping of space that o selects, and damaged for each place of the page
+// tables that cannot be followed. Its error, or that of each, ends the list; an error for an
+// incomplete list counts the damaged places.
 func Maps(ctx context.Context, m *machine.Machine, space *mmu.Space, o *MapsOptions, each func(*Mapping) error,
 	damaged func(error)) (*MapsResult, error) {
 	r := &MapsResult{}

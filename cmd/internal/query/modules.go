@@ -96,7 +96,8 @@ func newModule(md *module.Module) Module {
 	return l
 }
 
-// addSections adds the build-id and the sections. What cannot be read is left out, and the error says why.
+// addSections adds the build-id and the sections. What cannot be read is left out, and the error
+// says why.
 func (l *Module) addSections(ctx context.Context, md *module.Module) error {
 	id, idErr := md.BuildID(ctx)
 	l.BuildID = fmt.Sprintf("%x", id)
@@ -107,7 +108,8 @@ func (l *Module) addSections(ctx context.Context, md *module.Module) error {
 	return cmp.Or(err, idErr)
 }
 
-// addSymbolFile returns gdb's command to load a module's symbols from a file of the user, or why there is none.
+// addSymbolFile returns gdb's command to load a module's symbols from a file of the user, or why
+// there is none.
 func addSymbolFile(ctx context.Context, md *module.Module) string {
 	command, err := md.AddSymbolFile(ctx)
 	if err != nil {

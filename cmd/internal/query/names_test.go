@@ -11,8 +11,8 @@ import (
 	"physgdb/test/rig"
 )
 
-// attachWithNames attaches to a rig whose kernel has names that several symbols share, and per-CPU variables in its image, as
-// since 6.15.
+// attachWithNames attaches to a rig whose kernel has names that several symbols share, and per-CPU
+// variables in its image, as since 6.15.
 func attachWithNames(t *testing.T) *machine.Machine {
 	t.Helper()
 	m := attachWithVmlinux(t, rig.New(t, 4))

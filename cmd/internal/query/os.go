@@ -44,7 +44,8 @@ func Processes(ctx context.Context, m *machine.Machine) ([]Process, error) {
 	return processes, nil
 }
 
-// Threads returns the tasks of the machine in the order of the kernel's list. Task.Running is not set.
+// Threads returns the tasks of the machine in the order of the kernel's list. Task.Running is not
+// set.
 func Threads(ctx context.Context, m *machine.Machine) ([]Task, error) {
 	list, err := m.Kernel.Tasks(ctx)
 	if err != nil {
@@ -85,7 +86,8 @@ func OpenFiles(ctx context.Context, m *machine.Machine) ([]OpenFile, error) {
 	return all, machine.NewDamageError("open files", places)
 }
 
-// onePerProcess returns one task of each process: the first that has not exited, because other threads may outlive the leader.
+// onePerProcess returns one task of each process: the first that has not exited, because other
+// threads may outlive the leader.
 func onePerProcess(list *linux.TaskList) []*linux.Task {
 	var tasks []*linux.Task
 	seen := map[int]bool{}

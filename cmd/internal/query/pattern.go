@@ -17,8 +17,8 @@ type expression struct {
 // numberSizes are the sizes of numbers by gdb's letters.
 var numberSizes = map[byte]int{'b': 1, 'h': 2, 'w': 4, 'g': 8}
 
-// parseExpression reads "text", 'c', a number of so many bytes, or &SYMBOL. Numbers of no given size have 4 bytes, or 8 if
-// they do not fit, as those of gdb do.
+// parseExpression reads "text", 'c', a number of so many bytes, or &SYMBOL. Numbers of no given
+// size have 4 bytes, or 8 if they do not fit, as those of gdb do.
 func parseExpression(word string, size int) (expression, error) {
 	switch word[0] {
 	case '"':
@@ -72,8 +72,9 @@ func splitExpressions(text string) ([]string, error) {
 	}
 }
 
-// wordEnd returns where the first word of text ends: at a separator outside quotes, or at the end of text.
-// Within quotes, a backslash takes its meaning from the next character. It returns -1 if a quote is left open.
+// wordEnd returns where the first word of text ends: at a separator outside quotes, or at the end
+// of text. Within quotes, a backslash takes its meaning from the next character. It returns -1 if a
+// quote is left open.
 func wordEnd(text, separators string) int {
 	var quote byte
 	for i := 0; i < len(text); i++ {
@@ -96,7 +97,8 @@ func wordEnd(text, separators string) int {
 	return len(text)
 }
 
-// SplitLine cuts a line at spaces as strings.Fields does, but for those in quotes. A quote that is left open is none.
+// SplitLine cuts a line at spaces as strings.Fields does, but for those in quotes. A quote that is
+// left open is none.
 func SplitLine(line string) []string {
 	var words []string
 	for {

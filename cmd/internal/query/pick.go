@@ -11,8 +11,9 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// pick returns the tasks that the user named: by the number of a process, which selects all its threads, or of one thread, or by a
-// name, in which * matches any text. Without words it returns every task. The error names the words without a task.
+// pick returns the tasks that the user named: by the number of a process, which selects all its
+// threads, or of one thread, or by a name, in which * matches any text. Without words it returns
+// every task. The error names the words without a task.
 func pick(list *linux.TaskList, words []string) ([]*linux.Task, error) {
 	if len(words) == 0 {
 		return list.All, nil

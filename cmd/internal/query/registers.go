@@ -24,7 +24,8 @@ func registerMap(r *linux.Registers) map[string]Address {
 	return known
 }
 
-// NoticedRegisters returns the registers in the machine's notice, by gdb's names: those of panic()'s frame.
+// NoticedRegisters returns the registers in the machine's notice, by gdb's names: those of
+// panic()'s frame.
 func NoticedRegisters(m *machine.Machine) map[string]uint64 {
 	regs := maps.Clone(m.HintedCPU().Registers)
 	delete(regs, "cr3") // that of the view is shown

@@ -16,7 +16,8 @@ import (
 	"physgdb/symbols/linux/klog"
 )
 
-// Report is what a kernel developer asks first about a machine that panicked. Each part that is missing or incomplete says why.
+// Report is what a kernel developer asks first about a machine that panicked. Each part that is
+// missing or incomplete says why.
 type Report struct {
 	Facts         []Fact         `json:"facts"`
 	Modules       []ReportModule `json:"modules"`
@@ -159,7 +160,8 @@ func deathText(ctx context.Context, m *machine.Machine) (string, error) {
 	return text, nil
 }
 
-// uptimeText returns how long the machine had been up when it panicked, and the time of that by its clock.
+// uptimeText returns how long the machine had been up when it panicked, and the time of that by its
+// clock.
 func uptimeText(ctx context.Context, m *machine.Machine, log []klog.Record) (string, error) {
 	var up time.Duration
 	when := "when it panicked"
@@ -253,7 +255,8 @@ func newReportRegisters(ctx context.Context, m *machine.Machine, t *linux.Task) 
 	return regs
 }
 
-// How much of the log a report has: its newest messages, and more of them if that includes the first oops.
+// How much of the log a report has: its newest messages, and more of them if that includes the
+// first oops.
 const (
 	newestReported = 50
 	maxMessages    = 300
@@ -278,8 +281,8 @@ func damageText(what string, places []error) string {
 	return ""
 }
 
-// oopsHeader is the line by which the kernel counts its oopses: "Oops: 0002 [#1] PREEMPT SMP" (__die_header(),
-// arch/x86/kernel/dumpstack.c). A few messages before it say what happened.
+// oopsHeader is the line by which the kernel counts its oopses: "Oops: 0002 [#1] PREEMPT SMP"
+// (__die_header(), arch/x86/kernel/dumpstack.c). A few messages before it say what happened.
 var oopsHeader = regexp.MustCompile(`: [0-9a-f]{4} \[#1\]`)
 
 // beforeOops is how many messages that is.

@@ -40,7 +40,8 @@ func Roots(ctx context.Context, m *machine.Machine, words []string) ([]Root, err
 	return roots, missing
 }
 
-// allRoots returns the roots of the kernel, of the panic, of programs that said hello, and of processes.
+// allRoots returns the roots of the kernel, of the panic, of programs that said hello, and of
+// processes.
 func allRoots(ctx context.Context, m *machine.Machine) ([]Root, error) {
 	roots := []Root{{Name: "kernel", CR3: Address(m.Kernel.Root.CR3)}}
 	if r := panicRoot(ctx, m); r != nil {
@@ -100,8 +101,8 @@ func taskRoot(ctx context.Context, m *machine.Machine, t *linux.Task) (*Root, er
 	return &Root{Name: fmt.Sprint(t.PID), CR3: Address(cr3), PID: t.PID, Comm: t.Comm}, nil
 }
 
-// RootNamed returns the root that a word of the user names; see [SpaceNamed]. A CR3 must begin with 0x: otherwise a pid that does
-// not exist would be taken for one.
+// RootNamed returns the root that a word of the user names; see [SpaceNamed]. A CR3 must begin with
+// 0x: otherwise a pid that does not exist would be taken for one.
 func RootNamed(ctx context.Context, m *machine.Machine, word string) (*Root, error) {
 	if word == "kernel" {
 		return &Root{Name: word, CR3: Address(m.Kernel.Root.CR3)}, nil
@@ -129,8 +130,8 @@ func RootNamed(ctx context.Context, m *machine.Machine, word string) (*Root, err
 	return &Root{Name: word, CR3: Address(v)}, nil
 }
 
-// SpaceNamed returns the address space that a user means by a word: the pid or name of a task, kernel, panic, the name of a
-// program that said hello, or a CR3 such as 0x1000.
+// SpaceNamed returns the address space that a user means by a word: the pid or name of a task,
+// kernel, panic, the name of a program that said hello, or a CR3 such as 0x1000.
 func SpaceNamed(ctx context.Context, m *machine.Machine, word string) (*mmu.Space, error) {
 	r, err := RootNamed(ctx, m, word)
 	if err != nil {
@@ -139,8 +140,8 @@ func SpaceNamed(ctx context.Context, m *machine.Machine, word string) (*mmu.Spac
 	return m.Kernel.SpaceOf(ctx, uint64(r.CR3))
 }
 
-// taskNamed returns the first task that a word names, or nil: also where the tasks are not known, as there are other ways
-// to name a root.
+// taskNamed returns the first task that a word names, or nil: also where the tasks are not known,
+// as there are other ways to name a root.
 func taskNamed(ctx context.Context, m *machine.Machine, word string) *linux.Task {
 	if m.Kernel.Symbols == nil || strings.HasPrefix(word, "0x") {
 		return nil

@@ -2,8 +2,8 @@ package query
 
 import "bytes"
 
-// scan looks for patterns of equal length in bytes that come piece by piece. Where one piece follows another, it also finds what lies
-// across the border.
+// scan looks for patterns of equal length in bytes that come piece by piece. Where one piece
+// follows another, it also finds what lies across the border.
 type scan struct {
 	patterns [][]byte             // all different
 	hit      func(at uint64) bool // called for each place, in order; false ends the scan

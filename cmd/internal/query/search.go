@@ -11,8 +11,9 @@ import (
 	"physgdb/mmu"
 )
 
-// Search searches virtual memory in the order of the page tables: unmapped ranges cost nothing, however large, and what is
-// contiguous in physical memory is read together. It belongs to one goroutine.
+// Search searches virtual memory in the order of the page tables: unmapped ranges cost nothing,
+// however large, and what is contiguous in physical memory is read together. It belongs to one
+// goroutine.
 type Search struct {
 	Done uint64 // bytes that were searched
 
@@ -29,7 +30,8 @@ type Search struct {
 	buf    []byte
 }
 
-// NewSearch returns a search for patterns of equal length. hit is called for each place, in order; false ends the search.
+// NewSearch returns a search for patterns of equal length. hit is called for each place, in order;
+// false ends the search.
 func NewSearch(mem *machine.Memory, patterns [][]byte, hit func(at uint64) bool) *Search {
 	return &Search{
 		mem: mem, scan: scan{patterns: patterns, hit: hit}, ram: mem.Info().RAM,
@@ -86,8 +88,8 @@ func (s *Search) pages(ctx context.Context, space *mmu.Space, r mmu.Range) error
 	return ctx.Err()
 }
 
-// failed decides what becomes of a search that met an error. What the machine itself could not have read, as its page
-// tables make no sense there, or is no RAM, is passed over.
+// failed decides what becomes of a search that met an error. What the machine itself could not have
+// read, as its page tables make no sense there, or is no RAM, is passed over.
 func (s *Search) failed(ctx context.Context, err error) error {
 	var fault *mmu.Fault
 	var access *bridge.AccessError
@@ -119,8 +121,8 @@ func (s *Search) stretch(ctx context.Context, va uint64, pa bridge.PhysAddr, n u
 	return nil
 }
 
-// ramAt says whether there is RAM at pa, and for how many of n bytes that holds. Where no RAM map is known the guard
-// decides.
+// ramAt says whether there is RAM at pa, and for how many of n bytes that holds. Where no RAM map
+// is known the guard decides.
 func ramAt(ram bridge.RAMMap, pa bridge.PhysAddr, n uint64) (isRAM bool, length uint64) {
 	if !ram.Known() {
 		return true, n
@@ -135,7 +137,8 @@ func ramAt(ram bridge.RAMMap, pa bridge.PhysAddr, n uint64) (isRAM bool, length 
 	return false, min(n, uint64(ram[i].Start-pa))
 }
 
-// part searches what can be seen in place, and puts off the rest until there is enough of it for a batch.
+// part searches what can be seen in place, and puts off the rest until there is enough of it for a
+// batch.
 func (s *Search) part(ctx context.Context, va uint64, pa bridge.PhysAddr, n int, trusted bool) error {
 	if p, ok := bridge.View(s.mem, pa, n); ok {
 		if err := s.flush(ctx); err != nil {
@@ -171,8 +174,8 @@ func (s *Search) inPlace(ctx context.Context, va uint64, pa bridge.PhysAddr, p [
 	return err
 }
 
-// flush reads the batch and searches it. It goes past the cache: a search sees each page once, and would drive out what
-// is needed again.
+// flush reads the batch and searches it. It goes past the cache: a search sees each page once, and
+// would drive out what is needed again.
 func (s *Search) flush(ctx context.Context) error {
 	if len(s.batch) == 0 {
 		return nil
@@ -206,14 +209,15 @@ func (s *Search) bytes(ctx context.Context, va uint64, p []byte) error {
 	return ctx.Err()
 }
 
-// Bounds of a batch of reads, in bytes. gdb restarts the search after each place that was found, so that small first
-// batches pay.
+// Bounds of a batch of reads, in bytes. gdb restarts the search after each place that was found, so
+// that small first batches pay.
 const (
 	minBatch = 64 << 10
 	maxBatch = 4 << 20
 )
 
-// batchLimits is how large batches are: as large as takes a moment, so that a search can be stopped and says how far it is.
+// batchLimits is how large batches are: as large as takes a moment, so that a search can be stopped
+// and says how far it is.
 type batchLimits struct{ now int }
 
 func (b *batchLimits) adapt(took time.Duration) {

@@ -18,7 +18,8 @@ import (
 	"physgdb/test/rig"
 )
 
-// FuzzScan cuts data into pieces of any sizes, and compares what a scan of them finds with what the data as a whole hold.
+// FuzzScan cuts data into pieces of any sizes, and compares what a scan of them finds with what the
+// data as a whole hold.
 func FuzzScan(f *testing.F) {
 	f.Add([]byte("abcabcab"), []byte("abca"), []byte{1, 2, 1})
 	f.Add([]byte("aaaaaaaa"), []byte("aa"), []byte{1})

@@ -17,8 +17,9 @@ type SavedSymbols struct {
 	Modules    []string `json:"modules,omitempty"`
 }
 
-// SaveSymbols writes the synthetic symbol file of the kernel to path, or if that is empty to a file named after its release; and if
-// modulesDir is not empty, those of its modules to that directory. The error says what is missing.
+// SaveSymbols writes the synthetic symbol file of the kernel to path, or if that is empty to a file
+// named after its release; and if modulesDir is not empty, those of its modules to that directory.
+// The error says what is missing.
 func SaveSymbols(ctx context.Context, m *machine.Machine, path, modulesDir string) (*SavedSymbols, error) {
 	saved := &SavedSymbols{}
 	file, missing := m.SaveVmlinux(ctx, path)

@@ -23,7 +23,8 @@ type Task struct {
 	Task    Address `json:"task"` // of its task_struct
 }
 
-// Tasks returns the tasks that words name, see [pick], or all: the threads of a process follow one another, idle tasks are last.
+// Tasks returns the tasks that words name, see [pick], or all: the threads of a process follow one
+// another, idle tasks are last.
 func Tasks(ctx context.Context, m *machine.Machine, words []string) ([]Task, error) {
 	list, err := m.Kernel.Tasks(ctx)
 	if err != nil {
@@ -41,7 +42,8 @@ func Tasks(ctx context.Context, m *machine.Machine, words []string) ([]Task, err
 	return tasks, notFound(missing, damage(list.Damage))
 }
 
-// byProcess puts the threads of a process next to each other. The idle tasks, whose pid is 0, are last.
+// byProcess puts the threads of a process next to each other. The idle tasks, whose pid is 0, are
+// last.
 func byProcess(tasks []*linux.Task) []*linux.Task {
 	rank := func(t *linux.Task) int {
 		if t.Idle {

@@ -44,7 +44,8 @@ const (
 	UnknownRAM = "unknown"
 )
 
-// ReadWalk returns how va is translated in space. The error says why it is not mapped; it is in the result, too.
+// ReadWalk returns how va is translated in space. The error says why it is not mapped; it is in the
+// result, too.
 func ReadWalk(ctx context.Context, m *machine.Machine, space *mmu.Space, va uint64) (*Walk, error) {
 	steps, mp, err := space.Explain(ctx, va)
 	w := &Walk{VA: Address(va), Symbol: m.Kernel.NameAt(ctx, va), CR3: Address(space.Root().CR3), Entries: []WalkEntry{}}

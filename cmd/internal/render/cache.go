@@ -9,7 +9,8 @@ import (
 	"physgdb/cmd/internal/size"
 )
 
-// Cache writes the files that are kept for the next run: as a table with their total size, or as JSON.
+// Cache writes the files that are kept for the next run: as a table with their total size, or as
+// JSON.
 func Cache(w io.Writer, c *query.Cache, asJSON bool) error {
 	if asJSON {
 		files := Table[query.CachedFile]{}

@@ -21,7 +21,8 @@ func ProcessRows(processes []query.Process) [][]string {
 	return rows
 }
 
-// commandText returns the name of a process for users that want to attach to it: number 1 is the machine as a whole, not init.
+// commandText returns the name of a process for users that want to attach to it: number 1 is the
+// machine as a whole, not init.
 func commandText(p *query.Process) string {
 	if p.PID == 1 {
 		return p.Comm + " (attach 1: the whole machine)"

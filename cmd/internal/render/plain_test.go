@@ -12,11 +12,12 @@ import (
 	"physgdb/test/rig"
 )
 
-// evil is what an attacker may have put wherever text is: controls of every kind, a path, and a command.
+// evil is what an attacker may have put wherever text is: controls of every kind, a path, and a
+// command.
 const evil = "\x1b]0;x\a\u009b2J\u202e\u2028\x7f\xff/../$(reboot)"
 
-// TestRenderersOfEvilText prints evil text by renderers that need no kernel. It is plain before the filter that all output
-// passes, and takes one line.
+// TestRenderersOfEvilText prints evil text by renderers that need no kernel. It is plain before the
+// filter that all output passes, and takes one line.
 func TestRenderersOfEvilText(t *testing.T) {
 	text := evil + "\nforged: line"
 	renderers := map[string]func(*bytes.Buffer) error{

@@ -1,4 +1,5 @@
-// Package render writes the results of package query as text, as JSON, and as the rows of gdb's `info os`.
+// Package render writes the results of package query as text, as JSON, and as the rows of gdb's
+// `info os`.
 //
 // Text from the target's memory is sanitized here, see package plain.
 package render
@@ -16,7 +17,8 @@ type Table[T any] struct {
 	Row     func(w io.Writer, row *T) error
 }
 
-// Rows returns a function that writes one row after the other, as text or as one JSON object on a line each.
+// Rows returns a function that writes one row after the other, as text or as one JSON object on a
+// line each.
 func (t *Table[T]) Rows(w io.Writer, asJSON bool) func(*T) error {
 	if asJSON {
 		return func(row *T) error { return plain.WriteJSON(w, row) }

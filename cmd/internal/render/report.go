@@ -84,7 +84,8 @@ func backtraced(w io.Writer, what string, b *query.Backtraced) {
 	}
 }
 
-// writeRegisters writes registers as the kernel's own reports do (__show_regs, arch/x86/kernel/process_64.c).
+// writeRegisters writes registers as the kernel's own reports do (__show_regs,
+// arch/x86/kernel/process_64.c).
 func writeRegisters(w io.Writer, r *query.ReportRegisters) {
 	if r.Unknown != "" {
 		fmt.Fprintln(w, unknown(r.Unknown))

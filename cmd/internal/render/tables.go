@@ -59,8 +59,8 @@ var Modules = Table[query.Module]{
 	},
 }
 
-// ModuleFiles writes modules, and below each the file from which gdb loads its symbols, or why there is none and gdb's command to
-// load a file of the user.
+// ModuleFiles writes modules, and below each the file from which gdb loads its symbols, or why
+// there is none and gdb's command to load a file of the user.
 var ModuleFiles = Table[query.Module]{Title: Modules.Title, Row: func(w io.Writer, m *query.Module) error {
 	if err := Modules.Row(w, m); err != nil {
 		return err

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Text returns a number of bytes with its unit: as an integer if it is a multiple of the unit, otherwise with one decimal.
+// Text returns a number of bytes with its unit: as an integer if it is a multiple of the unit,
+// otherwise with one decimal.
 func Text(n uint64) string {
 	for _, u := range []struct {
 		size uint64

@@ -6,11 +6,11 @@ import (
 	"physgdb/mmu"
 )
 
-// readAhead fetches what a debugger will ask for next while it is busy with what it got. gdb dumps memory 64 KiB at a
-// time, one after the other, and would wait for each.
+// readAhead fetches what a debugger will ask for next while it is busy with what it got. gdb dumps
+// memory 64 KiB at a time, one after the other, and would wait for each.
 //
-// What is fetched goes into the cache of the machine's memory and is found there. At most one piece is under way, as long
-// as the last one that was asked for. The owner of a readAhead must stop it.
+// What is fetched goes into the cache of the machine's memory and is found there. At most one piece
+// is under way, as long as the last one that was asked for. The owner of a readAhead must stop it.
 type readAhead struct {
 	on    bool       // there is a cache, and a need for it
 	space *mmu.Space // in which the last piece was read
@@ -26,7 +26,8 @@ type fetch struct {
 	done   chan struct{} // closed when it has ended
 }
 
-// await waits for the piece at an address if it is under way, and ends a fetch of any other, which would be in the way.
+// await waits for the piece at an address if it is under way, and ends a fetch of any other, which
+// would be in the way.
 func (a *readAhead) await(ctx context.Context, space *mmu.Space, at uint64) {
 	f := a.fetch
 	if f == nil {
@@ -41,7 +42,8 @@ func (a *readAhead) await(ctx context.Context, space *mmu.Space, at uint64) {
 	}
 }
 
-// note takes in that n bytes at an address were read, and fetches what follows if they followed what was read before.
+// note takes in that n bytes at an address were read, and fetches what follows if they followed
+// what was read before.
 func (a *readAhead) note(space *mmu.Space, at uint64, n int) {
 	goesOn := a.space == space && a.next == at
 	a.space, a.next = space, at+uint64(n)

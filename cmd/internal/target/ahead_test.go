@@ -11,7 +11,8 @@ import (
 	"physgdb/test/rig"
 )
 
-// sequential is a reader, as a debugger that dumps memory is one, of scattered memory that is read remotely.
+// sequential is a reader, as a debugger that dumps memory is one, of scattered memory that is read
+// remotely.
 type sequential struct {
 	t     *testing.T
 	mem   *machine.Memory

@@ -28,15 +28,18 @@ import (
 const (
 	// grace is how long a command on a damaged machine may take to see that its time is over.
 	grace = 500 * time.Millisecond
-	// maxMemory is how much Go memory the whole test may take, in bytes. Garbage is collected a little before, however late a
-	// busy computer would come to it: it is what is in use that must fit.
+	// maxMemory is how much Go memory the whole test may take, in bytes. Garbage is collected a
+	// little before, however late a busy computer would come to it: it is what is in use that must
+	// fit.
 	maxMemory = 256 << 20
 )
 
-// TestDamage breaks a dead machine's memory in many ways, and lets every command look at what is left. None may hang, crash, or
-// take more memory than a small computer has. PHYSGDB_DAMAGE sets how many machines of each kernel are broken (make damage).
+// TestDamage breaks a dead machine's memory in many ways, and lets every command look at what is
+// left. None may hang, crash, or take more memory than a small computer has. PHYSGDB_DAMAGE sets
+// how many machines of each kernel are broken (make damage).
 //
-// What is broken is what the commands read of the whole machine: its page tables, tasks, lists, stacks and logs.
+// What is broken is what the commands read of the whole machine: its page tables, tasks, lists,
+// stacks and logs.
 func TestDamage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots machines")
@@ -76,8 +79,8 @@ func damage(t *testing.T, release string, seeds int64) {
 	harmMany(t, g, whole.places, max(1, seeds/15), oneByOne, func(v *victim) int { return v.examineTables(t, false) })
 }
 
-// harmMany breaks a machine in as many ways as seeds says, some at a time, at places that are read, and has each looked at by
-// what returns how much failed.
+// harmMany breaks a machine in as many ways as seeds says, some at a time, at places that are read,
+// and has each looked at by what returns how much failed.
 func harmMany(t *testing.T, g *guest.Guest, places []place, seeds int64, atOnce int, examine func(*victim) int) {
 	var next, failures atomic.Int64
 	var workers sync.WaitGroup
@@ -148,8 +151,8 @@ func newVictim(t *testing.T, path string) *victim {
 	return &victim{ram: ram}
 }
 
-// harm breaks some words, most of them of one kind: many bits flipped are another matter than many pointers that lead
-// elsewhere.
+// harm breaks some words, most of them of one kind: many bits flipped are another matter than many
+// pointers that lead elsewhere.
 func (v *victim) harm() {
 	rng := rand.New(rand.NewPCG(uint64(v.seed), 1))
 	kind := rng.IntN(6)
@@ -193,8 +196,8 @@ func (v *victim) heal() {
 	v.before = v.before[:0]
 }
 
-// examine lets every command look at the machine, and returns how many of them failed. If learn is set it notes what they
-// read.
+// examine lets every command look at the machine, and returns how many of them failed. If learn is
+// set it notes what they read.
 func (v *victim) examine(t *testing.T, vmlinux string, learn bool) (failed int) {
 	var mem bridge.Memory = (*viewed)(v)
 	if learn {
@@ -226,8 +229,9 @@ func (v *victim) examine(t *testing.T, vmlinux string, learn bool) (failed int) 
 	return failed
 }
 
-// examineTables makes a file of the kernel's own tables and files of its modules, lets a few commands use them, and gdb load
-// them. It returns how much failed. If learn is set it notes what is read.
+// examineTables makes a file of the kernel's own tables and files of its modules, lets a few
+// commands use them, and gdb load them. It returns how much failed. If learn is set it notes what
+// is read.
 func (v *victim) examineTables(t *testing.T, learn bool) (failed int) {
 	var mem bridge.Memory = (*viewed)(v)
 	if learn {
@@ -293,7 +297,8 @@ func say(ctx context.Context, m *machine.Machine, words []string) error {
 	return v.Monitor(ctx, io.Discard, strings.Join(words, " "))
 }
 
-// debugSession does what a debugger does: it lists the threads and looks at each one's registers and stack.
+// debugSession does what a debugger does: it lists the threads and looks at each one's registers
+// and stack.
 func debugSession(ctx context.Context, m *machine.Machine) error {
 	target, err := New(m, ThreadsTasks).NewSession(ctx)
 	if err != nil {

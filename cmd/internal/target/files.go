@@ -26,7 +26,8 @@ import (
 type machineFile struct {
 	name string
 	help string
-	// write writes the content. If that is incomplete, w has what was found, and the error says what is missing.
+	// write writes the content. If that is incomplete, w has what was found, and the error says
+	// what is missing.
 	write func(ctx context.Context, m *machine.Machine, w io.Writer) error
 }
 
@@ -58,13 +59,14 @@ func line(find func(context.Context, *machine.Machine) (string, error)) func(con
 // fileOpener opens a file for gdb.
 type fileOpener func(context.Context) (gdbstub.File, error)
 
-// OpenFile opens one of the machine's files, or one that gdb got the name of: the kernel's, or a module's. Nothing else on the disk
-// of this machine is shown.
+// OpenFile opens one of the machine's files, or one that gdb got the name of: the kernel's, or a
+// module's. Nothing else on the disk of this machine is shown.
 func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, error) {
 	if open, told := s.files[name]; told {
 		return open(ctx)
 	}
-	// A client that connects again has the file from before, and asks only whether it is still there.
+	// A client that connects again has the file from before, and asks only whether it is still
+	// there.
 	if main, err := s.ExecutableFile(ctx); err == nil && name == main && name != "" {
 		return openOnDisk(s.m.VmlinuxPath())
 	}
@@ -123,7 +125,8 @@ func (s *session) content(ctx context.Context, name string) ([]byte, error) {
 	return content, err
 }
 
-// makeFile makes the content of a file, and reports whether it is complete. An incomplete one is better than none.
+// makeFile makes the content of a file, and reports whether it is complete. An incomplete one is
+// better than none.
 func makeFile(ctx context.Context, m *machine.Machine, f *machineFile) (content []byte, whole bool, err error) {
 	var b bytes.Buffer
 	err = f.write(ctx, m, plain.NewWriter(&b)) // users print such files
@@ -138,8 +141,8 @@ func makeFile(ctx context.Context, m *machine.Machine, f *machineFile) (content 
 	return b.Bytes(), err == nil, nil
 }
 
-// diskFile is a file on the disk of this machine. It is opened for each read: a debugger has a file open for every module of
-// a kernel, and there may be many debuggers.
+// diskFile is a file on the disk of this machine. It is opened for each read: a debugger has a file
+// open for every module of a kernel, and there may be many debuggers.
 type diskFile struct {
 	name string
 	info os.FileInfo

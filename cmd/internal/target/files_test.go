@@ -100,7 +100,8 @@ func TestFilesThatCannotBeMadeSayWhy(t *testing.T) {
 	}
 }
 
-// TestOpenFilesHoldLittleMemory opens a list of mappings until it is refused, and again after one was closed.
+// TestOpenFilesHoldLittleMemory opens a list of mappings until it is refused, and again after one
+// was closed.
 func TestOpenFilesHoldLittleMemory(t *testing.T) {
 	r := rig.New(t, 4)
 	s := connect(t, attachWithVmlinux(t, r))

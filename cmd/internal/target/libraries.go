@@ -7,8 +7,8 @@ import (
 	"physgdb/gdbstub"
 )
 
-// Libraries are the loaded modules, and other code outside the kernel's image, for gdb to load by itself: from their files, or what
-// is made of the machine's memory where none were found.
+// Libraries are the loaded modules, and other code outside the kernel's image, for gdb to load by
+// itself: from their files, or what is made of the machine's memory where none were found.
 func (s *session) Libraries(ctx context.Context) ([]gdbstub.Library, error) {
 	s.files = map[string]fileOpener{}
 	if s.m.Process != "" || s.m.Kernel.Symbols == nil {

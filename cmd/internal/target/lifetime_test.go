@@ -38,7 +38,8 @@ func held(t *testing.T) resources {
 	return resources{files, len(descriptors), runtime.NumGoroutine()}
 }
 
-// live is one life of a machine: it is opened, a debugger looks at it, and it is closed. The error is that of opening it.
+// live is one life of a machine: it is opened, a debugger looks at it, and it is closed. The error
+// is that of opening it.
 func live(t *testing.T, o machine.Options) error {
 	t.Helper()
 	m, err := machine.Attach(ctx, &o)

@@ -8,9 +8,10 @@ import (
 	"physgdb/gdbstub"
 )
 
-// ReadLoaded reads the kernel by the physical addresses it was linked for, which vmlinux gives its segments (LOAD_OFFSET,
-// arch/x86/kernel/vmlinux.lds.S). It has them even where the kernel itself has no mapping any more, as of its init code,
-// and of per-CPU data as they were linked. A program lies where it was linked.
+// ReadLoaded reads the kernel by the physical addresses it was linked for, which vmlinux gives its
+// segments (LOAD_OFFSET, arch/x86/kernel/vmlinux.lds.S). It has them even where the kernel itself
+// has no mapping any more, as of its init code, and of per-CPU data as they were linked. A program
+// lies where it was linked.
 func (s *session) ReadLoaded(ctx context.Context, id gdbstub.ThreadID, addr uint64, p []byte) (int, error) {
 	if s.memoryBlocked != nil {
 		return 0, s.memoryBlocked

@@ -102,7 +102,8 @@ func (v *view) monitorState(w io.Writer) {
 	}
 }
 
-// monitorCR3 shows which address space is selected, before the command lists the roots, or selects another one.
+// monitorCR3 shows which address space is selected, before the command lists the roots, or selects
+// another one.
 func (v *view) monitorCR3(ctx context.Context, w io.Writer, words []string) (handled bool, err error) {
 	switch {
 	case len(words) > 1:

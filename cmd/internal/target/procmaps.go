@@ -16,8 +16,8 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// procMaps matches what gdb reads of a program under its ABI for Linux: for `info proc mappings`, for `gcore`, and to find
-// where the vDSO ends.
+// procMaps matches what gdb reads of a program under its ABI for Linux: for `info proc mappings`,
+// for `gcore`, and to find where the vDSO ends.
 var procMaps = regexp.MustCompile(`^/proc/([1-9][0-9]{0,9})(?:/task/([1-9][0-9]{0,9}))?/maps$`)
 
 // makeMaps makes the file of a process or of one of its threads whose name matches procMaps.
@@ -66,8 +66,9 @@ func taskOfPath(list *linux.TaskList, pid, tid string) *linux.Task {
 	return list.All[i]
 }
 
-// writeMaps writes regions as /proc/PID/maps has them (show_vma_header_prefix(), fs/proc/task_mmu.c). They are those of the
-// page tables: what is not in memory is left out, what is to be copied at a write is not writable, and no file is known.
+// writeMaps writes regions as /proc/PID/maps has them (show_vma_header_prefix(),
+// fs/proc/task_mmu.c). They are those of the page tables: what is not in memory is left out, what
+// is to be copied at a write is not writable, and no file is known.
 func writeMaps(w io.Writer, regions regionList) {
 	for _, r := range regions {
 		rights := []byte("r--p")

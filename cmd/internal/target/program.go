@@ -13,8 +13,9 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// program is a process of the machine as a debugger that has attached to it sees it: its threads, with the registers with which they
-// entered the kernel, and its memory. It lacks what a [session] has for the kernel: a relocation, modules, files.
+// program is a process of the machine as a debugger that has attached to it sees it: its threads,
+// with the registers with which they entered the kernel, and its memory. It lacks what a [session]
+// has for the kernel: a relocation, modules, files.
 type program struct {
 	view   // the user may select another address space than the program's
 	leader *linux.Task
@@ -96,7 +97,8 @@ func (p *program) Threads(ctx context.Context) ([]gdbstub.Thread, error) {
 	return list, nil
 }
 
-// Registers returns what a thread of the program had in its registers when it last entered the kernel.
+// Registers returns what a thread of the program had in its registers when it last entered the
+// kernel.
 func (p *program) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
 	t := p.tasks[id]
 	if t == nil {

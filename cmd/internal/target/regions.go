@@ -14,7 +14,8 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// regionKey names a half of an address space: a list of regions is kept for each that was asked about.
+// regionKey names a half of an address space: a list of regions is kept for each that was asked
+// about.
 type regionKey struct {
 	space *mmu.Space
 	half  mmu.Range
@@ -34,9 +35,10 @@ const (
 	maxRegionTries = 3
 )
 
-// Region returns the region of an address, by the page tables, from a list that is made when the first
-// address of its half is asked for. Where page tables take too long to read, each of the first tries gets further, as
-// tables are kept; until then the answer comes from a walk to the address itself.
+// Region returns the region of an address, by the page tables, from a list that is made when the
+// first address of its half is asked for. Where page tables take too long to read, each of the
+// first tries gets further, as tables are kept; until then the answer comes from a walk to the
+// address itself.
 func (s *session) Region(ctx context.Context, id gdbstub.ThreadID, addr uint64) (gdbstub.Region, error) {
 	if s.memoryBlocked != nil {
 		return gdbstub.Region{}, s.memoryBlocked
@@ -81,7 +83,8 @@ func (s *session) regionState(key regionKey) *regionState {
 	return state
 }
 
-// listHalf makes the list of a half in half of the time that there is: the rest is for an answer without it.
+// listHalf makes the list of a half in half of the time that there is: the rest is for an answer
+// without it.
 func (s *session) listHalf(ctx context.Context, key regionKey, state *regionState) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -102,11 +105,12 @@ func (s *session) listHalf(ctx context.Context, key regionKey, state *regionStat
 	return err
 }
 
-// regionList is runs of pages of equal rights, in the order of their addresses, without the holes between them.
+// regionList is runs of pages of equal rights, in the order of their addresses, without the holes
+// between them.
 type regionList []gdbstub.Region
 
-// listRegions lists what is mapped in a range. What is below damaged tables counts as not mapped; the error is for a
-// list that ends too early.
+// listRegions lists what is mapped in a range. What is below damaged tables counts as not mapped;
+// the error is for a list that ends too early.
 func listRegions(ctx context.Context, space *mmu.Space, within mmu.Range, areas []linux.Area) (regionList, error) {
 	var list regionList
 	for mp, err := range space.Mappings(ctx, within) {
@@ -152,7 +156,8 @@ func goesOn(a, b gdbstub.Region) bool {
 	return touch && a == b
 }
 
-// areaAt returns the name of the area of an address, or "", and the last address before the end of that area or the next one.
+// areaAt returns the name of the area of an address, or "", and the last address before the end of
+// that area or the next one.
 func areaAt(areas []linux.Area, addr uint64) (name string, last uint64) {
 	i, _ := slices.BinarySearchFunc(areas, addr, func(a linux.Area, addr uint64) int { return cmp.Compare(a.Last, addr) })
 	switch {

@@ -72,7 +72,8 @@ func TestRegions(t *testing.T) {
 	}
 }
 
-// TestRegionsWithoutTheList answers from what one walk shows, which is cut at the ends of tables, and wants the same rights.
+// TestRegionsWithoutTheList answers from what one walk shows, which is cut at the ends of tables,
+// and wants the same rights.
 func TestRegionsWithoutTheList(t *testing.T) {
 	for _, levels := range []int{4, 5} {
 		s := connect(t, attach(t, rig.New(t, levels), machine.Options{}))

@@ -9,9 +9,10 @@ import (
 	"strings"
 )
 
-// monitorRegisters writes the known registers of the thread that was last asked about, for scripts that read what QEMU's monitor
-// writes (x86_cpu_dump_state(), target/i386/cpu-dump.c): names in capitals, hexadecimal numbers without 0x, and the interrupt
-// descriptor table as a base and a limit.
+// monitorRegisters writes the known registers of the thread that was last asked about, for scripts
+// that read what QEMU's monitor writes (x86_cpu_dump_state(), target/i386/cpu-dump.c): names in
+// capitals, hexadecimal numbers without 0x, and the interrupt descriptor table as a base and a
+// limit.
 func (v *view) monitorRegisters(ctx context.Context, w io.Writer) error {
 	t := v.now
 	if t == nil {

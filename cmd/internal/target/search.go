@@ -30,7 +30,8 @@ func (p *program) SearchMemory(ctx context.Context, _ gdbstub.ThreadID, addr, le
 	return p.findFirst(ctx, addr, length, pattern, func(uint64) (*mmu.Space, error) { return p.current(ctx) })
 }
 
-// findFirst returns the first place of a pattern, in the space that an address belongs to, or in physical memory.
+// findFirst returns the first place of a pattern, in the space that an address belongs to, or in
+// physical memory.
 func (v *view) findFirst(ctx context.Context, addr, length uint64, pattern []byte,
 	spaceFor func(first uint64) (*mmu.Space, error)) (at uint64, found bool, err error) {
 	if length == 0 {

@@ -58,7 +58,8 @@ func TestLoadAddressesAreThoseOfTheLinkedKernel(t *testing.T) {
 	}
 }
 
-// TestDebuggersAreShownNoPerCPUTemplate: what the kernel copied for each CPU, and then freed, is no variable.
+// TestDebuggersAreShownNoPerCPUTemplate: what the kernel copied for each CPU, and then freed, is no
+// variable.
 func TestDebuggersAreShownNoPerCPUTemplate(t *testing.T) {
 	s := connect(t, attachWithNames(t))
 	p := make([]byte, 8)
@@ -69,8 +70,8 @@ func TestDebuggersAreShownNoPerCPUTemplate(t *testing.T) {
 	}
 }
 
-// attachWithNames attaches to a rig whose kernel has names that several symbols share, and per-CPU variables in its image, as
-// since 6.15.
+// attachWithNames attaches to a rig whose kernel has names that several symbols share, and per-CPU
+// variables in its image, as since 6.15.
 func attachWithNames(t *testing.T) *machine.Machine {
 	t.Helper()
 	m := attachWithVmlinux(t, rig.New(t, 4))

@@ -41,8 +41,9 @@ func newSession(ctx context.Context, m *machine.Machine, cpusOnly bool) *session
 	return s
 }
 
-// reset replaces the machine, which has run on or has other symbols, and drops what was read of it. What the client has selected
-// stays, and so does memoryBlocked: a vmlinux that does not fit fits no better later.
+// reset replaces the machine, which has run on or has other symbols, and drops what was read of it.
+// What the client has selected stays, and so does memoryBlocked: a vmlinux that does not fit fits
+// no better later.
 func (s *session) reset(ctx context.Context, now *machine.Machine) {
 	s.ahead.stop()
 	s.m, s.panicSummary = now, query.PanicSummary(ctx, now)
@@ -83,7 +84,8 @@ func (s *session) thread(ctx context.Context, id gdbstub.ThreadID) (*thread, err
 	return t, nil
 }
 
-// Registers returns what is known of a thread's registers, and the root of the address space that it is shown.
+// Registers returns what is known of a thread's registers, and the root of the address space that
+// it is shown.
 func (s *session) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.Registers, error) {
 	t, err := s.thread(ctx, id)
 	if err != nil {
@@ -132,11 +134,12 @@ func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint
 	return n, err
 }
 
-// inTrueReturns reports whether an address is one at which there are stacks with their true return addresses.
+// inTrueReturns reports whether an address is one at which there are stacks with their true return
+// addresses.
 func inTrueReturns(addr uint64) bool { return int64(addr) < 0 && addr&elfsynth.TrueReturns == 0 }
 
-// refusePerCPU refuses to read the template of the per-CPU variables, whose memory is long used for something else. Debuggers
-// go there for a per-CPU variable. The first time it says what to do.
+// refusePerCPU refuses to read the template of the per-CPU variables, whose memory is long used for
+// something else. Debuggers go there for a per-CPU variable. The first time it says what to do.
 func (s *session) refusePerCPU(addr uint64) error {
 	err := fmt.Errorf("what lies at %#x is no CPU's: for a per-CPU variable add $gs_base to its address, or see monitor percpu", addr)
 	if !s.perCPULogged {
@@ -146,8 +149,8 @@ func (s *session) refusePerCPU(addr uint64) error {
 	return err
 }
 
-// logBlocked says why a debugger is shown no memory, once it asks for some: one that was given the vmlinux by us names
-// its symbols, too, before it has moved it.
+// logBlocked says why a debugger is shown no memory, once it asks for some: one that was given the
+// vmlinux by us names its symbols, too, before it has moved it.
 func (s *session) logBlocked() {
 	if !s.blockedLogged {
 		s.blockedLogged = true
@@ -170,8 +173,8 @@ func (s *session) WriteRegister(ctx context.Context, _ gdbstub.ThreadID, name st
 	return s.setCR3(ctx, value)
 }
 
-// Relocation returns how far KASLR moved the kernel. A connection for a process returns nothing: its main file is a
-// program at its link address, which gdb would move.
+// Relocation returns how far KASLR moved the kernel. A connection for a process returns nothing:
+// its main file is a program at its link address, which gdb would move.
 func (s *session) Relocation(context.Context) (text, slide uint64, ok bool) {
 	if s.m.Process != "" {
 		return 0, 0, false
@@ -187,8 +190,8 @@ func (s *session) ExecutableFile(ctx context.Context) (string, error) {
 	return "/" + s.m.VmlinuxName(ctx), nil
 }
 
-// WantedSymbols are symbols whose addresses gdb is asked for: they show which file the user has loaded. If physgdb has no
-// vmlinux, they also include those by which the tasks are found.
+// WantedSymbols are symbols whose addresses gdb is asked for: they show which file the user has
+// loaded. If physgdb has no vmlinux, they also include those by which the tasks are found.
 func (s *session) WantedSymbols() []string {
 	if s.m.Kernel.Symbols != nil || s.m.Process != "" {
 		return vmlinuxCheckSymbols()
@@ -196,8 +199,9 @@ func (s *session) WantedSymbols() []string {
 	return slices.Concat(vmlinuxCheckSymbols(), linux.BorrowedNames())
 }
 
-// BorrowSymbols learns which file gdb holds. Where its addresses cannot be right for this connection, no memory is shown
-// from then on: a value from the wrong address looks just like a right one.
+// BorrowSymbols learns which file gdb holds. Where its addresses cannot be right for this
+// connection, no memory is shown from then on: a value from the wrong address looks just like a
+// right one.
 func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) error {
 	_, isKernel := found[bannerSymbol]
 	s.memoryBlocked, s.blockedLogged = nil, false

@@ -1,5 +1,5 @@
-// Package target makes a machine a [gdbstub.Target]: the whole machine, whose threads are its tasks or CPUs, or one of its
-// processes. Each connection has a session of its own.
+// Package target makes a machine a [gdbstub.Target]: the whole machine, whose threads are its tasks
+// or CPUs, or one of its processes. Each connection has a session of its own.
 package target
 
 import (
@@ -40,12 +40,14 @@ func (t *Machine) NewSession(ctx context.Context) (gdbstub.Target, error) {
 	return &liveSession{newSession(ctx, now, t.cpusOnly)}, nil
 }
 
-// maxReadAhead is how long [Machine.ReadAhead] takes at most: a debugger that connects then is shown what the CPUs ran.
+// maxReadAhead is how long [Machine.ReadAhead] takes at most: a debugger that connects then is
+// shown what the CPUs ran.
 const maxReadAhead = 10 * time.Second
 
-// ReadAhead lists the threads, so that the first debugger has them at once: over a slow bridge that may take longer than debuggers
-// wait. A list that takes longer than maxReadAhead is read on in the background, until Close. What cannot be read now is reported
-// when a debugger asks. The error is ctx's.
+// ReadAhead lists the threads, so that the first debugger has them at once: over a slow bridge that
+// may take longer than debuggers wait. A list that takes longer than maxReadAhead is read on in the
+// background, until Close. What cannot be read now is reported when a debugger asks. The error is
+// ctx's.
 func (t *Machine) ReadAhead(ctx context.Context) error {
 	if t.m.Kernel.Symbols != nil && !t.cpusOnly {
 		t.tasks.start(func(ctx context.Context) { _, _ = t.m.Kernel.Tasks(ctx) })
@@ -63,7 +65,8 @@ func (t *Machine) ReadAhead(ctx context.Context) error {
 // Close ends what is read in the background. The machine stays open.
 func (t *Machine) Close() { t.tasks.stop() }
 
-// background is work that may continue after its caller has stopped waiting. The zero value has no work.
+// background is work that may continue after its caller has stopped waiting. The zero value has no
+// work.
 type background struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the work has ended

@@ -25,7 +25,8 @@ type thread struct {
 	blank bool        // its registers cannot be known: it runs, or is a CPU that was offline
 }
 
-// idleThread numbers the idle tasks, which all have pid 0, apart: this and the CPU. No pid is that large.
+// idleThread numbers the idle tasks, which all have pid 0, apart: this and the CPU. No pid is that
+// large.
 const idleThread gdbstub.ThreadID = 10_000_000
 
 // cpuThread numbers CPUs from 1, as thread 0 means "any" to gdb.
@@ -63,8 +64,8 @@ func (v *view) threads(ctx context.Context) ([]thread, error) {
 	return all, nil
 }
 
-// maxThreads bounds how many threads a debugger is shown. Each connection keeps its list, and gdb takes seconds to read one as
-// long.
+// maxThreads bounds how many threads a debugger is shown. Each connection keeps its list, and gdb
+// takes seconds to read one as long.
 const maxThreads = 1 << 15
 
 // kernelThreads lists what the kernel knows: its tasks, or what its CPUs ran.
@@ -93,8 +94,8 @@ func (v *view) kernelThreads(ctx context.Context) ([]thread, error) {
 // errNotYet says that what was asked for takes longer to read than there is time.
 var errNotYet = errors.New("not read yet")
 
-// tasksInTime returns the tasks. It takes half of the time that there is: the rest is for an answer without them, if they are
-// not all read then, which errNotYet says.
+// tasksInTime returns the tasks. It takes half of the time that there is: the rest is for an answer
+// without them, if they are not all read then, which errNotYet says.
 func (v *view) tasksInTime(ctx context.Context) (*linux.TaskList, error) {
 	half := ctx
 	if deadline, ok := ctx.Deadline(); ok {
@@ -109,7 +110,8 @@ func (v *view) tasksInTime(ctx context.Context) (*linux.TaskList, error) {
 	return tasks, err
 }
 
-// runningThreads makes a thread of every task that a CPU ran, with the number that it has in the list of all tasks.
+// runningThreads makes a thread of every task that a CPU ran, with the number that it has in the
+// list of all tasks.
 func (v *view) runningThreads(ctx context.Context, cpus []linux.CPU) ([]thread, error) {
 	list := &linux.TaskList{}
 	for i := range cpus {
@@ -127,7 +129,8 @@ func (v *view) runningThreads(ctx context.Context, cpus []linux.CPU) ([]thread, 
 	return v.taskThreads(cpus, list), nil
 }
 
-// distinct leaves out threads whose number is taken, as damaged lists may have two tasks with one pid.
+// distinct leaves out threads whose number is taken, as damaged lists may have two tasks with one
+// pid.
 func distinct(all []thread) []thread {
 	taken := map[gdbstub.ThreadID]bool{}
 	return slices.DeleteFunc(all, func(t thread) bool {
@@ -152,8 +155,8 @@ func (t *thread) rank() int {
 	return 2
 }
 
-// bareCPUs are the threads where nothing is known of tasks. They have the numbers of the CPUs' idle tasks: if the tasks become
-// known, as when a debugger lends its symbols, these go on.
+// bareCPUs are the threads where nothing is known of tasks. They have the numbers of the CPUs' idle
+// tasks: if the tasks become known, as when a debugger lends its symbols, these go on.
 func (v *view) bareCPUs(ctx context.Context) []thread {
 	all := make([]thread, len(v.m.CPUs))
 	for i, cpu := range v.m.CPUs {
@@ -220,8 +223,8 @@ func taskText(t *linux.Task, running bool) string {
 	return strings.Join(words, ", ")
 }
 
-// markDead finds the thread that panicked, and gives it a text with the reason. Debuggers show its task and number
-// next to that.
+// markDead finds the thread that panicked, and gives it a text with the reason. Debuggers show its
+// task and number next to that.
 func (v *view) markDead(ctx context.Context, all []thread) {
 	task := query.DeadTask(ctx, v.m)
 	if task == nil {
@@ -245,7 +248,8 @@ func (v *view) markDead(ctx context.Context, all []thread) {
 // Segment selectors of kernel code and data (arch/x86/include/asm/segment.h).
 const kernelCS, kernelDS = 0x10, 0x18
 
-// registers returns what is known of a thread's registers, which may be nothing. The error is ctx's.
+// registers returns what is known of a thread's registers, which may be nothing. The error is
+// ctx's.
 func (v *view) registers(ctx context.Context, t *thread) (gdbstub.Registers, error) {
 	regs := gdbstub.Registers{}
 	if t.dead && v.m.Notice != nil {

@@ -10,19 +10,22 @@ import (
 	"physgdb/mmu"
 )
 
-// view is what one connection looks at: a machine, an address space, and whether addresses are physical. It is the part that the
-// sessions for the kernel and for a process have in common. It belongs to one connection.
+// view is what one connection looks at: a machine, an address space, and whether addresses are
+// physical. It is the part that the sessions for the kernel and for a process have in common. It
+// belongs to one connection.
 type view struct {
 	m        *machine.Machine
 	cpusOnly bool // threads are CPUs
 
-	// space is the address space of all threads, if the user selected one; nil if each thread has its own.
+	// space is the address space of all threads, if the user selected one; nil if each thread has
+	// its own.
 	space  *mmu.Space
 	spaces map[uint64]*mmu.Space // of the threads' processes, by mm_struct
 	now    *thread               // the thread that the client last asked about; may be nil
 
 	physical bool // addresses are physical
-	// memoryBlocked is why no memory is shown: the symbols of the client do not fit it. It is nil if they do.
+	// memoryBlocked is why no memory is shown: the symbols of the client do not fit it. It is nil
+	// if they do.
 	memoryBlocked error
 	panicSummary  string
 }
@@ -31,7 +34,8 @@ func newView(ctx context.Context, m *machine.Machine, cpusOnly bool) view {
 	return view{m: m, cpusOnly: cpusOnly, spaces: map[uint64]*mmu.Space{}, panicSummary: query.PanicSummary(ctx, m)}
 }
 
-// spaceFor returns the space in which a thread's address is read. Kernel addresses are the same for all threads.
+// spaceFor returns the space in which a thread's address is read. Kernel addresses are the same for
+// all threads.
 func (v *view) spaceFor(ctx context.Context, t *thread, addr uint64) (*mmu.Space, error) {
 	switch {
 	case v.space != nil:
@@ -57,8 +61,8 @@ func (v *view) spaceOf(ctx context.Context, t *thread) (*mmu.Space, error) {
 	return space, err
 }
 
-// current returns the address space that the client looks at: the one that the user selected, or that of the thread that was last
-// asked about.
+// current returns the address space that the client looks at: the one that the user selected, or
+// that of the thread that was last asked about.
 func (v *view) current(ctx context.Context) (*mmu.Space, error) {
 	if v.space != nil {
 		return v.space, nil

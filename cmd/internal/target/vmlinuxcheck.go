@@ -12,10 +12,11 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// Symbols whose addresses differ between builds of a kernel. The banner alone is not enough: it is near the start of
-// .rodata, which is aligned to 2 MiB, so that kernels of the next build often have it at the same place. The notes are
-// at the end of .rodata, and move with every byte of it (include/asm-generic/vmlinux.lds.h). lldb does not lend their
-// symbols, which are of no type; for it there is a pointer in .bss to the text that the kernel keeps for its dumps.
+// Symbols whose addresses differ between builds of a kernel. The banner alone is not enough: it is
+// near the start of .rodata, which is aligned to 2 MiB, so that kernels of the next build often
+// have it at the same place. The notes are at the end of .rodata, and move with every byte of it
+// (include/asm-generic/vmlinux.lds.h). lldb does not lend their symbols, which are of no type; for
+// it there is a pointer in .bss to the text that the kernel keeps for its dumps.
 const (
 	bannerSymbol = "linux_banner" // init/version.c
 	notesStart   = "__start_notes"
@@ -27,12 +28,14 @@ func vmlinuxCheckSymbols() []string {
 	return []string{bannerSymbol, notesStart, notesStop, dumpText, "panic", "init_task"}
 }
 
-// errMisfit says that the debugger's vmlinux is not that of this kernel, or not where this kernel is.
+// errMisfit says that the debugger's vmlinux is not that of this kernel, or not where this kernel
+// is.
 var errMisfit = errors.New("does not fit")
 
-// checkVmlinux compares the addresses at which the debugger found the symbols of vmlinuxCheckSymbols with memory. If the
-// user gave physgdb the vmlinux, every address must be equal; and in any case memory must hold what they promise. Any error
-// but errMisfit means that it could not be found out.
+// checkVmlinux compares the addresses at which the debugger found the symbols of
+// vmlinuxCheckSymbols with memory. If the user gave physgdb the vmlinux, every address must be
+// equal; and in any case memory must hold what they promise. Any error but errMisfit means that it
+// could not be found out.
 func checkVmlinux(ctx context.Context, m *machine.Machine, found map[string]uint64) error {
 	for _, name := range vmlinuxCheckSymbols() {
 		addr, told := found[name]
@@ -75,7 +78,8 @@ func checkDumpText(ctx context.Context, m *machine.Machine, addr uint64) error {
 	return nil
 }
 
-// readCheck reads what should be at addr by the debugger's vmlinux. If nothing is mapped there, its vmlinux does not fit.
+// readCheck reads what should be at addr by the debugger's vmlinux. If nothing is mapped there, its
+// vmlinux does not fit.
 func readCheck(ctx context.Context, m *machine.Machine, addr, size uint64) ([]byte, error) {
 	const maxSize = 64 << 10 // bytes; the notes of a kernel have some 500
 	if size > maxSize {
