@@ -10,18 +10,18 @@ import (
 	"physgdb/mmu"
 )
 
-// Area is a stretch of the kernel's half of the address space that serves one purpose.
+// Area is a range of the kernel's half of the address space that has one purpose.
 type Area struct {
 	First, Last uint64 // both included
 	Name        string
 }
 
-// Where the areas lie that are the same in every kernel with as many levels of paging, and where the others lie unless
-// KASLR moved them (Documentation/arch/x86/x86_64/mm.rst).
+// areaPlan has the areas that are the same in every kernel with as many levels of paging, and the
+// addresses of the others without KASLR (Documentation/arch/x86/x86_64/mm.rst).
 type areaPlan struct {
-	fixed                           []Area
-	pageOffset, vmalloc, vmemmap    uint64 // usual bases
-	largestVmalloc, largestVmemmaps uint64 // bytes
+	fixed                        []Area
+	pageOffset, vmalloc, vmemmap uint64 // default addresses
+	maxVmalloc, maxVmemmap       uint64 // bytes
 }
 
 func planOf(levels int) areaPlan {
@@ -36,19 +36,19 @@ func planOf(levels int) areaPlan {
 		return areaPlan{
 			fixed:      append(fixed, Area{0xff10000000000000, 0xff10ffffffffffff, "LDT"}),
 			pageOffset: 0xff11000000000000, vmalloc: 0xffa0000000000000, vmemmap: 0xffd4000000000000,
-			largestVmalloc: 12800 << 40, largestVmemmaps: 512 << 40,
+			maxVmalloc: 12800 << 40, maxVmemmap: 512 << 40,
 		}
 	}
 	return areaPlan{
 		fixed:      append(fixed, Area{0xffff880000000000, 0xffff887fffffffff, "LDT"}),
 		pageOffset: 0xffff888000000000, vmalloc: 0xffffc90000000000, vmemmap: 0xffffea0000000000,
-		largestVmalloc: 32 << 40, largestVmemmaps: 1 << 40,
+		maxVmalloc: 32 << 40, maxVmemmap: 1 << 40,
 	}
 }
 
-// Areas tells what the parts of the kernel's address space are for: its image, its modules, its map of all RAM and others,
-// in the order of their addresses, none over another. It needs symbols. Of what cannot be read, such as the list of
-// modules, the areas are missing, and the error says why.
+// Areas returns the areas of the kernel's half of the address space: its image, its modules, its
+// direct map and others, in the order of their addresses, without overlaps. It needs symbols. Areas
+// that cannot be read, such as those of modules, are missing, and the error says why.
 func (k *Kernel) Areas(ctx context.Context) ([]Area, error) {
 	plan := planOf(k.Space.Root().Levels)
 	all := append(plan.fixed, k.imageAreas()...)
@@ -65,8 +65,8 @@ func (k *Kernel) Areas(ctx context.Context) ([]Area, error) {
 	return apart, cmp.Or(ctx.Err(), movedErr, loadedErr)
 }
 
-// imageAreas are the parts of the kernel's image, by the symbols that its linker script puts around them (arch/x86/
-// kernel/vmlinux.lds.S).
+// imageAreas returns the parts of the kernel's image, by the symbols around them in the linker
+// script (arch/x86/kernel/vmlinux.lds.S).
 func (k *Kernel) imageAreas() []Area {
 	var found []Area
 	for _, part := range []struct{ name, start, end string }{
@@ -85,12 +85,13 @@ func (k *Kernel) imageAreas() []Area {
 	return found
 }
 
-// movedAreas are those whose bases are variables of the kernel, which lie side by side (arch/x86/kernel/head64.c).
+// movedAreas returns the areas whose addresses are in variables of the kernel
+// (arch/x86/kernel/head64.c).
 func (k *Kernel) movedAreas(ctx context.Context, plan areaPlan) ([]Area, error) {
 	bases := []uint64{plan.pageOffset, plan.vmalloc, plan.vmemmap}
 	ops := make([]mmu.Op, len(bases))
 	for i, name := range []string{"page_offset_base", "vmalloc_base", "vmemmap_base"} {
-		if addr, ok := k.Addr(name); ok { // where it is a constant, there is no such symbol
+		if addr, ok := k.Addr(name); ok { // there is no such symbol if it is a constant
 			ops[i] = mmu.Op{VA: addr, Buf: make([]byte, 8)}
 		}
 	}
@@ -111,12 +112,13 @@ func (k *Kernel) movedAreas(ctx context.Context, plan areaPlan) ([]Area, error) 
 	}
 	return []Area{
 		{direct, vmalloc - 1, "direct map"},
-		{vmalloc, min(vmemmap, vmalloc+plan.largestVmalloc) - 1, "vmalloc"},
-		{vmemmap, min(plan.fixed[0].First, vmemmap+plan.largestVmemmaps) - 1, "vmemmap"},
+		{vmalloc, min(vmemmap, vmalloc+plan.maxVmalloc) - 1, "vmalloc"},
+		{vmemmap, min(plan.fixed[0].First, vmemmap+plan.maxVmemmap) - 1, "vmemmap"},
 	}, nil
 }
 
-// PagesOf is the area of the pages that lie within or reach into a stretch: rights end with pages.
+// PagesOf returns the area of the pages that a range of addresses is in: access rights are those of
+// whole pages.
 func PagesOf(name string, first, last uint64) Area {
 	return Area{first &^ (mmu.PageSize - 1), last | (mmu.PageSize - 1), name}
 }

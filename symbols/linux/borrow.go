@@ -7,8 +7,8 @@ import (
 	"physgdb/symbols"
 )
 
-// BorrowedNames are the symbols by which a kernel can be read where there is no vmlinux, if someone else tells where they
-// are. Those of one kernel are not all in another.
+// BorrowedNames are the symbols with which a kernel can be read if there is no vmlinux, but a
+// debugger has their addresses. A kernel does not have all of them.
 func BorrowedNames() []string {
 	return slices.Concat([]string{
 		"_text", "_end", "linux_banner", "init_top_pgt", "__start_notes", "__stop_notes", "__start_BTF", "__stop_BTF",
@@ -21,8 +21,9 @@ func BorrowedNames() []string {
 	}, restingPlaces)
 }
 
-// With returns the same kernel, explained by a vmlinux, or by what stands in for one. One whose build-id is not that in
-// memory is refused with [ErrOtherKernel]; one that has none is not, as it was made of this memory.
+// With returns the same kernel with the symbols and debug information of a vmlinux, or of a file
+// made from memory. The error is [ErrOtherKernel] if table has a build-id that differs from that in
+// memory.
 func (k *Kernel) With(ctx context.Context, table *symbols.Table, debug Debug) (*Kernel, error) {
 	text, err := linkAddr(table)
 	if err != nil {
@@ -41,9 +42,9 @@ func (k *Kernel) With(ctx context.Context, table *symbols.Table, debug Debug) (*
 	return known, known.leaveTrampoline(ctx)
 }
 
-// WithSymbols returns the same kernel, read by symbols whose addresses someone else told, as a debugger has them: all of
-// them moved by the kernel's slide, those of per-CPU variables too. Only these very addresses have names then, as nothing is
-// known of their sizes.
+// WithSymbols returns the same kernel with symbols at addresses that a debugger has. The kernel's
+// slide is added to all of them, even to those of per-CPU variables. Their sizes are not known, so
+// that only these addresses have names.
 func (k *Kernel) WithSymbols(ctx context.Context, found map[string]uint64) (*Kernel, error) {
 	var table []symbols.Symbol
 	for name, addr := range found {
@@ -57,8 +58,8 @@ func (k *Kernel) WithSymbols(ctx context.Context, found map[string]uint64) (*Ker
 	return known, known.leaveTrampoline(ctx)
 }
 
-// SizesKnown reports whether the sizes of Symbols mean anything, which those of borrowed ones do not.
+// SizesKnown reports whether Symbols have sizes, which those of [Kernel.WithSymbols] do not.
 func (k *Kernel) SizesKnown() bool { return !k.borrowed }
 
-// unknownSize is the size of a symbol of which the address alone is known, in bytes.
+// unknownSize is the size in bytes of a symbol of which only the address is known.
 const unknownSize = 1

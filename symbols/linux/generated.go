@@ -11,15 +11,16 @@ import (
 	"physgdb/symbols"
 )
 
-// GeneratedCode is code that the kernel has made at run time: a BPF program, a trampoline, a page of copied instructions. It
-// is in no symbol table of the kernel or of a module.
+// GeneratedCode is code that the kernel generated at run time: a BPF program, a trampoline, a page
+// of copied instructions. It is in no symbol table of the kernel or of a module.
 type GeneratedCode struct {
 	symbols.Symbol // its address is that in the running kernel
-	// Module is what /proc/kallsyms names as the module. It is empty for BPF, as in the kernel's own traces.
+	// Module is the module in /proc/kallsyms. It is empty for BPF, as in the kernel's own traces.
 	Module string
 
 	kind generatedKind
-	// original is the address of the code that a trampoline of ftrace begins with a copy of, in the running kernel.
+	// original is the address in the running kernel of the code that a trampoline of ftrace is a
+	// copy of.
 	original uint64
 }
 
@@ -32,10 +33,10 @@ const (
 	optimizedProbes               // detours that kprobes jump to
 )
 
-// Generated is all generated code of a kernel that is known, in the order of its addresses.
+// Generated is the generated code of a kernel in the order of its addresses.
 type Generated struct {
 	All []*GeneratedCode
-	// Damage says why some may be missing.
+	// Damage says why code may be missing.
 	Damage []error
 
 	kmem.Timeouts
@@ -53,15 +54,16 @@ func (g *Generated) At(addr uint64) *GeneratedCode {
 	return g.All[i]
 }
 
-// Limits of what is believed of generated code.
+// Limits of generated code, for damaged memory.
 const (
 	maxGenerated     = 1 << 14 // entries of one list
 	maxGeneratedCode = 4 << 20 // bytes of one; a BPF program has at most a million instructions
 	maxTrampoline    = 1 << 12 // bytes; ftrace_regs_caller has some 300
 )
 
-// Generated finds the code that the kernel has made at run time. A kernel that makes none, or does not name the lists of it
-// (without CONFIG_KALLSYMS_ALL), has an empty list. The error is ctx's, or that types are not known.
+// Generated returns the code that the kernel generated at run time. The list is empty for a kernel
+// that generates none, or without symbols for the lists of it (no CONFIG_KALLSYMS_ALL). The error
+// is ctx's, or for missing type information.
 func (k *Kernel) Generated(ctx context.Context) (*Generated, error) {
 	return k.generated.Get(ctx, func(ctx context.Context) (*Generated, error) {
 		f := &generatedFinder{k: k}
@@ -74,27 +76,27 @@ func (k *Kernel) Generated(ctx context.Context) (*Generated, error) {
 	})
 }
 
-// generatedFinder gathers generated code.
+// generatedFinder collects generated code.
 type generatedFinder struct {
 	k      *Kernel
 	all    []*GeneratedCode
 	damage kmem.Damage
 }
 
-// add takes in a piece of code, if it can be one.
-func (f *generatedFinder) add(c *GeneratedCode, most uint64) {
+// add adds a piece of code if it is plausible.
+func (f *generatedFinder) add(c *GeneratedCode, maxSize uint64) {
 	switch {
-	case c.Size == 0 || c.Size > most || !f.k.inText(c.Addr) || !f.k.inText(c.Addr+c.Size-1):
+	case c.Size == 0 || c.Size > maxSize || !f.k.inText(c.Addr) || !f.k.inText(c.Addr+c.Size-1):
 		f.damage.Add("%s: %d bytes of code at %#x: damaged", c.Name, c.Size, c.Addr)
 	case c.Name == "" || !symbols.Printable([]byte(c.Name)):
-		f.damage.Add("code at %#x: its name %q is none: damaged", c.Addr, c.Name)
+		f.damage.Add("code at %#x: its name %q is invalid: damaged", c.Addr, c.Name)
 	default:
 		c.Func = true
 		f.all = append(f.all, c)
 	}
 }
 
-// finish puts the list in order. Of two that overlap, the first counts.
+// finish sorts the list. Of two pieces that overlap, the first is kept.
 func (f *generatedFinder) finish() *Generated {
 	slices.SortStableFunc(f.all, func(a, b *GeneratedCode) int { return cmp.Compare(a.Addr, b.Addr) })
 	apart := f.all[:0]
@@ -110,8 +112,9 @@ func (f *generatedFinder) finish() *Generated {
 	return &Generated{apart, f.damage.List(), f.damage.Timeouts}
 }
 
-// chain follows pointers from one struct to the next, at most maxGenerated of them, and calls visit with each. next returns
-// the address of the struct that follows. A chain that breaks, or runs in a circle, is damage. The error is ctx's.
+// chain follows pointers from struct to struct, at most maxGenerated of them, and calls visit with
+// each, which returns the address of the next. A chain that breaks or is circular is damage. The
+// error is ctx's.
 func chain[T any](
 	ctx context.Context, f *generatedFinder, what string, layout *kmem.Struct[T], at uint64, ends func(uint64) bool,
 	visit func(s *T) (next uint64),
@@ -176,9 +179,10 @@ type ftraceOps struct {
 // ftraceSavesRegs is FTRACE_OPS_FL_SAVE_REGS: the same bit in 4.0 to 7.3.
 const ftraceSavesRegs = 1 << 2
 
-// ftrace finds the trampolines that call one user of ftrace each. They are copies of ftrace_regs_caller or ftrace_caller
-// (create_trampoline, arch/x86/kernel/ftrace.c), and the kernel unwinds them by the entries of these (orc_ftrace_find,
-// arch/x86/kernel/unwind_orc.c). The names are those in /proc/kallsyms.
+// ftrace finds the trampolines that each call one user of ftrace. They are copies of
+// ftrace_regs_caller or ftrace_caller (create_trampoline, arch/x86/kernel/ftrace.c), and the kernel
+// unwinds them by the entries of these (orc_ftrace_find, arch/x86/kernel/unwind_orc.c). The names
+// are those in /proc/kallsyms.
 func (f *generatedFinder) ftrace(ctx context.Context) error {
 	layout, head, err := listOf[ftraceOps](ctx, f, "ftrace_ops_list", "ftrace_ops")
 	if layout == nil {
@@ -273,7 +277,7 @@ func (f *generatedFinder) kprobePages(ctx context.Context, head, name string, ki
 		})
 }
 
-// generatedPlace finds the generated code at an address.
+// generatedPlace returns the generated code at an address.
 func (k *Kernel) generatedPlace(ctx context.Context, addr uint64) (Place, error) {
 	if !k.inText(addr) {
 		return Place{}, fmt.Errorf("%w at %#x", ErrNoSymbol, addr)
@@ -288,7 +292,7 @@ func (k *Kernel) generatedPlace(ctx context.Context, addr uint64) (Place, error)
 	return Place{}, fmt.Errorf("%w at %#x", ErrNoSymbol, addr)
 }
 
-// rule returns how to unwind the code at pc, by the kernel's own table.
+// rule returns how to unwind the code at pc, given the kernel's own table.
 func (c *GeneratedCode) rule(table symbols.Unwinder, slide, pc uint64) (symbols.FrameRule, bool) {
 	switch c.kind {
 	case bpfCode:
@@ -316,7 +320,8 @@ func (k *Kernel) generatedRule(ctx context.Context, table symbols.Unwinder, pc u
 	return symbols.FrameRule{}, false, nil
 }
 
-// Rules returns how to unwind generated code, in the order of its addresses, at which it runs. The error is ctx's.
+// Rules returns how to unwind generated code, in the order of its run-time addresses. The error is
+// ctx's.
 func (g *Generated) Rules(ctx context.Context, k *Kernel) ([]symbols.CodeRule, error) {
 	table, err := k.Unwinder(ctx)
 	if err != nil {
@@ -332,12 +337,12 @@ func (g *Generated) Rules(ctx context.Context, k *Kernel) ([]symbols.CodeRule, e
 	return all, ctx.Err()
 }
 
-// framePointers are the rules of a kernel without unwind tables: all code keeps a frame pointer.
+// framePointers are the rules of a kernel without unwind tables: all code has a frame pointer.
 type framePointers struct{}
 
 func (framePointers) At(uint64) (symbols.FrameRule, bool) { return symbols.ByFramePointer(), true }
 
-// rules returns how to unwind a piece of code, in stretches for each of which one rule holds.
+// rules returns how to unwind a piece of code, as ranges that share one rule.
 func (c *GeneratedCode) rules(table symbols.Unwinder, slide uint64) []symbols.CodeRule {
 	if c.kind != ftraceCode {
 		if rule, ok := c.rule(table, slide, c.Addr); ok {

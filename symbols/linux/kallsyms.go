@@ -30,12 +30,12 @@ func (k *Kernel) WriteKallsyms(w io.Writer) error {
 	return out.Flush()
 }
 
-// sectionLetters are the areas of the kernel's image that have letters of their own in nm(1), by their names.
+// sectionLetters are the areas of the kernel's image that have letters of their own in nm(1).
 type sectionLetters []Area
 
 func (k *Kernel) sectionLetters() sectionLetters { return k.imageAreas() }
 
-// of is the letter for what a symbol of the kernel's image stands for.
+// of returns the letter for a symbol of the kernel's image.
 func (l sectionLetters) of(s *symbols.Symbol) byte {
 	if s.Func {
 		return 't'

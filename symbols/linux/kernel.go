@@ -1,5 +1,5 @@
-// Package linux explains the Linux kernel that lies in the memory of a dead x86-64 machine: where it is, which one it is,
-// and what it knew.
+// Package linux finds the Linux kernel in the memory of a dead x86-64 machine, identifies it, and
+// reads its CPUs, tasks, registers, stacks and cause of death. Other packages read its subsystems.
 package linux
 
 import (
@@ -16,22 +16,22 @@ import (
 	"physgdb/symbols/elffile"
 )
 
-// ErrOtherKernel says that a vmlinux is not that of the kernel in memory.
+// ErrOtherKernel is the error for a vmlinux that is not that of the kernel in memory.
 var ErrOtherKernel = errors.New("the vmlinux is of another kernel")
 
-// Options say how to attach to a kernel.
+// Options are options of [Attach] and [New].
 type Options struct {
 	CR3     uint64         // of any task of the machine
 	Levels  int            // of its page tables, 4 or 5; 0 if not known
 	Symbols *symbols.Table // of its vmlinux, or nil
 	Debug   Debug          // of its vmlinux, or nil
 
-	// Code returns what reads the modules of the kernel, if not nil. It must not read memory.
+	// Code, if not nil, returns the reader of the modules of the kernel. It must not read memory.
 	Code func(*Kernel) Code
 }
 
-// Debug is what a vmlinux knows of its kernel beside the symbols. Addresses are link addresses. Each answer is an error
-// if the file has nothing of that kind.
+// Debug is the debug information of a vmlinux. Addresses are link addresses. The methods return
+// errors if the file has no such information.
 type Debug interface {
 	Types() (symbols.Types, error)
 	Unwinder() (symbols.Unwinder, error)
@@ -40,13 +40,13 @@ type Debug interface {
 // Kernel is the kernel of a dead machine.
 type Kernel struct {
 	Location
-	// FoundBy is what led to the kernel.
+	// FoundBy is how the kernel was found.
 	FoundBy Method
-	// Space is the address space under the CR3 that the kernel was found by.
+	// Space is the address space in which the kernel is read.
 	Space *mmu.Space
-	// Slide is how far KASLR moved the kernel from its link address, in bytes.
+	// Slide is the KASLR offset: the distance of the kernel from its link address, in bytes.
 	Slide uint64
-	// Symbols are the names of the kernel's vmlinux, or nil.
+	// Symbols are the symbols of the vmlinux, or nil. Addresses are link addresses.
 	Symbols *symbols.Table
 	// Code reads the modules of the kernel.
 	Code Code
@@ -54,7 +54,7 @@ type Kernel struct {
 	m        *mmu.MMU
 	newCode  func(*Kernel) Code
 	debug    Debug // nil if there is none
-	borrowed bool  // Symbols are addresses that someone else told
+	borrowed bool  // Symbols are addresses without sizes; see WithSymbols
 
 	types         kmem.Lazy[symbols.Types]
 	cpus          kmem.Lazy[*cpuList]
@@ -69,8 +69,8 @@ type Kernel struct {
 	byStack       kmem.Lazy[[]*Task] // in the order of their stacks
 }
 
-// New returns the kernel at l. It does not compare o.Symbols with the memory, and expects that the kernel was linked at the
-// usual address.
+// New returns the kernel at l. It does not compare o.Symbols with the memory, and assumes that the
+// kernel was linked at the default address.
 func New(m *mmu.MMU, l *Location, o *Options) (*Kernel, error) {
 	space, err := m.Space(l.Root)
 	if err != nil {
@@ -86,7 +86,8 @@ func New(m *mmu.MMU, l *Location, o *Options) (*Kernel, error) {
 	return k, nil
 }
 
-// derive returns the same kernel, read through m from the page tables at root, with other symbols and nothing cached.
+// derive returns the same kernel, read through m from the page tables at root, with other symbols
+// and nothing cached.
 func (k *Kernel) derive(m *mmu.MMU, root mmu.Root, names *symbols.Table, debug Debug) (*Kernel, error) {
 	l := k.Location
 	l.Root = root
@@ -98,8 +99,8 @@ func (k *Kernel) derive(m *mmu.MMU, root mmu.Root, names *symbols.Table, debug D
 	return d, nil
 }
 
-// Attach finds the kernel under a CR3. If there is a vmlinux, its build-id must equal that in memory: the error is then
-// [ErrOtherKernel].
+// Attach finds the kernel under a CR3. The error is [ErrOtherKernel] if there are symbols and their
+// build-id differs from that in memory.
 func Attach(ctx context.Context, m *mmu.MMU, o *Options) (*Kernel, error) {
 	l, err := Locate(ctx, m, o.CR3, o.Levels)
 	if err != nil {
@@ -108,7 +109,7 @@ func Attach(ctx context.Context, m *mmu.MMU, o *Options) (*Kernel, error) {
 	return attach(ctx, m, l, o)
 }
 
-// attach identifies the kernel that was found at l.
+// attach identifies the kernel at l.
 func attach(ctx context.Context, m *mmu.MMU, l *Location, o *Options) (*Kernel, error) {
 	k, err := New(m, l, o)
 	if err != nil || o.Symbols == nil {
@@ -131,15 +132,15 @@ func linkAddr(vmlinux *symbols.Table) (uint64, error) {
 	return text.Addr, nil
 }
 
-// mostNotes bounds the kernel's ELF notes, in bytes; kernels have some 500.
-const mostNotes = 64 << 10
+// maxNotes bounds the kernel's ELF notes, in bytes; kernels have some 500.
+const maxNotes = 64 << 10
 
-// checkBuildID compares the build-id in memory with that of the vmlinux. Only the notes can tell: the kernel patches its
-// text and relocates its data as it boots.
+// checkBuildID compares the build-id in memory with that of the vmlinux. The rest of the image
+// cannot be compared: the kernel patches its text and relocates its data during boot.
 func (k *Kernel) checkBuildID(ctx context.Context) error {
 	start, ok1 := k.Addr("__start_notes")
 	stop, ok2 := k.Addr("__stop_notes")
-	if !ok1 || !ok2 || stop < start || stop-start > mostNotes || len(k.Symbols.BuildID) == 0 {
+	if !ok1 || !ok2 || stop < start || stop-start > maxNotes || len(k.Symbols.BuildID) == 0 {
 		return fmt.Errorf("%w, or not a vmlinux at all: it has no build-id", ErrOtherKernel)
 	}
 	notes := make([]byte, stop-start)
@@ -161,17 +162,18 @@ func (k *Kernel) checkBuildID(ctx context.Context) error {
 		ErrOtherKernel, k.Symbols.BuildID, inRAM)
 }
 
-// ReadNotes returns the kernel's ELF notes, at their link address. It is empty if they cannot be read.
+// ReadNotes returns the kernel's ELF notes with their link address. It is empty if they cannot be
+// read.
 func (k *Kernel) ReadNotes(ctx context.Context) symbols.Blob {
-	notes, err := k.readBetween(ctx, "__start_notes", "__stop_notes", mostNotes)
+	notes, err := k.readBetween(ctx, "__start_notes", "__stop_notes", maxNotes)
 	if err != nil {
 		return symbols.Blob{}
 	}
 	return notes
 }
 
-// Addr returns the address that a symbol has in the running kernel. Per-CPU symbols are offsets, not addresses, and do
-// not move.
+// Addr returns the address of a symbol in the running kernel. Per-CPU symbols are offsets; the
+// slide is not added to them.
 func (k *Kernel) Addr(name string) (uint64, bool) {
 	if k.Symbols == nil {
 		return 0, false
@@ -183,7 +185,8 @@ func (k *Kernel) Addr(name string) (uint64, bool) {
 	return s.Addr, ok
 }
 
-// Addrs returns the addresses of all symbols of a name, in their order. Static functions and variables often share one.
+// Addrs returns the addresses of all symbols with a name, in ascending order. Static functions and
+// variables often share a name.
 func (k *Kernel) Addrs(name string) (addrs []uint64) {
 	if k.Symbols == nil {
 		return nil
@@ -197,8 +200,8 @@ func (k *Kernel) Addrs(name string) (addrs []uint64) {
 	return addrs
 }
 
-// Name writes an address of the running kernel as symbol+0xoffset/0xsize, as the kernel's own log does, or returns "". It
-// does not know modules; see [Kernel.NameAt].
+// Name returns an address of the running kernel as symbol+0xoffset/0xsize, as in the kernel's log,
+// or "". It does not know modules; see [Kernel.NameAt].
 func (k *Kernel) Name(addr uint64) string {
 	p, ok := k.place(addr)
 	if !ok {
@@ -207,8 +210,8 @@ func (k *Kernel) Name(addr uint64) string {
 	return p.String()
 }
 
-// SpaceOf returns the address space under the CR3 of another task. It refuses one that does not map this kernel at its
-// place.
+// SpaceOf returns the address space under the CR3 of another task. The error says if it does not
+// map this kernel at the same address.
 func (k *Kernel) SpaceOf(ctx context.Context, cr3 uint64) (*mmu.Space, error) {
 	l, err := Locate(ctx, k.m, cr3, k.Root.Levels)
 	if err != nil {
@@ -220,8 +223,8 @@ func (k *Kernel) SpaceOf(ctx context.Context, cr3 uint64) (*mmu.Space, error) {
 	return k.m.Space(l.Root)
 }
 
-// Banner returns the first line that the kernel logged, "Linux version …", or "" if it cannot be read. Without symbols it is
-// looked for in the kernel's image.
+// Banner returns the first line of the kernel's log, "Linux version …", or "" if it cannot be read.
+// Without symbols, the image is searched for it.
 func (k *Kernel) Banner(ctx context.Context) string {
 	addr, ok := k.Addr("linux_banner")
 	if !ok {
@@ -231,18 +234,18 @@ func (k *Kernel) Banner(ctx context.Context) string {
 }
 
 func (k *Kernel) readBanner(ctx context.Context, addr uint64) string {
-	p := make([]byte, mostBanner)
+	p := make([]byte, maxBanner)
 	n, _ := k.Space.ReadMemory(ctx, addr, p)
 	line, _, _ := bytes.Cut(p[:n], []byte{'\n'})
 	return string(bytes.TrimRight(line, "\x00"))
 }
 
-// searchBanner looks for the banner from the kernel's text on: it stands in the read-only data behind that.
+// searchBanner searches the image for the banner, which is in the read-only data after the text.
 func (k *Kernel) searchBanner(ctx context.Context) string {
-	const most, piece = 64 << 20, 1 << 20
+	const maxDistance, piece = 64 << 20, 1 << 20
 	start := []byte(BannerStart)
 	p := make([]byte, piece+len(start))
-	for at := k.Text; at < k.Text+most; at += piece {
+	for at := k.Text; at < k.Text+maxDistance; at += piece {
 		n, _ := k.Space.ReadMemory(ctx, at, p)
 		for from := 0; ; {
 			i := bytes.Index(p[from:n], start)
@@ -262,7 +265,8 @@ func (k *Kernel) searchBanner(ctx context.Context) string {
 	return ""
 }
 
-// isBanner reports whether a line is a kernel's banner, and not what it is made from, which has no number of the build yet.
+// isBanner reports whether a line is a kernel's banner. The template that it is made from has no
+// build number.
 func isBanner(line string) bool {
 	_, build, ok := strings.Cut(line, "#")
 	return ok && build != "" && build[0] >= '1' && build[0] <= '9'
@@ -278,15 +282,16 @@ func (k *Kernel) NoSymbol(names ...string) error {
 	return fmt.Errorf("the kernel has no symbol %s", list)
 }
 
-// NamesFunctionsOnly reports whether the symbols are those of a kernel without CONFIG_KALLSYMS_ALL, which keeps no names of
-// data: not that of its top-level page table, which every kernel has and does not export to modules.
+// NamesFunctionsOnly reports whether the symbols are those of a kernel without CONFIG_KALLSYMS_ALL,
+// which has no names of data. The test is init_top_pgt: every kernel has it, and it is not exported
+// to modules.
 func (k *Kernel) NamesFunctionsOnly() bool {
 	_, functions := k.Addr("_text")
 	_, data := k.Addr("init_top_pgt")
 	return functions && !data && !k.borrowed
 }
 
-// ReadSymbol reads a little-endian number of size bytes, at most 8, at a symbol.
+// ReadSymbol reads a little-endian number of size bytes, at most 8, at the address of a symbol.
 func (k *Kernel) ReadSymbol(ctx context.Context, name string, size int) (uint64, error) {
 	addr, ok := k.Addr(name)
 	if !ok {

@@ -9,40 +9,42 @@ import (
 	"physgdb/mmu"
 )
 
-// Where an x86-64 kernel lies (Documentation/arch/x86/x86_64/mm.rst, arch/x86/include/asm/page_64_types.h).
+// Addresses of an x86-64 kernel (Documentation/arch/x86/x86_64/mm.rst,
+// arch/x86/include/asm/page_64_types.h).
 const (
 	ImageBase  = 0xffff_ffff_8000_0000 // __START_KERNEL_map
 	imageSpan  = 1 << 30               // the image lies within this much of it, with KASLR
 	imageAlign = 2 << 20               // CONFIG_PHYSICAL_ALIGN: _text is a multiple of this
-	// defaultText is the link address of _text where no vmlinux says otherwise: ImageBase + CONFIG_PHYSICAL_START.
+	// defaultText is the default link address of _text: ImageBase + CONFIG_PHYSICAL_START.
 	defaultText = 0xffff_ffff_8100_0000
-	// maxBeforeData bounds how far behind _text the kernel's data begins, in bytes; text and read-only data of the largest
-	// kernels have some 50 MB.
+	// maxBeforeData bounds the distance of the kernel's data from _text, in bytes; text and
+	// read-only data of the largest kernels have some 50 MB.
 	maxBeforeData = 256 << 20
 )
 
-// Location is where a kernel was found.
+// Location is the place of a kernel in memory.
 type Location struct {
-	Root     mmu.Root        // page tables that map the kernel whole
+	Root     mmu.Root        // page tables that map all of the kernel
 	Text     uint64          // virtual address of _text
 	TextPhys bridge.PhysAddr // physical address of _text
-	Note     bridge.PhysAddr // physical address of the VMCOREINFO note that led here, or 0
-	DataOff  uint64          // how far behind _text data was found: before it are text and read-only data
+	Note     bridge.PhysAddr // physical address of the VMCOREINFO note by which it was found, or 0
+	DataOff  uint64          // distance of the data from _text; text and read-only data are before it
 }
 
-// PhysBase returns the kernel's phys_base: what to add to an address of the image, less __START_KERNEL_map, to get the
-// physical one. It is often negative.
+// PhysBase returns the kernel's phys_base: the physical address of an address of the image is the
+// sum of phys_base and the address minus __START_KERNEL_map. It is often negative.
 func (l *Location) PhysBase() int64 { return int64(l.TextPhys) - int64(l.Text-ImageBase) }
 
-// kptiUserTable is the bit of CR3 that tells the user half of a KPTI pair of top-level tables from the kernel's
-// (PTI_PGTABLE_SWITCH_BIT, arch/x86/include/asm/processor-flags.h). Without KPTI it is part of the address.
+// kptiUserTable is the bit of CR3 that distinguishes the user half of a KPTI pair of top-level
+// tables from the kernel's (PTI_PGTABLE_SWITCH_BIT, arch/x86/include/asm/processor-flags.h).
+// Without KPTI it is part of the address.
 const kptiUserTable = 1 << 12
 
-// ErrNoKernel says that page tables map no kernel.
+// ErrNoKernel is the error for page tables that map no kernel.
 var ErrNoKernel = errors.New("maps no kernel")
 
-// Locate finds the kernel that a CR3 maps. levels is how many levels of paging the machine used; if it is 0, 4 and 5 are
-// tried. It costs three or four reads where the first guess is right.
+// Locate finds the kernel that a CR3 maps. levels is the number of levels of paging; if it is 0, 4
+// and 5 are tried. It costs three or four reads if the first attempt succeeds.
 func Locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location, error) {
 	l, err := locate(ctx, m, cr3, levels)
 	if errors.Is(err, ErrNoKernel) {
@@ -51,7 +53,7 @@ func Locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location,
 	return l, err
 }
 
-// locate is Locate for a CR3 that nobody vouches for.
+// locate is Locate for a CR3 that was found by a search.
 func locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location, error) {
 	depths := []int{levels}
 	if levels == 0 {
@@ -79,8 +81,9 @@ func locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location,
 	return nil, fmt.Errorf("CR3 %#x %w: %w", cr3, ErrNoKernel, first)
 }
 
-// locateUnder finds the kernel under one guess of a root. The first page of 2 MiB that is present in the image's range
-// begins with _text: what lies around the image was unmapped early (cleanup_highmap, arch/x86/mm/init_64.c).
+// locateUnder finds the kernel under one root. The first page of 2 MiB that is present in the range
+// of the image begins with _text: the kernel unmaps the addresses around the image during boot
+// (cleanup_highmap, arch/x86/mm/init_64.c).
 func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, error) {
 	root, err := withCBit(ctx, m, root)
 	if err != nil {
@@ -111,9 +114,9 @@ func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, err
 	return nil, fmt.Errorf("nothing is mapped from %#x on", uint64(ImageBase))
 }
 
-// withCBit finds out whether the machine encrypts its memory (AMD's SME), from the top-level entry that leads to the
-// kernel, or from CR3 itself: the encryption bit stands where no machine has that much memory (AMD APM vol. 2, 7.10;
-// bit 47 on family 17h and 19h, bit 51 from Zen 4 on).
+// withCBit finds out whether the machine encrypts its memory (AMD SME), from the top-level entry
+// for the kernel or from CR3: the encryption bit is above the physical addresses of any memory (AMD
+// APM vol. 2, 7.10; bit 47 on family 17h and 19h, bit 51 from Zen 4 on).
 func withCBit(ctx context.Context, m *mmu.MMU, root mmu.Root) (mmu.Root, error) {
 	root.CBit = encryptionBit(root.CR3)
 	space, err := m.Space(root)
@@ -128,7 +131,7 @@ func withCBit(ctx context.Context, m *mmu.MMU, root mmu.Root) (mmu.Root, error) 
 	return root, nil
 }
 
-// encryptionBit returns the bit of v that is the C-bit, or 0. With both, v is no address at all.
+// encryptionBit returns the C-bit of v, or 0. With both possible bits set, v is not an address.
 func encryptionBit(v uint64) uint64 {
 	const either = 1<<47 | 1<<51
 	if v&either == either {
@@ -137,14 +140,14 @@ func encryptionBit(v uint64) uint64 {
 	return v & either
 }
 
-// maxMissing bounds how many tables before the kernel's data may lie in memory that is not there: dumps are cut short at
-// times, and what is left of them should still be seen.
+// maxMissing bounds how many tables before the kernel's data may be missing from memory. The images
+// of some dumps are incomplete.
 const maxMissing = 4
 
-// checkText makes sure that what was found is a kernel's image: executable text first, and data that can be written behind it,
-// all of it for the kernel alone and in one piece of physical memory. How much text there is says nothing: small kernels have a
-// few MiB. The user half of a KPTI pair maps some of the text, and on CPUs without PCID all of it with the read-only data
-// (pti_clone_kernel_text(), arch/x86/mm/pti.c), but never the data.
+// checkText verifies that l is a kernel's image: first executable text and later writable data, all
+// without user access and physically contiguous. The size of the text is no evidence: small kernels
+// have a few MiB. The user half of a KPTI pair maps some of the text, and on CPUs without PCID all
+// of it with the read-only data (pti_clone_kernel_text(), arch/x86/mm/pti.c), but never the data.
 func (l *Location) checkText(ctx context.Context, space *mmu.Space) error {
 	missing := 0
 	for off := uint64(0); off < maxBeforeData && l.Text+off < ImageBase+imageSpan; off += imageAlign {
@@ -154,7 +157,7 @@ func (l *Location) checkText(ctx context.Context, space *mmu.Space) error {
 		case off > 0 && errors.Is(err, mmu.ErrNotPresent):
 			continue
 		case off > 0 && missing < maxMissing && errors.As(err, &hole) && errors.Is(err, bridge.ErrNotRAM):
-			missing++ // the table is in a part of memory that was not kept
+			missing++ // the table is missing from the dump
 			continue
 		case err != nil:
 			return fmt.Errorf("no kernel text at %#x: %w", l.Text+off, err)
@@ -171,8 +174,8 @@ func (l *Location) checkText(ctx context.Context, space *mmu.Space) error {
 	return fmt.Errorf("kernel text at %#x, but no data behind it (the user half of a KPTI pair?)", l.Text)
 }
 
-// marksUserNX reports whether the kernel marks the top-level entries of user space NX, as it does in the kernel's half of
-// a KPTI pair (__pti_set_user_pgtbl, arch/x86/mm/pti.c).
+// marksUserNX reports whether the kernel marks the top-level entries of user space NX, as in the
+// kernel's half of a KPTI pair (__pti_set_user_pgtbl, arch/x86/mm/pti.c).
 func marksUserNX(ctx context.Context, space *mmu.Space) (bool, error) {
 	const present, user, noExec = 1 << 0, 1 << 2, 1 << 63
 	top, err := space.Top(ctx)

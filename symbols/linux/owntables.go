@@ -15,42 +15,43 @@ import (
 	"physgdb/symbols"
 )
 
-// OwnTables are what a kernel keeps in its memory about itself: the names, types and stack frames of its code and data. No
-// file is needed for them. Addresses are link addresses, as in a vmlinux; where _text was linked is not known, and taken
-// to be where nearly all kernels have it.
+// OwnTables are the symbols in the memory of a kernel. Addresses are link addresses, as in a
+// vmlinux; the link address of _text is not in memory, and the default is assumed.
 type OwnTables struct {
-	// BuildID is that of the kernel; empty if it could not be found.
+	// BuildID is the build-id of the kernel; empty if it is not known.
 	BuildID []byte
-	// Damage tells why names are missing.
+	// Damage says why symbols are missing.
 	Damage []error
 
-	k       *Kernel // by these names
+	k       *Kernel // with these symbols
 	image   *image
 	symbols []symbols.Symbol
 	place   *KallsymsTable
 }
 
-// KallsymsTable is a kernel's table of names as it lies in memory.
+// KallsymsTable is a kernel's table of symbols, as it is in memory.
 type KallsymsTable struct {
 	symbols.Blob // its address is the link address
 	// BaseAt is the link address of the word in it that KASLR changes (kallsyms_relative_base), 8 bytes; 0 if there is none.
 	BaseAt uint64
 }
 
-// NoNamesError is returned for a kernel whose memory holds no table of names that can be read.
+// NoNamesError is the error for a kernel without a readable table of symbols in its memory.
 type NoNamesError struct {
 	Err error
-	// BuildIDs are those of the notes in the kernel's read-only data: its own and those of its vDSOs, in any order.
+	// BuildIDs are the build-ids in the kernel's read-only data: its own and those of its vDSOs, in
+	// any order.
 	BuildIDs [][]byte
 }
 
 func (e *NoNamesError) Error() string { return e.Err.Error() }
 
-// Unwrap returns why.
+// Unwrap returns Err.
 func (e *NoNamesError) Unwrap() error { return e.Err }
 
-// OwnTables reads the names, from the place that VMCOREINFO tells or, if that is nil or leads nowhere, out of all the kernel's
-// read-only data. The error is a [*NoNamesError] if there are none. progress, if not nil, hears how many of how many bytes have been read.
+// OwnTables reads the symbols from the place in VMCOREINFO or, if info is nil or wrong, from all of
+// the kernel's read-only data. The error is a [*NoNamesError] if there are none. progress, if not
+// nil, is called with the bytes read so far and in total.
 func (k *Kernel) OwnTables(
 	ctx context.Context, info *VMCoreInfo, progress func(done, total uint64),
 ) (*OwnTables, error) {
@@ -71,24 +72,25 @@ func (k *Kernel) OwnTables(
 	return k.tablesIn(ctx, r, info, progress)
 }
 
-// kallsymsRange returns where the kernel's table of names is, by what VMCOREINFO tells of its parts.
+// kallsymsRange returns the range of the kernel's table of symbols, given the addresses in
+// VMCOREINFO.
 func (k *Kernel) kallsymsRange(ctx context.Context, p *KallsymsPlace) (mmu.Range, error) {
 	if p.Count == 0 {
-		return mmu.Range{}, errors.New("VMCOREINFO does not tell where kallsyms is")
+		return mmu.Range{}, errors.New("VMCOREINFO does not contain the place of kallsyms")
 	}
 	count, err := kmem.ReadUint(ctx, k.Space, p.Count, 4)
 	if err != nil {
 		return mmu.Range{}, err
 	}
-	const least, longest = 1024, 8 // bytes: the index of the tokens; an address
-	last := p.Last + max(least, longest*count)
-	if last-p.First > mostReadOnlyData {
+	const minTail, maxAddr = 1024, 8 // bytes: the index of the tokens; an address
+	last := p.Last + max(minTail, maxAddr*count)
+	if last-p.First > maxReadOnlyData {
 		return mmu.Range{}, fmt.Errorf("kallsyms of %d symbols from %#x on: damaged", count, p.First)
 	}
 	return mmu.Range{First: p.First &^ (mmu.PageSize - 1), Last: last}, nil
 }
 
-// tablesIn reads the names out of a part of the image. info is the kernel's VMCOREINFO, or nil.
+// tablesIn reads the symbols in a part of the image. info is the kernel's VMCOREINFO, or nil.
 func (k *Kernel) tablesIn(
 	ctx context.Context, r mmu.Range, info *VMCoreInfo, progress func(done, total uint64),
 ) (*OwnTables, error) {
@@ -127,20 +129,20 @@ func (k *Kernel) tablesIn(
 	return t, nil
 }
 
-// addData adds the names of data that the kernel k exports to modules, where kallsyms has names of functions only
-// (no CONFIG_KALLSYMS_ALL), that of the log, which VMCOREINFO has, and that of the banner. Addresses are those of the running
-// kernel.
+// addData adds symbols of data to those of a kernel that has symbols of functions only (no
+// CONFIG_KALLSYMS_ALL): those that are exported to modules, that of the log in VMCOREINFO, and that
+// of the banner. Addresses are those of the running kernel.
 func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, progress func(done, total uint64)) error {
-	const mostPerCPU = 16 << 20 // bytes of per-CPU data, whose symbols were offsets until 6.14
+	const maxPerCPU = 16 << 20 // bytes of per-CPU data, whose symbols were offsets until 6.14
 	t.place = nil
 	var err error
 	if t.image, err = k.wholeReadOnlyData(ctx, t.image, progress); err != nil {
 		return err
 	}
 	exports := kallsyms.FindExports(t.image.base, t.image.Data, t.symbols, func(addr uint64) bool {
-		return addr >= ImageBase && addr < ImageBase+imageSpan || addr < mostPerCPU
+		return addr >= ImageBase && addr < ImageBase+imageSpan || addr < maxPerCPU
 	})
-	for i := range exports { // the next name may be far away
+	for i := range exports { // the next symbol may be far away
 		exports[i].Size = unknownSize
 	}
 	t.symbols = append(t.symbols, exports...)
@@ -157,7 +159,7 @@ func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, pr
 	return nil
 }
 
-// bannerIn returns where in data the kernel's banner begins, and its size; -1 if it is not there.
+// bannerIn returns the offset of the kernel's banner in data, or -1, and its size.
 func bannerIn(data []byte) (at, size int) {
 	for from := 0; ; {
 		i := bytes.Index(data[from:], []byte(BannerStart))
@@ -165,7 +167,7 @@ func bannerIn(data []byte) (at, size int) {
 			return -1, 0
 		}
 		at = from + i
-		line, _, _ := bytes.Cut(data[at:min(len(data), at+mostBanner)], []byte{'\n'})
+		line, _, _ := bytes.Cut(data[at:min(len(data), at+maxBanner)], []byte{'\n'})
 		if isBanner(string(line)) {
 			return at, len(line)
 		}
@@ -173,8 +175,8 @@ func bannerIn(data []byte) (at, size int) {
 	}
 }
 
-// mostBanner bounds the kernel's banner, in bytes.
-const mostBanner = 512
+// maxBanner bounds the kernel's banner, in bytes.
+const maxBanner = 512
 
 // wholeReadOnlyData returns all of the kernel's read-only data, of which img may be a part.
 func (k *Kernel) wholeReadOnlyData(ctx context.Context, img *image, progress func(done, total uint64)) (*image, error) {
@@ -191,8 +193,8 @@ func (k *Kernel) wholeReadOnlyData(ctx context.Context, img *image, progress fun
 // Names returns the kernel's symbols.
 func (t *OwnTables) Names() *symbols.Table { return t.k.Symbols }
 
-// Kallsyms returns the table that all the names were read from. It is nil if some were found by a search through all of the
-// kernel's data: the search can have another result on another machine.
+// Kallsyms returns the table that all symbols were read from. It is nil if some were found by a
+// search through all of the kernel's data, which can have another result on another machine.
 func (t *OwnTables) Kallsyms() *KallsymsTable { return t.place }
 
 func (k *Kernel) kallsymsTable(img *image, found *kallsyms.Table) *KallsymsTable {
@@ -205,21 +207,22 @@ func (k *Kernel) kallsymsTable(img *image, found *kallsyms.Table) *KallsymsTable
 	return t
 }
 
-// image is a stretch of the kernel's image, with zeros for what could not be read.
+// image is a part of the kernel's image, with zeros for what could not be read.
 type image struct {
 	*kmem.Sparse
 	base uint64 // virtual address at run time
 }
 
-// mostReadOnlyData bounds the kernel's read-only data, in bytes; kernels have 8 to 16 MB.
-const mostReadOnlyData = 128 << 20
+// maxReadOnlyData bounds the kernel's read-only data, in bytes; kernels have 8 to 16 MB.
+const maxReadOnlyData = 128 << 20
 
-// readOnlyData finds the kernel's read-only data: the longest run of pages behind its text that can neither be executed nor
-// written. Others are shorter: some kernels have a single such page between text and data. Kernels that protect nothing
-// (rodata=off) can write it: then it is all that follows.
+// readOnlyData finds the kernel's read-only data: the longest run of pages after its text that are
+// neither executable nor writable. There can be shorter runs, such as a single page between text
+// and data. If the kernel protects nothing (rodata=off), it is all pages after the text that are
+// not executable.
 func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
 	var run, longest, all mmu.Range
-	image := mmu.Range{First: k.Text, Last: min(k.Text+mostReadOnlyData, ImageBase+imageSpan) - 1}
+	image := mmu.Range{First: k.Text, Last: min(k.Text+maxReadOnlyData, ImageBase+imageSpan) - 1}
 	for mp, err := range k.Space.Mappings(ctx, image) {
 		if ctx.Err() != nil {
 			return mmu.Range{}, ctx.Err()
@@ -243,9 +246,9 @@ func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
 			longest = run
 		}
 	}
-	const least = 1 << 20 // bytes; a stray page that is read-only is not it
+	const minSize = 1 << 20 // bytes; single pages are ignored
 	switch {
-	case longest.Last-longest.First >= least:
+	case longest.Last-longest.First >= minSize:
 		return longest, nil
 	case all.First != 0:
 		return all, nil
@@ -253,7 +256,7 @@ func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
 	return mmu.Range{}, errors.New("nothing is mapped behind the kernel's text")
 }
 
-// readImage reads a stretch of the image piece by piece.
+// readImage reads a part of the image in pieces.
 func (k *Kernel) readImage(ctx context.Context, r mmu.Range, progress func(done, total uint64)) (*image, error) {
 	const piece = 1 << 20 // bytes
 	img := &image{base: r.First, Sparse: &kmem.Sparse{Data: make([]byte, r.Last-r.First+1)}}

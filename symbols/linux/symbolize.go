@@ -8,17 +8,17 @@ import (
 	"physgdb/symbols"
 )
 
-// ErrNoSymbol says that there is no symbol that an address lies in.
+// ErrNoSymbol is the error for an address outside of all symbols.
 var ErrNoSymbol = errors.New("no symbol")
 
-// Place is what an address belongs to.
+// Place is the symbol that contains an address.
 type Place struct {
 	symbols.Symbol        // its address is that in the running kernel
 	Offset         uint64 // of the address from the symbol's, in bytes
-	Module         string // that it belongs to, or "" for the kernel itself
+	Module         string // name of the module, or "" for the kernel itself
 }
 
-// String writes the place as the kernel's own log does: name+0xoffset/0xsize [module].
+// String returns the place as in the kernel's log: name+0xoffset/0xsize [module].
 func (p Place) String() string {
 	if p.Module == "" {
 		return fmt.Sprintf("%s+%#x/%#x", p.Name, p.Offset, p.Size)
@@ -26,8 +26,8 @@ func (p Place) String() string {
 	return fmt.Sprintf("%s+%#x/%#x [%s]", p.Name, p.Offset, p.Size, p.Module)
 }
 
-// Symbolize finds what an address belongs to: in the kernel, in a module, or in code made at run time. The error is ErrNoSymbol, or why that could
-// not be found out.
+// Symbolize returns the symbol that contains an address: in the kernel, in a module, or in code
+// generated at run time. The error is ErrNoSymbol, or why the symbol could not be found.
 func (k *Kernel) Symbolize(ctx context.Context, addr uint64) (Place, error) {
 	if p, ok := k.place(addr); ok {
 		return p, nil
@@ -38,15 +38,16 @@ func (k *Kernel) Symbolize(ctx context.Context, addr uint64) (Place, error) {
 	return k.generatedPlace(ctx, addr)
 }
 
-// SymbolizeReturn is Symbolize for a return address. A call can be the last instruction of its function, so that the
-// address behind it belongs to the next one: the kernel's own traces name the caller all the same (%pB), and so does this.
+// SymbolizeReturn is Symbolize for a return address. If the call is the last instruction of a
+// function, the return address is in the next function; like the kernel's own traces (%pB),
+// SymbolizeReturn returns the caller.
 func (k *Kernel) SymbolizeReturn(ctx context.Context, addr uint64) (Place, error) {
 	p, err := k.Symbolize(ctx, addr-1)
 	p.Offset++
 	return p, err
 }
 
-// place finds what an address of the kernel itself belongs to.
+// place returns the symbol of the kernel itself that contains an address.
 func (k *Kernel) place(addr uint64) (Place, bool) {
 	if k.Symbols == nil || addr < ImageBase || addr >= ImageBase+imageSpan {
 		return Place{}, false
@@ -58,14 +59,14 @@ func (k *Kernel) place(addr uint64) (Place, bool) {
 	}
 	const filler = 64 // bytes at most between two symbols
 	if gap := k.Symbols.Next(s.Addr) - (s.Addr + s.Size); gap < filler {
-		s.Size += gap // the kernel knows where the next one begins and no more (get_symbol_pos, kernel/kallsyms.c)
+		s.Size += gap // the kernel uses the distance to the next symbol (get_symbol_pos, kernel/kallsyms.c)
 	}
 	s.Addr += k.Slide
 	return Place{Symbol: s, Offset: off}, true
 }
 
-// NameAt writes an address as [Place.String] does, or returns "" if nothing is known about it. Unlike [Kernel.Name] it
-// knows modules too.
+// NameAt returns an address as [Place.String] does, or "" if no symbol contains it. Unlike
+// [Kernel.Name] it knows modules.
 func (k *Kernel) NameAt(ctx context.Context, addr uint64) string {
 	p, err := k.Symbolize(ctx, addr)
 	if err != nil {

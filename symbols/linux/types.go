@@ -12,8 +12,8 @@ import (
 	"physgdb/symbols/btf"
 )
 
-// Types returns the layout of the kernel's data: from its vmlinux or, where that tells none, from the kernel's own BTF in
-// memory.
+// Types returns the layout of the kernel's data structures: from its vmlinux, or else from the
+// kernel's own BTF in memory.
 func (k *Kernel) Types(ctx context.Context) (symbols.Types, error) {
 	return k.types.Get(ctx, k.readTypes)
 }
@@ -40,7 +40,8 @@ func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 // startBTF and stopBTF are the symbols around the kernel's types (include/asm-generic/vmlinux.lds.h).
 const startBTF, stopBTF = "__start_BTF", "__stop_BTF"
 
-// ReadBTF returns the kernel's types as its memory has them (Documentation/bpf/btf.rst), at their link address.
+// ReadBTF returns the BTF in the kernel's memory (Documentation/bpf/btf.rst), with its link
+// address.
 func (k *Kernel) ReadBTF(ctx context.Context) (symbols.Blob, error) {
 	if _, ok := k.Addr(startBTF); !ok {
 		return symbols.Blob{}, fmt.Errorf("%w; is it a kernel without CONFIG_DEBUG_INFO_BTF?", k.NoSymbol(startBTF, stopBTF))
@@ -48,9 +49,10 @@ func (k *Kernel) ReadBTF(ctx context.Context) (symbols.Blob, error) {
 	return k.readBetween(ctx, startBTF, stopBTF, btf.MaxSize)
 }
 
-// findBTF finds the kernel's types by their header in the image: kernels without CONFIG_KALLSYMS_ALL do not name their place.
+// findBTF searches the image for the header of the kernel's BTF. Kernels without
+// CONFIG_KALLSYMS_ALL have no symbols for it.
 func findBTF(img *image) (symbols.Blob, bool) {
-	// struct btf_header with BTF_MAGIC, BTF_VERSION, no flags, its own length, and the types right behind it
+	// struct btf_header: BTF_MAGIC, BTF_VERSION, no flags, its own length, offset 0 of the types
 	// (include/uapi/linux/btf.h).
 	magic := []byte{0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0}
 	i := bytes.Index(img.Data, magic)

@@ -12,21 +12,22 @@ import (
 	"physgdb/symbols/orc"
 )
 
-// Frame is one function that had not returned.
+// Frame is a function call in progress.
 type Frame struct {
-	PC uint64 // virtual: the next instruction if Exact, else the one behind the call
-	SP uint64 // virtual: the stack pointer there
-	// Exact says that the function was interrupted, or is where the registers are from, rather than that it called.
+	PC uint64 // virtual
+	SP uint64 // virtual: the stack pointer at PC
+	// Exact reports whether PC is the next instruction: the function was interrupted, or the
+	// registers are from it. Otherwise PC is a return address.
 	Exact bool
-	// Regs are all registers of a function that was interrupted, or nil.
+	// Regs are the registers of an interrupted function, or nil.
 	Regs *Registers
-	// Guessed says that no table told who called what stands before this one, code made at run time as a rule, and that
-	// it was taken to keep a frame pointer.
+	// Guessed reports whether no unwind table covers the function that this one called, usually
+	// code generated at run time, and a frame pointer was assumed there.
 	Guessed bool
 }
 
-// CallSite returns an address that belongs to the instruction at which the function stands: the one to look names and
-// lines up by.
+// CallSite returns an address within the current instruction of the function, with which symbols
+// and lines are looked up.
 func (f *Frame) CallSite() uint64 {
 	if f.Exact || f.PC == 0 {
 		return f.PC
@@ -34,20 +35,20 @@ func (f *Frame) CallSite() uint64 {
 	return f.PC - 1
 }
 
-// Backtrace is the functions of a task that had not returned, innermost first.
+// Backtrace is the function calls in progress of a task, innermost first.
 type Backtrace struct {
 	Frames []Frame
-	// User are the registers of user space that the kernel was entered from, or nil.
+	// User are the user space registers with which the kernel was entered, or nil.
 	User *Registers
-	// Err says why the trace ends before the task's first function or user space; nil if it does not.
+	// Err says why the trace ends before the task's first function or user space, or is nil.
 	Err error
 }
 
-// maxFrames bounds a backtrace. The kernel's stacks of one CPU hold fewer words than that by far.
+// maxFrames bounds a backtrace. The stacks of one CPU have far fewer frames.
 const maxFrames = 1024
 
-// Unwind follows the stack from registers in the kernel to the first function of the task or to user space, from one
-// stack to the other if need be, by the kernel's unwind tables. The error is ctx's.
+// Unwind returns the frames from registers in the kernel up to the first function of the task or
+// user space, across stacks, by the kernel's unwind tables. The error is ctx's.
 func (k *Kernel) Unwind(ctx context.Context, regs *Registers) (*Backtrace, error) {
 	b := &Backtrace{}
 	now := *regs
@@ -88,10 +89,11 @@ func (b *Backtrace) add(r *Registers) {
 	b.Frames = append(b.Frames, f)
 }
 
-// errLastFrame says that a function is the first of its task: nobody called it.
+// errLastFrame is the error for the caller of the first function of a task.
 var errLastFrame = errors.New("the first function of its task")
 
-// caller finds the registers of who called, or was interrupted by, the function at pc, whose registers are r.
+// caller returns the registers of the caller of the function at pc, or of the code that it
+// interrupted. r are its registers.
 func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Registers, error) {
 	rule, uncovered := k.frameRule(ctx, pc)
 	if uncovered != nil {
@@ -147,7 +149,7 @@ func (k *Kernel) frameAddress(ctx context.Context, r *Registers, rule *symbols.F
 	return base + uint64(rule.Offset), nil
 }
 
-// returned makes the registers as they will be when a function has returned.
+// returned returns the registers after a function returns.
 func (k *Kernel) returned(ctx context.Context, r *Registers, rule *symbols.FrameRule, cfa uint64) (*Registers, error) {
 	word, err := kmem.ReadUint(ctx, k.Space, cfa-8, 8)
 	if err != nil {
@@ -172,8 +174,9 @@ func (k *Kernel) returned(ctx context.Context, r *Registers, rule *symbols.Frame
 	return next, nil
 }
 
-// readIretFrame makes the registers of what an exception interrupted from what the CPU itself saved: RIP, CS, RFLAGS, RSP
-// and SS, 8 bytes each (Intel SDM vol. 3A, 6.14.2). The others are as they were: the handler has not touched them yet.
+// readIretFrame returns the registers of the code that an exception interrupted, from the frame
+// that the CPU saved: RIP, CS, RFLAGS, RSP and SS, 8 bytes each (Intel SDM vol. 3A, 6.14.2). The
+// handler has not changed the other registers yet.
 func (k *Kernel) readIretFrame(ctx context.Context, r *Registers, addr uint64) (*Registers, error) {
 	var p [5 * 8]byte
 	if _, err := k.Space.ReadMemory(ctx, addr, p[:]); err != nil {
@@ -188,8 +191,8 @@ func (k *Kernel) readIretFrame(ctx context.Context, r *Registers, addr uint64) (
 	return &next, nil
 }
 
-// restore reads the registers that a function had saved. One that cannot be read is not known any more: most frames are
-// found without it.
+// restore reads the registers that a function saved. A register that cannot be read becomes
+// unknown: most frames are unwound without it.
 func (k *Kernel) restore(ctx context.Context, r, next *Registers, rule *symbols.FrameRule, cfa uint64) error {
 	for _, s := range rule.Saved() {
 		base, ok := cfa, true
@@ -213,7 +216,7 @@ func (k *Kernel) restore(ctx context.Context, r, next *Registers, rule *symbols.
 	return nil
 }
 
-// frameRule finds how to unwind the function at a virtual address of the running kernel.
+// frameRule returns how to unwind the function at an address of the running kernel.
 func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, error) {
 	table, err := k.Unwinder(ctx)
 	if err != nil {
@@ -237,7 +240,8 @@ func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, e
 	return rule, fmt.Errorf("no unwind table covers the code at %#x", pc)
 }
 
-// Unwinder returns the kernel's own unwind table, in link addresses: from its vmlinux, or from memory.
+// Unwinder returns the kernel's own unwind table, in link addresses: from its vmlinux, or else from
+// memory.
 func (k *Kernel) Unwinder(ctx context.Context) (symbols.Unwinder, error) {
 	return k.unwinder.Get(ctx, func(ctx context.Context) (symbols.Unwinder, error) {
 		if k.debug != nil {
@@ -258,7 +262,8 @@ func (k *Kernel) Unwinder(ctx context.Context) (symbols.Unwinder, error) {
 	})
 }
 
-// ReadORC reads the kernel's ORC tables as its memory has them (arch/x86/kernel/unwind_orc.c), at their link addresses.
+// ReadORC reads the ORC tables in the kernel's memory (arch/x86/kernel/unwind_orc.c), with their
+// link addresses.
 func (k *Kernel) ReadORC(ctx context.Context) (*orc.Sections, error) {
 	const maxSize = 16 << 20 // bytes of one table; kernels have some 3 MB
 	s := &orc.Sections{}
@@ -284,7 +289,7 @@ func (k *Kernel) ReadORC(ctx context.Context) (*orc.Sections, error) {
 	return s, s.FindFormat()
 }
 
-// readBetween reads what lies between two symbols. Its address is the link address.
+// readBetween reads the memory between two symbols. The address of the result is the link address.
 func (k *Kernel) readBetween(ctx context.Context, from, to string, maxSize uint64) (symbols.Blob, error) {
 	start, ok1 := k.Addr(from)
 	stop, ok2 := k.Addr(to)

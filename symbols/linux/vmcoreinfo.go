@@ -12,19 +12,19 @@ import (
 	"physgdb/bridge"
 )
 
-// VMCoreInfo is what a kernel tells of itself for those who read a dump of it (Documentation/admin-guide/kdump/
-// vmcoreinfo.rst), as far as it helps to find the kernel.
+// VMCoreInfo is the part of a kernel's VMCOREINFO (Documentation/admin-guide/kdump/vmcoreinfo.rst)
+// that helps to find the kernel.
 type VMCoreInfo struct {
-	Release  string // as uname -r says
+	Release  string // as printed by uname -r
 	PhysBase int64  // see [Location.PhysBase]
 	TopTable uint64 // virtual address of the kernel's own top-level page table, in the image
-	Levels   int    // of page tables, 4 or 5; 0 if it does not say
+	Levels   int    // of page tables, 4 or 5; 0 if not contained
 	Kallsyms KallsymsPlace
-	Log      uint64 // virtual address of the variable prb, which leads to the log; 0 if it does not say
+	Log      uint64 // virtual address of the variable prb, which points to the log; 0 if not contained
 }
 
-// KallsymsPlace is where the parts of the kernel's table of names are, in virtual addresses; all 0 if VMCOREINFO does not say
-// it, as before 6.0.
+// KallsymsPlace has the virtual addresses of the parts of the kernel's table of symbols; all 0 if
+// VMCOREINFO does not contain them, as before 6.0.
 type KallsymsPlace struct {
 	First, Last uint64 // the parts that come first and last in memory
 	Count       uint64 // the number of symbols, 32 bits
@@ -33,10 +33,10 @@ type KallsymsPlace struct {
 // CR3 returns the physical address of the kernel's own top-level page table.
 func (v *VMCoreInfo) CR3() uint64 { return v.TopTable - ImageBase + uint64(v.PhysBase) }
 
-// VMCoreInfoStart is how the text begins, in every kernel (kernel/vmcore_info.c).
+// VMCoreInfoStart is the start of the text in every kernel (kernel/vmcore_info.c).
 const VMCoreInfoStart = "OSRELEASE="
 
-// The ELF note that holds the text (include/linux/vmcore_info.h, kernel/vmcore_info.c).
+// The ELF note that contains the text (include/linux/vmcore_info.h, kernel/vmcore_info.c).
 const (
 	noteName   = "VMCOREINFO\x00"
 	noteHeader = 12 // bytes: lengths of name and text, type; 32 bits each
@@ -46,7 +46,7 @@ const (
 	maxVMCoreInfo = 64 << 10
 )
 
-// noteSize returns how long the note is that p begins with, in bytes, and whether it is one.
+// noteSize returns the size of the note at the start of p, in bytes, and whether it is one.
 func noteSize(p []byte) (n int, ok bool) {
 	if len(p) < noteText || !bytes.HasPrefix(p[noteHeader:], []byte(noteName)) {
 		return 0, false
@@ -57,7 +57,8 @@ func noteSize(p []byte) (n int, ok bool) {
 	return noteText + int(text), name == uint32(len(noteName)) && kind == 0 && text > 0 && text <= maxVMCoreInfo
 }
 
-// ParseVMCoreInfo reads the note, or the mere text, that p begins with. What follows it does not matter.
+// ParseVMCoreInfo parses the note, or the text alone, at the start of p. What follows it is
+// ignored.
 func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 	text := p
 	if n, ok := noteSize(p); ok {
@@ -94,7 +95,7 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 	return v, nil
 }
 
-// imageAddr returns the address in the kernel's image that a text in hex has, or 0.
+// imageAddr parses a hexadecimal address in the kernel's image. It returns 0 for others.
 func imageAddr(text string) uint64 {
 	addr, err := strconv.ParseUint(text, 16, 64)
 	if err != nil || addr < ImageBase || addr >= ImageBase+imageSpan {
@@ -103,7 +104,8 @@ func imageAddr(text string) uint64 {
 	return addr
 }
 
-// kallsymsPlace finds the parts of the table of names (kernel/vmcore_info.c). relative_base is gone in 7.0.
+// kallsymsPlace finds the parts of the table of symbols (kernel/vmcore_info.c). relative_base no
+// longer exists in 7.0.
 func kallsymsPlace(values map[string]string) (p KallsymsPlace) {
 	for key, text := range values {
 		name, ok := strings.CutPrefix(key, "SYMBOL(kallsyms_")
@@ -125,7 +127,7 @@ func kallsymsPlace(values map[string]string) (p KallsymsPlace) {
 	return p
 }
 
-// byVMCoreInfo goes by a note whose place somebody told.
+// byVMCoreInfo tries the note whose address was given.
 func (f *finder) byVMCoreInfo(ctx context.Context) (*Kernel, error) {
 	if f.o.VMCoreInfo == 0 {
 		return nil, nil
@@ -133,14 +135,15 @@ func (f *finder) byVMCoreInfo(ctx context.Context) (*Kernel, error) {
 	return f.tryVMCoreInfo(ctx, ByVMCoreInfo, f.o.VMCoreInfo)
 }
 
-// byNoteScan looks for a note at every page of RAM, where kernels put it. With a vmlinux at hand there is no kernel to
-// be found that its banner did not lead to, so that the scan is only of use to tell which other kernel is there.
+// byNoteScan searches for a note at the start of every page of RAM, where kernels put it. If there
+// is a vmlinux, byBanner has found its kernel or there is none, so that the scan only finds which
+// other kernel is there.
 func (f *finder) byNoteScan(ctx context.Context) (*Kernel, error) {
 	ram := f.mem.Info().RAM
 	switch {
 	case f.sawOther() || f.o.Quick:
 		return nil, nil
-	case !ram.Known() && f.o.Symbols == nil: // else byBanner has said so
+	case !ram.Known() && f.o.Symbols == nil: // otherwise byBanner has recorded the failure
 		return nil, f.recordFailure(ctx, ErrNoRAMMap)
 	case !ram.Known():
 		return nil, nil
@@ -165,7 +168,7 @@ func (f *finder) tryVMCoreInfo(ctx context.Context, method Method, at bridge.Phy
 	c := &candidate{method: method, where: where, cr3: v.CR3(), levels: v.Levels}
 	c.fits = func(l *Location) error {
 		if l.PhysBase() != v.PhysBase {
-			return fmt.Errorf("it tells a phys_base of %#x, its page tables one of %#x", v.PhysBase, l.PhysBase())
+			return fmt.Errorf("its phys_base is %#x, but that of its page tables is %#x", v.PhysBase, l.PhysBase())
 		}
 		l.Note = at
 		return nil
@@ -173,7 +176,7 @@ func (f *finder) tryVMCoreInfo(ctx context.Context, method Method, at bridge.Phy
 	return f.try(ctx, c)
 }
 
-// readVMCoreInfo reads a note, or the mere text. One read is enough as kernels are.
+// readVMCoreInfo reads a note, or the text alone. One read is enough for existing kernels.
 func (f *finder) readVMCoreInfo(ctx context.Context, at bridge.PhysAddr) (*VMCoreInfo, error) {
 	p := make([]byte, bridge.PageSize)
 	n, err := bridge.Read(ctx, f.mem, at, p, true)

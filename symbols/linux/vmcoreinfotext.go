@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// VMCoreInfoText returns the text of the kernel's VMCOREINFO, lines of KEY=VALUE, as it keeps it for its dumps.
+// VMCoreInfoText returns the text of the kernel's VMCOREINFO: lines of KEY=VALUE.
 func (k *Kernel) VMCoreInfoText(ctx context.Context) ([]byte, error) {
 	addr, err := k.ReadSymbol(ctx, "vmcoreinfo_data", 8)
 	if err != nil {
