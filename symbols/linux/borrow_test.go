@@ -9,7 +9,7 @@ import (
 // TestRestingByAddressesAlone finds where a CPU rests when a debugger has told where the functions begin, but not where they
 // end: a return address counts if who is returned to had called that very function.
 func TestRestingByAddressesAlone(t *testing.T) {
-	const inStop, behindCall = fnStop + 0x20, fnCaller + 0x30
+	const inStop, afterCall = fnStop + 0x20, fnCaller + 0x30
 	for name, called := range map[string]uint64{"stop_this_cpu": fnStop, "": fnPanic} {
 		w, task, cpu := restingWorld(t)
 		var err error
@@ -17,8 +17,8 @@ func TestRestingByAddressesAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.Put(cpu.stacks[0].start+0x100, inStop, 0, behindCall)
-		w.putCall(behindCall, called)
+		w.Put(cpu.stacks[0].start+0x100, inStop, 0, afterCall)
+		w.putCall(afterCall, called)
 		regs, err := w.Resting(ctx, cpu, task)
 		if err != nil {
 			t.Fatal(err)

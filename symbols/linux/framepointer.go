@@ -12,20 +12,22 @@ import (
 	"physgdb/symbols"
 )
 
-// A kernel with CONFIG_UNWINDER_FRAME_POINTER has no ORC tables. Each function in C begins with push %rbp; mov %rsp,%rbp, so
-// that RBP points to the caller's RBP and the return address is above it. The entry code for interrupts and exceptions, and a
-// new task, has the address of its struct pt_regs plus 1 in RBP (ENCODE_FRAME_POINTER, arch/x86/include/asm/frame.h;
-// copy_thread, arch/x86/kernel/process.c). The entry code for system calls, and the first code of a CPU, has 0 there
-// (PUSH_AND_CLEAR_REGS, arch/x86/entry/calling.h). That is so from 4.14 to 7.2 at least.
+// A kernel with CONFIG_UNWINDER_FRAME_POINTER has no ORC tables. Each C function begins with push
+// %rbp; mov %rsp,%rbp, so that RBP points to the caller's RBP, which is followed by the return
+// address. The entry code for interrupts and exceptions, and a new task, has the address of its
+// struct pt_regs plus 1 in RBP (ENCODE_FRAME_POINTER, arch/x86/include/asm/frame.h; copy_thread,
+// arch/x86/kernel/process.c). The entry code for system calls, and the first code of a CPU, has 0
+// in RBP (PUSH_AND_CLEAR_REGS, arch/x86/entry/calling.h). This holds from 4.14 to 7.2 at least.
 
-// framed are functions that need a frame in each kernel that keeps frame pointers: they call others.
+// framed are functions that have a frame in each kernel with frame pointers, because they call
+// others.
 var framed = []string{
 	"schedule", "vfs_read", "vfs_write", "ksys_read", "ksys_write", "do_sys_openat2", "filp_close", "kthread", "worker_thread",
 	"do_exit", "wake_up_process", "kmem_cache_free", "mutex_lock", "generic_file_read_iter", "dput", "path_openat",
 }
 
-// FramePointers reports whether the kernel keeps frame pointers: it has no unwind tables in memory, and most of framed
-// begin with that.
+// FramePointers reports whether the kernel has frame pointers: there are no unwind tables in
+// memory, and most of the functions in framed set up a frame.
 func (k *Kernel) FramePointers(ctx context.Context) (bool, error) {
 	return k.framePointers.Get(ctx, func(ctx context.Context) (bool, error) {
 		if _, hasORC := k.Addr("__start_orc_unwind"); hasORC || k.Symbols == nil {
@@ -37,7 +39,7 @@ func (k *Kernel) FramePointers(ctx context.Context) (bool, error) {
 			if !ok {
 				continue
 			}
-			var code [longestPrologue]byte
+			var code [maxPrologue]byte
 			if _, err := k.Space.ReadMemory(ctx, addr, code[:]); err != nil {
 				return false, fmt.Errorf("the code of %s: %w", name, err)
 			}
@@ -50,12 +52,14 @@ func (k *Kernel) FramePointers(ctx context.Context) (bool, error) {
 	})
 }
 
-// longestPrologue is how many bytes of a function are looked at for where its frame is complete: endbr64, a call or no operation
-// of 5 bytes for ftrace, push %rbp, an instruction or two that the compiler moved here, mov %rsp,%rbp.
-const longestPrologue = 4 + 5 + 1 + 16 + 3
+// maxPrologue bounds the size of the code at the start of a function that sets up its frame, in
+// bytes: endbr64, a call or no-op of 5 bytes for ftrace, push %rbp, one or two instructions that
+// the compiler scheduled here, mov %rsp,%rbp.
+const maxPrologue = 4 + 5 + 1 + 16 + 3
 
-// framing finds in the code at the start of a function where push %rbp and mov %rsp,%rbp are. The first is at the start, or
-// behind what -fcf-protection=branch and -mfentry add.
+// framing returns the offsets of push %rbp and mov %rsp,%rbp in the code at the start of a
+// function. The former is at the start, or after the instructions of -fcf-protection=branch and
+// -mfentry.
 func framing(code []byte) (push, move int, ok bool) {
 	if bytes.HasPrefix(code, []byte{0xf3, 0x0f, 0x1e, 0xfa}) {
 		push += 4
@@ -71,7 +75,7 @@ func framing(code []byte) (push, move int, ok bool) {
 	return push, push + 1 + between, between >= 0
 }
 
-// callerByFramePointer finds the caller of a function of a kernel that keeps frame pointers.
+// callerByFramePointer finds the caller of a function of a kernel with frame pointers.
 func (k *Kernel) callerByFramePointer(ctx context.Context, r *Registers) (*Registers, error) {
 	bp, known := r.Get(symbols.RBP)
 	switch {
@@ -87,43 +91,45 @@ func (k *Kernel) callerByFramePointer(ctx context.Context, r *Registers) (*Regis
 		return nil, err
 	}
 	next, err := k.apply(ctx, r, rule)
-	return k.ifCalled(ctx, next, err, fmt.Errorf("caller of the code at %#x: the frame pointer %#x leads to no frame", r.PC(), bp))
+	return k.ifCalled(ctx, next, err, fmt.Errorf("caller of the code at %#x: there is no frame at the frame pointer %#x", r.PC(), bp))
 }
 
-// encodedRegs returns the registers of what an interrupt or exception interrupted, at addr. Those of a kernel thread's own
-// start are zeros: it was not entered from anywhere.
+// encodedRegs returns the registers of the code that an interrupt or exception interrupted, at
+// addr. Those of the start of a kernel thread are zeros: it has no caller.
 func (k *Kernel) encodedRegs(ctx context.Context, addr uint64) (*Registers, error) {
 	regs, err := k.readPtRegs(ctx, addr)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("the registers that the frame pointer leads to: %w", err)
+		return nil, fmt.Errorf("the registers at the frame pointer: %w", err)
 	case regs.CS == 0 && k.endsStack(addr):
 		return nil, errLastFrame
 	case regs.CS != kernelCS && !isUser(regs):
-		return nil, fmt.Errorf("the frame pointer leads to %#x, where there are no registers", addr)
+		return nil, fmt.Errorf("there are no registers at the frame pointer, %#x", addr)
 	}
 	return regs, nil
 }
 
-// endsStack reports whether a struct pt_regs at addr is at the very top of a stack, or below the two words that kernels with
-// CONFIG_X86_FRED leave there (TOP_OF_KERNEL_STACK_PADDING, arch/x86/include/asm/thread_info.h).
+// endsStack reports whether a struct pt_regs at addr ends at the end of a stack, or at the padding
+// of two words that kernels with CONFIG_X86_FRED have there (TOP_OF_KERNEL_STACK_PADDING,
+// arch/x86/include/asm/thread_info.h).
 func (k *Kernel) endsStack(addr uint64) bool {
 	const size, padding = 21 * 8, 16 // bytes
 	return (addr+size)%mmu.PageSize == 0 || (addr+size+padding)%mmu.PageSize == 0
 }
 
-// kernelCS is the code segment of the kernel, __KERNEL_CS (arch/x86/include/asm/segment.h).
+// kernelCS is __KERNEL_CS, the kernel's code segment (arch/x86/include/asm/segment.h).
 const kernelCS = 0x10
 
-// isUser reports whether registers are those of user space: both selectors are of ring 3, and bit 1 of RFLAGS, which is always
-// set, is.
+// isUser reports whether registers are those of user space: both selectors have ring 3, and bit 1
+// of RFLAGS, which is always 1, is set.
 func isUser(regs *Registers) bool { return regs.User() && regs.SS&3 == 3 && regs.Flags&2 != 0 }
 
-// enteredFromUser returns the registers of user space that a system call saved: its entry code has them at the top of the
-// stack, or a little above if the function that it called aligned its own stack. Else the stack has ended.
+// enteredFromUser returns the user space registers that the entry code for system calls saved: they
+// are at the top of the stack, or a little above if the function that it called aligned its stack.
+// Otherwise the stack ends here.
 func (k *Kernel) enteredFromUser(ctx context.Context, sp uint64) (*Registers, error) {
-	const farthest = 32 // bytes
-	for at := sp; at <= sp+farthest; at += 8 {
+	const maxDistance = 32 // bytes
+	for at := sp; at <= sp+maxDistance; at += 8 {
 		regs, err := k.readPtRegs(ctx, at)
 		var hole *mmu.ReadError
 		switch {
@@ -136,8 +142,8 @@ func (k *Kernel) enteredFromUser(ctx context.Context, sp uint64) (*Registers, er
 	return nil, errLastFrame
 }
 
-// guessFramePointer sets RBP to the first place above RSP where a frame pointer and a return address are, if the kernel keeps
-// frame pointers.
+// guessFramePointer sets RBP to the first address above RSP with a frame pointer and a return
+// address, if the kernel has frame pointers.
 func (k *Kernel) guessFramePointer(ctx context.Context, regs *Registers, above []uint64) error {
 	keeps, err := k.FramePointers(ctx)
 	if err != nil || !keeps {
@@ -147,7 +153,7 @@ func (k *Kernel) guessFramePointer(ctx context.Context, regs *Registers, above [
 		if saved := above[i-1]; saved < mmu.Upper.First || saved%8 > 1 || k.inText(saved) || !k.inText(above[i]) {
 			continue
 		}
-		called, err := k.behindCall(ctx, above[i])
+		called, err := k.afterCall(ctx, above[i])
 		if err != nil {
 			return err
 		}
@@ -159,20 +165,21 @@ func (k *Kernel) guessFramePointer(ctx context.Context, regs *Registers, above [
 	return nil
 }
 
-// frameSoFar returns how to find the caller of a function that may have been interrupted before its frame was complete or
-// after it was gone, or that has none, as short functions in assembly language.
+// frameSoFar returns how to find the caller of a function that may have been interrupted before its
+// frame was complete or after it was removed, or that has no frame, such as short functions in
+// assembly language.
 func (k *Kernel) frameSoFar(ctx context.Context, r *Registers, bp uint64) (symbols.FrameRule, error) {
 	complete, pushed := symbols.ByFramePointer(), symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RSP, Offset: 16}
 	place, err := k.Symbolize(ctx, r.PC())
 	if !r.Exact || err != nil {
 		return complete, ctx.Err()
 	}
-	code := make([]byte, min(place.Offset, longestPrologue)+longestPrologue)
-	if _, err := k.Space.ReadMemory(ctx, r.PC()-min(place.Offset, longestPrologue), code); err != nil {
+	code := make([]byte, min(place.Offset, maxPrologue)+maxPrologue)
+	if _, err := k.Space.ReadMemory(ctx, r.PC()-min(place.Offset, maxPrologue), code); err != nil {
 		return complete, err
 	}
-	at := int(min(place.Offset, longestPrologue)) // in code
-	if place.Offset <= longestPrologue {
+	at := int(min(place.Offset, maxPrologue)) // in code
+	if place.Offset <= maxPrologue {
 		switch push, move, ok := framing(code); {
 		case ok && at <= push:
 			return topOfStack(), nil
@@ -193,14 +200,15 @@ func (k *Kernel) frameSoFar(ctx context.Context, r *Registers, bp uint64) (symbo
 	return complete, err
 }
 
-// isGone reports whether an instruction that begins with a byte is one after a function has dropped its frame: a return, or a
-// jump to another function or the return thunk, behind pop %rbp or leave.
+// isGone reports whether an instruction, given its first byte and the byte before it, follows the
+// removal of the frame: a return, or a jump to another function or the return thunk, after pop %rbp
+// or leave.
 func isGone(before, first byte) bool {
 	const pop, leave, ret, jmp, int3 = 0x5d, 0xc9, 0xc3, 0xe9, 0xcc
 	return (before == pop || before == leave) && (first == ret || first == jmp) || before == ret && first == int3
 }
 
-// returnsTo reports whether the word at slot is the address behind a direct call of fn.
+// returnsTo reports whether the word at slot is the return address of a direct call of fn.
 func (k *Kernel) returnsTo(ctx context.Context, slot, fn uint64) (bool, error) {
 	ret, err := kmem.ReadUint(ctx, k.Space, slot, 8)
 	if err != nil {

@@ -129,7 +129,7 @@ func TestUnwindByFramePointer(t *testing.T) {
 		}, {
 			name: "a word that was not called from", pc: callOf(fpInner), called: true, sp: 0x20, bp: 0x30,
 			stack: func(w *world, s uint64) { w.Put(s+0x30, s+0x60, fpMiddle+0x80) },
-			want:  []uint64{callOf(fpInner)}, err: "leads to no frame",
+			want:  []uint64{callOf(fpInner)}, err: "there is no frame",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

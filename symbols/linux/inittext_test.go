@@ -8,7 +8,7 @@ func TestBehindCallInInitText(t *testing.T) {
 	w := newWorld(t, nil, map[string]uint64{"_sinittext": text + freed, "_einittext": text + 2*freed})
 	w.Kernel.Text = text
 	for addr, want := range map[uint64]bool{text + freed/2: false, text + freed + 16: true, text + 2*freed: false} {
-		if got, err := w.behindCall(ctx, addr); got != want || err != nil {
+		if got, err := w.afterCall(ctx, addr); got != want || err != nil {
 			t.Errorf("%#x: %v, %v; want %v", addr, got, err, want)
 		}
 	}

@@ -10,9 +10,10 @@ import (
 	"physgdb/symbols"
 )
 
-// callerWithoutEntry finds the caller of code that no unwind table covers; uncovered says so. In a kernel that keeps frame
-// pointers (CONFIG_UNWINDER_FRAME_POINTER) that is all code. In others it is code made at run time, which is taken to keep a
-// frame pointer, as the code of BPF programs does.
+// callerWithoutEntry finds the caller of code that no unwind table covers; uncovered is the error
+// that says so. In a kernel with frame pointers (CONFIG_UNWINDER_FRAME_POINTER) that is all code.
+// In others it is code generated at run time, which is assumed to have a frame pointer, as BPF
+// programs do.
 func (k *Kernel) callerWithoutEntry(ctx context.Context, r *Registers, uncovered error) (*Registers, error) {
 	next, err := k.callerOfWild(ctx, r, uncovered)
 	if err != uncovered {
@@ -25,9 +26,9 @@ func (k *Kernel) callerWithoutEntry(ctx context.Context, r *Registers, uncovered
 	if keeps {
 		return k.callerByFramePointer(ctx, r)
 	}
-	const largest = 64 << 10 // bytes of a frame
+	const maxFrame = 64 << 10 // bytes
 	bp, known := r.Get(symbols.RBP)
-	if !known || bp < r.SP() || bp-r.SP() >= largest {
+	if !known || bp < r.SP() || bp-r.SP() >= maxFrame {
 		return nil, uncovered
 	}
 	next, err = k.apply(ctx, r, symbols.ByFramePointer())
@@ -37,7 +38,8 @@ func (k *Kernel) callerWithoutEntry(ctx context.Context, r *Registers, uncovered
 	return k.ifCalled(ctx, next, err, uncovered)
 }
 
-// callerOfWild finds the caller of what is no code. The error is otherwise if the registers are not those of such a call.
+// callerOfWild finds the caller of an address that is not code. It returns the error otherwise if r
+// is not the result of such a call.
 func (k *Kernel) callerOfWild(ctx context.Context, r *Registers, otherwise error) (*Registers, error) {
 	if !r.Exact {
 		return nil, otherwise
@@ -53,7 +55,8 @@ func (k *Kernel) callerOfWild(ctx context.Context, r *Registers, otherwise error
 	return k.ifCalled(ctx, next, err, otherwise)
 }
 
-// WildCalls returns the addresses that are no code and that the CPUs have called, as far as backtraces of their tasks show.
+// WildCalls returns the addresses without code that the CPUs have called, by the backtraces of
+// their tasks.
 func (k *Kernel) WildCalls(ctx context.Context) ([]uint64, error) {
 	cpus, err := k.CPUs(ctx)
 	if err != nil {
@@ -71,7 +74,8 @@ func (k *Kernel) WildCalls(ctx context.Context) ([]uint64, error) {
 	return slices.Compact(wild), nil
 }
 
-// wildCallsOf is WildCalls for one CPU. A task whose registers are not known has none. The error is ctx's.
+// wildCallsOf is WildCalls for one CPU. A task without known registers has none. The error is
+// ctx's.
 func (k *Kernel) wildCallsOf(ctx context.Context, c *CPU) ([]uint64, error) {
 	task, err := k.TaskAt(ctx, c.Current)
 	if err != nil {
@@ -97,13 +101,13 @@ func (k *Kernel) wildCallsOf(ctx context.Context, c *CPU) ([]uint64, error) {
 	return wild, ctx.Err()
 }
 
-// topOfStack is the rule after a call before the first instruction of the function.
+// topOfStack is the rule at the first instruction of a function.
 func topOfStack() symbols.FrameRule {
 	return symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RSP, Offset: 8, CalleeSaved: true}
 }
 
-// isWild reports whether an address cannot be executed: if it is that of the next instruction, the function has just been
-// called, through a bad pointer. User space is no code of the kernel (SMEP).
+// isWild reports whether an address cannot be executed. If it is that of the next instruction, it
+// was called through an invalid pointer. The kernel does not execute user space (SMEP).
 func (k *Kernel) isWild(ctx context.Context, pc uint64) (bool, error) {
 	if pc < mmu.Upper.First {
 		return true, nil
@@ -115,12 +119,13 @@ func (k *Kernel) isWild(ctx context.Context, pc uint64) (bool, error) {
 	return err == nil && mapping.Flags&mmu.Executable == 0, err
 }
 
-// ifCalled returns the registers of a caller if their RIP is behind a call, and else uncovered.
+// ifCalled returns the registers of a caller if their RIP follows a call, and otherwise the error
+// uncovered.
 func (k *Kernel) ifCalled(ctx context.Context, next *Registers, err, uncovered error) (*Registers, error) {
 	if err != nil {
 		return nil, err
 	}
-	called, err := k.behindCall(ctx, next.PC())
+	called, err := k.afterCall(ctx, next.PC())
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +135,7 @@ func (k *Kernel) ifCalled(ctx context.Context, next *Registers, err, uncovered e
 	return next, nil
 }
 
-// apply finds the registers of the caller by a rule for calls.
+// apply returns the registers of the caller, given a rule for calls.
 func (k *Kernel) apply(ctx context.Context, r *Registers, rule symbols.FrameRule) (*Registers, error) {
 	cfa, err := k.frameAddress(ctx, r, &rule)
 	if err != nil {
@@ -143,28 +148,29 @@ func (k *Kernel) apply(ctx context.Context, r *Registers, rule symbols.FrameRule
 	return next, k.restore(ctx, r, next, &rule, cfa)
 }
 
-// behindCall reports whether an address is one of kernel code, behind a call: direct, or through a register or memory. Such a
-// call has 2 to 7 bytes, and FF /2 is in it (Intel SDM vol. 2, CALL).
-func (k *Kernel) behindCall(ctx context.Context, ret uint64) (bool, error) {
-	const longest = 7
+// afterCall reports whether an address is one of kernel code that follows a call: a direct one, or
+// one through a register or memory. Such a call has 2 to 7 bytes and contains FF /2 (Intel SDM vol.
+// 2, CALL).
+func (k *Kernel) afterCall(ctx context.Context, ret uint64) (bool, error) {
+	const maxCall = 7
 	if !k.inText(ret) {
 		return false, nil
 	}
 	if k.inInitText(ret) {
 		return true, nil
 	}
-	var p [longest]byte
-	if _, err := k.Space.ReadMemory(ctx, ret-longest, p[:]); err != nil {
+	var p [maxCall]byte
+	if _, err := k.Space.ReadMemory(ctx, ret-maxCall, p[:]); err != nil {
 		var hole *mmu.ReadError
 		if errors.As(err, &hole) && ctx.Err() == nil {
 			return false, nil
 		}
 		return false, err
 	}
-	if p[longest-callSize] == 0xe8 {
+	if p[maxCall-callSize] == 0xe8 {
 		return true, nil
 	}
-	for i := range longest - 1 {
+	for i := range maxCall - 1 {
 		if p[i] == 0xff && p[i+1]>>3&7 == 2 {
 			return true, nil
 		}
@@ -172,8 +178,8 @@ func (k *Kernel) behindCall(ctx context.Context, ret uint64) (bool, error) {
 	return false, nil
 }
 
-// inInitText reports whether an address is in the code that starts the kernel, which is gone when the kernel runs: its memory
-// is freed (free_initmem, arch/x86/mm/init.c). The first idle task has been called from there.
+// inInitText reports whether an address is in the kernel's initialization code, whose memory is
+// freed after boot (free_initmem, arch/x86/mm/init.c). The first idle task was called from there.
 func (k *Kernel) inInitText(addr uint64) bool {
 	start, ok1 := k.Addr("_sinittext")
 	end, ok2 := k.Addr("_einittext")

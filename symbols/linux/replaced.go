@@ -11,19 +11,21 @@ import (
 	"physgdb/symbols/linux/kmem"
 )
 
-// Two mechanisms replace return addresses on the stack, to be called when a function returns: the function_graph tracer and
-// kretprobes. Each keeps the true address, and the place on the stack that it was taken from. The place identifies the entry:
-// the kernel's own unwinder goes by it too (ftrace_graph_ret_addr, kernel/trace/fgraph.c; rethook_find_ret_addr,
-// kernel/trace/rethook.c; kretprobe_find_ret_addr, kernel/kprobes.c).
+// Two mechanisms replace return addresses on the stack, in order to be called when a function
+// returns: the function_graph tracer and kretprobes. Each saves the original address and the
+// address of its stack slot. The slot identifies the entry, as in the kernel's own unwinder
+// (ftrace_graph_ret_addr, kernel/trace/fgraph.c; rethook_find_ret_addr, kernel/trace/rethook.c;
+// kretprobe_find_ret_addr, kernel/kprobes.c).
 
-// graphTrampoline is what the function_graph tracer puts in place of return addresses (arch/x86/kernel/ftrace_64.S).
+// graphTrampoline is the address that the function_graph tracer puts in place of return addresses
+// (arch/x86/kernel/ftrace_64.S).
 const graphTrampoline = "return_to_handler"
 
-// probeTrampolines are what kretprobes put in place of return addresses, by the kernels' age: since 5.18, 5.16, and before
-// (arch/x86/kernel/rethook.c, arch/x86/kernel/kprobes/core.c).
+// probeTrampolines are the addresses that kretprobes put in place of return addresses: since 5.18,
+// since 5.16, and before (arch/x86/kernel/rethook.c, arch/x86/kernel/kprobes/core.c).
 var probeTrampolines = []string{"arch_rethook_trampoline", "__kretprobe_trampoline", "kretprobe_trampoline"}
 
-// trampolines are the addresses in the running kernel that stand for replaced return addresses; 0 for none.
+// trampolines are the addresses in the running kernel that replace return addresses; 0 for none.
 type trampolines struct{ graph, probe uint64 }
 
 func (k *Kernel) trampolines() (t trampolines) {
@@ -37,7 +39,7 @@ func (k *Kernel) trampolines() (t trampolines) {
 	return t
 }
 
-// ReplacedReturns returns the link addresses that stand on stacks in place of replaced return addresses.
+// ReplacedReturns returns the link addresses that replace return addresses.
 func (k *Kernel) ReplacedReturns() []uint64 {
 	var all []uint64
 	for _, name := range append([]string{graphTrampoline}, probeTrampolines...) {
@@ -48,7 +50,8 @@ func (k *Kernel) ReplacedReturns() []uint64 {
 	return all
 }
 
-// ReadTrueReturns reads a stack with its true return addresses. Those that are not known read as memory has them.
+// ReadTrueReturns reads a stack with its original return addresses. Those that are not known are
+// returned as they are in memory.
 func (k *Kernel) ReadTrueReturns(ctx context.Context, addr uint64, p []byte) (int, error) {
 	const word = 8
 	first := addr &^ (word - 1)
@@ -72,11 +75,11 @@ func (k *Kernel) ReadTrueReturns(ctx context.Context, addr uint64, p []byte) (in
 
 func (t trampolines) has(word uint64) bool { return word != 0 && (word == t.graph || word == t.probe) }
 
-// ErrReplaced says that a return address on the stack was replaced, and that the true one is not known.
+// ErrReplaced is the error for a return address that was replaced, and whose original is not known.
 var ErrReplaced = errors.New("the return address was replaced by the function_graph tracer or a kretprobe")
 
-// TrueReturn returns the address that a function returns to in the end, by the word that is at slot on a stack, its return
-// address.
+// TrueReturn returns the original return address of a function. word is the return address at slot,
+// a stack address.
 func (k *Kernel) TrueReturn(ctx context.Context, slot, word uint64) (uint64, error) {
 	t := k.trampolines()
 	if !t.has(word) {
@@ -93,9 +96,9 @@ func (k *Kernel) TrueReturn(ctx context.Context, slot, word uint64) (uint64, err
 	return r.trueReturn(t, slot, word)
 }
 
-// putBack puts the true return addresses into words that were read from a stack at start, which the task uses. Those that are
-// not known stay as they are. The error is ctx's.
-func (k *Kernel) putBack(ctx context.Context, task, start uint64, words []uint64) error {
+// restoreReturns sets the original return addresses in words that were read from the stack at
+// start, which the task uses. Those that are not known are unchanged. The error is ctx's.
+func (k *Kernel) restoreReturns(ctx context.Context, task, start uint64, words []uint64) error {
 	t := k.trampolines()
 	if !slices.ContainsFunc(words, t.has) {
 		return nil
@@ -109,7 +112,8 @@ func (k *Kernel) putBack(ctx context.Context, task, start uint64, words []uint64
 	return ctx.Err()
 }
 
-// stackOwner finds the task that uses the stack which an address is on: its own, or that of the CPU that it runs on.
+// stackOwner returns the task that uses the stack with an address: its own, or that of the CPU that
+// it runs on.
 func (k *Kernel) stackOwner(ctx context.Context, addr uint64) (uint64, error) {
 	cpus, err := k.CPUs(ctx)
 	if err != nil && ctx.Err() != nil {
@@ -120,7 +124,7 @@ func (k *Kernel) stackOwner(ctx context.Context, addr uint64) (uint64, error) {
 			return cpus[i].Current, nil
 		}
 	}
-	for i := range cpus { // the task that panicked is wanted most often, and is found without all the others
+	for i := range cpus { // usually this is the task that panicked; reading all tasks is not necessary
 		if t, err := k.TaskAt(ctx, cpus[i].Current); err == nil && t.onStack(addr) {
 			return t.Addr, nil
 		}
@@ -140,18 +144,18 @@ func (k *Kernel) stackOwner(ctx context.Context, addr uint64) (uint64, error) {
 		i--
 	}
 	if i < 0 || !byStack[i].onStack(addr) {
-		return 0, fmt.Errorf("no task is known whose stack %#x is on", addr)
+		return 0, fmt.Errorf("%#x is not on the stack of any known task", addr)
 	}
 	return byStack[i].Addr, nil
 }
 
-// replaced are the true return addresses of a task, by the places on its stack that they were taken from.
+// replaced has the original return addresses of a task by their stack slots.
 type replaced struct {
 	graph, probe map[uint64]uint64
 	err          error // why some may be missing
 }
 
-// maxReplacements bounds how often one return address can have been replaced: once by each mechanism.
+// maxReplacements bounds how often one return address can be replaced: once by each mechanism.
 const maxReplacements = 2
 
 // trueReturn follows the replacements of the word at slot.
@@ -178,7 +182,7 @@ func (r *replaced) trueReturn(t trampolines, slot, word uint64) (uint64, error) 
 	return 0, fmt.Errorf("%w, and the task keeps no address for %#x", ErrReplaced, slot)
 }
 
-// replacedOf reads what a task keeps of its replaced return addresses.
+// replacedOf reads the original return addresses that are saved for a task.
 func (k *Kernel) replacedOf(ctx context.Context, task uint64) *replaced {
 	r := &replaced{graph: map[uint64]uint64{}, probe: map[uint64]uint64{}}
 	layout, err := StructOf[replacedMembers](ctx, k, "task_struct")
@@ -207,7 +211,7 @@ func (k *Kernel) replacedOf(ctx context.Context, task uint64) *replaced {
 	return r
 }
 
-// replacedMembers are the members of struct task_struct from which true return addresses are found.
+// replacedMembers are the members of struct task_struct with the saved return addresses.
 type replacedMembers struct {
 	RetStack uint64 `c:"?ret_stack"`
 	Current  int    `c:"?curr_ret_stack"`
@@ -221,14 +225,16 @@ type graphEntry struct {
 	Slot uint64 `c:"retp"` // since 4.9
 }
 
-// maxGraphStack is the size of a task's ret_stack in bytes: SHADOW_STACK_SIZE of kernel/trace/fgraph.c, a page, since 6.11; 50
-// entries of at most 56 bytes (FTRACE_RETFUNC_DEPTH, include/linux/ftrace.h) before.
+// maxGraphStack bounds the size of a task's ret_stack, in bytes: SHADOW_STACK_SIZE of
+// kernel/trace/fgraph.c, a page, since 6.11; before, 50 entries of at most 56 bytes
+// (FTRACE_RETFUNC_DEPTH, include/linux/ftrace.h).
 const maxGraphStack = 4096
 
-// readGraph reads what the function_graph tracer keeps for a task. From 6.11 on, ret_stack is a series of words, with entries
-// among words that describe them, and current counts words. Before, it is an array of entries, and current is the index of the
-// last one. Of a function that ended in a jump to another there are several entries; all but one have the trampoline as the
-// address.
+// readGraph reads the return addresses that the function_graph tracer saved for a task. From 6.11
+// on, ret_stack is an array of words, which contains entries and words that describe them, and
+// current counts words. Before, it is an array of entries, and current is the index of the last
+// one. A function that ended in a tail call has several entries; all but one have the trampoline as
+// the address.
 func (k *Kernel) readGraph(ctx context.Context, stack uint64, current int, trampoline uint64, into map[uint64]uint64) error {
 	layout, err := StructOf[graphEntry](ctx, k, "ftrace_ret_stack")
 	if err != nil {
@@ -251,19 +257,21 @@ func (k *Kernel) readGraph(ctx context.Context, stack uint64, current int, tramp
 	}
 	for at := uint64(0); at+entrySize <= size; at += step {
 		if e := layout.Decode(p[at:][:entrySize]); e.Ret != trampoline && k.inText(e.Ret) {
-			into[e.Slot] = e.Ret // the innermost, if several are for one place
+			into[e.Slot] = e.Ret // the innermost, if several have the same slot
 		}
 	}
 	return nil
 }
 
-// readProbeTable reads what kretprobes keep for a task up to 5.10: one of several lists, which tasks share.
+// readProbeTable reads the return addresses that kretprobes saved for a task up to 5.10: in a hash
+// table of lists, which tasks share.
 func (k *Kernel) readProbeTable(ctx context.Context, task, trampoline uint64, into map[uint64]uint64) error {
 	table, ok := k.Addr("kretprobe_inst_table")
 	if !ok {
 		return nil // without kretprobes
 	}
-	// One of 64 lists, by the task: kretprobe_inst_table and KPROBE_HASH_BITS, kernel/kprobes.c; hash_64, include/linux/hash.h.
+	// Lists are hashed by task: kretprobe_inst_table and KPROBE_HASH_BITS, kernel/kprobes.c;
+	// hash_64, include/linux/hash.h.
 	const goldenRatio, bits = 0x61C8864680B583EB, 6
 	first, err := kmem.ReadUint(ctx, k.Space, table+8*(task*goldenRatio>>(64-bits)), 8)
 	if err != nil {
@@ -272,8 +280,9 @@ func (k *Kernel) readProbeTable(ctx context.Context, task, trampoline uint64, in
 	return k.readProbeList(ctx, "kretprobe_instance", first, trampoline, into)
 }
 
-// probeNode is a return address that a kretprobe has replaced: struct rethook_node (include/linux/rethook.h), or struct
-// kretprobe_instance (include/linux/kprobes.h). The place on the stack was added in 4.2 as fp.
+// probeNode is a return address that a kretprobe replaced: struct rethook_node
+// (include/linux/rethook.h), or struct kretprobe_instance (include/linux/kprobes.h). The stack slot
+// was added in 4.2 as fp.
 type probeNode struct {
 	Next uint64 `c:"llist.next|hlist.next"`
 	Ret  uint64 `c:"ret_addr"`
@@ -283,8 +292,8 @@ type probeNode struct {
 // maxProbeNodes bounds a list of replaced return addresses: a stack has no more words.
 const maxProbeNodes = 1 << 14
 
-// readProbeList reads a list of replaced return addresses. Of several for one place, all but one have the trampoline as the
-// address.
+// readProbeList reads a list of replaced return addresses. If several have the same slot, all but
+// one have the trampoline as the address.
 func (k *Kernel) readProbeList(ctx context.Context, typ string, node, trampoline uint64, into map[uint64]uint64) error {
 	if node == 0 {
 		return nil

@@ -17,11 +17,11 @@ import (
 	"physgdb/symbols/orc"
 )
 
-// ErrOffline says that a CPU was not up, so that there is nothing to be known of it.
+// ErrOffline is the error for a CPU that was not up.
 var ErrOffline = errors.New("offline")
 
-// Registers finds the registers of a task. Where they cannot be known the error says why: a dead kernel leaves no trace
-// of what most registers held on a CPU that ran.
+// Registers returns the registers of a task. The error says why they are not known: most registers
+// of a CPU that runs are not saved when a kernel dies.
 func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
 	cpus, err := k.CPUs(ctx)
 	if err != nil {
@@ -31,7 +31,7 @@ func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
 		switch c := &cpus[i]; {
 		case c.Current == t.Addr:
 			return k.running(ctx, c, t)
-		case c.Offline && c.Idle == t.Addr: // where it gave up the CPU was before that went
+		case c.Offline && c.Idle == t.Addr: // its switch frame is older
 			return nil, fmt.Errorf("registers not known: CPU %d was %w", c.ID, ErrOffline)
 		}
 	}
@@ -42,11 +42,12 @@ func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
 	return regs, nil
 }
 
-// running finds the registers of the task that a CPU ran when the machine died: those of the oops if there was one,
-// then those that a crash kernel's handler saved, then those of the function in which the CPU rests for ever.
+// running returns the registers of the task that a CPU ran: those of the oops if there was one,
+// otherwise those that the handler of a crash kernel saved, otherwise those of the function in
+// which the CPU waits after the death of the kernel.
 func (k *Kernel) running(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
 	var missing error
-	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.oopsed, k.leadingNote, k.Resting} {
+	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.oopsed, k.noteOrResting, k.Resting} {
 		regs, err := look(ctx, c, t)
 		if regs != nil || ctx.Err() != nil {
 			return regs, err
@@ -59,7 +60,7 @@ func (k *Kernel) running(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 	return nil, fmt.Errorf("registers not known: CPU %d was running and left no trace of them", c.ID)
 }
 
-// refused returns an error if memory that should be there is not, or did not answer, rather than that nothing is mapped.
+// refused returns err if memory that should exist could not be read, and nil if nothing is mapped.
 func refused(err error) error {
 	var access *bridge.AccessError
 	if errors.As(err, &access) {
@@ -68,8 +69,8 @@ func refused(err error) error {
 	return nil
 }
 
-// oopsed returns the registers of the first oops, if that was on this CPU, and the stack is still what it was then
-// (exec_summary_regs, arch/x86/kernel/dumpstack.c).
+// oopsed returns the registers of the first oops, if it was on this CPU and its stack has not been
+// reused (exec_summary_regs, arch/x86/kernel/dumpstack.c).
 func (k *Kernel) oopsed(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
 	count, err := k.ReadSymbol(ctx, "die_counter", 4)
 	addr, ok := k.Addr("exec_summary_regs")
@@ -80,17 +81,18 @@ func (k *Kernel) oopsed(ctx context.Context, c *CPU, t *Task) (*Registers, error
 	if err != nil || regs.User() || !t.onStack(regs.SP()) && !c.onStack(regs.SP()) {
 		return nil, err
 	}
-	if gone, err := k.wentOn(ctx, c, t, regs); gone || err != nil {
+	if gone, err := k.stackReused(ctx, c, t, regs); gone || err != nil {
 		return nil, err
 	}
 	regs.From = "the oops"
 	return regs, nil
 }
 
-// wentOn reports whether a CPU's stack is not that of its oops any more: a task that is made to exit begins anew at the top
-// of its stack (rewind_stack_and_make_dead, arch/x86/entry/entry_64.S), which kills the machine if it was init, and others get
-// the stack of one that is gone. What the CPU did last leads to the end of that stack then, and not by way of the oops.
-func (k *Kernel) wentOn(ctx context.Context, c *CPU, t *Task, oops *Registers) (bool, error) {
+// stackReused reports whether a CPU's stack is no longer that of its oops. A task that is killed by
+// an oops restarts at the top of its stack (rewind_stack_and_make_dead, arch/x86/entry/entry_64.S),
+// which panics if it was init, and new tasks get the stacks of tasks that exited. The last frames
+// of the CPU then lead to the end of the stack without the frame of the oops.
+func (k *Kernel) stackReused(ctx context.Context, c *CPU, t *Task, oops *Registers) (bool, error) {
 	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.crashNote, k.Resting} {
 		last, err := look(ctx, c, t)
 		if ctx.Err() != nil {
@@ -118,20 +120,23 @@ func (c *CPU) onStack(sp uint64) bool {
 	return ok
 }
 
-// A note of crash_notes: an ELF note of type NT_PRSTATUS by the name CORE, then a struct elf_prstatus, whose registers
-// stand in the order of struct user_regs_struct (include/linux/elfcore.h, arch/x86/include/asm/user_64.h).
+// A note of crash_notes is an ELF note of type NT_PRSTATUS with the name CORE and a struct
+// elf_prstatus, whose registers are in the order of struct user_regs_struct
+// (include/linux/elfcore.h, arch/x86/include/asm/user_64.h).
 const (
 	crashNoteSize = 12 + 8 + 336
 	crashNoteRegs = 12 + 8 + 112
 )
 
-// userRegs is the order of the registers in a struct user_regs_struct up to rip; orig_rax has no number.
+// userRegs is the order of the registers in struct user_regs_struct up to rip; orig_rax has no
+// DWARF number.
 var userRegs = [...]symbols.Reg{
 	symbols.R15, symbols.R14, symbols.R13, symbols.R12, symbols.RBP, symbols.RBX, symbols.R11, symbols.R10, symbols.R9,
 	symbols.R8, symbols.RAX, symbols.RCX, symbols.RDX, symbols.RSI, symbols.RDI, symbols.CFA, symbols.RIP,
 }
 
-// crashNote returns the registers that a machine with a crash kernel saved of this CPU as it died. It is nil on others.
+// crashNote returns the registers of this CPU that a machine with a crash kernel saved. It returns
+// nil on other machines.
 func (k *Kernel) crashNote(ctx context.Context, c *CPU, _ *Task) (*Registers, error) {
 	base, err := k.ReadSymbol(ctx, "crash_notes", 8)
 	if err != nil || base == 0 {
@@ -159,10 +164,11 @@ func (k *Kernel) crashNote(ctx context.Context, c *CPU, _ *Task) (*Registers, er
 	return regs, nil
 }
 
-// leadingNote returns the crash note of a CPU, or the function in which the CPU rests if the caller of the note's function
-// cannot be found. The CPU that panics takes the address in its note from a label in __crash_kexec(), and the compiler may put
-// that label behind the last instruction, where no unwind table has an entry (crash_setup_regs, arch/x86/include/asm/kexec.h).
-func (k *Kernel) leadingNote(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
+// noteOrResting returns the crash note of a CPU, or the result of Resting if the note cannot be
+// unwound. The panicking CPU saves the address of a label in __crash_kexec(), which the compiler
+// may put after the last instruction, where no unwind table has an entry (crash_setup_regs,
+// arch/x86/include/asm/kexec.h).
+func (k *Kernel) noteOrResting(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
 	note, err := k.crashNote(ctx, c, t)
 	if note == nil {
 		return nil, err
@@ -178,18 +184,20 @@ func (k *Kernel) leadingNote(ctx context.Context, c *CPU, t *Task) (*Registers, 
 	return resting, err
 }
 
-// restingPlaces are the functions in which a CPU spends the time after its kernel's death: those of the CPU that panicked,
-// of one that panicked while another did, of those that were stopped, and of those that a crash kernel's start stopped
-// (kernel/panic.c, arch/x86/kernel/{process,reboot}.c). Inner ones come first.
+// restingPlaces are the functions in which a CPU stays after the death of its kernel: those of the
+// CPU that panicked, of one that panicked at the same time, of CPUs that were stopped, and of CPUs
+// that the start of a crash kernel stopped (kernel/panic.c, arch/x86/kernel/{process,reboot}.c).
+// Inner ones come first.
 var restingPlaces = []string{
 	"vpanic", "panic", "panic_smp_self_stop", "nmi_panic_self_stop", "stop_this_cpu", "crash_nmi_callback",
 }
 
-// Resting finds the function in which a CPU rests, and its registers, by a return address into it on one of the stacks
-// that the CPU can have been on. It is nil if there is none; the error then says what could not be read, if anything.
+// Resting returns the registers in the function of restingPlaces that a CPU is in, which it finds
+// by a return address into the function on one of the stacks of the CPU. It returns nil if there is
+// none; the error then says what could not be read, if anything.
 //
-// Such a word may be left over from before, so the stack is unwound from there: what leads to its end is believed at
-// once, and else what leads furthest, which is as far as the unwind tables reach.
+// Such a word may be left from an earlier call, so that the stack is unwound from it. The first one
+// that unwinds to the end of the stack is used, or else the one with the most frames.
 func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
 	stacks := append([]stack{}, c.stacks...)
 	if t != nil {
@@ -199,7 +207,7 @@ func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := k.putBackAll(ctx, c, t, stacks, words); err != nil {
+	if err := k.restoreAllReturns(ctx, c, t, stacks, words); err != nil {
 		return nil, err
 	}
 	var best resting
@@ -226,28 +234,29 @@ func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 	return nil, missing
 }
 
-// putBackAll puts the true return addresses into the words of the stacks that a CPU and its task use.
-func (k *Kernel) putBackAll(ctx context.Context, c *CPU, t *Task, stacks []stack, words [][]uint64) error {
+// restoreAllReturns sets the original return addresses in the words of the stacks of a CPU and its
+// task.
+func (k *Kernel) restoreAllReturns(ctx context.Context, c *CPU, t *Task, stacks []stack, words [][]uint64) error {
 	owner := c.Current
 	if t != nil {
 		owner = t.Addr
 	}
 	for i := range stacks {
-		if err := k.putBack(ctx, owner, stacks[i].start, words[i]); err != nil {
+		if err := k.restoreReturns(ctx, owner, stacks[i].start, words[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// resting is a place where a CPU may rest.
+// resting is a candidate for the place of a CPU.
 type resting struct {
 	regs   *Registers
-	frames int  // that lead there
-	whole  bool // they are all there are
+	frames int  // of the backtrace
+	whole  bool // the backtrace is complete
 }
 
-// symbol finds a function's run-time addresses.
+// symbol returns a function with its run-time address.
 func (k *Kernel) symbol(name string) (symbols.Symbol, bool) {
 	if k.Symbols == nil {
 		return symbols.Symbol{}, false
@@ -261,18 +270,18 @@ func (k *Kernel) symbol(name string) (symbols.Symbol, bool) {
 	return s, ok && s.Size > 0
 }
 
-// readStackWords reads whole stacks. Pages that are not there read as zeros, which are no addresses; missing tells why one that
-// should be there is not.
+// readStackWords reads whole stacks. Pages that cannot be read are zeros, which are no addresses;
+// missing says why a page that should exist is missing.
 func (k *Kernel) readStackWords(ctx context.Context, stacks []stack) (words [][]uint64, missing, err error) {
-	const most = 1 << 20 // bytes of a stack
+	const maxStack = 1 << 20 // bytes
 	var ops []mmu.Op
 	data := make([][]byte, len(stacks))
 	for i, s := range stacks {
-		if s.end < s.start || s.end-s.start > most {
+		if s.end < s.start || s.end-s.start > maxStack {
 			continue
 		}
 		data[i] = make([]byte, s.end-s.start)
-		for at := 0; at < len(data[i]); at += mmu.PageSize { // each page for itself: one may be missing
+		for at := 0; at < len(data[i]); at += mmu.PageSize { // page by page: one may be missing
 			ops = append(ops, mmu.Op{VA: s.start + uint64(at), Buf: data[i][at:min(at+mmu.PageSize, len(data[i]))]})
 		}
 	}
@@ -292,16 +301,16 @@ func (k *Kernel) readStackWords(ctx context.Context, stacks []stack) (words [][]
 	return words, missing, nil
 }
 
-// largestResting is where a function in which CPUs rest ends at the latest, in bytes, if its size is not known.
-const largestResting = 4096
+// maxResting bounds the size of a function in which CPUs rest, in bytes, if it is not known.
+const maxResting = 4096
 
-// restsIn looks on one stack for return addresses into fn from the top down, until one is found from which the stack
-// unwinds to its end. One whose caller cannot be found does not count. Where the size of fn is not known, the caller must
-// have called it.
+// restsIn searches a stack for return addresses into fn, from the top down, until one unwinds to
+// the end of the stack. One without a caller does not count. If the size of fn is not known, the
+// caller must have called it.
 func (k *Kernel) restsIn(ctx context.Context, fn symbols.Symbol, s stack, words []uint64, best *resting) error {
 	size := fn.Size
 	if size == unknownSize {
-		size = largestResting
+		size = maxResting
 	}
 	for i := len(words) - 1; i >= 0; i-- {
 		if words[i] <= fn.Addr || words[i] > fn.Addr+size {
@@ -343,11 +352,11 @@ func (k *Kernel) wasCalled(ctx context.Context, fn symbols.Symbol, b *Backtrace)
 	return direct && called == fn.Addr, err
 }
 
-// findFramePointer finds RBP for a function that uses it as its frame pointer, as panic() does: the function pushed the
-// caller's right below its own return address, and that is recognised by the call before it, or else, in a kernel that keeps
-// frame pointers, by the two words together.
+// findFramePointer sets RBP for a function that uses it as its frame pointer, such as panic(). The
+// function pushed RBP of its caller directly below its return address. The return address is
+// recognized by the call before it or, in a kernel with frame pointers, by the two words together.
 func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbols.Symbol, above []uint64) error {
-	const farthest = 256 // words: more than the frame of any of these functions
+	const maxDistance = 256 // words: more than the frame of any of these functions
 	rule, err := k.frameRule(ctx, regs.PC()-1)
 	if err != nil {
 		keeps, err := k.FramePointers(ctx)
@@ -357,7 +366,7 @@ func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbo
 	} else if rule.Base != symbols.RBP {
 		return nil
 	}
-	for i, word := range above[:min(len(above), farthest)] {
+	for i, word := range above[:min(len(above), maxDistance)] {
 		if !k.inText(word) {
 			continue
 		}
@@ -370,12 +379,12 @@ func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbo
 			return nil
 		}
 	}
-	return k.guessFramePointer(ctx, regs, above[:min(len(above), farthest)])
+	return k.guessFramePointer(ctx, regs, above[:min(len(above), maxDistance)])
 }
 
-// takeStackCallsRBP sets RBP, if it is not known, to its value in orc.StackCall, if that is one of the callers: there it is the
-// word at RSP. A function that changes RBP saves it first, so the value is still valid if no function in between has saved it. lldb
-// unwinds StackCall by RBP.
+// takeStackCallsRBP sets RBP, if it is not known, to its value in symbols.StackCall if that is one
+// of the callers: there it is the word at RSP. A function that changes RBP saves it first, so the
+// value is valid if no function in between has saved it. lldb unwinds StackCall by RBP.
 func (k *Kernel) takeStackCallsRBP(ctx context.Context, regs *Registers) error {
 	fn, ok := k.symbol(orc.StackCall)
 	if _, known := regs.Get(symbols.RBP); known || !ok {
@@ -406,10 +415,12 @@ func (k *Kernel) takeStackCallsRBP(ctx context.Context, regs *Registers) error {
 // inText reports whether an address can be one of code: of the kernel's image or of a module.
 func (k *Kernel) inText(addr uint64) bool { return addr >= k.Text && addr < moduleEnd }
 
-// moduleEnd is where modules' addresses end (MODULES_END, arch/x86/include/asm/pgtable_64_types.h).
+// moduleEnd is the end of the addresses of modules (MODULES_END,
+// arch/x86/include/asm/pgtable_64_types.h).
 const moduleEnd = 0xffff_ffff_ff00_0000
 
-// backToCall moves RIP from behind a direct call to the call itself, which is the line that a debugger should show.
+// backToCall moves RIP from after a direct call to the call itself, whose line a debugger should
+// show.
 func (k *Kernel) backToCall(ctx context.Context, regs *Registers) error {
 	_, direct, err := k.callBefore(ctx, regs.PC())
 	if direct {
@@ -419,10 +430,11 @@ func (k *Kernel) backToCall(ctx context.Context, regs *Registers) error {
 	return err
 }
 
-// callSize is how many bytes a direct call has: E8 and the distance.
+// callSize is the size of a direct call in bytes: E8 and the distance.
 const callSize = 5
 
-// callBefore tells which function the direct call before a return address calls, if there is one.
+// callBefore returns the function that the direct call before a return address calls, if there is
+// one.
 func (k *Kernel) callBefore(ctx context.Context, ret uint64) (function uint64, direct bool, err error) {
 	var p [callSize]byte
 	if _, err := k.Space.ReadMemory(ctx, ret-callSize, p[:]); err != nil {

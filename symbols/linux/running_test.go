@@ -48,11 +48,11 @@ func (w *world) putCall(ret, function uint64) {
 }
 
 func TestResting(t *testing.T) {
-	const inPanic, inStop, behindCall = fnPanic + 0x40, fnStop + 0x20, fnCaller + 0x30
+	const inPanic, inStop, afterCall = fnPanic + 0x40, fnStop + 0x20, fnCaller + 0x30
 	panicAt := func(w *taskWorld, sp uint64) { // panic() called something, and had pushed RBP above 4 words of its own
 		w.Put(sp-8, inPanic)
-		w.Put(sp+32, 0x1234, behindCall)
-		w.putCall(behindCall, fnPanic)
+		w.Put(sp+32, 0x1234, afterCall)
+		w.putCall(afterCall, fnPanic)
 	}
 	for _, tc := range []struct {
 		name string
@@ -66,7 +66,7 @@ func TestResting(t *testing.T) {
 			inPanic, func(task *Task, _ *CPU) uint64 { return task.Stack + 0x3000 }, 32},
 		{"in panic() in an interrupt", func(w *taskWorld, _ *Task, cpu *CPU) { panicAt(w, cpu.stacks[0].start+0x800) },
 			inPanic, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x800 }, 32},
-		{"stopped", func(w *taskWorld, _ *Task, cpu *CPU) { w.Put(cpu.stacks[0].start+0x100, inStop, 0, behindCall) },
+		{"stopped", func(w *taskWorld, _ *Task, cpu *CPU) { w.Put(cpu.stacks[0].start+0x100, inStop, 0, afterCall) },
 			inStop, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x108 }, 0},
 		{"beside what is left over from before", func(w *taskWorld, task *Task, cpu *CPU) {
 			panicAt(w, task.Stack+0x3000)
@@ -130,17 +130,17 @@ func TestCrashNoteWithoutACaller(t *testing.T) {
 	w.Put(base+0x189000, notes)
 	const rip = fnStop + 0x200 // no rule covers it
 	w.putNote(notes, rip-16)
-	regs, err := w.leadingNote(ctx, cpu, task)
+	regs, err := w.noteOrResting(ctx, cpu, task)
 	if err != nil || regs == nil || regs.PC() != rip {
 		t.Errorf("nothing else is known: %+v, %v", regs, err)
 	}
 	w.Put(task.Stack+0x100, fnStop+0x20, 0, fnCaller+0x30)
-	regs, err = w.leadingNote(ctx, cpu, task)
+	regs, err = w.noteOrResting(ctx, cpu, task)
 	if err != nil || regs == nil || regs.PC() != fnStop+0x20 {
 		t.Errorf("the CPU rests: %+v, %v", regs, err)
 	}
 	w.putNote(notes, fnCaller+0x10-16)
-	regs, err = w.leadingNote(ctx, cpu, task)
+	regs, err = w.noteOrResting(ctx, cpu, task)
 	if err != nil || regs == nil || regs.PC() != fnCaller+0x10 {
 		t.Errorf("the note leads to the end of the stack: %+v, %v", regs, err)
 	}
