@@ -6,8 +6,9 @@ import (
 	"physgdb/mmu"
 )
 
-// TestRestingByAddressesAlone finds where a CPU rests when a debugger has told where the functions begin, but not where they
-// end: a return address counts if who is returned to had called that very function.
+// TestRestingByAddressesAlone finds where a CPU rests when a debugger has told where the functions
+// begin, but not where they end: a return address counts if who is returned to had called that very
+// function.
 func TestRestingByAddressesAlone(t *testing.T) {
 	const inStop, afterCall = fnStop + 0x20, fnCaller + 0x30
 	for name, called := range map[string]uint64{"stop_this_cpu": fnStop, "": fnPanic} {

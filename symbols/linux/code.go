@@ -6,12 +6,14 @@ import (
 	"physgdb/symbols"
 )
 
-// Code is code that was loaded after the kernel's image: its modules. Addresses are those in the running kernel.
+// Code is code that was loaded after the kernel's image: its modules. Addresses are those in the
+// running kernel.
 type Code interface {
-	// Symbolize returns the function or variable at an address. found is false if the address is not within this code.
+	// Symbolize returns the function or variable at an address. found is false if the address is
+	// not within this code.
 	Symbolize(ctx context.Context, addr uint64) (p Place, found bool, err error)
-	// FrameRule returns how to unwind the function at pc. kernel is the kernel's own table. found is false if no table of
-	// this code covers pc.
+	// FrameRule returns how to unwind the function at pc. kernel is the kernel's own table. found
+	// is false if no table of this code covers pc.
 	FrameRule(ctx context.Context, kernel symbols.Unwinder, pc uint64) (rule symbols.FrameRule, found bool, err error)
 	// Areas returns the memory of this code.
 	Areas(ctx context.Context) ([]Area, error)

@@ -198,14 +198,15 @@ func (u *unmapped) ReadPhys(ctx context.Context, ops []bridge.Op) error {
 	return u.Memory.ReadPhys(ctx, ops)
 }
 
-// TestFindTouchesNothingThatMayBeADevice has trampolines that lead to devices, before the right one, in a memory without
-// a map.
+// TestFindTouchesNothingThatMayBeADevice has trampolines that lead to devices, before the right
+// one, in a memory without a map.
 func TestFindTouchesNothingThatMayBeADevice(t *testing.T) {
 	const device = 0xfee00000
 	for levels := 4; levels <= 5; levels++ {
 		d := deadKernel(levels)
 		d.AddTrampoline(0x40000)
-		// Nothing in the table but one entry, rubbish in the table, and a table below it that was used for something else.
+		// Nothing in the table but one entry, rubbish in the table, and a table below it that was
+		// used for something else.
 		d.AddTrampolineHeader(0x9d000)
 		d.Put64(0x9cff8, device|memimage.Present)
 		d.AddTrampolineHeader(0x9b000)
@@ -233,7 +234,8 @@ func TestFindTouchesNothingThatMayBeADevice(t *testing.T) {
 func TestFindPassesOverDecoys(t *testing.T) {
 	d := deadKernel(4)
 	d.AddTrampoline(0x30000)
-	// A trampoline whose table maps nothing; and one whose kernel begins behind where it would start CPUs.
+	// A trampoline whose table maps nothing; and one whose kernel begins behind where it would
+	// start CPUs.
 	d.AddTrampoline(0x90000)
 	empty := d.Page()
 	d.Put64(empty+510*8, uint64(d.Page())|memimage.Present)
@@ -259,7 +261,8 @@ func TestFindPassesOverDecoys(t *testing.T) {
 	}
 }
 
-// TestFindIgnoresWhatContradictsItself has a banner and a note that lead to page tables of a kernel at another place.
+// TestFindIgnoresWhatContradictsItself has a banner and a note that lead to page tables of a kernel
+// at another place.
 func TestFindIgnoresWhatContradictsItself(t *testing.T) {
 	first := memimage.NewKernel(&memimage.KernelOptions{TextPhys: 40 << 20})
 	copied := memimage.NewKernel(&memimage.KernelOptions{In: first.Image, TextPhys: 16 << 20})
@@ -279,7 +282,8 @@ func TestFindIgnoresWhatContradictsItself(t *testing.T) {
 	}
 }
 
-// TestFindAmongTwoKernels has the kernel that runs, and left a trampoline, beside one of another build.
+// TestFindAmongTwoKernels has the kernel that runs, and left a trampoline, beside one of another
+// build.
 func TestFindAmongTwoKernels(t *testing.T) {
 	running := memimage.NewKernel(&memimage.KernelOptions{TextPhys: 40 << 20, Slide: testSlide, BuildID: "\xd0\x0d\xfe\xed"})
 	dead := memimage.NewKernel(&memimage.KernelOptions{In: running.Image, TextPhys: 16 << 20, Slide: testSlide})
@@ -325,7 +329,8 @@ func TestFindAmongTwoKernels(t *testing.T) {
 	}
 }
 
-// TestFindKeepsToOneKernel has a kernel whose own top-level table was overwritten with that of another.
+// TestFindKeepsToOneKernel has a kernel whose own top-level table was overwritten with that of
+// another.
 func TestFindKeepsToOneKernel(t *testing.T) {
 	other := memimage.NewKernel(&memimage.KernelOptions{TextPhys: 40 << 20, Slide: testSlide})
 	d := memimage.NewKernel(&memimage.KernelOptions{In: other.Image, TextPhys: 16 << 20, Slide: testSlide})

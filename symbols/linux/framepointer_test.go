@@ -9,8 +9,8 @@ import (
 	"physgdb/symbols"
 )
 
-// The functions of a kernel that keeps frame pointers. Each is called at its beginning by the one before, and callOf returns
-// the return address.
+// The functions of a kernel that keeps frame pointers. Each is called at its beginning by the one
+// before, and callOf returns the return address.
 const (
 	fpInner, fpMiddle, fpOuter, fpLeaf = textPage + 0x100, textPage + 0x200, textPage + 0x300, textPage + 0x400
 	fpEntry                            = textPage + 0x500 // entry code, without a frame
@@ -163,8 +163,8 @@ func TestUnwindByFramePointer(t *testing.T) {
 	}
 }
 
-// TestRestingFindsTheFramePointer has a CPU rest in a function that another called by a register: only the words on the
-// stack tell its frame pointer.
+// TestRestingFindsTheFramePointer has a CPU rest in a function that another called by a register:
+// only the words on the stack tell its frame pointer.
 func TestRestingFindsTheFramePointer(t *testing.T) {
 	w, stack := newFramed(t)
 	w.PutCode(callOf(fpMiddle)-callSize, 0, 0, 0, 0xff, 0xd0) // call *%rax
@@ -204,7 +204,8 @@ func TestKeepsFramePointers(t *testing.T) {
 	}
 }
 
-// FuzzUnwindByFramePointer unwinds stacks of any content. It comes to an end, and with no more frames than there may be.
+// FuzzUnwindByFramePointer unwinds stacks of any content. It comes to an end, and with no more
+// frames than there may be.
 func FuzzUnwindByFramePointer(f *testing.F) {
 	w, stack := newFramed(f)
 	// Words below 0x100 are addresses in the stack, so that random content leads somewhere.

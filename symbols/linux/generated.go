@@ -139,8 +139,9 @@ func chain[T any](
 	return nil
 }
 
-// bpfKsym is struct bpf_ksym (include/linux/bpf.h, since Linux 5.7), which names programs, trampolines, dispatchers and
-// trampolines of struct_ops alike (kernel/bpf/core.c, trampoline.c, dispatcher.c).
+// bpfKsym is struct bpf_ksym (include/linux/bpf.h, since Linux 5.7), which names programs,
+// trampolines, dispatchers and trampolines of struct_ops alike (kernel/bpf/core.c, trampoline.c,
+// dispatcher.c).
 type bpfKsym struct {
 	Start uint64 `c:"start"`
 	End   uint64 `c:"end"`
@@ -210,7 +211,8 @@ func (f *generatedFinder) ftrace(ctx context.Context) error {
 		})
 }
 
-// listOf returns the layout of the nodes of a list and the address of its head; nil if this kernel has no such list.
+// listOf returns the layout of the nodes of a list and the address of its head; nil if this kernel
+// has no such list.
 func listOf[T any](ctx context.Context, f *generatedFinder, head, typ string) (*kmem.Struct[T], uint64, error) {
 	at, ok := f.k.Addr(head)
 	if !ok {
@@ -300,8 +302,8 @@ func (c *GeneratedCode) rule(table symbols.Unwinder, slide, pc uint64) (symbols.
 	case ftraceCode:
 		return table.At(c.original + (pc - c.Addr) - slide)
 	case optimizedProbes:
-		// A detour calls the handler with a struct pt_regs at the top of the stack (optprobe_template_entry,
-		// arch/x86/kernel/kprobes/opt.c).
+		// A detour calls the handler with a struct pt_regs at the top of the stack
+		// (optprobe_template_entry, arch/x86/kernel/kprobes/opt.c).
 		return symbols.FrameRule{Kind: symbols.RegsFrame, Base: symbols.RSP, Signal: true}, true
 	}
 	return symbols.FrameRule{}, false

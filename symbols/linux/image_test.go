@@ -22,7 +22,8 @@ const (
 	gap                        = ^uint64(0)
 )
 
-// mapParts makes page tables of 4 levels that map an image of these parts, 4 MiB of physical memory and up.
+// mapParts makes page tables of 4 levels that map an image of these parts, 4 MiB of physical memory
+// and up.
 func mapParts(parts []part) (im *memimage.Image, top bridge.PhysAddr) {
 	im = memimage.New(64 << 20)
 	top = im.Page()
@@ -43,7 +44,8 @@ func mapParts(parts []part) (im *memimage.Image, top bridge.PhysAddr) {
 	return im, top
 }
 
-// TestLocateGoesByRights: what makes a kernel is text with data behind it, not how much text there is.
+// TestLocateGoesByRights: what makes a kernel is text with data behind it, not how much text there
+// is.
 func TestLocateGoesByRights(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -76,7 +78,8 @@ func TestLocateGoesByRights(t *testing.T) {
 	}
 }
 
-// TestReadOnlyData has stray pages that are read-only around the read-only data: it is found without what lies between.
+// TestReadOnlyData has stray pages that are read-only around the read-only data: it is found
+// without what lies between.
 func TestReadOnlyData(t *testing.T) {
 	stray := part{pages: 1, small: true, bits: roBits}
 	im, top := mapParts([]part{

@@ -2,7 +2,8 @@ package linux
 
 import "testing"
 
-// TestBehindCallInInitText checks that a return address counts although the code around it has been freed, if it was init code.
+// TestBehindCallInInitText checks that a return address counts although the code around it has been
+// freed, if it was init code.
 func TestBehindCallInInitText(t *testing.T) {
 	const text, freed = 0xffffffff81000000, 0x1000 // nothing of it is mapped
 	w := newWorld(t, nil, map[string]uint64{"_sinittext": text + freed, "_einittext": text + 2*freed})

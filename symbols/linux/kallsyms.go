@@ -10,9 +10,10 @@ import (
 	"physgdb/symbols"
 )
 
-// WriteKallsyms writes the symbols of the kernel in the format of /proc/kallsyms, with their addresses in the running kernel
-// (kernel/kallsyms.c). Which of them are global is not known: all letters are lower case, except the A of per-CPU variables,
-// whose values are offsets. Symbols of modules are not included.
+// WriteKallsyms writes the symbols of the kernel in the format of /proc/kallsyms, with their
+// addresses in the running kernel (kernel/kallsyms.c). Which of them are global is not known: all
+// letters are lower case, except the A of per-CPU variables, whose values are offsets. Symbols of
+// modules are not included.
 func (k *Kernel) WriteKallsyms(w io.Writer) error {
 	if k.Symbols == nil {
 		return errors.New("the kernel's symbols are not known")

@@ -122,7 +122,8 @@ func coreHeaders(notes ...bridge.PhysAddr) []byte {
 	return p
 }
 
-// kdumped makes a memory with a capture kernel that runs, and the kernel that panicked. Both are of one build.
+// kdumped makes a memory with a capture kernel that runs, and the kernel that panicked. Both are of
+// one build.
 func kdumped() (capture, dead *memimage.Kernel, headers bridge.PhysAddr) {
 	capture = memimage.NewKernel(&memimage.KernelOptions{TextPhys: 40 << 20, Slide: testSlide})
 	dead = memimage.NewKernel(&memimage.KernelOptions{In: capture.Image, TextPhys: 16 << 20, Slide: 2 * testSlide})
@@ -191,7 +192,8 @@ func TestFindTheCaptureKernel(t *testing.T) {
 	isKernel(t, k, capture, ByTrampoline)
 }
 
-// TestFindTheNextKernel begins with one that has started another by kexec, and left a trampoline that is found first.
+// TestFindTheNextKernel begins with one that has started another by kexec, and left a trampoline
+// that is found first.
 func TestFindTheNextKernel(t *testing.T) {
 	next, old, _ := kdumped()
 	old.AddTrampoline(testTable + 0x2000)

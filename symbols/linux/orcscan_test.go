@@ -12,7 +12,8 @@ const (
 
 func isScannedCode(addr uint64) bool { return scanText <= addr && addr < scanText+1<<20 }
 
-// addressTable returns the numbers by which a table at an offset refers to code, one function in 16 bytes.
+// addressTable returns the numbers by which a table at an offset refers to code, one function in 16
+// bytes.
 func addressTable(offset, count int) []byte {
 	var p []byte
 	for i := range count {

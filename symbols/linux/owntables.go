@@ -32,7 +32,8 @@ type OwnTables struct {
 // KallsymsTable is a kernel's table of symbols, as it is in memory.
 type KallsymsTable struct {
 	symbols.Blob // its address is the link address
-	// BaseAt is the link address of the word in it that KASLR changes (kallsyms_relative_base), 8 bytes; 0 if there is none.
+	// BaseAt is the link address of the word in it that KASLR changes (kallsyms_relative_base), 8
+	// bytes; 0 if there is none.
 	BaseAt uint64
 }
 

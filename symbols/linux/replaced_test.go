@@ -24,8 +24,8 @@ type instrumentedWorld struct {
 	slot uint64 // of the return address of inner
 }
 
-// newInstrumentedWorld makes a world whose kernel has these symbols besides the usual, and the members of task_struct and
-// of what these point to by define.
+// newInstrumentedWorld makes a world whose kernel has these symbols besides the usual, and the
+// members of task_struct and of what these point to by define.
 func newInstrumentedWorld(t testing.TB, syms map[string]uint64, define func(types kmemtest.Structs)) *instrumentedWorld {
 	all := map[string]uint64{"return_to_handler": toHandler}
 	for name, addr := range syms {
@@ -64,7 +64,8 @@ func (w *instrumentedWorld) words(current uint64, words ...uint64) {
 	w.Set(w.task.Addr, "task_struct", "curr_ret_stack", current)
 }
 
-// nodes makes a list of replaced return addresses, each a place and an address, and returns its first pointer.
+// nodes makes a list of replaced return addresses, each a place and an address, and returns its
+// first pointer.
 func (w *instrumentedWorld) nodes(typ, next, slot string, pairs ...[2]uint64) uint64 {
 	var first uint64
 	for i := len(pairs) - 1; i >= 0; i-- {

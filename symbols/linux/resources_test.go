@@ -16,7 +16,8 @@ import (
 	"physgdb/test/memimage"
 )
 
-// iomem is what a kernel of 24 MiB has found: its image is at 4 MiB. The name of a PCI bus is a string of its own.
+// iomem is what a kernel of 24 MiB has found: its image is at 4 MiB. The name of a PCI bus is a
+// string of its own.
 func iomem() []memimage.Resource {
 	return []memimage.Resource{
 		{Start: 0, Last: 0xfff, Name: "Reserved"},
@@ -71,7 +72,8 @@ func resourceTypes() kmemtest.Structs {
 	return f
 }
 
-// resourceful is a kernel with the tree of iomem, attached to, and where each part of the tree lies in its memory.
+// resourceful is a kernel with the tree of iomem, attached to, and where each part of the tree lies
+// in its memory.
 func resourceful(t *testing.T, tree []memimage.Resource) (*Kernel, *bridgetest.Fake, *memimage.Kernel, []uint64) {
 	t.Helper()
 	d := deadKernel(4)

@@ -18,8 +18,8 @@ const (
 	fnCaller = base + 0x1a2000
 )
 
-// restingWorld is a kernel whose CPU 0 rests where a test puts it. The task that it ran has a stack, and so have its
-// interrupts.
+// restingWorld is a kernel whose CPU 0 rests where a test puts it. The task that it ran has a
+// stack, and so have its interrupts.
 func restingWorld(t *testing.T) (w *taskWorld, task *Task, cpu *CPU) {
 	t.Helper()
 	rules := fakeRules{}
@@ -123,7 +123,8 @@ func (w *world) putNote(at, first uint64) {
 	}
 }
 
-// TestCrashNoteWithoutACaller has a note of a place whose caller cannot be found, as 6.1 has it of __crash_kexec().
+// TestCrashNoteWithoutACaller has a note of a place whose caller cannot be found, as 6.1 has it of
+// __crash_kexec().
 func TestCrashNoteWithoutACaller(t *testing.T) {
 	w, task, cpu := restingWorld(t)
 	notes := w.Alloc("", 0x1000)
@@ -160,7 +161,8 @@ func TestCrashNotes(t *testing.T) {
 	if err != nil || regs == nil {
 		t.Fatal(regs, err)
 	}
-	// struct user_regs_struct: r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss …
+	// struct user_regs_struct: r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs
+	// flags sp ss …
 	for reg, want := range map[symbols.Reg]uint64{symbols.R15: 1, symbols.RBP: 5, symbols.RAX: 11, symbols.RDI: 15,
 		symbols.RIP: 17, symbols.RSP: 20} {
 		if v, ok := regs.Get(reg); !ok || v != want {
@@ -217,7 +219,8 @@ func TestRegistersThatAreNotKnownSayWhatCouldNotBeRead(t *testing.T) {
 	}
 }
 
-// What a CPU rests in is looked for on its stacks one after the other, and must not be another at each start.
+// What a CPU rests in is looked for on its stacks one after the other, and must not be another at
+// each start.
 func TestStacksAreInOneOrder(t *testing.T) {
 	const pointer, stacks = base + 0x180000, base + 0x190000
 	w := newWorld(t, nil, map[string]uint64{"cea_exception_stacks": pointer})

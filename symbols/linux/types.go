@@ -37,7 +37,8 @@ func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 	return types, nil
 }
 
-// startBTF and stopBTF are the symbols around the kernel's types (include/asm-generic/vmlinux.lds.h).
+// startBTF and stopBTF are the symbols around the kernel's types
+// (include/asm-generic/vmlinux.lds.h).
 const startBTF, stopBTF = "__start_BTF", "__stop_BTF"
 
 // ReadBTF returns the BTF in the kernel's memory (Documentation/bpf/btf.rst), with its link

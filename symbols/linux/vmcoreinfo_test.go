@@ -9,7 +9,8 @@ import (
 	"physgdb/test/memimage"
 )
 
-// A note as Debian's 6.12 and 6.1 wrote them into RAM, cut to the lines that count and to others of their kind.
+// A note as Debian's 6.12 and 6.1 wrote them into RAM, cut to the lines that count and to others of
+// their kind.
 const (
 	vmcoreinfo612 = "OSRELEASE=6.12.117+deb12-cloud-amd64\nBUILD-ID=7f76f39faf07f34cfa9fadd801e131bfa8cb6dc3\nPAGESIZE=4096\n" +
 		"SYMBOL(init_uts_ns)=ffffffff96c1a000\nOFFSET(uts_namespace.name)=0\nSYMBOL(swapper_pg_dir)=ffffffff96c22000\n" +

@@ -17,8 +17,8 @@ type World struct {
 	code func(*linux.Kernel) linux.Code
 }
 
-// New makes a kernel whose vmlinux has symbols at these addresses, and the types in Structs. code may be nil; see
-// [linux.Options].
+// New makes a kernel whose vmlinux has symbols at these addresses, and the types in Structs. code
+// may be nil; see [linux.Options].
 func New(t testing.TB, addrs map[string]uint64, code func(*linux.Kernel) linux.Code) *World {
 	t.Helper()
 	w := &World{World: kmemtest.New(t), code: code}

@@ -9,10 +9,11 @@ import (
 	"physgdb/internal/plain"
 )
 
-// SectionAddresses returns where the sections of a module's file are in memory: each that has SHF_ALLOC, empty ones
-// included, in the order of the file, as gdb wants them (rules for its <library> list). Those that the kernel does not
-// keep, or freed once the module had started, are given addresses that no machine can map, each its own: code that is
-// gone must not lend its names to what came to lie in its place. The error tells why gdb must not be given the list.
+// SectionAddresses returns the addresses in memory of the sections of a module's file, given its
+// path and section headers: of each section with SHF_ALLOC, including empty ones, in the order of
+// the file, as gdb expects them in its <library> list. Sections that the kernel did not keep, or
+// freed after the module started, get distinct addresses that no machine can map, so that code of
+// the freed memory is not shown with their symbols. The error says why gdb must not get the list.
 func (m *Module) SectionAddresses(ctx context.Context, path string, sections []elf.SectionHeader) ([]Section, error) {
 	known, err := m.Sections(ctx)
 	if err != nil {
@@ -25,7 +26,7 @@ func (m *Module) SectionAddresses(ctx context.Context, path string, sections []e
 	for _, s := range known {
 		where[s.Name] = append(where[s.Name], s.Addr)
 	}
-	spare := m.spareAddresses()
+	spare := m.unmapped()
 	unplaced := ""
 	var placed []Section
 	for _, s := range sections {
@@ -35,7 +36,7 @@ func (m *Module) SectionAddresses(ctx context.Context, path string, sections []e
 			}
 			continue
 		}
-		if unplaced != "" { // gdb counts one kind of section in the list, and looks another up in it
+		if unplaced != "" { // gdb would pair sections and addresses wrongly
 			return nil, fmt.Errorf("%s: section %s, which has no address, stands before %s: gdb would mix them up",
 				path, unplaced, s.Name)
 		}
@@ -51,8 +52,8 @@ func (m *Module) SectionAddresses(ctx context.Context, path string, sections []e
 	return placed, nil
 }
 
-// countedByGDB reports whether a section counts for gdb, or rather for BFD, which knows neither relocations nor the tables
-// of symbols as sections.
+// countedByGDB reports whether a section counts for gdb, or rather for BFD, for which relocations
+// and symbol tables are not sections.
 func countedByGDB(t elf.SectionType) bool {
 	switch t {
 	case elf.SHT_NULL, elf.SHT_RELA, elf.SHT_REL, elf.SHT_SYMTAB, elf.SHT_STRTAB:
@@ -61,11 +62,13 @@ func countedByGDB(t elf.SectionType) bool {
 	return true
 }
 
-// perCPUSection holds a module's per-CPU variables. The kernel copies it for each CPU, and does not keep the original.
+// perCPUSection contains the per-CPU variables of a module. The kernel copies it for each CPU and
+// does not keep the original.
 const perCPUSection = ".data..percpu"
 
-// sectionAddr takes the address of a section, or 0 if it is nowhere. It is false if the section must be somewhere. What the
-// kernel reads as it loads a module and then drops (.modinfo, __versions) can be neither written nor executed.
+// sectionAddr returns the address of a section, or 0 if it is not in memory. ok is false if the
+// section must be in memory. Sections that the kernel reads during loading and then drops
+// (.modinfo, __versions) are neither writable nor executable.
 func (m *Module) sectionAddr(s *elf.SectionHeader, where map[string][]uint64) (uint64, bool) {
 	if left := where[s.Name]; s.Size > 0 && len(left) > 0 {
 		where[s.Name] = left[1:]
@@ -77,7 +80,7 @@ func (m *Module) sectionAddr(s *elf.SectionHeader, where map[string][]uint64) (u
 	return 0, s.Size == 0 || s.Flags&(elf.SHF_WRITE|elf.SHF_EXECINSTR) == 0
 }
 
-// live returns an address if it lies in memory that the module still has, or else 0.
+// live returns an address if it is in memory that the module still has, and otherwise 0.
 func (m *Module) live(addr uint64) uint64 {
 	if m.Contains(addr) {
 		return addr
@@ -85,20 +88,22 @@ func (m *Module) live(addr uint64) uint64 {
 	return 0
 }
 
-// unmappedAddrs gives out addresses that no machine can map.
+// unmappedAddrs allocates addresses that no machine can map.
 type unmappedAddrs struct{ next uint64 }
 
-// maxUnmapped bounds the room for one section, in bytes. Sections that are not kept are smaller.
+// maxUnmapped bounds the address range for one section, in bytes. Sections that are not kept are
+// smaller.
 const maxUnmapped = 1 << 20
 
-// spareAddresses are not canonical: bit 56 differs from those above it. As each module has a page of its own among the
-// 2 GiB for modules (mm.rst in the kernel's Documentation), the page's number tells those of one module from another's.
-func (m *Module) spareAddresses() *unmappedAddrs {
+// unmapped returns addresses that are not canonical: bit 56 differs from the bits above it. Each
+// module has its own page in the 2 GiB for modules (Documentation/arch/x86/x86_64/mm.rst), whose
+// number makes its addresses distinct from those of other modules.
+func (m *Module) unmapped() *unmappedAddrs {
 	const nowhere, page, span, room = 1 << 56, 1 << 12, 1 << 31, 256 * maxUnmapped
 	return &unmappedAddrs{nowhere + m.Base()%span/page*room}
 }
 
-// take returns room for size bytes.
+// take returns the address of a range of size bytes.
 func (s *unmappedAddrs) take(size uint64) uint64 {
 	const align = 1 << 12
 	addr := s.next
@@ -106,8 +111,9 @@ func (s *unmappedAddrs) take(size uint64) uint64 {
 	return addr
 }
 
-// AddSymbolFile writes the command by which gdb loads the module's symbols from a file that the user has and physgdb has
-// not: NAME.ko. The file must be relocatable in the strict sense; see [debuginfo.ModuleFile].
+// AddSymbolFile returns the gdb command that loads the module's symbols from NAME.ko, a file that
+// the user has and that was not found. The sections in the file must be at address 0; see
+// debuginfo.ModuleFile.
 func (m *Module) AddSymbolFile(ctx context.Context) (string, error) {
 	sections, err := m.Sections(ctx)
 	if err != nil {
@@ -116,15 +122,15 @@ func (m *Module) AddSymbolFile(ctx context.Context) (string, error) {
 	if len(sections) == 0 {
 		return "", fmt.Errorf("module %s: the kernel does not tell where its sections lie", m.Name)
 	}
-	spare := m.spareAddresses()
+	spare := m.unmapped()
 	var b strings.Builder
 	fmt.Fprintf(&b, "add-symbol-file %s.ko", plain.Name(m.Name))
 	for _, s := range append(sections[:len(sections):len(sections)], m.unlisted()...) {
 		switch {
 		case s.Name == ".symtab" || s.Name == ".strtab":
-			continue // loaded by the kernel, yet no sections for gdb
+			continue // loaded by the kernel, but not sections for gdb
 		case !plain.IsName(strings.TrimPrefix(s.Name, ".")):
-			continue // damaged: no word of a command
+			continue // damaged: not safe in a command
 		case s.Name != perCPUSection:
 			s.Addr = m.live(s.Addr)
 		}
@@ -136,8 +142,8 @@ func (m *Module) AddSymbolFile(ctx context.Context) (string, error) {
 	return b.String(), nil
 }
 
-// unlisted are the sections that files have and the kernel does not tell of. gdb would put them at 0, where per-CPU
-// variables are.
+// unlisted returns the sections of files that the kernel does not list. gdb would put them at 0,
+// where per-CPU variables are.
 func (m *Module) unlisted() []Section {
 	unlisted := []Section{{Name: ".modinfo"}, {Name: "__versions"}}
 	if m.PerCPU != 0 {

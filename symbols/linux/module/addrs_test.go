@@ -19,7 +19,8 @@ func header(name string, typ elf.SectionType, flags elf.SectionFlag, size uint64
 	return elf.SectionHeader{Name: name, Type: typ, Flags: flags, Size: size}
 }
 
-// placedModule is a module with text at 0xffffffffc0100000, data at …101000, and its sections there.
+// placedModule is a module with text at 0xffffffffc0100000, data at …101000, and its sections
+// there.
 func placedModule(sections ...Section) *Module {
 	m := &Module{Name: "a", Regions: []Region{
 		{Name: "text", Base: 0xffffffffc0100000, Size: 0x1000, Text: true},

@@ -25,8 +25,9 @@ type Modules struct {
 // New returns the reader of the modules of k, for [linux.Options].
 func New(k *linux.Kernel) linux.Code { return &Modules{k: k} }
 
-// Read returns the modules that the kernel had loaded. They are read once. The kernel must have been found with [New] in
-// its options. The error is for a list of which nothing can be read; see [List.Damage] for damage of parts.
+// Read returns the modules that the kernel had loaded. They are read once. The kernel must have
+// been found with [New] in its options. The error is for a list of which nothing can be read; see
+// [List.Damage] for damage of parts.
 func Read(ctx context.Context, k *linux.Kernel) (*List, error) {
 	ms, ok := k.Code.(*Modules)
 	if !ok {
@@ -88,7 +89,8 @@ func (ms *Modules) Areas(ctx context.Context) ([]linux.Area, error) {
 	}
 	var found []linux.Area
 	for _, m := range list.All {
-		// Before 6.4 there are two regions: the text and all the rest, which includes read-only data.
+		// Before 6.4 there are two regions: the text and all the rest, which includes read-only
+		// data.
 		apart := slices.ContainsFunc(m.Regions, func(r Region) bool { return r.Name == "rodata" })
 		for _, r := range m.Regions {
 			name := m.Name

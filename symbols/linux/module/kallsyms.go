@@ -12,8 +12,8 @@ import (
 	"physgdb/symbols"
 )
 
-// WriteKallsyms writes the symbols of the modules in the format of /proc/kallsyms, after those of the kernel; see
-// [linux.Kernel.WriteKallsyms]. The error says which are missing.
+// WriteKallsyms writes the symbols of the modules in the format of /proc/kallsyms, after those of
+// the kernel; see [linux.Kernel.WriteKallsyms]. The error says which are missing.
 func (l *List) WriteKallsyms(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriter(w)
 	var missing []error
@@ -25,8 +25,8 @@ func (l *List) WriteKallsyms(ctx context.Context, w io.Writer) error {
 	return cmp.Or(out.Flush(), ctx.Err(), errors.Join(append(missing, l.Damage...)...))
 }
 
-// writeKallsyms writes a module's names, in the order of its own table. Mapping symbols are among them, as the kernel lists them
-// (module_get_kallsym(), kernel/module/kallsyms.c).
+// writeKallsyms writes the symbols of a module in the order of its own table. Mapping symbols are
+// included, as in the kernel's list (module_get_kallsym(), kernel/module/kallsyms.c).
 func (m *Module) writeKallsyms(ctx context.Context, out io.Writer) error {
 	known, err := m.Symbols(ctx)
 	if err != nil {
@@ -38,7 +38,7 @@ func (m *Module) writeKallsyms(ctx context.Context, out io.Writer) error {
 	return errors.Join(known.Damage...)
 }
 
-// letter is that of nm(1) for what a symbol of a module stands for.
+// letter returns the letter of nm(1) for a symbol of a module.
 func (m *Module) letter(s *symbols.Symbol) byte {
 	r := m.region(s.Addr)
 	switch {

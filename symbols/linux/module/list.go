@@ -14,7 +14,7 @@ import (
 	"physgdb/symbols"
 )
 
-// Limits of what is believed of a damaged machine.
+// Limits for damaged memory.
 const (
 	maxModules = 1 << 13
 	maxRegion  = 1 << 31 // bytes; the range of addresses for modules is smaller
@@ -54,22 +54,22 @@ type listHead struct {
 	Prev uint64 `c:"prev"`
 }
 
-// finder goes through the kernel's list of modules from both ends at once: half as many steps, each of which costs a
-// round trip, and where the list is torn, what lies on either side is found.
+// finder follows the kernel's list of modules from both ends at once: this takes half as many round
+// trips, and if the list is broken, the modules on both sides are found.
 type finder struct {
 	owner  *Modules
 	k      *linux.Kernel
 	layout *kmem.Struct[moduleStruct]
-	mem    []memType // what the elements of mem are
+	mem    []memType // the elements of mem
 	memory symbols.Types
 
 	head   uint64             // of the list
-	found  map[uint64]*Module // by where their node of the list lies; nil for what is no module
-	users  map[*Module]uint64 // the first of a module's users: a node of their list
+	found  map[uint64]*Module // by the address of their node; nil for a node that is not a module
+	users  map[*Module]uint64 // the first node of the list of users of a module
 	damage kmem.Damage
 }
 
-// walk is a walk through the list in one direction.
+// walk is the state of a walk through the list in one direction.
 type walk struct {
 	forward bool   // follows next; otherwise prev
 	at      uint64 // the node to be visited
@@ -139,7 +139,7 @@ func (f *finder) ends(ctx context.Context) (forward, backward *walk, err error) 
 	return forward, backward, nil
 }
 
-// walkList takes one step in both directions with each batch, until they meet.
+// walkList moves both walks by one node with each batch, until they meet.
 func (f *finder) walkList(ctx context.Context, walks ...*walk) error {
 	for {
 		var going []*walk
@@ -163,7 +163,7 @@ func (f *finder) walkList(ctx context.Context, walks ...*walk) error {
 	}
 }
 
-// goesOn reports whether there is a node for a walk to visit that none has visited.
+// goesOn reports whether the next node of a walk exists and is not visited yet.
 func (f *finder) goesOn(w *walk) bool {
 	if w.ended || w.at == f.head {
 		w.ended = true
@@ -184,9 +184,9 @@ func (f *finder) goesOn(w *walk) bool {
 	return true
 }
 
-// visit takes the module at the node that a walk has come to.
+// visit adds the module at the node that a walk has reached.
 func (f *finder) visit(w *walk, addr uint64, s *moduleStruct, err error) {
-	if _, visited := f.found[w.at]; visited { // the other walk has come to the same node
+	if _, visited := f.found[w.at]; visited { // by the other walk
 		w.ended = true
 		return
 	}
@@ -213,7 +213,7 @@ func (f *finder) visit(w *walk, addr uint64, s *moduleStruct, err error) {
 	w.from, w.at = w.at, onward
 }
 
-// nodeName says whose a node of the list is.
+// nodeName describes the owner of a node of the list.
 func (f *finder) nodeName(node uint64) string {
 	if m := f.found[node]; m != nil {
 		return "module " + m.Name

@@ -15,33 +15,33 @@ import (
 
 // List is the modules that a kernel had loaded.
 type List struct {
-	// All of them, the latest loaded first, as in /proc/modules.
+	// All are the modules, the last loaded first, as in /proc/modules.
 	All []*Module
-	// Damage tells why some may be missing, or what is not known about them.
+	// Damage says why modules or attributes of them may be missing.
 	Damage []error
 
 	kmem.Timeouts
 }
 
-// Module is a module of the kernel (struct module, include/linux/module.h). Addresses are those in the running kernel.
-// What it takes more reads to know is read when it is first asked for.
+// Module is a kernel module (struct module, include/linux/module.h). Addresses are those in the
+// running kernel. Symbols, sections, types and unwind tables are read when they are first needed.
 type Module struct {
 	Name    string
 	Addr    uint64 // of its struct module
 	State   State
-	Regions []Region    // its memory, text first; what was freed once it had started is not among it
-	Taint   linux.Taint // what it did to the kernel's
-	// Refs is how many hold it; -1 if this kernel does not count them, or if the module is being removed. UsedBy are the
-	// modules among them.
+	Regions []Region    // its memory, text first; without memory that was freed after it started
+	Taint   linux.Taint // the taint flags that it set
+	// Refs is the number of references to the module; -1 if this kernel does not count them, or if
+	// the module is being removed. UsedBy are the modules that use it.
 	Refs   int
 	UsedBy []string
-	// Permanent says that the module cannot be removed, as it has no function for that.
+	// Permanent reports whether the module cannot be removed, because it has no exit function.
 	Permanent bool
 	PerCPU    uint64 // offset of its per-CPU variables (section .data..percpu), or 0
 
 	owner    *Modules
-	kallsyms uint64 // where its struct mod_kallsyms lies; 0 if there is none, as with the others
-	attrs    uint64 // struct module_sect_attrs
+	kallsyms uint64 // address of its struct mod_kallsyms; 0 if there is none, as with attrs
+	attrs    uint64 // address of its struct module_sect_attrs
 	buildID  []byte // empty if the kernel does not keep it
 	orc      orcPlace
 
@@ -51,7 +51,7 @@ type Module struct {
 	unwinder kmem.Lazy[*orc.Table]
 }
 
-// State is how far a module has come (enum module_state).
+// State is the state of a module (enum module_state).
 type State uint8
 
 // States of a module.
@@ -62,7 +62,7 @@ const (
 	Unformed
 )
 
-// String names the state as /proc/modules does.
+// String returns the name of the state in /proc/modules.
 func (s State) String() string {
 	switch s {
 	case Live:
@@ -77,24 +77,24 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", uint8(s))
 }
 
-// Region is one stretch of a module's memory.
+// Region is a range of a module's memory.
 type Region struct {
 	Name string // text, data, rodata…
 	Base uint64
 	Size uint64 // bytes
 	Text bool   // holds code
-	Init bool   // freed once the module has started
+	Init bool   // freed after the module has started
 }
 
 func (r *Region) contains(addr uint64) bool { return addr >= r.Base && addr-r.Base < r.Size }
 
-// orcPlace is where a module's table of stack frames lies.
+// orcPlace is the place of a module's ORC table.
 type orcPlace struct {
 	ips, entries uint64
 	count        uint64
 }
 
-// Base returns where the module's text begins, or 0 if it has none.
+// Base returns the address of the module's text, or 0 if it has none.
 func (m *Module) Base() uint64 {
 	if len(m.Regions) == 0 {
 		return 0
@@ -102,7 +102,7 @@ func (m *Module) Base() uint64 {
 	return m.Regions[0].Base
 }
 
-// Size returns how much memory the module has, in bytes.
+// Size returns the size of the module's memory in bytes.
 func (m *Module) Size() uint64 {
 	var size uint64
 	for i := range m.Regions {
@@ -111,10 +111,10 @@ func (m *Module) Size() uint64 {
 	return size
 }
 
-// Contains reports whether an address lies in the module's memory.
+// Contains reports whether an address is in the module's memory.
 func (m *Module) Contains(addr uint64) bool { return m.region(addr) != nil }
 
-// region returns the stretch of the module's memory that an address lies in, or nil.
+// region returns the region of the module that contains an address, or nil.
 func (m *Module) region(addr uint64) *Region {
 	for i := range m.Regions {
 		if m.Regions[i].contains(addr) {
@@ -124,7 +124,7 @@ func (m *Module) region(addr uint64) *Region {
 	return nil
 }
 
-// inside checks that an array of a module lies in the module's memory.
+// inside verifies that an array of a module is in the module's memory.
 func (m *Module) inside(what string, addr, count, size uint64) error {
 	r := m.region(addr)
 	if r == nil || count > (r.Base+r.Size-addr)/size {
@@ -133,7 +133,7 @@ func (m *Module) inside(what string, addr, count, size uint64) error {
 	return nil
 }
 
-// At returns the module whose memory an address lies in, or nil.
+// At returns the module whose memory contains an address, or nil.
 func (l *List) At(addr uint64) *Module {
 	for _, m := range l.All {
 		if m.Contains(addr) {
@@ -143,7 +143,8 @@ func (l *List) At(addr uint64) *Module {
 	return nil
 }
 
-// Named returns the module of that name, or nil. File names have - where the kernel has _: they are one.
+// Named returns the module with a name, or nil. It treats - and _ as equal: file names have - in
+// place of _.
 func (l *List) Named(name string) *Module {
 	name = moduleName(name)
 	i := slices.IndexFunc(l.All, func(m *Module) bool { return moduleName(m.Name) == name })
@@ -155,7 +156,7 @@ func (l *List) Named(name string) *Module {
 
 func moduleName(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// Unwinder returns the module's table of stack frames. format is that of the kernel's own.
+// Unwinder returns the module's unwind table. format is that of the kernel's own table.
 func (m *Module) Unwinder(ctx context.Context, format orc.Format) (*orc.Table, error) {
 	return m.unwinder.Get(ctx, func(ctx context.Context) (*orc.Table, error) { return m.readUnwinder(ctx, format) })
 }
@@ -175,15 +176,15 @@ func (m *Module) readUnwinder(ctx context.Context, format orc.Format) (*orc.Tabl
 	return orc, nil
 }
 
-// readORC reads the module's table of stack frames as it is.
+// readORC reads the module's ORC table.
 func (m *Module) readORC(ctx context.Context) (ips, entries []byte, err error) {
 	const ipSize, entrySize = 4, 6 // bytes; struct orc_entry, arch/x86/include/asm/orc_types.h
-	const most = 1 << 20           // entries; a whole kernel has some 500000
+	const maxEntries = 1 << 20     // entries; a whole kernel has some 500000
 	n := m.orc.count
 	if n == 0 {
 		return nil, nil, fmt.Errorf("module %s: the kernel has no ORC table of it", m.Name)
 	}
-	if n > most {
+	if n > maxEntries {
 		return nil, nil, fmt.Errorf("ORC table of module %s: %d entries: damaged", m.Name, n)
 	}
 	if err := m.inside("ORC table", m.orc.ips, n, ipSize); err != nil {
@@ -202,7 +203,7 @@ func (m *Module) readORC(ctx context.Context) (ips, entries []byte, err error) {
 	return read.Data[:n*ipSize], read.Data[n*ipSize:], nil
 }
 
-// ReadORC reads the module's ORC table, whose format is that of the kernel's own.
+// ReadORC returns the module's ORC table. Its format is that of the kernel's own table.
 func (m *Module) ReadORC(ctx context.Context) (*orc.Sections, error) {
 	kernel, err := m.owner.k.Unwinder(ctx)
 	if err != nil {

@@ -297,7 +297,8 @@ func TestDamagedModules(t *testing.T) {
 	}
 }
 
-// symtab adds a table of symbols to the data of module a, and returns its memory: 4 KiB of text, 4 KiB of data.
+// symtab adds a table of symbols to the data of module a, and returns its memory: 4 KiB of text, 4
+// KiB of data.
 func (w *moduleWorld) symtab(types string, syms ...symbols.Symbol) (text uint64) {
 	text = w.memory("a", 0x1000, 0x1000)
 	table, strings := make([]byte, 24), []byte{0}
@@ -454,7 +455,8 @@ func TestDamagedModuleSymbols(t *testing.T) {
 	}
 }
 
-// sections gives module a the sections that sysfs shows. From 6.14 on the kernel keeps them in another form.
+// sections gives module a the sections that sysfs shows. From 6.14 on the kernel keeps them in
+// another form.
 func (w *moduleWorld) sections(from6_14 bool, sections ...Section) {
 	typ, prefix, address := "module_sect_attr", "battr.", "address"
 	file := w.Structs["module_sect_attr.battr"].Offset
@@ -585,7 +587,8 @@ func TestModuleUnwinder(t *testing.T) {
 		w.load("a")
 		text := w.memory("a", 0x1000, 0x1000)
 		ips, entries := text+0x1000, text+0x1100
-		// From text+0x20 on the CFA is RSP+8 (sp_offset 8, base 5, a call), and from text+0x30 on it is not known.
+		// From text+0x20 on the CFA is RSP+8 (sp_offset 8, base 5, a call), and from text+0x30 on
+		// it is not known.
 		w.Put(ips, (text+0x20-ips)&0xffff_ffff|(text+0x30-ips-4)<<32)
 		w.Put(entries, 8|0x205<<32, 0)
 		w.setModule("a", "arch.num_orcs", 2)

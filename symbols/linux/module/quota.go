@@ -5,14 +5,15 @@ import (
 	"sync/atomic"
 )
 
-// quota counts the bytes that are kept of tables of one kind, of all modules together. It is safe for concurrent use.
+// quota counts the bytes that are kept of the tables of all modules. It is safe for concurrent use.
 type quota struct{ used atomic.Int64 }
 
-// maxTables bounds what is kept of the tables of all modules together, in bytes. The symbols of 200 modules take some 20
-// MB.
+// maxTables bounds the bytes that are kept of the tables of all modules. The symbols of 200 modules
+// take some 20 MB.
 const maxTables = 128 << 20
 
-// take counts n bytes. The error says that there would be too many, and then they are not counted.
+// take adds n bytes. If the total would exceed the limit, it returns an error and does not add
+// them.
 func (q *quota) take(n int) error {
 	if q.used.Add(int64(n)) > maxTables {
 		q.giveBack(n)
@@ -21,5 +22,5 @@ func (q *quota) take(n int) error {
 	return nil
 }
 
-// giveBack takes n bytes off the count, as they are not kept.
+// giveBack subtracts n bytes that are not kept.
 func (q *quota) giveBack(n int) { q.used.Add(int64(-n)) }

@@ -8,7 +8,7 @@ import (
 	"physgdb/symbols"
 )
 
-// memType is one of the stretches of memory that modules have from 6.4 on (enum mod_mem_type).
+// memType is a kind of memory of modules from 6.4 on (enum mod_mem_type).
 type memType struct {
 	constant string
 	Region
@@ -19,7 +19,7 @@ type memType struct {
 // maxMem is the largest size of module.mem in bytes, as in moduleStruct.
 const maxMem = 2048
 
-// memTypes looks up what the kernel calls the elements of mem. Those that it does not know are none of its.
+// memTypes looks up the kinds of memory in the kernel's types. A kernel may lack some.
 func (f *finder) memTypes() error {
 	if !f.layout.Has("Mem") {
 		return nil
@@ -59,7 +59,7 @@ func (f *finder) memTypes() error {
 	return nil
 }
 
-// regions finds the memory of a module.
+// regions sets the regions of a module.
 func (f *finder) regions(m *Module, s *moduleStruct) {
 	for _, t := range f.mem {
 		region := t.Region
@@ -73,7 +73,7 @@ func (f *finder) regions(m *Module, s *moduleStruct) {
 	}
 }
 
-// addLayout adds memory as it is before 6.4: text and what follows it in one piece.
+// addLayout adds regions before 6.4: text and all other memory in one range.
 func (f *finder) addLayout(m *Module, prefix string, init bool, base, size, text uint64) {
 	if text > size {
 		f.damage.Add("module %s: %d bytes of text in %d bytes of memory: damaged", m.Name, text, size)

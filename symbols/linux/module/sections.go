@@ -16,21 +16,22 @@ import (
 	"physgdb/symbols/elffile"
 )
 
-// Section is a section of a module's file, as it was loaded.
+// Section is a section of a module's file that was loaded.
 type Section struct {
 	Name string
 	Addr uint64
 }
 
-// Limits of what is believed of a damaged machine.
+// Limits for damaged memory.
 const (
 	maxSections    = 1 << 13 // those of modules that are built with a section for each function are some hundreds
 	maxSectionName = 256     // bytes
 )
 
-// Sections returns the sections that were loaded, in the order of the module's file, empty ones left out (as in
-// /sys/module/NAME/sections). Sections that only its start needed (.init…) are among them although their memory was freed.
-// There are none if the kernel does not tell: it was built without CONFIG_KALLSYMS, or its types lack the private ones.
+// Sections returns the sections that were loaded, in the order of the module's file and without
+// empty ones (as in /sys/module/NAME/sections). It includes sections whose memory was freed after
+// initialization (.init…). It is empty for a kernel without CONFIG_KALLSYMS, or without types for
+// this information.
 func (m *Module) Sections(ctx context.Context) ([]Section, error) {
 	return m.sections.Get(ctx, func(ctx context.Context) ([]Section, error) {
 		s, err := m.readSections(ctx)
@@ -48,14 +49,14 @@ func (m *Module) Sections(ctx context.Context) ([]Section, error) {
 	})
 }
 
-// sectionAttr is how the kernel keeps a section (kernel/module/sysfs.c): a file of sysfs and an address.
+// sectionAttr is a section in the kernel (kernel/module/sysfs.c): a file in sysfs and an address.
 type sectionAttr struct {
 	Name    uint64 `c:"battr.attr.name|attr.name"`
 	Address uint64 `c:"address|private"`
 }
 
-// sectionAttr looks that up: a struct module_sect_attr with its struct bin_attribute at an offset, or since 6.14 a struct
-// bin_attribute alone.
+// sectionAttr looks up the layout of a section: a struct module_sect_attr with a struct
+// bin_attribute at the returned offset, or since 6.14 a struct bin_attribute alone.
 func (m *Module) sectionAttr(ctx context.Context) (*kmem.Struct[sectionAttr], uint64, error) {
 	types, err := m.owner.k.Types(ctx)
 	if err != nil {
@@ -73,8 +74,8 @@ func (m *Module) sectionAttr(ctx context.Context) (*kmem.Struct[sectionAttr], ui
 	return layout, file.Offset, err
 }
 
-// readSections follows the list of files that the kernel made of the sections: where that is, what is in it, where each
-// has its name, and the names, one batch each.
+// readSections reads the array of sysfs files for sections, the files, and their names, with one
+// batch for each.
 func (m *Module) readSections(ctx context.Context) ([]Section, error) {
 	if m.attrs == 0 {
 		return nil, nil
@@ -124,7 +125,8 @@ type sectionAttrs struct {
 	Files uint64 `c:"grp.bin_attrs|grp.bin_attrs_new"`
 }
 
-// sectionFiles reads the pointers to the struct bin_attribute of each section, up to the NULL behind them.
+// sectionFiles reads the pointers to the struct bin_attribute of each section, up to the
+// terminating NULL.
 func (m *Module) sectionFiles(ctx context.Context) ([]uint64, error) {
 	layout, err := linux.StructOf[sectionAttrs](ctx, m.owner.k, "module_sect_attrs")
 	if err != nil {
@@ -153,7 +155,8 @@ func (m *Module) sectionFiles(ctx context.Context) ([]uint64, error) {
 	return nil, fmt.Errorf("their list has no end")
 }
 
-// BuildID returns the build-id of the module's file, or nil if it has none or the kernel does not tell where it is.
+// BuildID returns the build-id of the module's file, or nil if it has none or if the kernel does
+// not have its address.
 func (m *Module) BuildID(ctx context.Context) ([]byte, error) {
 	if len(m.buildID) > 0 {
 		return m.buildID, nil
@@ -161,7 +164,7 @@ func (m *Module) BuildID(ctx context.Context) ([]byte, error) {
 	return m.noteID.Get(ctx, m.readBuildID)
 }
 
-// readBuildID looks for it in the sections that hold notes.
+// readBuildID searches the sections with notes.
 func (m *Module) readBuildID(ctx context.Context) ([]byte, error) {
 	sections, err := m.Sections(ctx)
 	if err != nil {

@@ -21,20 +21,21 @@ import (
 	"physgdb/symbols"
 )
 
-// Symbols is the names in a module. Addresses are those in the running kernel.
+// Symbols is the symbols of a module. Addresses are those in the running kernel.
 type Symbols struct {
-	// All of them, in the order of the module's own table, with the sizes that its file gives. Those of per-CPU variables
-	// are offsets.
+	// All are the symbols in the order of the module's own table, with the sizes in its file. Those
+	// of per-CPU variables are offsets.
 	All []symbols.Symbol
-	// Damage tells why some are missing.
+	// Damage says why symbols are missing.
 	Damage []error
 
 	kmem.Timeouts
-	places []symbols.Symbol // by rising address, one for each, whose size is the distance to the next
+	places []symbols.Symbol // in ascending order of distinct addresses; the size is the distance to the next
 }
 
-// At finds the symbol that an address lies in, and how far into it, in bytes. It answers as the kernel's own log does: the
-// nearest name below the address in the same stretch of the module's memory, of which the distance to the next is the size.
+// At returns the symbol that contains an address, and the offset of the address in it, in bytes.
+// Like the kernel's log, it uses the nearest symbol below the address in the same region, whose
+// size is the distance to the next symbol.
 func (s *Symbols) At(addr uint64) (sym symbols.Symbol, off uint64, ok bool) {
 	i := sort.Search(len(s.places), func(i int) bool { return s.places[i].Addr > addr }) - 1
 	if i < 0 || addr-s.places[i].Addr >= s.places[i].Size {
@@ -43,14 +44,14 @@ func (s *Symbols) At(addr uint64) (sym symbols.Symbol, off uint64, ok bool) {
 	return s.places[i], addr - s.places[i].Addr, true
 }
 
-// Limits of what is believed of a damaged machine; the largest modules have some 60000 symbols.
+// Limits for damaged memory; the largest modules have some 60,000 symbols.
 const (
 	maxSymbols    = 1 << 18
 	maxNames      = 16 << 20 // bytes
 	maxSymbolName = 1 << 10  // bytes; KSYM_NAME_LEN is 512
 )
 
-// Symbols returns the names in the module, as its own memory has them (kernel/module/kallsyms.c).
+// Symbols returns the symbols in the module's memory (kernel/module/kallsyms.c).
 func (m *Module) Symbols(ctx context.Context) (*Symbols, error) {
 	return m.symbols.Get(ctx, func(ctx context.Context) (*Symbols, error) {
 		raw, err := m.readKallsyms(ctx)
@@ -65,7 +66,7 @@ func (m *Module) Symbols(ctx context.Context) (*Symbols, error) {
 	})
 }
 
-// kallsymsTables is the tables of a module's names. Each may end anywhere.
+// kallsymsTables are the tables of a module's symbols. Each may be incomplete.
 type kallsymsTables struct {
 	symtab []byte // Elf64_Sym each
 	strtab []byte
@@ -83,7 +84,7 @@ type modKallsyms struct {
 	Types  uint64 `c:"?typetab"`
 }
 
-// readKallsyms reads the tables: one batch for where they are, and one for them.
+// readKallsyms reads the tables: one batch for their addresses and one for their contents.
 func (m *Module) readKallsyms(ctx context.Context) (*kallsymsTables, error) {
 	if m.kallsyms == 0 {
 		return nil, errors.New("this kernel keeps none (CONFIG_KALLSYMS)")
@@ -104,7 +105,8 @@ func (m *Module) readKallsyms(ctx context.Context) (*kallsymsTables, error) {
 	if names == nil || count > maxSymbols {
 		return nil, fmt.Errorf("%d symbols, names at %#x: damaged", count, strtab)
 	}
-	// How long the table of names is is not told, but nothing lies in it.
+	// The size of the table of names is not stored. It ends where its region or another table
+	// begins.
 	end := min(names.Base+names.Size, strtab+maxNames)
 	for _, other := range []uint64{symtab, types} {
 		if other > strtab {
@@ -128,9 +130,9 @@ func (m *Module) readKallsyms(ctx context.Context) (*kallsymsTables, error) {
 	return t, nil
 }
 
-// keptSize returns how much memory symbols take and all their names, in bytes.
+// keptSize returns the memory that symbols and their names take, in bytes.
 func keptSize(count, names int) int {
-	const lists = 2 // that each symbol is in: Symbols.All and places
+	const lists = 2 // with each symbol: Symbols.All and places
 	return lists*count*int(unsafe.Sizeof(symbols.Symbol{})) + names
 }
 
@@ -150,13 +152,13 @@ func (m *Module) readTables(ctx context.Context, ops []mmu.Op) (*kallsymsTables,
 	return t, nil
 }
 
-// newSymbols takes the names out of the tables. The error is ctx's.
+// newSymbols decodes the tables. The error is ctx's.
 func newSymbols(ctx context.Context, regions []Region, t *kallsymsTables) (*Symbols, error) {
-	const often = 1 << 12 // symbols
+	const interval = 1 << 12 // symbols between checks of ctx
 	s := &Symbols{}
-	names := string(t.strtab)                               // of which each name is a part: equal ones take no memory of their own
-	for i := 1; (i+1)*elf.Sym64Size <= len(t.symtab); i++ { // the first is none
-		if i%often == 0 && ctx.Err() != nil {
+	names := string(t.strtab)                               // each name is a substring, which takes no memory of its own
+	for i := 1; (i+1)*elf.Sym64Size <= len(t.symtab); i++ { // the first symbol is empty
+		if i%interval == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		sym, err := t.symbol(i, names)
@@ -171,8 +173,8 @@ func newSymbols(ctx context.Context, regions []Region, t *kallsymsTables) (*Symb
 	return s, ctx.Err()
 }
 
-// symbol decodes the i-th symbol (ELF-64 Object File Format, figure 6). One that is not defined in the module has no name. names
-// is strtab.
+// symbol decodes the i-th symbol (ELF-64 Object File Format, figure 6). The name is empty if the
+// symbol is not defined in the module. names is strtab.
 func (t *kallsymsTables) symbol(i int, names string) (symbols.Symbol, error) {
 	p := t.symtab[i*elf.Sym64Size:][:elf.Sym64Size]
 	name, info, section := binary.LittleEndian.Uint32(p), p[4], elf.SectionIndex(binary.LittleEndian.Uint16(p[6:]))
@@ -189,7 +191,8 @@ func (t *kallsymsTables) symbol(i int, names string) (symbols.Symbol, error) {
 	}
 	isFunc, isLocal := elf.ST_TYPE(info) == elf.STT_FUNC, elf.ST_BIND(info) == elf.STB_LOCAL
 	if i < len(t.types) {
-		// The kernel has written the letters of nm over st_info, up to 5.1, or beside it (add_kallsyms(), kernel/module/kallsyms.c).
+		// The kernel writes the letters of nm into st_info up to 5.1, and into typetab since
+		// (add_kallsyms(), kernel/module/kallsyms.c).
 		isFunc = strings.IndexByte("tTwW", t.types[i]) >= 0
 	}
 	return symbols.Symbol{
@@ -201,7 +204,7 @@ func (t *kallsymsTables) symbol(i int, names string) (symbols.Symbol, error) {
 	}, nil
 }
 
-// placesOf puts symbols in the order of their addresses. Of those at the same address the kernel knows the first.
+// placesOf sorts symbols by address. Of several at one address the first is kept, as in the kernel.
 func placesOf(all []symbols.Symbol, regions []Region) []symbols.Symbol {
 	var places []symbols.Symbol
 	for i := range regions {
@@ -230,7 +233,7 @@ func placesIn(all []symbols.Symbol, r *Region) []symbols.Symbol {
 
 func byAddr(a, b symbols.Symbol) int { return cmp.Compare(a.Addr, b.Addr) }
 
-// IsMappingSymbol reports whether a name is one of those that assemblers leave behind (is_mapping_symbol(),
+// IsMappingSymbol reports whether a name is that of a symbol of the assembler (is_mapping_symbol(),
 // include/linux/module_symbol.h).
 func IsMappingSymbol(name string) bool {
 	return strings.HasPrefix(name, ".L") || strings.HasPrefix(name, "L0") || strings.HasPrefix(name, "$")

@@ -11,7 +11,7 @@ import (
 	"physgdb/symbols/linux/kmem"
 )
 
-// typePlace is where the BTF of a module lies.
+// typePlace is the place of a module's BTF.
 type typePlace struct{ addr, size uint64 }
 
 // btfModule is struct btf_module, and btfData is struct btf (kernel/bpf/btf.c).
@@ -28,15 +28,16 @@ type (
 	}
 )
 
-// typePlaces is where that of all modules lies, by the address of their struct module, and why some may be missing.
+// typePlaces are the places of the BTF of all modules by the address of their struct module, with
+// damage.
 type typePlaces struct {
 	places map[uint64]typePlace
 	damage []error
 	kmem.Timeouts
 }
 
-// typePlace returns where the kernel keeps the types of a module. The module's own pointer to them is cleared once they are
-// checked (btf_module_notify(), kernel/bpf/btf.c).
+// typePlace returns the place of a module's BTF. The pointer in struct module is cleared after the
+// BTF is checked (btf_module_notify(), kernel/bpf/btf.c).
 func (ms *Modules) typePlace(ctx context.Context, module uint64) (typePlace, error) {
 	all, err := ms.types.Get(ctx, ms.findTypes)
 	if err != nil {
@@ -95,7 +96,7 @@ func (ms *Modules) findTypes(ctx context.Context) (*typePlaces, error) {
 	return &typePlaces{found, d.List(), d.Timeouts}, nil
 }
 
-// ReadBTF reads the module's own types, which extend those of the kernel.
+// ReadBTF returns the module's own types, which extend those of the kernel.
 func (m *Module) ReadBTF(ctx context.Context) (symbols.Blob, error) {
 	const maxSize = 8 << 20 // bytes; the largest modules have some 1 MB
 	at, err := m.owner.typePlace(ctx, m.Addr)

@@ -15,14 +15,15 @@ type use struct {
 	Source uint64 `c:"source"`
 }
 
-// usersWalk is a walk through the list of those that use a module.
+// usersWalk is the state of a walk through the list of users of a module.
 type usersWalk struct {
 	m        *Module
 	head     uint64
 	at, from uint64
 }
 
-// readUsers fills UsedBy in: one batch for the first user of every module, one for the second, and so on.
+// readUsers sets UsedBy: one batch reads the first user of every module, the next batch the second,
+// and so on.
 func (f *finder) readUsers(ctx context.Context, all []*Module) error {
 	if !f.layout.Has("Users") {
 		return nil
@@ -64,7 +65,7 @@ func (f *finder) readUsers(ctx context.Context, all []*Module) error {
 	}
 }
 
-// unfinished keeps the walks that have not come back to their head.
+// unfinished returns the walks that have not returned to their head.
 func unfinished(walks []usersWalk) []usersWalk {
 	kept := walks[:0]
 	for _, w := range walks {
@@ -75,7 +76,7 @@ func unfinished(walks []usersWalk) []usersWalk {
 	return kept
 }
 
-// step takes one user and goes on to the next.
+// step adds one user and moves to the next.
 func (w *usersWalk) step(u *use, byAddr map[uint64]*Module) error {
 	user := byAddr[u.Source]
 	if user == nil || u.Prev != w.from {

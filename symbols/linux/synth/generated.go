@@ -9,7 +9,8 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// Generated describes the code that a kernel made at run time: symbols, and how to unwind it, at the addresses where it runs.
+// Generated describes the code that a kernel made at run time: symbols, and how to unwind it, at
+// the addresses where it runs.
 func Generated(ctx context.Context, k *linux.Kernel, g *linux.Generated) (*elfsynth.Program, error) {
 	p := &elfsynth.Program{Name: "generated code"}
 	var err error

@@ -1,5 +1,5 @@
-// Package synth describes a kernel, its modules and its generated code by what the kernel's memory holds about them, for elfsynth
-// to make symbol files from.
+// Package synth describes a kernel, its modules and its generated code by what the kernel's memory
+// holds about them, for elfsynth to make symbol files from.
 package synth
 
 import (
@@ -14,11 +14,11 @@ import (
 	"physgdb/symbols/orc"
 )
 
-// Kernel reads what the kernel k keeps about itself. names are its symbols, by which k is read too, and place is the table that
-// they were read from, or nil.
+// Kernel reads what the kernel k keeps about itself. names are its symbols, by which k is read too,
+// and place is the table that they were read from, or nil.
 //
-// missing says what could not be read. sources is what all of it was read from; it is nil if place is, or if something is
-// missing. The error is ctx's.
+// missing says what could not be read. sources is what all of it was read from; it is nil if place
+// is, or if something is missing. The error is ctx's.
 func Kernel(ctx context.Context, k *linux.Kernel, place *linux.KallsymsTable) (
 	p *elfsynth.Program, sources *Sources, missing []error, err error) {
 	p = &elfsynth.Program{
@@ -47,7 +47,8 @@ func Kernel(ctx context.Context, k *linux.Kernel, place *linux.KallsymsTable) (
 	return p, sources, missing, ctx.Err()
 }
 
-// kernelORC returns the kernel's unwind tables and adds them to the digest. Tables of which a part is gone come with an error.
+// kernelORC returns the kernel's unwind tables and adds them to the digest. Tables of which a part
+// is gone come with an error.
 func kernelORC(ctx context.Context, k *linux.Kernel, d *digester) (*orc.Sections, error) {
 	s, err := k.ReadORC(ctx)
 	if err != nil {
@@ -60,7 +61,8 @@ func kernelORC(ctx context.Context, k *linux.Kernel, d *digester) (*orc.Sections
 	return s, zeroPages(s.Entries.Data)
 }
 
-// zeroPages complains of whole pages of zeros, which no table has: dumps hold them in place of what was not kept.
+// zeroPages complains of whole pages of zeros, which no table has: dumps hold them in place of what
+// was not kept.
 func zeroPages(table []byte) error {
 	var zeros [mmu.PageSize]byte
 	n := 0

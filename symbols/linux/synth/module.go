@@ -13,8 +13,9 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// Module reads what the kernel k keeps about a module: its symbols, types and unwind table, at the addresses where it runs.
-// base is the kernel's BTF, which that of modules extends, or nil. missing says what could not be read. The error is ctx's.
+// Module reads what the kernel k keeps about a module: its symbols, types and unwind table, at the
+// addresses where it runs. base is the kernel's BTF, which that of modules extends, or nil. missing
+// says what could not be read. The error is ctx's.
 func Module(ctx context.Context, k *linux.Kernel, m *module.Module, base []byte) (
 	p *elfsynth.Program, missing []error, err error) {
 	p = &elfsynth.Program{Name: m.Name, BaseBTF: base}

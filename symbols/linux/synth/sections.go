@@ -10,7 +10,8 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// imageSection is a part of the kernel's image that two symbols bound (arch/x86/kernel/vmlinux.lds.S).
+// imageSection is a part of the kernel's image that two symbols bound
+// (arch/x86/kernel/vmlinux.lds.S).
 type imageSection struct {
 	name, start, stop string
 	write, exec       bool
@@ -27,8 +28,8 @@ var imageSections = []imageSection{
 	{name: ".brk", start: "__brk_base", stop: "__brk_limit", write: true},
 }
 
-// kernelSections returns the parts of the kernel's image, in the order of their addresses, without gaps between the first and the
-// last: every symbol of the image lies in one.
+// kernelSections returns the parts of the kernel's image, in the order of their addresses, without
+// gaps between the first and the last: every symbol of the image lies in one.
 func kernelSections(names *symbols.Table) []elfsynth.Section {
 	var found []elfsynth.Section
 	for _, s := range imageSections {

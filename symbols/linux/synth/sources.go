@@ -11,17 +11,20 @@ import (
 	"physgdb/symbols/linux"
 )
 
-// Sources are the parts of a kernel's memory that its own tables were read from, with a digest of their content. A file that was
-// made of these tables is right for another machine only if the same parts of its memory have the same content.
+// Sources are the parts of a kernel's memory that its own tables were read from, with a digest of
+// their content. A file that was made of these tables is right for another machine only if the same
+// parts of its memory have the same content.
 type Sources struct {
-	// Notes are the kernel's ELF notes, which differ between kernels and are compared before the rest is read.
+	// Notes are the kernel's ELF notes, which differ between kernels and are compared before the
+	// rest is read.
 	Notes linux.Notes `json:"notes"`
 	// Parts are all that was read, the notes included.
 	Parts []SourcePart `json:"parts"`
-	// BaseAt is the link address of the word that KASLR changes (kallsyms_relative_base), 8 bytes; 0 if there is none. The slide is
-	// taken off it.
+	// BaseAt is the link address of the word that KASLR changes (kallsyms_relative_base), 8 bytes;
+	// 0 if there is none. The slide is taken off it.
 	BaseAt uint64 `json:"base_at,omitempty"`
-	// FramePointers is whether the kernel's functions keep frame pointers, by what their code looks like.
+	// FramePointers is whether the kernel's functions keep frame pointers, by what their code looks
+	// like.
 	FramePointers bool `json:"frame_pointers,omitempty"`
 	// Digest is the SHA-256 of the parts, each with its place.
 	Digest []byte `json:"sha256"`
@@ -45,7 +48,8 @@ func newDigester(slide, baseAt uint64) *digester {
 	return &digester{sources: Sources{BaseAt: baseAt}, slide: slide, sum: sha256.New()}
 }
 
-// add adds parts of the kernel's memory. The addresses are link addresses. A nil digester does nothing.
+// add adds parts of the kernel's memory. The addresses are link addresses. A nil digester does
+// nothing.
 func (d *digester) add(parts ...symbols.Blob) {
 	if d == nil {
 		return
@@ -78,8 +82,9 @@ func (d *digester) finish() *Sources {
 	return &d.sources
 }
 
-// Hold reports whether a kernel's memory holds the sources. names are those of the file that was made of them. What cannot be
-// read is not the same. The error is ctx's. progress, if not nil, is called with the bytes read so far and in total.
+// Hold reports whether a kernel's memory holds the sources. names are those of the file that was
+// made of them. What cannot be read is not the same. The error is ctx's. progress, if not nil, is
+// called with the bytes read so far and in total.
 func (s *Sources) Hold(
 	ctx context.Context, k *linux.Kernel, names *symbols.Table, progress func(done, total uint64),
 ) (bool, error) {
