@@ -6,10 +6,9 @@ import (
 	"physgdb/mmu"
 )
 
-// TestRestingByAddressesAlone finds where a CPU rests when a debugger has told where the functions
-// begin, but not where they end: a return address counts if who is returned to had called that very
-// function.
-func TestRestingByAddressesAlone(t *testing.T) {
+// TestRestingWithoutSizes finds where a CPU rests when the addresses of functions are known, but
+// not their sizes: a return address counts if its caller called that very function.
+func TestRestingWithoutSizes(t *testing.T) {
 	const inStop, afterCall = fnStop + 0x20, fnCaller + 0x30
 	for name, called := range map[string]uint64{"stop_this_cpu": fnStop, "": fnPanic} {
 		w, task, cpu := restingWorld(t)
@@ -30,7 +29,7 @@ func TestRestingByAddressesAlone(t *testing.T) {
 	}
 }
 
-func TestBorrowedSymbols(t *testing.T) {
+func TestWithSymbols(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	w.Slide = 0x10200000
 	k, err := w.WithSymbols(ctx, map[string]uint64{"init_task": 0xffffffff9200a000, "runqueues": 0x31980 + 0x10200000})
@@ -43,7 +42,7 @@ func TestBorrowedSymbols(t *testing.T) {
 		}
 	}
 	if got := k.Name(0xffffffff9200a008); got != "" {
-		t.Errorf("the address behind init_task is called %q", got)
+		t.Errorf("the address after init_task has the name %q", got)
 	}
 	again, err := k.Again(ctx, mmu.New(w.Fake, nil))
 	if err != nil || again.SizesKnown() || k.SizesKnown() || !w.SizesKnown() {

@@ -38,7 +38,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-func TestClockThatIsNotKnown(t *testing.T) {
+func TestClockWithoutSymbols(t *testing.T) {
 	for name, w := range map[string]*world{
 		"no symbol":   newWorld(t, nil, map[string]uint64{"other": base}),
 		"no type":     newWorld(t, nil, map[string]uint64{"tk_core": base}),

@@ -65,9 +65,9 @@ func TestFind(t *testing.T) {
 		{"by a CR3", func(d *memimage.Kernel, o *FindOptions) { o.CR3 = d.CR3 | 0x123 }, true, ByCR3, panicked, 10},
 		{"by the user half of a pair", func(d *memimage.Kernel, o *FindOptions) { o.CR3 = d.CR3 + 0x1000 }, true, ByCR3,
 			panicked, 20},
-		{"by a note that was told", func(d *memimage.Kernel, o *FindOptions) { o.VMCoreInfo = d.AddVMCoreInfo() }, true,
+		{"by a note whose address is given", func(d *memimage.Kernel, o *FindOptions) { o.VMCoreInfo = d.AddVMCoreInfo() }, true,
 			ByVMCoreInfo, (*memimage.Kernel).InitTop, 10},
-		{"by the text of a note that was told", func(d *memimage.Kernel, o *FindOptions) {
+		{"by the text of a note whose address is given", func(d *memimage.Kernel, o *FindOptions) {
 			o.VMCoreInfo = d.AddVMCoreInfo() + 24
 		}, true, ByVMCoreInfo, (*memimage.Kernel).InitTop, 10},
 		{"by a trampoline", func(d *memimage.Kernel, o *FindOptions) { d.AddTrampoline(testTable) }, true,
@@ -157,8 +157,8 @@ func TestFindAbove4GiB(t *testing.T) {
 	}
 }
 
-// TestFindOnAnEncryptedMachine has the C-bit of AMD's SME in every entry.
-func TestFindOnAnEncryptedMachine(t *testing.T) {
+// TestFindWithEncryptedMemory has the C-bit of AMD's SME in every entry.
+func TestFindWithEncryptedMemory(t *testing.T) {
 	for _, bit := range []uint{47, 51} {
 		d := deadKernel(5)
 		d.AddTrampoline(testTable)
@@ -183,7 +183,7 @@ func TestFindOnAnEncryptedMachine(t *testing.T) {
 	}
 }
 
-// unmapped is a memory of which nobody knows where RAM is, and that remembers where it was read.
+// unmapped is a memory without a RAM map that records where it was read.
 type unmapped struct {
 	bridge.Memory
 	highest bridge.PhysAddr
@@ -198,9 +198,9 @@ func (u *unmapped) ReadPhys(ctx context.Context, ops []bridge.Op) error {
 	return u.Memory.ReadPhys(ctx, ops)
 }
 
-// TestFindTouchesNothingThatMayBeADevice has trampolines that lead to devices, before the right
+// TestFindReadsOnlyRAM has trampolines that lead to devices, before the right
 // one, in a memory without a map.
-func TestFindTouchesNothingThatMayBeADevice(t *testing.T) {
+func TestFindReadsOnlyRAM(t *testing.T) {
 	const device = 0xfee00000
 	for levels := 4; levels <= 5; levels++ {
 		d := deadKernel(levels)
@@ -231,10 +231,10 @@ func TestFindTouchesNothingThatMayBeADevice(t *testing.T) {
 	}
 }
 
-func TestFindPassesOverDecoys(t *testing.T) {
+func TestFindRejectsDecoys(t *testing.T) {
 	d := deadKernel(4)
 	d.AddTrampoline(0x30000)
-	// A trampoline whose table maps nothing; and one whose kernel begins behind where it would
+	// A trampoline whose table maps nothing; and one whose kernel begins after where it would
 	// start CPUs.
 	d.AddTrampoline(0x90000)
 	empty := d.Page()
@@ -261,9 +261,9 @@ func TestFindPassesOverDecoys(t *testing.T) {
 	}
 }
 
-// TestFindIgnoresWhatContradictsItself has a banner and a note that lead to page tables of a kernel
+// TestFindRejectsContradictions has a banner and a note that lead to page tables of a kernel
 // at another place.
-func TestFindIgnoresWhatContradictsItself(t *testing.T) {
+func TestFindRejectsContradictions(t *testing.T) {
 	first := memimage.NewKernel(&memimage.KernelOptions{TextPhys: 40 << 20})
 	copied := memimage.NewKernel(&memimage.KernelOptions{In: first.Image, TextPhys: 16 << 20})
 	copy(first.RAM[copied.InitTop():][:4096], first.RAM[first.InitTop():][:4096])
@@ -282,9 +282,9 @@ func TestFindIgnoresWhatContradictsItself(t *testing.T) {
 	}
 }
 
-// TestFindAmongTwoKernels has the kernel that runs, and left a trampoline, beside one of another
+// TestFindWithTwoKernels has the kernel that runs, and left a trampoline, next to one of another
 // build.
-func TestFindAmongTwoKernels(t *testing.T) {
+func TestFindWithTwoKernels(t *testing.T) {
 	running := memimage.NewKernel(&memimage.KernelOptions{TextPhys: 40 << 20, Slide: testSlide, BuildID: "\xd0\x0d\xfe\xed"})
 	dead := memimage.NewKernel(&memimage.KernelOptions{In: running.Image, TextPhys: 16 << 20, Slide: testSlide})
 	running.AddTrampoline(testTable)
@@ -329,9 +329,9 @@ func TestFindAmongTwoKernels(t *testing.T) {
 	}
 }
 
-// TestFindKeepsToOneKernel has a kernel whose own top-level table was overwritten with that of
+// TestFindReadsOneKernel has a kernel whose own top-level table was overwritten with that of
 // another.
-func TestFindKeepsToOneKernel(t *testing.T) {
+func TestFindReadsOneKernel(t *testing.T) {
 	other := memimage.NewKernel(&memimage.KernelOptions{TextPhys: 40 << 20, Slide: testSlide})
 	d := memimage.NewKernel(&memimage.KernelOptions{In: other.Image, TextPhys: 16 << 20, Slide: testSlide})
 	d.AddTrampoline(testTable)
@@ -346,7 +346,7 @@ func TestFindKeepsToOneKernel(t *testing.T) {
 	}
 }
 
-func TestFindWithoutAMap(t *testing.T) {
+func TestFindWithoutRAMMap(t *testing.T) {
 	for _, vmlinux := range []bool{false, true} {
 		d := deadKernel(4)
 		d.AddVMCoreInfo()
@@ -365,7 +365,7 @@ func TestFindWithoutAMap(t *testing.T) {
 	}
 }
 
-func TestFindEndsWhenNothingAnswers(t *testing.T) {
+func TestFindEndsOnTimeout(t *testing.T) {
 	d := deadKernel(4)
 	d.AddTrampoline(testTable)
 	for name, addr := range map[string]bridge.PhysAddr{"low memory": 0x9e000, "the page tables": 0x100000} {
@@ -387,7 +387,7 @@ func TestFindEndsWhenNothingAnswers(t *testing.T) {
 	}
 }
 
-func TestFindWhereLowMemoryIsRefused(t *testing.T) {
+func TestFindWithoutLowMemory(t *testing.T) {
 	d := deadKernel(4)
 	fake := bridgetest.NewFake(d.RAM)
 	fake.Fail(0, 0xa0000, bridge.ErrRefused)
@@ -398,7 +398,7 @@ func TestFindWhereLowMemoryIsRefused(t *testing.T) {
 	}
 }
 
-func TestFindTellsItsProgress(t *testing.T) {
+func TestFindReportsProgress(t *testing.T) {
 	d := deadKernel(4)
 	fake := bridgetest.NewFake(d.RAM[:1<<20])
 	fake.Place(2<<30, d.RAM[1<<20:])
@@ -414,8 +414,8 @@ func TestFindTellsItsProgress(t *testing.T) {
 	}
 }
 
-// TestFindEndsAmongManyDecoys has a note on every page that leads to nothing.
-func TestFindEndsAmongManyDecoys(t *testing.T) {
+// TestFindBoundsDecoys has a note on every page that leads to nothing.
+func TestFindBoundsDecoys(t *testing.T) {
 	d := deadKernel(4)
 	note := d.VMCoreInfo()
 	ram := make([]byte, 4<<20)

@@ -93,7 +93,7 @@ func TestUnwindByFramePointer(t *testing.T) {
 			stack: func(w *world, s uint64) { w.Put(s+0x28, callOf(fpMiddle)); w.Put(s+0x60, 0, callOf(fpOuter)) },
 			want:  []uint64{fpInner + 10, callOf(fpMiddle), callOf(fpOuter)},
 		}, {
-			name: "before the frame pointer is set, behind another instruction", pc: fpMiddle + 9, sp: 0x20, bp: 0x60,
+			name: "before the frame pointer is set, after another instruction", pc: fpMiddle + 9, sp: 0x20, bp: 0x60,
 			stack: func(w *world, s uint64) { w.Put(s+0x28, callOf(fpOuter)); w.Put(s+0x60, 0, callOf(fpEntry)) },
 			want:  []uint64{fpMiddle + 9, callOf(fpOuter), callOf(fpEntry)},
 		}, {
@@ -124,7 +124,7 @@ func TestUnwindByFramePointer(t *testing.T) {
 			name: "no registers", pc: callOf(fpInner), called: true, sp: 0x20, bp: 0x31,
 			stack: func(w *world, s uint64) {}, want: []uint64{callOf(fpInner)}, err: "there are no registers",
 		}, {
-			name: "a frame pointer that leads nowhere", pc: callOf(fpInner), called: true, sp: 0x20, bp: 1 << 32,
+			name: "an invalid frame pointer", pc: callOf(fpInner), called: true, sp: 0x20, bp: 1 << 32,
 			stack: func(w *world, s uint64) {}, want: []uint64{callOf(fpInner)}, err: "not present",
 		}, {
 			name: "a word that was not called from", pc: callOf(fpInner), called: true, sp: 0x20, bp: 0x30,
@@ -163,9 +163,9 @@ func TestUnwindByFramePointer(t *testing.T) {
 	}
 }
 
-// TestRestingFindsTheFramePointer has a CPU rest in a function that another called by a register:
-// only the words on the stack tell its frame pointer.
-func TestRestingFindsTheFramePointer(t *testing.T) {
+// TestRestingFindsFramePointer has a CPU rest in a function that another called by a register:
+// only the words on the stack show its frame pointer.
+func TestRestingFindsFramePointer(t *testing.T) {
 	w, stack := newFramed(t)
 	w.PutCode(callOf(fpMiddle)-callSize, 0, 0, 0, 0xff, 0xd0) // call *%rax
 	w.Put(stack+0x20, callOf(fpInner), 7, stack+0x60, callOf(fpMiddle))
@@ -183,7 +183,7 @@ func TestRestingFindsTheFramePointer(t *testing.T) {
 }
 
 // A kernel with ORC tables, or whose functions have no frames, keeps no frame pointers.
-func TestKeepsFramePointers(t *testing.T) {
+func TestFramePointers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(w *world)
 		want   bool

@@ -122,8 +122,8 @@ func TestGeneratedCode(t *testing.T) {
 	}
 }
 
-// TestGeneratedCodeOfDamagedLists wants what is left, and words for what is not.
-func TestGeneratedCodeOfDamagedLists(t *testing.T) {
+// TestGeneratedCodeDamaged wants what is left, and words for what is not.
+func TestGeneratedCodeDamaged(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		setUp func(w *world)
@@ -135,7 +135,7 @@ func TestGeneratedCodeOfDamagedLists(t *testing.T) {
 			w.Set(at, "bpf_ksym", "lnode.next", at+w.Structs["bpf_ksym.lnode.next"].Offset)
 		}, 1, "no end"},
 		{"a break", func(w *world) { w.Set(w.ksym("bpf_prog_1", madeAt, madeAt+0x40), "bpf_ksym", "lnode.next", 0x1234) }, 1, "breaks after 1"},
-		{"a head that leads nowhere", func(w *world) { w.Put(bpfHead, 0) }, 0, "breaks after 0"},
+		{"an invalid head", func(w *world) { w.Put(bpfHead, 0) }, 0, "breaks after 0"},
 		{"an end before the start", func(w *world) { w.ksym("bpf_prog_1", madeAt+0x40, madeAt) }, 0, "damaged"},
 		{"code in user space", func(w *world) { w.ksym("bpf_prog_1", 0x1000, 0x1040) }, 0, "damaged"},
 		{"a huge program", func(w *world) { w.ksym("bpf_prog_1", madeAt, madeAt+1<<24) }, 0, "damaged"},

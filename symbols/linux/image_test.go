@@ -44,9 +44,9 @@ func mapParts(parts []part) (im *memimage.Image, top bridge.PhysAddr) {
 	return im, top
 }
 
-// TestLocateGoesByRights: what makes a kernel is text with data behind it, not how much text there
+// TestLocateChecksAccessRights: a kernel is text followed by data, not how much text there
 // is.
-func TestLocateGoesByRights(t *testing.T) {
+func TestLocateChecksAccessRights(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		parts []part
@@ -56,8 +56,8 @@ func TestLocateGoesByRights(t *testing.T) {
 		{"a large kernel", []part{{pages: 20}, {pages: 10, bits: roBits}, {pages: 1, bits: dataBits}}, ""},
 		{"a gap before the data", []part{{pages: 2}, {pages: 1, bits: roBits}, {pages: 2, bits: gap}, {pages: 1, bits: dataBits}}, ""},
 		{"nothing protected", []part{{pages: 6, bits: memimage.Writable}}, ""},
-		{"the user half with the entry text alone", []part{{pages: 1}}, "no data behind it"},
-		{"the user half with all text and read-only data", []part{{pages: 12}, {pages: 6, bits: roBits}}, "no data behind it"},
+		{"the user half with the entry text alone", []part{{pages: 1}}, "no data after it"},
+		{"the user half with all text and read-only data", []part{{pages: 12}, {pages: 6, bits: roBits}}, "no data after it"},
 		{"no text", []part{{pages: 8, bits: dataBits}}, "not part of a kernel"},
 		{"user pages", []part{{pages: 2}, {pages: 2, bits: memimage.User}, {pages: 1, bits: dataBits}}, "not part of a kernel"},
 	} {

@@ -2,9 +2,9 @@ package linux
 
 import "testing"
 
-// TestBehindCallInInitText checks that a return address counts although the code around it has been
+// TestAfterCallInInitText checks that a return address counts although the code around it has been
 // freed, if it was init code.
-func TestBehindCallInInitText(t *testing.T) {
+func TestAfterCallInInitText(t *testing.T) {
 	const text, freed = 0xffffffff81000000, 0x1000 // nothing of it is mapped
 	w := newWorld(t, nil, map[string]uint64{"_sinittext": text + freed, "_einittext": text + 2*freed})
 	w.Kernel.Text = text

@@ -147,7 +147,7 @@ func hexadecimal(at bridge.PhysAddr) string {
 	return "0x" + text
 }
 
-func TestFindTheKernelThatPanicked(t *testing.T) {
+func TestFindPanickedKernel(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		damage func(m *memimage.Kernel, headers bridge.PhysAddr)
@@ -181,8 +181,8 @@ func TestFindTheKernelThatPanicked(t *testing.T) {
 	}
 }
 
-// TestFindTheCaptureKernel begins with the kernel that panicked.
-func TestFindTheCaptureKernel(t *testing.T) {
+// TestFindCaptureKernel begins with the kernel that panicked.
+func TestFindCaptureKernel(t *testing.T) {
 	capture, dead, _ := kdumped()
 	fake := bridgetest.NewFake(capture.RAM)
 	k, err := FindOther(ctx, mmu.New(fake, nil), fake, &FindOptions{}, attachTo(t, fake, dead), MayBeCaptured)
@@ -192,9 +192,9 @@ func TestFindTheCaptureKernel(t *testing.T) {
 	isKernel(t, k, capture, ByTrampoline)
 }
 
-// TestFindTheNextKernel begins with one that has started another by kexec, and left a trampoline
+// TestFindNextKernel begins with one that has started another by kexec, and left a trampoline
 // that is found first.
-func TestFindTheNextKernel(t *testing.T) {
+func TestFindNextKernel(t *testing.T) {
 	next, old, _ := kdumped()
 	old.AddTrampoline(testTable + 0x2000)
 	fake := bridgetest.NewFake(next.RAM)

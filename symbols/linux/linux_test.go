@@ -47,12 +47,12 @@ func TestLocate(t *testing.T) {
 	}{
 		{"4 levels", 4, 4, func(k *memimage.Kernel) uint64 { return k.CR3 }},
 		{"5 levels", 5, 5, func(k *memimage.Kernel) uint64 { return k.CR3 }},
-		{"4 levels, not told", 4, 0, func(k *memimage.Kernel) uint64 { return k.CR3 }},
-		{"5 levels, not told", 5, 0, func(k *memimage.Kernel) uint64 { return k.CR3 }},
+		{"4 levels, not given", 4, 0, func(k *memimage.Kernel) uint64 { return k.CR3 }},
+		{"5 levels, not given", 5, 0, func(k *memimage.Kernel) uint64 { return k.CR3 }},
 		{"a PCID in CR3", 4, 4, func(k *memimage.Kernel) uint64 { return k.CR3 | 0x123 }},
 		{"the user half of a pair", 4, 4, func(k *memimage.Kernel) uint64 { return k.CR3 + 0x1000 }},
 		{"the user half with its PCID", 4, 4, func(k *memimage.Kernel) uint64 { return k.CR3 + 0x1806 }},
-		{"the user half, 5 levels, not told", 5, 0, func(k *memimage.Kernel) uint64 { return k.CR3 + 0x1000 }},
+		{"the user half, 5 levels, not given", 5, 0, func(k *memimage.Kernel) uint64 { return k.CR3 + 0x1000 }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			k := newKernel(tc.real)
@@ -77,8 +77,8 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-// TestLocateOnAnEncryptedMachine has the C-bit of AMD's SME in every entry, and in CR3 or not.
-func TestLocateOnAnEncryptedMachine(t *testing.T) {
+// TestLocateWithEncryptedMemory has the C-bit of AMD's SME in every entry, and in CR3 or not.
+func TestLocateWithEncryptedMemory(t *testing.T) {
 	for _, bit := range []uint{47, 51} {
 		for _, inCR3 := range []uint64{0, 1 << bit} {
 			k := newKernel(4)
@@ -139,7 +139,7 @@ func TestAttach(t *testing.T) {
 	}
 }
 
-// TestBannerWithoutSymbols finds it in the image, behind what looks like it.
+// TestBannerWithoutSymbols finds it in the image, after similar text.
 func TestBannerWithoutSymbols(t *testing.T) {
 	d := newKernel(4)
 	at := textPhys + 3<<21 + 0xffffa
@@ -154,7 +154,7 @@ func TestBannerWithoutSymbols(t *testing.T) {
 	}
 }
 
-func TestAttachRefusesAnotherVmlinux(t *testing.T) {
+func TestAttachRefusesOtherVmlinux(t *testing.T) {
 	d := newKernel(4)
 	for name, table := range map[string]*symbols.Table{
 		"another build": vmlinux(d, "\xde\xad"), "no build-id": vmlinux(d, ""), "no kernel": symbols.NewTable(nil, nil),

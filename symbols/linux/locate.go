@@ -171,7 +171,7 @@ func (l *Location) checkText(ctx context.Context, space *mmu.Space) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("kernel text at %#x, but no data behind it (the user half of a KPTI pair?)", l.Text)
+	return fmt.Errorf("kernel text at %#x, but no data after it (the user half of a KPTI pair?)", l.Text)
 }
 
 // marksUserNX reports whether the kernel marks the top-level entries of user space NX, as in the

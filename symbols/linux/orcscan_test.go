@@ -31,7 +31,7 @@ func TestLongestAddressTable(t *testing.T) {
 	}{
 		{"alone", nil, nil, 100},
 		{"between zeros", make([]byte, 4096), make([]byte, 4096), 100},
-		{"behind a shorter one", append(addressTable(0, 50), 1, 2, 3, 4), nil, 100},
+		{"after a shorter one", append(addressTable(0, 50), 1, 2, 3, 4), nil, 100},
 		{"before entries", nil, []byte{8, 0, 0xf0, 0xff, 0x45, 1, 16, 0}, 100},
 		{"none", make([]byte, 4096), nil, 0},
 	} {
@@ -62,7 +62,7 @@ func TestBannerIn(t *testing.T) {
 		name, data string
 		at, size   int
 	}{
-		{"behind the pattern that it is made from", "Linux version %s (%s)\n\x00" + banner, 23, len(banner) - 1},
+		{"after the template", "Linux version %s (%s)\n\x00" + banner, 23, len(banner) - 1},
 		{"cut off", "xx" + banner[:20], -1, 0},
 		{"none", "Linux", -1, 0},
 	} {

@@ -254,7 +254,7 @@ func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
 	case all.First != 0:
 		return all, nil
 	}
-	return mmu.Range{}, errors.New("nothing is mapped behind the kernel's text")
+	return mmu.Range{}, errors.New("nothing is mapped after the kernel's text")
 }
 
 // readImage reads a part of the image in pieces.

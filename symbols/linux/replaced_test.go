@@ -11,7 +11,7 @@ import (
 	"physgdb/symbols"
 )
 
-// Addresses that stand for replaced return addresses in these tests.
+// Addresses that replace return addresses in these tests.
 const (
 	toHandler = 0xffffffff81000800
 	toProbe   = 0xffffffff81000900

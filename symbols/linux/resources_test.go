@@ -158,7 +158,7 @@ func TestDamagedResources(t *testing.T) {
 				t.Errorf("kept\n%swant at least\n%s", got, want)
 			}
 			if ram, err := k.RAMMap(ctx); err == nil {
-				t.Errorf("the RAM map of a damaged list is believed: %v", ram)
+				t.Errorf("the RAM map of a damaged list is used: %v", ram)
 			}
 		})
 	}
@@ -176,13 +176,13 @@ func TestResourcesAreBounded(t *testing.T) {
 	}
 }
 
-func TestRAMMapMustHoldTheKernel(t *testing.T) {
+func TestRAMMapContainsKernel(t *testing.T) {
 	for name, tree := range map[string][]memimage.Resource{
-		"no resources":                    nil,
-		"no RAM":                          {{Start: 0, Last: 0x17fffff, Name: "Reserved"}},
-		"RAM that begins behind its text": {{Start: 0x500000, Last: 0x17fffff, Name: "System RAM"}},
-		"RAM that ends within its text":   {{Start: 0x100000, Last: 0x8fffff, Name: "System RAM"}},
-		"RAM without its page tables":     {{Start: 0x200000, Last: 0x17fffff, Name: "System RAM"}},
+		"no resources":                   nil,
+		"no RAM":                         {{Start: 0, Last: 0x17fffff, Name: "Reserved"}},
+		"RAM that begins after its text": {{Start: 0x500000, Last: 0x17fffff, Name: "System RAM"}},
+		"RAM that ends within its text":  {{Start: 0x100000, Last: 0x8fffff, Name: "System RAM"}},
+		"RAM without its page tables":    {{Start: 0x200000, Last: 0x17fffff, Name: "System RAM"}},
 	} {
 		k, _, _, _ := resourceful(t, tree)
 		if ram, err := k.RAMMap(ctx); err == nil || !strings.Contains(err.Error(), "the kernel itself is not in it") {

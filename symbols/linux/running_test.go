@@ -68,10 +68,10 @@ func TestResting(t *testing.T) {
 			inPanic, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x800 }, 32},
 		{"stopped", func(w *taskWorld, _ *Task, cpu *CPU) { w.Put(cpu.stacks[0].start+0x100, inStop, 0, afterCall) },
 			inStop, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x108 }, 0},
-		{"beside what is left over from before", func(w *taskWorld, task *Task, cpu *CPU) {
+		{"next to words of earlier calls", func(w *taskWorld, task *Task, cpu *CPU) {
 			panicAt(w, task.Stack+0x3000)
 			w.Put(task.Stack+0x100, inPanic)
-			w.Put(task.Stack+0x3800, inPanic) // nobody called it there
+			w.Put(task.Stack+0x3800, inPanic) // not after a call
 		}, inPanic, func(task *Task, _ *CPU) uint64 { return task.Stack + 0x3000 }, 32},
 		{"where the tables do not reach the end", func(w *taskWorld, task *Task, cpu *CPU) {
 			w.Put(cpu.stacks[0].start+0x100, inStop, 0, 0xffffffffc0001234)
@@ -100,7 +100,7 @@ func TestResting(t *testing.T) {
 	}
 }
 
-func TestRestingShowsTheCallItself(t *testing.T) {
+func TestRestingReturnsAddressOfCall(t *testing.T) {
 	w, task, cpu := restingWorld(t)
 	w.Put(task.Stack+0x100, fnStop+0x20, 0, fnCaller+0x30)
 	w.putCall(fnStop+0x20, fnCaller)
@@ -123,9 +123,9 @@ func (w *world) putNote(at, first uint64) {
 	}
 }
 
-// TestCrashNoteWithoutACaller has a note of a place whose caller cannot be found, as 6.1 has it of
+// TestCrashNoteWithoutCaller has a note of a place whose caller cannot be found, as 6.1 has it of
 // __crash_kexec().
-func TestCrashNoteWithoutACaller(t *testing.T) {
+func TestCrashNoteWithoutCaller(t *testing.T) {
 	w, task, cpu := restingWorld(t)
 	notes := w.Alloc("", 0x1000)
 	w.Put(base+0x189000, notes)
@@ -174,7 +174,7 @@ func TestCrashNotes(t *testing.T) {
 	}
 }
 
-func TestOopsBelongsToTheCPUOnWhoseStacksItWas(t *testing.T) {
+func TestOopsOnOtherStack(t *testing.T) {
 	w, task, cpu := restingWorld(t)
 	put := func(sp, cs uint64) {
 		w.Set(base+0x18b000, "pt_regs", "ip", 0xffffffff81000777)
@@ -201,7 +201,7 @@ func TestOopsBelongsToTheCPUOnWhoseStacksItWas(t *testing.T) {
 	}
 }
 
-func TestRegistersThatAreNotKnownSayWhatCouldNotBeRead(t *testing.T) {
+func TestUnknownRegistersReportReadErrors(t *testing.T) {
 	for _, tc := range []struct {
 		why  error
 		want string
@@ -221,7 +221,7 @@ func TestRegistersThatAreNotKnownSayWhatCouldNotBeRead(t *testing.T) {
 
 // What a CPU rests in is looked for on its stacks one after the other, and must not be another at
 // each start.
-func TestStacksAreInOneOrder(t *testing.T) {
+func TestStackWalkOrder(t *testing.T) {
 	const pointer, stacks = base + 0x180000, base + 0x190000
 	w := newWorld(t, nil, map[string]uint64{"cea_exception_stacks": pointer})
 	w.Structs.Define("cea_exception_stacks", "DF_stack", 4096, "NMI_stack", 4096, "DB_stack", 4096, "MCE_stack", 4096)
@@ -241,7 +241,7 @@ func TestStacksAreInOneOrder(t *testing.T) {
 	}
 }
 
-func TestOopsOnAStackThatBeganAnewIsNotBelieved(t *testing.T) {
+func TestOopsOnReusedStack(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		pc, sp uint64 // of the oops; sp above the stack's start
@@ -249,9 +249,9 @@ func TestOopsOnAStackThatBeganAnewIsNotBelieved(t *testing.T) {
 		want   bool
 	}{
 		{"the CPU came to rest below the oops", fnCaller + 0x30, 0x3018, fnCaller + 0x30, true},
-		{"the stack begins anew", 0xffffffff81000777, 0x3100, fnCaller + 0x30, false},
+		{"the stack is reused", 0xffffffff81000777, 0x3100, fnCaller + 0x30, false},
 		{"the stack was that of another task", fnCaller + 0x30, 0x3020, fnCaller + 0x30, false},
-		{"nobody knows what led to its rest", 0xffffffff81000777, 0x3100, 0xffffffffc0001234, true},
+		{"the caller is unknown", 0xffffffff81000777, 0x3100, 0xffffffffc0001234, true},
 	} {
 		w, task, cpu := restingWorld(t)
 		w.Put(base+0x18a000, 1)

@@ -75,7 +75,7 @@ func (w *taskWorld) place(addr uint64, pid, tgid int) {
 	}
 }
 
-// insert puts a node behind the head of a list.
+// insert puts a node after the head of a list.
 func (w *taskWorld) insert(head, node uint64) {
 	next, _ := kmem.ReadUint(ctx, w.Space, head, 8)
 	w.Put(node, next, head)
@@ -137,7 +137,7 @@ func TestTasks(t *testing.T) {
 			link := w.tasks[9] + w.Structs["task_struct.tasks"].Offset
 			w.Put(link, link)
 		}, all, true},
-		{"no tree, and threads that lead nowhere", func(w *taskWorld, p map[int]uint64) {
+		{"no tree, and broken list of threads", func(w *taskWorld, p map[int]uint64) {
 			w.Put(initPIDNS, wild|2)
 			w.Put(w.tasks[3]+w.Structs["task_struct.thread_node"].Offset, wild)
 		}, all, true},
@@ -206,7 +206,7 @@ func TestPerCPU(t *testing.T) {
 	}
 }
 
-func TestPerCPUOfDamagedMemory(t *testing.T) {
+func TestPerCPUDamaged(t *testing.T) {
 	symbolsOf := func(w *taskWorld) {
 		var table []symbols.Symbol
 		for name, addr := range map[string]uint64{
@@ -261,7 +261,7 @@ func TestCR4(t *testing.T) {
 	}
 }
 
-func TestCPUThatWasNotUpRanNothing(t *testing.T) {
+func TestOfflineCPU(t *testing.T) {
 	const states = 0x2000 // per-CPU
 	for _, tc := range []struct {
 		name    string
@@ -316,7 +316,7 @@ func TestDamagedTaskStacks(t *testing.T) {
 	w.add(5, 5)
 	for _, sp := range []uint64{0, 0xdead000000000100, base, ^uint64(0)} {
 		w.Set(w.tasks[5], "task_struct", "thread.sp", sp)
-		w.Kernel.tasks = kmem.Lazy[*TaskList]{} // to be read anew
+		w.Kernel.tasks = kmem.Lazy[*TaskList]{} // to be read again
 		l, err := w.Tasks(ctx)
 		if err != nil {
 			t.Fatal(err)

@@ -18,7 +18,7 @@ func (k *Kernel) Types(ctx context.Context) (symbols.Types, error) {
 	return k.types.Get(ctx, k.readTypes)
 }
 
-var errNoTypes = errors.New("the kernel's types are not known (give --vmlinux FILE, one with debug information): no file tells them")
+var errNoTypes = errors.New("the kernel's types are not known (give --vmlinux FILE, one with debug information): no file has them")
 
 func (k *Kernel) readTypes(ctx context.Context) (symbols.Types, error) {
 	if k.debug != nil {

@@ -120,10 +120,10 @@ func TestUnwind(t *testing.T) {
 			"a return address of 0", fakeRules{inner: call(8)},
 			func(*world, uint64) {}, []uint64{inner}, 0, "return address is 0",
 		}, {
-			"a register that nobody knows", fakeRules{inner: {Kind: symbols.CallFrame, Base: symbols.R10}},
+			"an unknown register", fakeRules{inner: {Kind: symbols.CallFrame, Base: symbols.R10}},
 			func(*world, uint64) {}, []uint64{inner}, 0, "not known",
 		}, {
-			"a stack that leads nowhere", fakeRules{inner: call(1 << 40)},
+			"an invalid stack", fakeRules{inner: call(1 << 40)},
 			func(*world, uint64) {}, []uint64{inner}, 0, "not present",
 		}, {
 			"a stack that runs in a circle", fakeRules{inner: otherStack, middle - 1: otherStack},

@@ -52,10 +52,10 @@ func TestParseVMCoreInfo(t *testing.T) {
 		{"the text alone", []byte(vmcoreinfo61 + "\x00NUMBER(phys_base)=1\n"), of61, 0xb210000, ""},
 		{"a kernel that knows 4 levels only", []byte(strings.Replace(vmcoreinfo61, "NUMBER(pgt", "NUMBER(xxx", 1)),
 			VMCoreInfo{of61.Release, of61.PhysBase, of61.TopTable, 0, KallsymsPlace{}, 0}, 0xb210000, ""},
-		{"a kernel that tells where its names are", []byte(vmcoreinfo61 + tables), named, 0xb210000, ""},
-		{"a kernel that tells it in part", []byte(vmcoreinfo61 + strings.Replace(tables, "num_syms", "x", 1)), of61, 0xb210000, ""},
+		{"the places of the names", []byte(vmcoreinfo61 + tables), named, 0xb210000, ""},
+		{"some of the places", []byte(vmcoreinfo61 + strings.Replace(tables, "num_syms", "x", 1)), of61, 0xb210000, ""},
 		{"names outside the image", []byte(vmcoreinfo61 + strings.ReplaceAll(tables, "=ffffffff", "=ffff8880")), of61, 0xb210000, ""},
-		{"a kernel that tells where its log is", []byte(vmcoreinfo61 + "SYMBOL(prb)=ffffffff84c5e6b8\n"), logged, 0xb210000, ""},
+		{"the place of the log", []byte(vmcoreinfo61 + "SYMBOL(prb)=ffffffff84c5e6b8\n"), logged, 0xb210000, ""},
 		{"a log outside the image", []byte(vmcoreinfo61 + "SYMBOL(prb)=ffff888084c5e6b8\n"), of61, 0xb210000, ""},
 		{"a note cut off", elfNote(name, 0, vmcoreinfo612)[:300], VMCoreInfo{}, 0, "300 bytes of"},
 		{"a note without text", elfNote(name, 0, ""), VMCoreInfo{}, 0, "no VMCOREINFO"},
@@ -107,8 +107,8 @@ func FuzzParseVMCoreInfo(f *testing.F) {
 	})
 }
 
-// TestVMCoreInfoLongerThanAPage is found all the same, and one that RAM ends within is not.
-func TestVMCoreInfoLongerThanAPage(t *testing.T) {
+// TestVMCoreInfoLongerThanPage is found, unless RAM ends within it.
+func TestVMCoreInfoLongerThanPage(t *testing.T) {
 	d := memimage.NewKernel(nil)
 	at := d.Page()
 	d.Page()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestLogFormat(t *testing.T) {
+func TestFormat(t *testing.T) {
 	boot := time.Date(2024, time.March, 5, 7, 8, 9, 0, time.UTC)
 	for _, tc := range []struct {
 		name   string
@@ -38,7 +38,7 @@ func TestLogFormat(t *testing.T) {
 	}
 }
 
-func TestLogCaller(t *testing.T) {
+func TestCaller(t *testing.T) {
 	for caller, want := range map[Caller]string{42: "T42", 0: "T0", 1<<31 | 3: "C3", 1 << 31: "C0"} {
 		if got := caller.String(); got != want {
 			t.Errorf("%#x is %s, want %s", uint32(caller), got, want)

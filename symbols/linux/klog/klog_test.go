@@ -193,7 +193,7 @@ func (l *logWriter) fill(n int) {
 	}
 }
 
-func TestLogIsThatOfTheKernel(t *testing.T) {
+func TestRead(t *testing.T) {
 	for _, tc := range []struct {
 		name                string
 		countBits, textBits uint
@@ -223,7 +223,7 @@ func TestLogIsThatOfTheKernel(t *testing.T) {
 	}
 }
 
-func TestTextThatEndsWithTheRing(t *testing.T) {
+func TestTextAtEndOfRing(t *testing.T) {
 	for _, toTheEnd := range []bool{false, true} {
 		l := newLogWriter(t, 6, 8) // room for eight blocks of 32 bytes
 		l.toTheEnd = toTheEnd
@@ -237,7 +237,7 @@ func TestTextThatEndsWithTheRing(t *testing.T) {
 	}
 }
 
-func TestNewestOfTheLog(t *testing.T) {
+func TestReadNewest(t *testing.T) {
 	l := newLogWriter(t, 12, 17)
 	l.fill(5000)
 	want := l.want()
@@ -252,7 +252,7 @@ func TestNewestOfTheLog(t *testing.T) {
 	}
 }
 
-func TestNewestOfALogOfWhichMuchWasDroppedCostsFewReads(t *testing.T) {
+func TestReadNewestRoundTrips(t *testing.T) {
 	l := newLogWriter(t, 12, 9) // room for some twenty texts, and for thousands of messages
 	for range 20000 {
 		l.log(Record{Text: "a line"})
@@ -264,7 +264,7 @@ func TestNewestOfALogOfWhichMuchWasDroppedCostsFewReads(t *testing.T) {
 	}
 }
 
-func TestLogCostsFewReads(t *testing.T) {
+func TestReadRoundTrips(t *testing.T) {
 	l := newLogWriter(t, 12, 17)
 	l.fill(20000)
 	if _, err := Read(ctx, l.Kernel, 1); err != nil { // reads the page tables
@@ -358,7 +358,7 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
-func TestAPageMissingCostsOnlyItself(t *testing.T) {
+func TestMissingPage(t *testing.T) {
 	l := newLogWriter(t, 10, 15)
 	l.fill(900)
 	want := len(l.want())
@@ -373,7 +373,7 @@ func TestAPageMissingCostsOnlyItself(t *testing.T) {
 	}
 }
 
-func TestTextsCannotOutgrowTheirRing(t *testing.T) {
+func TestTextsAreBounded(t *testing.T) {
 	l := newLogWriter(t, 8, 10)
 	for range 60 {
 		l.log(Record{Text: "12345678"})
@@ -388,7 +388,7 @@ func TestTextsCannotOutgrowTheirRing(t *testing.T) {
 	}
 }
 
-func TestLogThatCannotBeReadAtAll(t *testing.T) {
+func TestReadUnreadable(t *testing.T) {
 	for name, harm := range map[string]func(l *logWriter){
 		"its head is nowhere": func(l *logWriter) { l.Put(kmemtest.Base+1<<20, 0x1000) },
 		"monstrously many":    func(l *logWriter) { l.Set(l.head, "printk_ringbuffer", "desc_ring.count_bits", 60) },

@@ -20,7 +20,7 @@ func (m *Module) SectionAddresses(ctx context.Context, path string, sections []e
 		return nil, err
 	}
 	if len(known) == 0 {
-		return nil, fmt.Errorf("module %s: the kernel does not tell where its sections lie", m.Name)
+		return nil, fmt.Errorf("module %s: the addresses of its sections are not known", m.Name)
 	}
 	where := map[string][]uint64{}
 	for _, s := range known {
@@ -37,7 +37,7 @@ func (m *Module) SectionAddresses(ctx context.Context, path string, sections []e
 			continue
 		}
 		if unplaced != "" { // gdb would pair sections and addresses wrongly
-			return nil, fmt.Errorf("%s: section %s, which has no address, stands before %s: gdb would mix them up",
+			return nil, fmt.Errorf("%s: section %s, which has no address, precedes %s: gdb would confuse them",
 				path, unplaced, s.Name)
 		}
 		addr, ok := m.sectionAddr(&s, where)
@@ -120,7 +120,7 @@ func (m *Module) AddSymbolFile(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if len(sections) == 0 {
-		return "", fmt.Errorf("module %s: the kernel does not tell where its sections lie", m.Name)
+		return "", fmt.Errorf("module %s: the addresses of its sections are not known", m.Name)
 	}
 	spare := m.unmapped()
 	var b strings.Builder

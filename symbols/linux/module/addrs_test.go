@@ -58,7 +58,7 @@ func TestSectionAddresses(t *testing.T) {
 		},
 		{
 			"one without an address before the last", []elf.SectionHeader{text, comment, data}, nil,
-			".comment, which has no address, stands before .data",
+			".comment, which has no address, precedes .data",
 		},
 		{"code that is nowhere", []elf.SectionHeader{header(".text.other", elf.SHT_PROGBITS, code, 1)}, nil, "section .text.other"},
 		{"data that are nowhere", []elf.SectionHeader{twice, twice, header(".bss", elf.SHT_NOBITS, writes, 1)}, nil, "section .bss"},
@@ -83,7 +83,7 @@ func TestSectionAddresses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := placedModule().SectionAddresses(ctx, "a.ko", nil); err == nil || !strings.Contains(err.Error(), "does not tell") {
+	if _, err := placedModule().SectionAddresses(ctx, "a.ko", nil); err == nil || !strings.Contains(err.Error(), "are not known") {
 		t.Errorf("without sections: %v", err)
 	}
 }

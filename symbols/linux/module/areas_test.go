@@ -63,7 +63,7 @@ func TestAreas(t *testing.T) {
 	}
 	for _, name := range []string{"kernel .data", "kernel .bss"} { // one ends before it begins, one begins within .text
 		if got := named(areas, name); got != (linux.Area{}) {
-			t.Errorf("an impossible area is told: %+v", got)
+			t.Errorf("an impossible area is listed: %+v", got)
 		}
 	}
 }
@@ -92,7 +92,7 @@ func TestAreasOfModules(t *testing.T) {
 	}
 }
 
-func TestDamagedAreasAreLeftOut(t *testing.T) {
+func TestAreasDamaged(t *testing.T) {
 	for name, bases := range map[string][]uint64{
 		"user space":    {0x1000, 0xffffcd14c0000000, 0xffffea0123000000},
 		"out of order":  {0xffffcd14c0000000, 0xffff8c8180000000, 0xffffea0123000000},

@@ -194,7 +194,7 @@ func (f *finder) visit(w *walk, addr uint64, s *moduleStruct, err error) {
 		err = s.check()
 	}
 	if err != nil {
-		f.damage.Add("it breaks behind %s, some may be missing: %w", f.nodeName(w.from), err)
+		f.damage.Add("it breaks after %s, some may be missing: %w", f.nodeName(w.from), err)
 		f.found[w.at] = nil
 		w.ended = true
 		return

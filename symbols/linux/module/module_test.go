@@ -101,7 +101,7 @@ func (w *moduleWorld) use(user, used string) uint64 {
 	return u
 }
 
-// memory gives a module memory: text, and behind it data.
+// memory gives a module memory: text followed by data.
 func (w *moduleWorld) memory(name string, text, data uint64) (base uint64) {
 	base = (w.Next + 4095) &^ 4095
 	w.Next = base + text + data
@@ -171,7 +171,7 @@ func TestModules(t *testing.T) {
 	}
 }
 
-func TestModuleListCostsHalfARoundTripEach(t *testing.T) {
+func TestModuleListRoundTrips(t *testing.T) {
 	w := newModuleWorld(t, false)
 	for i := range 21 {
 		w.load(fmt.Sprintf("m%d", i))
@@ -199,20 +199,20 @@ func TestDamagedModuleList(t *testing.T) {
 	}{
 		{"none", func(w *moduleWorld) {}, all, ""},
 		{"a circle", func(w *moduleWorld) { w.Put(w.node("d"), w.node("e")) }, all, "in a circle at module e"},
-		{"a pointer nowhere", func(w *moduleWorld) { w.Put(w.node("d"), 0x1000) }, all, "breaks behind module d"},
-		{"a pointer to NULL", func(w *moduleWorld) { w.Put(w.node("d"), 0) }, all, "breaks behind module d"},
+		{"a pointer nowhere", func(w *moduleWorld) { w.Put(w.node("d"), 0x1000) }, all, "breaks after module d"},
+		{"a pointer to NULL", func(w *moduleWorld) { w.Put(w.node("d"), 0) }, all, "breaks after module d"},
 		{"a pointer to what is no module", func(w *moduleWorld) { w.Put(w.node("d"), base+4096) }, all, "no module there"},
 		{"torn on both sides", func(w *moduleWorld) {
 			w.Put(w.node("d"), 0xdead<<48)
 			w.Put(w.node("b")+8, 0xbeef<<48)
-		}, "e d b a", "breaks behind module b"},
+		}, "e d b a", "breaks after module b"},
 		{"a module lost", func(w *moduleWorld) {
 			w.Fake.Fail(bridge.PhysAddr(w.node("c")-base), 1, bridge.ErrRefused)
 		}, "e d b a", "refused"},
 		{"a name lost", func(w *moduleWorld) { w.RAM[w.node("c")+16-base] = 7 }, "e d b a", `name "\a"`},
 		{"a state lost", func(w *moduleWorld) { w.setModule("c", "state", 4) }, "e d b a", "state 4"},
-		{"the head torn forward", func(w *moduleWorld) { w.Put(w.head, 8) }, all, "breaks behind its head"},
-		{"the head torn backward", func(w *moduleWorld) { w.Put(w.head+8, 8) }, all, "breaks behind its head"},
+		{"the head torn forward", func(w *moduleWorld) { w.Put(w.head, 8) }, all, "breaks after its head"},
+		{"the head torn backward", func(w *moduleWorld) { w.Put(w.head+8, 8) }, all, "breaks after its head"},
 		{"one half removed", func(w *moduleWorld) { w.Put(w.node("c")+8, w.node("e")) }, all, "from there not back"},
 		{"one half loaded", func(w *moduleWorld) { w.Put(w.node("d")+8, w.head) }, all, "module d, and from there not back"},
 	} {
@@ -234,7 +234,7 @@ func TestDamagedModuleList(t *testing.T) {
 	}
 }
 
-func TestModulesCannotBeReadAtAll(t *testing.T) {
+func TestModuleListUnreadable(t *testing.T) {
 	w := newModuleWorld(t, false)
 	w.load("a")
 	w.Fake.Fail(bridge.PhysAddr(w.head-base), 8, bridge.ErrRefused)
@@ -270,7 +270,7 @@ func TestDamagedModules(t *testing.T) {
 		{"monstrous memory", false, func(w *moduleWorld) {
 			w.Put(w.addrs["a"]+w.Structs["module.mem"].Offset+24, 0xffff_ffff)
 		}, "4294967295 bytes"},
-		{"used by nobody", false, func(w *moduleWorld) { w.Set(w.use("b", "a"), "module_use", "source", 5) }, "list is damaged"},
+		{"used by an unknown module", false, func(w *moduleWorld) { w.Set(w.use("b", "a"), "module_use", "source", 5) }, "list is damaged"},
 		{"users nowhere", false, func(w *moduleWorld) { w.setModule("a", "source_list.next", 5) }, "struct module_use at 0x5"},
 		{"users in a circle", false, func(w *moduleWorld) {
 			first, second := w.use("b", "a"), w.use("b", "a")
@@ -387,7 +387,7 @@ func (w *moduleWorld) symbolOf(t *testing.T, module, name string) symbols.Symbol
 	return known.All[i]
 }
 
-func TestModuleSymbolsBefore5_2HaveNoLetters(t *testing.T) {
+func TestModuleSymbolsBefore5_2(t *testing.T) {
 	w := newModuleWorld(t, true)
 	w.load("a")
 	w.symtab("", symbols.Symbol{Name: "code", Addr: 0x40, Func: true}, symbols.Symbol{Name: "datum", Addr: 0x1100})
@@ -498,7 +498,7 @@ func TestModuleSections(t *testing.T) {
 	}
 }
 
-func TestModuleSectionsThatAreNotKnown(t *testing.T) {
+func TestModuleSectionsUnknown(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		harm func(w *moduleWorld)

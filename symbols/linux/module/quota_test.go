@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestQuotaIsSharedByAll(t *testing.T) {
+func TestQuota(t *testing.T) {
 	var q quota
 	const part = maxTables / 4
 	for i := range 4 {

@@ -49,7 +49,7 @@ func newTypesWorld(t *testing.T, head uint64) *world {
 }
 
 // The names of types are at their end: without it, the rest is of no use.
-func TestModuleTypesThatAreNotAllThereAreNone(t *testing.T) {
+func TestModuleTypesIncomplete(t *testing.T) {
 	const head, node, btf, module = base + 0x180000, base + 0x181000, base + 0x182000, 0xffffffffc0001000
 	for _, tc := range []struct {
 		size  uint64

@@ -187,7 +187,7 @@ func TestOpenFiles(t *testing.T) {
 }
 
 // One process whose number of descriptors is damaged must not use up what is looked at for all.
-func TestDamagedCountHidesNoOtherProcess(t *testing.T) {
+func TestDescriptorTablesAreBounded(t *testing.T) {
 	for _, count := range []uint64{maxFDs + 1, 0xffffffff} {
 		w := newFilesWorld(t)
 		w.open(3, w.rootDir, w.rootMount)
