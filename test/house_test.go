@@ -59,7 +59,7 @@ var allowed = map[string][]string{
 	"symbols/linux":               kernel,
 	"symbols/linux/module":        append([]string{"symbols/elffile", "symbols/orc"}, subsystem...),
 	"symbols/linux/klog":          subsystem,
-	"symbols/linux/synth":         append([]string{"symbols/orc", "symbols/elfsynth", "symbols/linux/module"}, subsystem...),
+	"symbols/linux/synth":         append([]string{"symbols/btf", "symbols/orc", "symbols/elfsynth", "symbols/linux/module"}, subsystem...),
 	"symbols/linux/vfs":           subsystem,
 	"symbols/linux/linuxtest":     {"symbols", "symbols/linux", "symbols/linux/kmem/kmemtest"}, // for tests
 	"gdbstub":                     {"gdbstub/rsp"},

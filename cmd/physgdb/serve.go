@@ -49,6 +49,9 @@ type served struct {
 func servedOptions(c *cli.Context, source string) (o *machine.Options, threads string, err error) {
 	o, err = machineOptions(c, source)
 	threads = c.String("threads")
+	if err == nil {
+		o.SymbolFile = true
+	}
 	if err == nil && threads != target.ThreadsTasks && threads != target.ThreadsCPUs {
 		err = usagef("%s: --threads %s: want tasks or cpus", c.Command.Name, threads)
 	}

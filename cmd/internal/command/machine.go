@@ -120,7 +120,7 @@ Examples:
 			return &Query{
 				Run: func(ctx context.Context, env *Env) error { return saveSymbols(ctx, env, r) },
 				Adjust: func(o *machine.Options) error {
-					o.Symbols = machine.SymbolsRAM
+					o.Symbols, o.SymbolFile = machine.SymbolsRAM, true
 					return nil
 				},
 			}, nil

@@ -45,7 +45,7 @@ func (m *Machine) attachTo(ctx context.Context, walker *mmu.MMU, o *Options) err
 	}
 	lo := &linux.Options{CR3: cr3, Levels: m.levels(), Code: module.New}
 	if m.vmlinux != nil {
-		lo.Symbols, lo.Debug = m.vmlinux.Table, m.vmlinux.File
+		lo.Symbols, lo.Debug = m.vmlinux.Table, m.vmlinux.debug()
 	}
 	m.Kernel, err = linux.Attach(ctx, walker, lo)
 	if errors.Is(err, linux.ErrNoKernel) && m.Process == "" {
@@ -82,7 +82,7 @@ func (m *Machine) findOptions() *linux.FindOptions {
 	if m.vmlinux == nil || m.vmlinux.made || m.vmlinux.found {
 		return &linux.FindOptions{Code: module.New}
 	}
-	return &linux.FindOptions{Symbols: m.vmlinux.Table, Debug: m.vmlinux.File, Code: module.New}
+	return &linux.FindOptions{Symbols: m.vmlinux.Table, Debug: m.vmlinux.debug(), Code: module.New}
 }
 
 // checkNotice forgets a notice that led nowhere, when the kernel was found in another way: it is of

@@ -7,7 +7,7 @@ func (m *Machine) SourceLines() *dwarf.Lines {
 	if m.vmlinux == nil || m.vmlinux.made { // memory holds no source lines
 		return nil
 	}
-	lines, err := m.vmlinux.Lines()
+	lines, err := m.vmlinux.file.Lines()
 	if err != nil {
 		m.Log.Info("source lines are not known", "why", err)
 		return nil

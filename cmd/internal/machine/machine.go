@@ -31,6 +31,9 @@ type Options struct {
 	// Symbols say where names and types come from if not from Vmlinux: SymbolsAuto, SymbolsRAM or
 	// SymbolsNone; empty for SymbolsAuto.
 	Symbols string
+	// SymbolFile makes a symbol file from the kernel's memory if no vmlinux is found: debuggers need a
+	// file, other commands do not.
+	SymbolFile bool
 	// TrustBuildID uses what was kept of a kernel of the same build-id without comparing it with
 	// memory.
 	TrustBuildID bool
@@ -82,8 +85,8 @@ type Machine struct {
 	files      *debuginfo.ModuleFiles // of the kernel's modules, on the disk of this computer
 	moduleDirs []string               // that the user named
 	cacheLimit int64                  // bytes, as in Options
-	vmlinux    *vmlinuxFile           // nil if there is none
-	shared     *vmlinuxFile           // of the machine that a trial was made of; nil if this is no trial
+	vmlinux    *vmlinux               // nil if there is none
+	shared     *vmlinux               // of the machine that a trial was made of; nil if this is no trial
 	noVmlinux  error                  // why there is none
 	made       *spool                 // files of modules, made of memory
 }
@@ -121,7 +124,7 @@ func AttachMemory(ctx context.Context, mem *Memory, o *Options) (*Machine, error
 	return attach(ctx, mem, given, o)
 }
 
-func attach(ctx context.Context, mem *Memory, given *vmlinuxFile, o *Options) (*Machine, error) {
+func attach(ctx context.Context, mem *Memory, given *vmlinux, o *Options) (*Machine, error) {
 	m := &Machine{
 		Memory: mem, Live: o.Live, SpaceChosen: o.CR3 != "", vmlinux: given,
 		moduleDirs: o.Modules, cacheLimit: o.CacheLimit, made: newSpool(), Log: o.logger(),

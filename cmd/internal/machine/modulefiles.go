@@ -14,7 +14,6 @@ import (
 
 	"physgdb/cmd/internal/kept"
 	"physgdb/internal/plain"
-	"physgdb/symbols/elffile"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux/synth"
 )
@@ -131,11 +130,11 @@ func (m *Machine) openModule(ctx context.Context, md *module.Module) (File, erro
 
 // makeModule makes the synthetic symbol file of a module.
 func (m *Machine) makeModule(ctx context.Context, md *module.Module) (File, error) {
-	var types []byte
-	if m.vmlinux != nil {
-		types, _ = elffile.ReadBTF(m.vmlinux.path) // without it the module has no types; makeVmlinux has logged that
+	types, err := m.Kernel.ReadBTF(ctx)
+	if err != nil {
+		types.Data = nil // then the module has no types either
 	}
-	program, missing, err := synth.Module(ctx, m.Kernel, md, types)
+	program, missing, err := synth.Module(ctx, m.Kernel, md, types.Data)
 	if err != nil {
 		return nil, err
 	}

@@ -135,7 +135,7 @@ func (m *Machine) OtherKernel(ctx context.Context) string {
 	} else if err != nil {
 		return missed(linux.MayBeCaptured, err)
 	}
-	if known, err := other.With(ctx, m.vmlinux.Table, m.vmlinux.File); err == nil {
+	if known, err := other.With(ctx, m.vmlinux.Table, m.vmlinux.debug()); err == nil {
 		other = known // of the same build, as is usual
 	}
 	return m.describe(ctx, other, wantedRole(linux.MayBeCaptured)).String()

@@ -12,7 +12,6 @@ import (
 
 	"physgdb/cmd/internal/kept"
 	"physgdb/cmd/internal/progress"
-	"physgdb/symbols/elffile"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/synth"
@@ -29,7 +28,7 @@ const mostKept, mostSame = 64, 2
 
 // keptVmlinux returns the file that was made of this kernel before, or nil. Memory has to hold all
 // that the file was made of, unless the user trusts build-ids.
-func (m *Machine) keptVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, error) {
+func (m *Machine) keptVmlinux(ctx context.Context, o *Options) (*vmlinux, error) {
 	store, err := kept.Open(o.CacheLimit)
 	if err != nil {
 		return nil, nil // no cache, nothing kept
@@ -59,14 +58,14 @@ func (m *Machine) keptVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, er
 }
 
 // openKept opens a kept file if memory holds its sources; else it returns nil. The error is ctx's.
-func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sources *synth.Sources) (*vmlinuxFile, error) {
+func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sources *synth.Sources) (*vmlinux, error) {
 	release, err := e.Use()
 	if err != nil {
 		m.Log.Warn("a kept file cannot be used, and is made again", "why", err)
 		return nil, nil
 	}
-	v := &vmlinuxFile{path: e.Path, made: true, release: release}
-	if v.File, err = elffile.Open(e.Path); err != nil {
+	v := &vmlinux{made: true, release: release}
+	if err := v.open(e.Path); err != nil {
 		m.Log.Warn("a kept file cannot be used, and is made again", "why", err)
 		return nil, v.close()
 	}
@@ -86,7 +85,7 @@ func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sourc
 
 // makeVmlinux makes a file of the kernel's own tables, and keeps it unless something is missing, or
 // it cannot be kept.
-func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.OwnTables) (*vmlinuxFile, error) {
+func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.OwnTables) (*vmlinux, error) {
 	known, err := m.Kernel.With(ctx, tables.Names(), nil)
 	if err != nil {
 		return nil, err
@@ -99,7 +98,7 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 	if err != nil {
 		return nil, err
 	}
-	v := &vmlinuxFile{made: true, missing: slices.Concat(tables.Damage, missing, left)}
+	v := &vmlinux{Table: tables.Names(), made: true, missing: slices.Concat(tables.Damage, missing, left)}
 	for _, why := range v.missing {
 		m.Log.Warn("debug information in memory is incomplete", "missing", why)
 	}
@@ -117,15 +116,12 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 			return nil, errors.Join(err, v.close())
 		}
 	}
-	if v.File, err = elffile.Open(v.path); err != nil {
-		return nil, errors.Join(err, v.close())
-	}
 	return v, nil
 }
 
 // keep stores the content where keptVmlinux looks for it. The name of its directory has the
 // build-id, for people, and the digest of the sources: files of other memory have other names.
-func (v *vmlinuxFile) keep(o *Options, content, buildID []byte, sources *synth.Sources) error {
+func (v *vmlinux) keep(o *Options, content, buildID []byte, sources *synth.Sources) error {
 	const idSize, digestSize = 20, 8 // bytes: a SHA-1, and enough to differ
 	store, err := kept.Open(o.CacheLimit)
 	if err != nil {

@@ -1,9 +1,12 @@
 package machine
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"physgdb/internal/plain"
+	"physgdb/symbols/linux/synth"
 )
 
 // Origin says where a kernel's names and types come from.
@@ -27,7 +30,7 @@ type SymbolSource struct {
 
 // SymbolSource returns where the kernel's names and types come from, or nil if there are none or a
 // debugger lent them.
-func (m *Machine) SymbolSource() *SymbolSource {
+func (m *Machine) SymbolSource(ctx context.Context) *SymbolSource {
 	v := m.vmlinux
 	if v == nil {
 		return nil
@@ -38,6 +41,9 @@ func (m *Machine) SymbolSource() *SymbolSource {
 		s.Origin = OriginCache
 	case v.made:
 		s.Origin = OriginMemory
+		if v.path == "" {
+			s.Missing = slices.Concat(v.missing, synth.Missing(ctx, m.Kernel))
+		}
 	case v.found:
 		s.Origin = OriginBuildID
 	}

@@ -26,21 +26,38 @@ const (
 	SymbolsNone = "none"
 )
 
-// vmlinuxFile is the file that explains a kernel: names, types, how to unwind stacks. It was given
-// by the user, found, or made of what the kernel keeps in its memory about itself.
-type vmlinuxFile struct {
-	*elffile.File
-	path    string
-	found   bool // by its build-id
-	made    bool
-	trusted bool    // it was not compared with memory, but for the build-id
-	missing []error // what could not be had of the memory it was made of
-	scratch string  // directory to remove in the end, or empty
-	release func()  // lets the cache remove the file; nil for another file
+// vmlinux is the source of a kernel's names, types and unwind tables: a file that the user gave or
+// that was found, or the tables in the kernel's memory.
+type vmlinux struct {
+	*symbols.Table
+	file    *elffile.File // nil if types and unwind tables are read from memory
+	path    string        // of the symbol file for debuggers, or empty
+	found   bool          // by its build-id
+	made    bool          // from memory
+	trusted bool          // only the build-id of the file was compared with memory
+	missing []error       // what could not be read from memory
+	scratch string        // directory to remove in the end, or empty
+	release func()        // lets the cache remove the file; nil for another file
 }
 
-// VmlinuxPath returns where the file is that explains the kernel, or "" if there is none. It may be
-// gone after Close.
+// debug returns the file as the kernel uses it, or nil.
+func (v *vmlinux) debug() linux.Debug {
+	if v.file == nil {
+		return nil
+	}
+	return v.file
+}
+
+// open opens the symbol file at a path.
+func (v *vmlinux) open(path string) (err error) {
+	if v.file, err = elffile.Open(path); err == nil {
+		v.Table, v.path = v.file.Table, path
+	}
+	return err
+}
+
+// VmlinuxPath returns the path of the kernel's symbol file, or "" if there is none. Close may remove
+// the file. A synthetic one exists only if [Options.SymbolFile] is set.
 func (m *Machine) VmlinuxPath() string {
 	if m.vmlinux == nil {
 		return ""
@@ -49,15 +66,16 @@ func (m *Machine) VmlinuxPath() string {
 }
 
 // openVmlinux opens the file that the user named; it returns nil if there is none.
-func (o *Options) openVmlinux() (*vmlinuxFile, error) {
+func (o *Options) openVmlinux() (*vmlinux, error) {
 	if o.Vmlinux == "" {
 		return nil, nil
 	}
-	file, err := elffile.Open(o.Vmlinux)
+	v := &vmlinux{}
+	err := v.open(o.Vmlinux)
 	var format *elf.FormatError
 	switch {
 	case err == nil:
-		return &vmlinuxFile{File: file, path: o.Vmlinux}, nil
+		return v, nil
 	case errors.As(err, &format):
 		return nil, fmt.Errorf("--vmlinux %s: not an ELF file (a vmlinuz is none; the kernel's debug package has the vmlinux)",
 			o.Vmlinux)
@@ -74,9 +92,9 @@ func (m *Machine) explain(ctx context.Context, o *Options) error {
 	if m.vmlinux != nil || o.Symbols == SymbolsNone {
 		return nil
 	}
-	v, err := m.findOrMakeVmlinux(ctx, o)
+	v, err := m.findVmlinux(ctx, o)
 	if err == nil {
-		known, wrong := m.Kernel.With(ctx, v.Table, v.File)
+		known, wrong := m.Kernel.With(ctx, v.Table, v.debug())
 		if wrong == nil {
 			m.Kernel, m.Space, m.vmlinux = known, known.Space, v
 			return nil
@@ -88,17 +106,24 @@ func (m *Machine) explain(ctx context.Context, o *Options) error {
 	return ctx.Err()
 }
 
-// findOrMakeVmlinux looks for a vmlinux, and makes one where there is none.
-func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFile, error) {
+// findVmlinux looks for a vmlinux of the kernel's build-id. If there is none, the kernel's names are
+// those in its memory, and a symbol file is made for debuggers.
+//
+// A cached file saves the time to make it. Commands that need no file read the tables from memory.
+// They use a cached file only if the user trusts build-ids, because then the tables are not read.
+func (m *Machine) findVmlinux(ctx context.Context, o *Options) (*vmlinux, error) {
 	var tables *linux.OwnTables
 	var names *symbols.Table
-	old, err := m.keptVmlinux(ctx, o)
-	switch {
-	case err != nil:
-		return nil, err
-	case old != nil:
+	var old *vmlinux
+	var err error
+	if o.SymbolFile || o.TrustBuildID {
+		if old, err = m.keptVmlinux(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	if old != nil {
 		names = old.Table
-	default:
+	} else {
 		shown := progress.New(o.Notes, "reading the kernel's own symbols")
 		tables, err = m.Kernel.OwnTables(ctx, m.vmcoreInfo(ctx, o), shown.Show)
 		shown.End()
@@ -112,10 +137,13 @@ func (m *Machine) findOrMakeVmlinux(ctx context.Context, o *Options) (*vmlinuxFi
 			return found, old.close()
 		}
 	}
-	if old != nil {
+	switch {
+	case old != nil:
 		return old, nil
+	case o.SymbolFile:
+		return m.makeVmlinux(ctx, o, tables)
 	}
-	return m.makeVmlinux(ctx, o, tables)
+	return &vmlinux{Table: names, made: true, missing: tables.Damage}, nil
 }
 
 // vmcoreInfo returns the kernel's VMCOREINFO if its address is known, else nil.
@@ -141,7 +169,7 @@ func (m *Machine) vmcoreInfo(ctx context.Context, o *Options) *linux.VMCoreInfo 
 // vmlinuxWithoutNames looks for the vmlinux of a kernel whose own names could not be read, for the
 // reason why: by the build-ids in its read-only data, else by the release in its banner. Memory has
 // to have the build-id of what is found.
-func (m *Machine) vmlinuxWithoutNames(ctx context.Context, o *Options, why error) (*vmlinuxFile, error) {
+func (m *Machine) vmlinuxWithoutNames(ctx context.Context, o *Options, why error) (*vmlinux, error) {
 	if o.Symbols == SymbolsRAM || ctx.Err() != nil {
 		return nil, why
 	}
@@ -162,12 +190,12 @@ func (m *Machine) vmlinuxWithoutNames(ctx context.Context, o *Options, why error
 }
 
 // ifKernels returns v, which may be nil, if it is the kernel's; else it closes v and returns nil.
-func (m *Machine) ifKernels(ctx context.Context, v *vmlinuxFile) *vmlinuxFile {
+func (m *Machine) ifKernels(ctx context.Context, v *vmlinux) *vmlinux {
 	if v == nil {
 		return nil
 	}
 	if len(v.BuildID) > 0 {
-		if _, err := m.Kernel.With(ctx, v.Table, v.File); err == nil {
+		if _, err := m.Kernel.With(ctx, v.Table, v.debug()); err == nil {
 			return v
 		}
 	}
@@ -195,7 +223,7 @@ func (m *Machine) debugPlaces(o *Options) *debuginfo.Places {
 
 // foundVmlinux looks for a vmlinux of a build-id on this machine and, if the user's environment
 // names servers, by debuginfod; it returns nil if there is none.
-func (m *Machine) foundVmlinux(ctx context.Context, o *Options, buildID []byte, release string) *vmlinuxFile {
+func (m *Machine) foundVmlinux(ctx context.Context, o *Options, buildID []byte, release string) *vmlinux {
 	if len(buildID) == 0 {
 		return nil
 	}
@@ -212,13 +240,13 @@ func (m *Machine) foundVmlinux(ctx context.Context, o *Options, buildID []byte, 
 }
 
 // openFound opens a vmlinux that the user has not named; it returns nil if it cannot be used.
-func (m *Machine) openFound(path string) *vmlinuxFile {
-	file, err := elffile.Open(path)
-	if err != nil {
+func (m *Machine) openFound(path string) *vmlinux {
+	v := &vmlinux{found: true}
+	if err := v.open(path); err != nil {
 		m.Log.Warn("the vmlinux that was found cannot be used", "why", err)
 		return nil
 	}
-	return &vmlinuxFile{File: file, path: path, found: true}
+	return v
 }
 
 // SavedFile describes a symbol file that was written.
@@ -258,13 +286,13 @@ func (m *Machine) VmlinuxName(ctx context.Context) string {
 }
 
 // close closes the file and removes what was only for this run.
-func (v *vmlinuxFile) close() error {
+func (v *vmlinux) close() error {
 	if v == nil {
 		return nil
 	}
 	var err error
-	if v.File != nil {
-		err = v.File.Close()
+	if v.file != nil {
+		err = v.file.Close()
 	}
 	if v.release != nil {
 		v.release()

@@ -75,7 +75,7 @@ func ReadInfo(ctx context.Context, m *machine.Machine, space *mmu.Space) *Info {
 	k := m.Kernel
 	i := &Info{
 		Source: m.Memory.Info().Name, Layout: m.Memory.Layout, RAMFrom: m.Memory.RAMFrom, RAM: ranges(m.Memory.Info().RAM),
-		Panic: PanicSummary(ctx, m), Kernel: k.Banner(ctx), Other: m.OtherKernel(ctx), Symbols: infoSymbols(m),
+		Panic: PanicSummary(ctx, m), Kernel: k.Banner(ctx), Other: m.OtherKernel(ctx), Symbols: infoSymbols(ctx, m),
 		FoundBy: fmt.Sprint(k.FoundBy), FoundIn: newStats(m.Memory, m.FoundIn),
 		CR3: Address(space.Root().CR3), Levels: k.Root.Levels, Process: m.Process,
 		Text: Address(k.Text), TextAt: Address(k.TextPhys), Slide: Address(k.Slide), Base: SignedNumber(k.PhysBase()),
@@ -98,8 +98,8 @@ func ranges(ram bridge.RAMMap) []Range {
 	return list
 }
 
-func infoSymbols(m *machine.Machine) InfoSymbols {
-	switch s := m.SymbolSource(); {
+func infoSymbols(ctx context.Context, m *machine.Machine) InfoSymbols {
+	switch s := m.SymbolSource(ctx); {
 	case m.Kernel.Symbols == nil:
 		return InfoSymbols{Origin: OriginNone, Why: m.WhyNoSymbols()}
 	case !m.Kernel.SizesKnown() || s == nil:

@@ -8,6 +8,7 @@ import (
 
 	"physgdb/cmd/internal/machine"
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
 )
 
 // PerCPU is one CPU's copy of a per-CPU variable.
@@ -57,8 +58,12 @@ func PerCPUs(ctx context.Context, m *machine.Machine, symbol string, cpu int) ([
 // perCPUSymbol looks a symbol up. Its size is 0 if that is not known.
 func perCPUSymbol(m *machine.Machine, name string) symbols.Symbol {
 	s, _ := m.Kernel.Symbols.Lookup(name)
-	if !m.Kernel.SizesKnown() {
+	switch {
+	case !m.Kernel.SizesKnown():
 		s.Size = 0
+	case s.Size == 0 && s.Addr >= linux.ImageBase: // kallsyms has no sizes
+		next, _, _ := m.Kernel.Symbols.At(s.Addr)
+		s.Size = next.Size
 	}
 	return s
 }

@@ -247,7 +247,7 @@ func (v *victim) examineTables(t *testing.T, learn bool) (failed int) {
 		}
 	}
 	do("make", func(ctx context.Context) (err error) {
-		m, err = machine.AttachMemory(ctx, machine.NewMemory(mem, nil), &machine.Options{Symbols: machine.SymbolsRAM})
+		m, err = machine.AttachMemory(ctx, machine.NewMemory(mem, nil), &machine.Options{Symbols: machine.SymbolsRAM, SymbolFile: true})
 		if err != nil {
 			return err
 		}
@@ -260,7 +260,7 @@ func (v *victim) examineTables(t *testing.T, learn bool) (failed int) {
 	if m.VmlinuxPath() == "" {
 		return failed
 	}
-	if source := m.SymbolSource(); source.Origin != machine.OriginMemory {
+	if source := m.SymbolSource(t.Context()); source.Origin != machine.OriginMemory {
 		t.Fatalf("%s was not made in this run", source.Path)
 	}
 	do("bt", func(ctx context.Context) error { return say(ctx, m, []string{"bt", "all"}) })

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"physgdb/mmu"
+	"physgdb/symbols/btf"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
 	"physgdb/symbols/orc"
@@ -31,14 +32,14 @@ func Kernel(ctx context.Context, k *linux.Kernel, place *linux.KallsymsTable) (
 		d.add(place.Blob)
 	}
 	if p.BTF, err = k.ReadBTF(ctx); err != nil {
-		missing = append(missing, fmt.Errorf("no types: %w", err))
+		missing = append(missing, noTypes(err))
 	}
 	d.add(p.Notes, p.BTF)
 	if p.FramePointers, err = k.FramePointers(ctx); err == nil && !p.FramePointers {
 		p.ORC, err = kernelORC(ctx, k, d)
 	}
 	if err != nil {
-		missing = append(missing, fmt.Errorf("unwind tables: %w", err))
+		missing = append(missing, noUnwindTables(err))
 	}
 	if d != nil && len(missing) == 0 {
 		sources = d.finish()
@@ -46,6 +47,31 @@ func Kernel(ctx context.Context, k *linux.Kernel, place *linux.KallsymsTable) (
 	}
 	return p, sources, missing, ctx.Err()
 }
+
+// Missing returns what could not be read of a kernel's types and unwind tables.
+func Missing(ctx context.Context, k *linux.Kernel) (missing []error) {
+	types, err := k.ReadBTF(ctx)
+	if err == nil {
+		var read *btf.Types
+		if read, err = btf.New(types.Data); err == nil {
+			err = read.Damage()
+		}
+	}
+	if err != nil {
+		missing = append(missing, noTypes(err))
+	}
+	framePointers, err := k.FramePointers(ctx)
+	if err == nil && !framePointers {
+		_, err = kernelORC(ctx, k, nil)
+	}
+	if err != nil {
+		missing = append(missing, noUnwindTables(err))
+	}
+	return missing
+}
+
+func noTypes(err error) error        { return fmt.Errorf("no types: %w", err) }
+func noUnwindTables(err error) error { return fmt.Errorf("unwind tables: %w", err) }
 
 // kernelORC returns the kernel's unwind tables and adds them to the digest. Tables of which a part
 // is gone come with an error.
