@@ -221,11 +221,14 @@ func TestCostOfVerification(t *testing.T) {
 		read := regexp.MustCompile(`(?m)^bridge: .*`)
 		for _, source := range []string{image, "nettlp://127.66.11.1?local=127.66.11.2&requester=01:00"} {
 			os.RemoveAll(filepath.Join(dir, "physgdb"))
-			for _, tc := range []struct{ name, option string }{
-				{"with an empty cache", "--log-json=false"}, {"from the cache", "--log-json=false"},
-				{"from the cache, trusting", "--trust-build-id"},
+			for _, tc := range []struct {
+				name string
+				args []string
+			}{
+				{"with an empty cache", []string{"symbols", "-o", "made"}}, {"from the cache", []string{"symbols", "-o", "made"}},
+				{"no cache", []string{"info"}}, {"from the cache, trusting", []string{"info", "--trust-build-id"}},
 			} {
-				o := run(t, dir, physgdb, []string{"info", tc.option}, source)
+				o := run(t, dir, physgdb, tc.args, source)
 				if o.Status != 0 {
 					t.Errorf("%s: %s", tc.name, o.Stderr)
 				}
@@ -277,7 +280,7 @@ func TestLeftoverCacheFiles(t *testing.T) {
 		if err := os.Chtimes(left, long, long); err != nil {
 			t.Fatal(err)
 		}
-		run(t, dir, physgdb, []string{"info"}, image)
+		run(t, dir, physgdb, []string{"symbols", "-o", "made"}, image)
 		if _, err := os.Stat(left); err == nil {
 			t.Error("the file of a killed command still exists")
 		}
@@ -291,7 +294,7 @@ func TestLeftoverCacheFiles(t *testing.T) {
 		}
 		// The file is larger than this limit: only the newest file is kept.
 		for range 2 {
-			run(t, dir, physgdb, []string{"info", "--cache-limit", "1MiB"}, image)
+			run(t, dir, physgdb, []string{"symbols", "-o", "made", "--cache-limit", "1MiB"}, image)
 		}
 		if kept := keptFiles(t, dir); len(kept) > 1 {
 			t.Errorf("kept above the limit: %q", kept)
