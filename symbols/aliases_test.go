@@ -7,8 +7,9 @@ import (
 	"physgdb/symbols/internal/symtest"
 )
 
-// TestAliasesAreOrderedAsTheKernelOrdersThem has groups of symbols at one address out of /proc/kallsyms of guests with Linux
-// 5.10.262 and 7.3.4 (Debian's cloud flavour), in their order. Of any order of them in a file, the table has to make this one.
+// TestAliasesAreOrderedAsTheKernelOrdersThem has groups of symbols at one address out of
+// /proc/kallsyms of guests with Linux 5.10.262 and 7.3.4 (Debian's cloud flavour), in their order.
+// Of any order of them in a file, the table has to make this one.
 func TestAliasesAreOrderedAsTheKernelOrdersThem(t *testing.T) {
 	for _, group := range [][]string{
 		{"__do_sys_ni_syscall", "__ia32_sys_ni_syscall", "__x64_sys_ni_syscall"},

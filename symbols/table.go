@@ -1,6 +1,7 @@
-// Package symbols holds names of addresses, whatever they were read from.
+// Package symbols defines names of addresses, independent of their origin.
 //
-// Addresses are link addresses, as the file has them; whoever knows how far a running kernel was moved adds its slide.
+// Addresses are link addresses, as in the file; callers that know the slide of a running kernel add
+// it.
 package symbols
 
 import (
@@ -33,11 +34,12 @@ func Printable(p []byte) bool {
 	return true
 }
 
-// Table finds symbols by name and by address. It is immutable and safe for concurrent use. A kernel has more than a
-// hundred thousand symbols, of which most sessions ask for a few: either index is made when it is first needed.
+// Table finds symbols by name and by address. It is immutable and safe for concurrent use. A kernel
+// has more than a hundred thousand symbols, of which most sessions ask for a few: either index is
+// made when it is first needed.
 //
-// Of several symbols at one address the first is the one that names it: for a kernel's own table that is the one which the
-// kernel prints (get_symbol_pos(), kernel/kallsyms.c, 5.10 to 7.3).
+// Of several symbols at one address the first is the one that names it: for a kernel's own table
+// that is the one which the kernel prints (get_symbol_pos(), kernel/kallsyms.c, 5.10 to 7.3).
 type Table struct {
 	// BuildID is the GNU build-id of what the names belong to; empty if it has none.
 	BuildID []byte
@@ -47,7 +49,8 @@ type Table struct {
 	byAddr  func() []int32
 }
 
-// NewTable makes a table of symbols, which it keeps. Those at one address are in the order in which they are given.
+// NewTable makes a table of symbols, which it keeps. Those at one address are in the order in which
+// they are given.
 func NewTable(syms []Symbol, buildID []byte) *Table {
 	return &Table{
 		BuildID: buildID,
@@ -57,8 +60,8 @@ func NewTable(syms []Symbol, buildID []byte) *Table {
 	}
 }
 
-// NewRankedTable is NewTable for the symbols of a file, whose order means nothing: those at one address are put in the order
-// that a kernel's kallsyms would have them in.
+// NewRankedTable is NewTable for the symbols of a file, whose order means nothing: those at one
+// address are put in the order that a kernel's kallsyms would have them in.
 func NewRankedTable(syms []Symbol, buildID []byte) *Table {
 	t := NewTable(syms, buildID)
 	t.byAddr = sync.OnceValue(func() []int32 {
@@ -76,8 +79,8 @@ func NewRankedTable(syms []Symbol, buildID []byte) *Table {
 	return t
 }
 
-// nameIndex finds symbols by name: a hash table with open addressing, which is made in a fifth of the time that a map of
-// so many strings takes. Of equal names the lowest address counts.
+// nameIndex finds symbols by name: a hash table with open addressing, which is made in a fifth of
+// the time that a map of so many strings takes. Of equal names the lowest address counts.
 type nameIndex struct {
 	syms  []Symbol
 	seed  maphash.Seed
@@ -109,8 +112,8 @@ func (x *nameIndex) find(name string) *int32 {
 	}
 }
 
-// indexAddrs puts symbols in the order of their addresses, those at one address as they are. It sorts by 16 bits after
-// 16 bits, from the lowest up, which takes a tenth of the time of comparing.
+// indexAddrs puts symbols in the order of their addresses, those at one address as they are. It
+// sorts by 16 bits after 16 bits, from the lowest up, which takes a tenth of the time of comparing.
 func indexAddrs(syms []Symbol) []int32 {
 	const digits, bits = 4, 16
 	order, next := make([]int32, len(syms)), make([]int32, len(syms))
@@ -156,9 +159,9 @@ func (t *Table) LookupAll(name string) []Symbol {
 	return slices.CompactFunc(found, func(a, b Symbol) bool { return a.Addr == b.Addr })
 }
 
-// At finds the symbol that a link address lies in, and how far into it, in bytes. Of several at one address it is the first,
-// and its size is that of the largest. A symbol whose size is not known reaches to the next, and is returned with the size
-// that it thereby has.
+// At finds the symbol that a link address lies in, and how far into it, in bytes. Of several at one
+// address it is the first, and its size is that of the largest. A symbol whose size is not known
+// reaches to the next, and is returned with the size that it thereby has.
 func (t *Table) At(addr uint64) (sym Symbol, off uint64, ok bool) {
 	order := t.byAddr()
 	end := sort.Search(len(order), func(i int) bool { return t.symbols[order[i]].Addr > addr })
@@ -186,7 +189,7 @@ func (t *Table) At(addr uint64) (sym Symbol, off uint64, ok bool) {
 	return sym, off, true
 }
 
-// Next returns the lowest address above addr at which a symbol stands; 0 if there is none.
+// Next returns the lowest address above addr with a symbol; 0 if there is none.
 func (t *Table) Next(addr uint64) uint64 {
 	order := t.byAddr()
 	i := sort.Search(len(order), func(i int) bool { return t.symbols[order[i]].Addr > addr })
@@ -210,9 +213,10 @@ func (t *Table) All() iter.Seq[Symbol] {
 	}
 }
 
-// compareAliases orders symbols at one address as scripts/kallsyms.c does (compare_symbols(), 5.10 to 7.3): weak ones come
-// last, before them those that the linker provides for a section, before them by the number of underscores that they begin
-// with; equal ones are in the order of nm, which is by name.
+// compareAliases orders symbols at one address as scripts/kallsyms.c does (compare_symbols(), 5.10
+// to 7.3): weak ones come last, before them those that the linker provides for a section, before
+// them by the number of underscores that they begin with; equal ones are in the order of nm, which
+// is by name.
 func compareAliases(a, b *Symbol) int {
 	return cmp.Or(
 		compareBool(a.Weak, b.Weak), compareBool(isSectionBound(a.Name), isSectionBound(b.Name)),
@@ -232,8 +236,8 @@ func compareBool(a, b bool) int {
 
 func underscores(name string) int { return len(name) - len(strings.TrimLeft(name, "_")) }
 
-// isSectionBound reports whether a name looks like one that the linker provides for the start or the end of a section
-// (may_be_linker_script_provide_symbol(), scripts/kallsyms.c).
+// isSectionBound reports whether a name looks like one that the linker provides for the start or
+// the end of a section (may_be_linker_script_provide_symbol(), scripts/kallsyms.c).
 func isSectionBound(name string) bool {
 	rest, ok := strings.CutPrefix(name, "__")
 	if !ok || len(name) < 8 {

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Types tells how a program laid out its data. What it answers is the same whatever it was read from.
+// Types describes the layout of a program's data, independent of its origin.
 type Types interface {
-	// Field finds a member of a struct or union by its path, such as "thread.sp" or "numbers[0].nr". Members of
-	// anonymous structs and unions are found as in C. The error is ErrNoType or ErrNoMember if there is none: another
-	// version of the program may well have it.
+	// Field finds a member of a struct or union by its path, such as "thread.sp" or
+	// "numbers[0].nr". Members of anonymous structs and unions are found as in C. The error is
+	// ErrNoType or ErrNoMember if there is none: another version of the program may well have it.
 	Field(typ, path string) (Field, error)
 	// Size returns the size of a struct or union in bytes.
 	Size(typ string) (uint64, error)
@@ -33,7 +33,8 @@ type Field struct {
 	Elem   uint64 // bytes of one element if it is an array, else Size
 }
 
-// Count returns how many elements a member has: 1 if it is no array, 0 if it is one without a length.
+// Count returns how many elements a member has: 1 if it is no array, 0 if it is one without a
+// length.
 func (f Field) Count() uint64 {
 	if f.Elem == 0 {
 		return 0
@@ -62,7 +63,7 @@ func ParsePath(path string) ([]Step, error) {
 			}
 			s.Indices = append(s.Indices, i)
 			if rest, indexed = strings.CutPrefix(rest, "["); !indexed && rest != "" {
-				return nil, fmt.Errorf("path %q: %q behind an index", path, rest)
+				return nil, fmt.Errorf("path %q: %q after an index", path, rest)
 			}
 		}
 		if name == "" {

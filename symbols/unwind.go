@@ -23,8 +23,8 @@ const (
 	R15
 	RIP
 
-	// CFA stands for the canonical frame address wherever a rule names a base: the stack pointer as the caller had it
-	// just before its call.
+	// CFA is the canonical frame address as the base of a rule: the stack pointer as the caller had
+	// it just before its call.
 	CFA Reg = 0xff
 )
 
@@ -34,13 +34,15 @@ type FrameKind uint8
 const (
 	// NoFrame: the table knows this code and that nothing can be said about its caller.
 	NoFrame FrameKind = iota
-	// LastFrame: nobody called this code, the stack ends here as it should.
+	// LastFrame: this code has no caller; the stack ends here normally.
 	LastFrame
-	// CallFrame: the return address is in the 8 bytes below the CFA, and the caller's RSP is the CFA.
+	// CallFrame: the return address is in the 8 bytes below the CFA, and the caller's RSP is the
+	// CFA.
 	CallFrame
 	// RegsFrame: a struct pt_regs is at the CFA, with every register of what was interrupted.
 	RegsFrame
-	// PartialRegsFrame: what the CPU pushes for an exception is at the CFA: RIP, CS, RFLAGS, RSP, SS, 8 bytes each.
+	// PartialRegsFrame: what the CPU pushes for an exception is at the CFA: RIP, CS, RFLAGS, RSP,
+	// SS, 8 bytes each.
 	PartialRegsFrame
 )
 
@@ -56,15 +58,16 @@ const (
 	DerefBeforeOffset
 )
 
-// FrameRule tells how to get from the registers at one address of code to those of the caller. Rules can be compared
-// by ==, and are passed around without allocation.
+// FrameRule is the rule for computing the caller's registers from those at one address of code.
+// Rules can be compared by ==, and are passed around without allocation.
 type FrameRule struct {
 	Kind FrameKind
-	// Signal: the caller did not call, it was interrupted. Its RIP is the next instruction rather than one behind a
-	// call, so its own rule is that of RIP, not of RIP-1.
+	// Signal: the caller did not call, it was interrupted. Its RIP is the next instruction rather
+	// than one after a call, so its own rule is that of RIP, not of RIP-1.
 	Signal bool
-	// CalleeSaved: for a CallFrame, RBX and R12 to R15 are either in Saved or still hold the caller's values. Tables
-	// that follow RBP alone (ORC) leave them unknown. RBP, if not in Saved, is always unchanged.
+	// CalleeSaved: for a CallFrame, RBX and R12 to R15 are either in Saved or still hold the
+	// caller's values. Tables that follow RBP alone (ORC) leave them unknown. RBP, if not in Saved,
+	// is always unchanged.
 	CalleeSaved bool
 
 	// The CFA, for the kinds that have one.
@@ -76,19 +79,20 @@ type FrameRule struct {
 	nsaved uint8
 }
 
-// maxSaved is room for every register that a function of C can save: the callee-saved six, and two to spare.
+// maxSaved is room for every register that a function of C can save: the callee-saved six, and two
+// to spare.
 const maxSaved = 8
 
-// SavedReg says that the caller's Reg lies in the 8 bytes at Base + Offset. Base is CFA or a register as the callee has
-// it, before any is restored.
+// SavedReg says that the caller's Reg lies in the 8 bytes at Base + Offset. Base is CFA or a
+// register as the callee has it, before any is restored.
 type SavedReg struct {
 	Reg    Reg
 	Base   Reg
 	Offset int32
 }
 
-// Saved lists the registers found in memory besides those that the kind of frame implies; where both name a register,
-// this list counts. It is valid as long as the rule.
+// Saved lists the registers found in memory besides those that the kind of frame implies; where
+// both name a register, this list counts. It is valid as long as the rule.
 func (r *FrameRule) Saved() []SavedReg { return r.saved[:r.nsaved] }
 
 // Save adds a register to the list, or reports that there is no room for it.
@@ -101,7 +105,8 @@ func (r *FrameRule) Save(s SavedReg) bool {
 	return true
 }
 
-// ByFramePointer is the rule of code that keeps RBP as its frame pointer, past its first two instructions.
+// ByFramePointer is the rule of code that keeps RBP as its frame pointer, past its first two
+// instructions.
 func ByFramePointer() FrameRule {
 	r := FrameRule{Kind: CallFrame, Base: RBP, Offset: 16}
 	r.Save(SavedReg{RBP, CFA, -16})
@@ -110,13 +115,14 @@ func ByFramePointer() FrameRule {
 
 // Unwinder finds the rule of an address of code.
 type Unwinder interface {
-	// At returns false for addresses that the table does not cover, and for rules that a FrameRule cannot express.
-	// For a return address ask with the address before it: the call may be the last instruction of its function.
+	// At returns false for addresses that the table does not cover, and for rules that a FrameRule
+	// cannot express. For a return address ask with the address before it: the call may be the last
+	// instruction of its function.
 	At(pc uint64) (FrameRule, bool)
 }
 
 // CodeRule is the rule of a range of code.
 type CodeRule struct {
-	From, To uint64 // virtual; To is the first address behind the range
+	From, To uint64 // virtual; To is the first address after the range
 	FrameRule
 }

@@ -25,7 +25,8 @@ func onKernels(t *testing.T, test func(t *testing.T, vmlinux string)) {
 	}
 }
 
-// TestTypesAgreeWithCilium compares what this package and cilium/ebpf read from the BTF of real kernels.
+// TestTypesAgreeWithCilium compares what this package and cilium/ebpf read from the BTF of real
+// kernels.
 func TestTypesAgreeWithCilium(t *testing.T) {
 	onKernels(t, func(t *testing.T, vmlinux string) {
 		raw, err := symtest.Read(vmlinux, btf.Section)
@@ -141,7 +142,8 @@ func agree(t *testing.T, ours *btf.Types, id uint32, typ cilium.Type) {
 	}
 }
 
-// TestNameLength checks that a name may have 511 bytes, and that longer ones and those without an end are left out.
+// TestNameLength checks that a name may have 511 bytes, and that longer ones and those without an
+// end are left out.
 func TestNameLength(t *testing.T) {
 	for _, tc := range []struct{ name, strings, want string }{
 		{"usual", "\x00int\x00", "int"},

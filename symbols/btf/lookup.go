@@ -9,7 +9,8 @@ import (
 	"physgdb/symbols"
 )
 
-// Read returns the types in the section .BTF of an ELF file. The error is [symbols.ErrNoType] if there is none.
+// Read returns the types in the section .BTF of an ELF file. The error is [symbols.ErrNoType] if
+// there is none.
 func Read(f *elf.File) (*Types, error) {
 	raw, err := Section(f)
 	if err != nil {
@@ -18,7 +19,8 @@ func Read(f *elf.File) (*Types, error) {
 	return New(raw)
 }
 
-// Section returns the content of the section .BTF of an ELF file. The error is [symbols.ErrNoType] if there is none.
+// Section returns the content of the section .BTF of an ELF file. The error is [symbols.ErrNoType]
+// if there is none.
 func Section(f *elf.File) ([]byte, error) {
 	section := f.Section(".BTF")
 	if section == nil || section.Type == elf.SHT_NOBITS {
@@ -126,7 +128,7 @@ func (t *Types) composite(name string) (uint32, error) {
 	return id, nil
 }
 
-// lookup finds the first type of a name that is wanted, itself or behind a typedef.
+// lookup finds the first type of a name that is wanted, itself or through a typedef.
 func (t *Types) lookup(name string, wanted func(id uint32) bool) (uint32, error) {
 	for _, id := range t.names()[name] {
 		if id = t.Plain(id); wanted(id) {
@@ -150,8 +152,8 @@ func (t *Types) indexNames() map[string][]uint32 {
 	return names
 }
 
-// find finds a member by name, in a type itself or in its anonymous members, and its offset in bytes. Of a type that was seen
-// before, no member has the name.
+// find finds a member by name, in a type itself or in its anonymous members, and its offset in
+// bytes. Of a type that was seen before, no member has the name.
 func (t *Types) find(id uint32, name string, seen map[uint32]bool) (typ uint32, at uint64, err error) {
 	if id = t.Plain(id); t.Composite(id) && !seen[id] {
 		seen[id] = true

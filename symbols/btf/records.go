@@ -1,5 +1,5 @@
-// Package btf reads the types of a kernel and of its modules from their BTF (Documentation/bpf/btf.rst), as far as it is not
-// damaged.
+// Package btf reads the types of a kernel and of its modules from their BTF
+// (Documentation/bpf/btf.rst), as far as it is not damaged.
 package btf
 
 import (
@@ -10,7 +10,8 @@ import (
 	"sync"
 )
 
-// Kind says what a type of BTF is (Documentation/bpf/btf.rst, "Type Encoding"; include/uapi/linux/btf.h).
+// Kind says what a type of BTF is (Documentation/bpf/btf.rst, "Type Encoding";
+// include/uapi/linux/btf.h).
 type Kind uint8
 
 // The kinds of types.
@@ -38,8 +39,8 @@ const (
 	kinds
 )
 
-// A record is 12 bytes for every type (struct btf_type), then some that its kind asks for: once, or for each of its
-// parts, which are members, constants, parameters or variables.
+// A record is 12 bytes for every type (struct btf_type), then some that its kind asks for: once, or
+// for each of its parts, which are members, constants, parameters or variables.
 const recordSize = 12
 
 var (
@@ -49,9 +50,9 @@ var (
 	}
 )
 
-// Types are all types that a program knows: those of the kernel, and behind them those of a module if it is one.
-// It is immutable and safe for concurrent use.
-// Those from first on are the program's own. Type 0 is void.
+// Types are all types of a program: those of the kernel, followed by those of a module if it is
+// one. It is immutable and safe for concurrent use. Those from first on are the program's own. Type
+// 0 is void.
 type Types struct {
 	first uint32
 	at    []uint32 // by number: where the record lies in kernel, or for a module's own types in module
@@ -75,7 +76,7 @@ type records struct {
 	types, strings []byte
 }
 
-// Record is one type as it stands in BTF.
+// Record is one type as encoded in BTF.
 type Record struct {
 	Name  uint32 // see [Types.Name]
 	Kind  Kind
@@ -85,8 +86,8 @@ type Record struct {
 	rest  []byte // what follows the fixed part
 }
 
-// New reads the BTF of a kernel. It keeps raw. Types behind damage are missing, and members that cannot be are left out:
-// [Types.Damage] says so. The error is for BTF of which nothing can be read.
+// New reads the BTF of a kernel. It keeps raw. Types after damage are missing, and impossible
+// members are omitted: [Types.Damage] says so. The error is for BTF of which nothing can be read.
 func New(raw []byte) (*Types, error) {
 	t := newTypes()
 	return t.finish(t.read(&t.kernel, raw))
@@ -123,7 +124,8 @@ func (t *Types) finish(damage error) (*Types, error) {
 // Damage returns what is wrong with the BTF, or nil.
 func (t *Types) Damage() error { return t.damage }
 
-// First returns the number of the first type that is the program's own: behind void, or behind the kernel's types.
+// First returns the number of the first type that is the program's own: after void, or after the
+// kernel's types.
 func (t *Types) First() uint32 { return t.first }
 
 // Kind returns the kind of a type.
@@ -141,7 +143,8 @@ func (t *Types) Strings() []byte { return t.kernel.strings }
 // Split reports whether the types are those of a module.
 func (t *Types) Split() bool { return t.module.types != nil }
 
-// read notes where each record is, as far as they are whole: a record of an unknown kind has no known end.
+// read notes where each record is, as far as they are whole: a record of an unknown kind has no
+// known end.
 func (t *Types) read(into *records, raw []byte) error {
 	half, err := splitBTF(raw)
 	if err != nil {
@@ -238,7 +241,8 @@ func (t *Types) resolve() {
 
 func (t *Types) Count() uint32 { return uint32(len(t.at)) }
 
-// valid returns the type of this number, or void if there is none, or one that no variable can have.
+// valid returns the type of this number, or void if there is none, or one that no variable can
+// have.
 func (t *Types) valid(id uint32) uint32 {
 	if id >= t.Count() {
 		return 0
@@ -250,7 +254,7 @@ func (t *Types) valid(id uint32) uint32 {
 	return id
 }
 
-// Untagged returns what a type tag, such as __user, stands before.
+// Untagged returns the type that a type tag, such as __user, applies to.
 func (t *Types) Untagged(id uint32) uint32 {
 	for t.kinds[id] == KindTypeTag {
 		id = t.refs[id]
@@ -280,12 +284,12 @@ func (t *Types) Record(id uint32) Record {
 	return r
 }
 
-// maxName is how many bytes a name has at most, with its NUL: KSYM_NAME_LEN, beyond which the kernel refuses its own
-// types (__btf_name_valid(), kernel/bpf/btf.c).
+// maxName is how many bytes a name has at most, with its NUL: KSYM_NAME_LEN, beyond which the
+// kernel refuses its own types (__btf_name_valid(), kernel/bpf/btf.c).
 const maxName = 512
 
-// Name returns the string at an offset, or nothing if the offset is wild or what is there is too long for a name. Damaged
-// strings have no end, and thousands of types have their names in them.
+// Name returns the string at an offset, or nothing if the offset is wild or what is there is too
+// long for a name. Damaged strings have no end, and thousands of types have their names in them.
 func (t *Types) Name(off uint32) []byte {
 	s := t.kernel.strings
 	if t.module.strings != nil && off >= uint32(len(s)) {
@@ -316,7 +320,7 @@ func (t *Types) Member(id uint32, r Record, i int) Member {
 		m.Bit &= 1<<24 - 1
 		return m
 	}
-	// Where structs do not tell, the integer tells.
+	// If the struct has no bit size, the integer has it.
 	if in := t.Plain(m.Type); t.kinds[in] == KindInt {
 		if ir := t.Record(in); ir.intBits() != ir.Value*8 {
 			m.Bit += uint64(ir.intShift())
@@ -337,7 +341,7 @@ func (r *Record) IntEncoding() uint8 { return r.rest[3] & 0xf }
 func (r *Record) intShift() uint32   { return uint32(r.rest[2]) }
 func (r *Record) intBits() uint32    { return uint32(r.rest[0]) }
 
-// Param returns name and type of parameter number i. One of type void stands for all that may follow.
+// Param returns name and type of parameter number i. One of type void means variable arguments.
 func (t *Types) Param(id uint32, r Record, i int) (name, typ uint32) {
 	return binary.LittleEndian.Uint32(r.rest[i*8:]), t.Untagged(t.PartType(id, r, i))
 }
@@ -356,5 +360,6 @@ func (t *Types) Constant(r Record, i int) (name uint32, value int64) {
 	return le.Uint32(raw), int64(le.Uint32(raw[4:]))
 }
 
-// Signed reports whether the constants of an enumeration are. What does not say so anywhere had none but signed ones.
+// Signed reports whether the constants of an enumeration are. What does not say so anywhere had
+// none but signed ones.
 func (t *Types) Signed(r Record) bool { return r.Flag || (r.Kind == KindEnum && !t.signs) }

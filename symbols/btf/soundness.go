@@ -6,19 +6,20 @@ import (
 	"hash/maphash"
 )
 
-// No debugger expects a type that contains itself, and none survives it. Neither does C have such types, but damaged
-// memory may: whatever would close a loop, or is nested deeper than any kernel has it, is cut.
+// No debugger expects a type that contains itself, and none survives it. Neither does C have such
+// types, but damaged memory may: whatever would close a loop, or is nested deeper than any kernel
+// has it, is cut.
 
 // maxDepth is how far types may be nested.
 const maxDepth = 200
 
-// maxTypeSize is the size in bytes from which on a type is not believed.
+// maxTypeSize is the maximum size of a type in bytes; larger ones are damaged.
 const maxTypeSize = 1 << 40
 
 // walk visits types after those that they are made of.
 type walk struct {
 	*Types
-	heights []uint8 // by number: of the tower of types that it stands on, plus 1; 0 if not visited yet
+	heights []uint8 // by number: the depth of the types that it refers to, plus 1; 0 if not visited yet
 	twins   map[uint32]*twins
 	cuts    int
 }
@@ -83,7 +84,7 @@ func (t *Types) findTwins() map[uint32]*twins {
 	return found
 }
 
-// node returns the type that stands for a type and its twins.
+// node returns the type that represents a type and its duplicates.
 func (w *walk) node(id uint32) uint32 {
 	if len(w.twins) > 0 && w.twins[id] != nil {
 		return w.twins[id].all[0]
@@ -91,7 +92,8 @@ func (w *walk) node(id uint32) uint32 {
 	return id
 }
 
-// enter reports whether a type is to be visited; if not, height says whether the way to it must be cut.
+// enter reports whether a type is to be visited; if not, height says whether the way to it must be
+// cut.
 func (w *walk) enter(id uint32, depth int) bool {
 	if w.heights[id] != 0 || depth > maxDepth {
 		return false
@@ -100,7 +102,8 @@ func (w *walk) enter(id uint32, depth int) bool {
 	return true
 }
 
-// standsOn reports whether a type can be made of another, which was visited, and raises height to above it.
+// standsOn reports whether a type can be made of another, which was visited, and raises height to
+// above it.
 func (w *walk) standsOn(id uint32, height *uint8) bool {
 	h := w.heights[w.node(id)]
 	if h == 0 || h > maxDepth {
@@ -111,8 +114,8 @@ func (w *walk) standsOn(id uint32, height *uint8) bool {
 	return true
 }
 
-// spell visits what the words for a type are made of: "pointer to function of pointer to" must come to an end, which it
-// does at a struct or union, as these have names.
+// spell visits what the words for a type are made of: "pointer to function of pointer to" must come
+// to an end, which it does at a struct or union, as these have names.
 func (w *walk) spell(id uint32, depth int) {
 	if !w.enter(id, depth) {
 		return
@@ -210,7 +213,8 @@ func (w *walk) measureMembers(id uint32, depth int, height *uint8) {
 	}
 }
 
-// fits reports whether a member lies in its struct, a bit field in its integer, and anything else at a whole byte.
+// fits reports whether a member lies in its struct, a bit field in its integer, and anything else
+// at a whole byte.
 func (w *walk) fits(m Member, in Record) bool {
 	bits := w.sizes[m.Type] * 8
 	if m.Width != 0 {

@@ -12,10 +12,11 @@ import (
 // Why a file with the right build-id will not do.
 var (
 	errStripped = errors.New("has no symbol table (stripped?)")
-	errNoDWARF  = errors.New("has no debug information (DWARF): it tells no more than memory does")
+	errNoDWARF  = errors.New("has no debug information (DWARF): it has no more than memory")
 )
 
-// checkVmlinux returns why a file is not the vmlinux of a build with symbols and DWARF. It reads headers and notes alone.
+// checkVmlinux returns why a file is not the vmlinux of a build with symbols and DWARF. It reads
+// headers and notes alone.
 func checkVmlinux(path string, buildID []byte) error {
 	f, err := openBuild(path, buildID)
 	if err != nil {
@@ -25,7 +26,7 @@ func checkVmlinux(path string, buildID []byte) error {
 	if f.SectionByType(elf.SHT_SYMTAB) == nil {
 		return fmt.Errorf("%s %w", path, errStripped)
 	}
-	// What was split in two leaves the headers of sections behind, without content.
+	// A file that was split in two keeps the headers of sections without content.
 	if info := f.Section(".debug_info"); info == nil || info.Type == elf.SHT_NOBITS || info.FileSize == 0 {
 		return fmt.Errorf("%s %w", path, errNoDWARF)
 	}
@@ -48,7 +49,7 @@ func openBuild(path string, buildID []byte) (*elffile.Raw, error) {
 	}
 	f.Close()
 	if len(has) == 0 {
-		return nil, fmt.Errorf("%s has no build-id, so that it cannot be told to be the right one", path)
+		return nil, fmt.Errorf("%s has no build-id, so that it cannot be verified", path)
 	}
 	return nil, fmt.Errorf("%s is of another build: its build-id is %x, memory has %x", path, has, buildID)
 }

@@ -19,14 +19,15 @@ import (
 	"physgdb/internal/regular"
 )
 
-// How long a server may take if nobody says otherwise. To build a connection takes no time unless packets are lost on
-// the way, as behind a firewall, which costs every start this much.
+// The default time limits for a server. Connecting is fast unless packets are lost, for example at
+// a firewall, which delays every start by this time.
 const (
 	defaultTimeout = 10 * time.Second
 	connectTimeout = 3 * time.Second
 )
 
-// downloadStep is what has to arrive within the timeout (debuginfod-client-config(7), $DEBUGINFOD_TIMEOUT), in bytes.
+// downloadStep is what has to arrive within the timeout (debuginfod-client-config(7),
+// $DEBUGINFOD_TIMEOUT), in bytes.
 const downloadStep = 100_000
 
 // maxDebugFile is no limit for any kernel, but one for a server gone mad, in bytes.
@@ -34,7 +35,8 @@ const maxDebugFile = 16 << 30
 
 var errUnknownBuild = errors.New("does not have it")
 
-// download returns the file of a build that debuginfod's clients got earlier, or gets it from a server.
+// download returns the file of a build that debuginfod's clients got earlier, or gets it from a
+// server.
 func (d *Places) download(ctx context.Context, s *search) (string, bool) {
 	if d.Cache == "" {
 		return "", false
@@ -52,7 +54,7 @@ func (d *Places) download(ctx context.Context, s *search) (string, bool) {
 	return file, d.ask(ctx, s, file) && s.fits(file)
 }
 
-// missAge is how long an empty file in the cache means that no server has what it stands for
+// missAge is how long an empty file in the cache means that no server has the file
 // (debuginfod-client-config(7), cache_miss_s).
 func (d *Places) missAge() time.Duration {
 	const usual = 600
@@ -64,8 +66,8 @@ func (d *Places) missAge() time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// ask gets a file from the first server that has it. When all say that they have not, that is remembered as elfutils
-// does: the next command, and gdb, need not ask.
+// ask gets a file from the first server that has it. When all say that they have not, that is
+// remembered as elfutils does: the next command, and gdb, need not ask.
 func (d *Places) ask(ctx context.Context, s *search, file string) bool {
 	unknown := 0
 	for _, server := range d.Servers {
@@ -82,13 +84,14 @@ func (d *Places) ask(ctx context.Context, s *search, file string) bool {
 		s.refuse("%s: %v", server, err)
 	}
 	if unknown > 0 && unknown == len(d.Servers) {
-		_ = os.Remove(file) // it may be one of old, and nobody is allowed to write to that
+		_ = os.Remove(file) // an old one may not be writable
 		_ = os.WriteFile(file, nil, 0)
 	}
 	return false
 }
 
-// fetch makes a file of the cache appear at once and whole, with the access rights that elfutils gives it.
+// fetch makes a file of the cache appear at once and whole, with the access rights that elfutils
+// gives it.
 func (d *Places) fetch(ctx context.Context, server string, buildID []byte, file string) error {
 	dir := filepath.Dir(file)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -117,7 +120,8 @@ func (d *Places) fetch(ctx context.Context, server string, buildID []byte, file 
 	return os.Rename(part.Name(), file)
 }
 
-// get writes what a server has of a build. It gives up when less than downloadStep bytes arrive within the timeout.
+// get writes what a server has of a build. It gives up when less than downloadStep bytes arrive
+// within the timeout.
 func (d *Places) get(ctx context.Context, server string, buildID []byte, to io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -190,8 +194,8 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// lengthOf returns how many bytes will come, or -1: files that are compressed on the way have their size in a header of
-// debuginfod's own.
+// lengthOf returns how many bytes will come, or -1: files that are compressed on the way have their
+// size in a header of debuginfod's own.
 func lengthOf(r *http.Response) int64 {
 	if size, err := strconv.ParseInt(r.Header.Get("X-DEBUGINFOD-SIZE"), 10, 64); err == nil && size > 0 {
 		return size

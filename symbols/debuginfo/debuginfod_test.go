@@ -97,7 +97,7 @@ func TestServersFileIsKept(t *testing.T) {
 	checkMode(t, d.cached(), 0o400)
 	checkMode(t, filepath.Dir(d.cached()), os.ModeDir|0o700)
 	if left, _ := filepath.Glob(d.cached() + "?*"); len(left) != 0 {
-		t.Errorf("left %q behind", left)
+		t.Errorf("leftover files %q", left)
 	}
 }
 
@@ -138,8 +138,8 @@ func TestServersAreAskedInOrder(t *testing.T) {
 	}
 }
 
-// TestSizeMayStandInAHeaderOfItsOwn has a server that compresses on the way.
-func TestSizeMayStandInAHeaderOfItsOwn(t *testing.T) {
+// TestSizeInSeparateHeader has a server that compresses on the way.
+func TestSizeInSeparateHeader(t *testing.T) {
 	full := vmlinuxLike(t, testBuildID)
 	for _, tc := range []struct {
 		header string
@@ -161,7 +161,7 @@ func TestSizeMayStandInAHeaderOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestServerThatWillNotDoIsNamed has one server each. None may leave a file, or hold anybody up.
+// TestServerThatWillNotDoIsNamed has one server each. None may leave a file, or delay the caller.
 func TestServerThatWillNotDoIsNamed(t *testing.T) {
 	full := vmlinuxLike(t, testBuildID)
 	other := vmlinuxLike(t, "dead"+testBuildID[4:])
@@ -210,7 +210,7 @@ func TestServerThatWillNotDoIsNamed(t *testing.T) {
 			files, _ := filepath.Glob(filepath.Join(d.Cache, "*", "*"))
 			for _, file := range files {
 				if info, err := os.Stat(file); err != nil || info.Size() > 0 {
-					t.Errorf("left %s behind", file)
+					t.Errorf("leftover file %s", file)
 				}
 			}
 		})
@@ -231,7 +231,8 @@ func TestServerThatIsNoneIsNamed(t *testing.T) {
 	}
 }
 
-// TestSlowButSteadyServerIsWaitedFor has one that takes longer than the timeout for the whole, but not for any step.
+// TestSlowButSteadyServerIsWaitedFor has one that takes longer than the timeout for the whole, but
+// not for any step.
 func TestSlowButSteadyServerIsWaitedFor(t *testing.T) {
 	full := large(t)
 	content, err := os.ReadFile(full)
@@ -267,7 +268,8 @@ func TestEndlessPatienceIsForServersThatHang(t *testing.T) {
 	}
 }
 
-// TestAMissIsRemembered has servers that know nothing: they are asked again when the file that says so is old.
+// TestAMissIsRemembered has servers that know nothing: they are asked again when the file that says
+// so is old.
 func TestAMissIsRemembered(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -333,7 +335,8 @@ func TestNoAnswerIsNoMiss(t *testing.T) {
 	}
 }
 
-// TestAFileThatSaysTooLittleIsNotLoadedAgain has a server that serves the right build without DWARF.
+// TestAFileThatSaysTooLittleIsNotLoadedAgain has a server that serves the right build without
+// DWARF.
 func TestAFileThatSaysTooLittleIsNotLoadedAgain(t *testing.T) {
 	var asked atomic.Int32
 	d := onlyServers(t, debuginfod(t, &asked, sends(strip(t, vmlinuxLike(t, testBuildID), "-g"))))
@@ -363,7 +366,8 @@ func TestCacheThatIsNoneIsNamed(t *testing.T) {
 	}
 }
 
-// TestGDBSharesTheCache has gdb, by libdebuginfod, find what the finder got, and the other way round.
+// TestGDBSharesTheCache has gdb, by libdebuginfod, find what the finder got, and the other way
+// round.
 func TestGDBSharesTheCache(t *testing.T) {
 	full := vmlinuxLike(t, testBuildID)
 	var asked atomic.Int32

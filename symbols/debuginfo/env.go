@@ -10,8 +10,8 @@ import (
 )
 
 // FromEnvironment returns what the variables of the environment for debuginfod's clients say
-// (debuginfod-client-config(7)): DEBUGINFOD_URLS, DEBUGINFOD_CACHE_PATH or else XDG_CACHE_HOME or HOME, and
-// DEBUGINFOD_TIMEOUT. getenv is [os.Getenv], or like it.
+// (debuginfod-client-config(7)): DEBUGINFOD_URLS, DEBUGINFOD_CACHE_PATH or else XDG_CACHE_HOME or
+// HOME, and DEBUGINFOD_TIMEOUT. getenv is [os.Getenv], or like it.
 func FromEnvironment(getenv func(string) string) *Places {
 	return &Places{
 		Servers: debuginfodServers(getenv("DEBUGINFOD_URLS")),
@@ -51,7 +51,8 @@ func debuginfodCache(getenv func(string) string) string {
 	return ""
 }
 
-// debuginfodTimeout reads whole seconds. None, or less, mean no limit; what is no number means nothing.
+// debuginfodTimeout reads whole seconds. None, or less, mean no limit; what is no number means
+// nothing.
 func debuginfodTimeout(text string) time.Duration {
 	seconds, err := strconv.Atoi(text)
 	switch {

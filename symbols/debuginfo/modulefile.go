@@ -14,15 +14,17 @@ import (
 
 // ModuleFile is the file of a kernel module on this computer, a relocatable ELF file.
 //
-// It is read with its sections at address 0, as in other relocatable files. In those of newer kernels the addresses are not
-// 0, since the linker script of modules contains __patchable_function_entries: gdb then moves all addresses in DWARF by that
-// of .text, and prints wrong values of variables without a warning.
+// It is read with its sections at address 0, as in other relocatable files. In those of newer
+// kernels the addresses are not 0, since the linker script of modules contains
+// __patchable_function_entries: gdb then moves all addresses in DWARF by that of .text, and prints
+// wrong values of variables without a warning.
 type ModuleFile struct {
 	// BuildID is the build-id of the file; nil if it has none.
 	BuildID []byte
 	// Debug reports whether the file has DWARF.
 	Debug bool
-	// Moved reports whether the sections in the file are not at address 0. gdb must not load such a file itself.
+	// Moved reports whether the sections in the file are not at address 0. gdb must not load such a
+	// file itself.
 	Moved bool
 
 	// Path is the path of the file, and Sections are the headers of its sections.
@@ -35,7 +37,8 @@ type ModuleFile struct {
 	at      int64  // offset of the headers in the file
 }
 
-// Offsets in the header of a file and of a section, and the size of the latter (ELF-64 Object File Format, figures 2 and 4).
+// Offsets in the header of a file and of a section, and the size of the latter (ELF-64 Object File
+// Format, figures 2 and 4).
 const (
 	elfSectionsAt   = 40
 	elfSectionCount = 60
@@ -43,7 +46,8 @@ const (
 	elfSectionSize  = 64
 )
 
-// OpenModuleFile opens the file of a module, or the file of its debug information. It must be closed.
+// OpenModuleFile opens the file of a module, or the file of its debug information. It must be
+// closed.
 func OpenModuleFile(path string) (*ModuleFile, error) {
 	file, err := regular.Open(path)
 	if err != nil {

@@ -17,14 +17,14 @@ import (
 // ErrNoModuleFile is the error for a module of which no suitable file was found.
 var ErrNoModuleFile = errors.New("its file was not found")
 
-// moduleFilePlaces are the directories in which distributions install modules, those with debug information first. Each has
-// a subdirectory for the kernel's release.
+// moduleFilePlaces are the directories in which distributions install modules, those with debug
+// information first. Each has a subdirectory for the kernel's release.
 var moduleFilePlaces = []string{
 	"/usr/lib/debug/lib/modules", "/usr/lib/debug/usr/lib/modules", "/lib/modules", "/usr/lib/modules",
 }
 
-// ModuleFiles finds files of kernel modules on this computer. The directories are searched once, at the first call of Find.
-// It is safe for concurrent use.
+// ModuleFiles finds files of kernel modules on this computer. The directories are searched once, at
+// the first call of Find. It is safe for concurrent use.
 type ModuleFiles struct {
 	dirs  []string
 	usual []string // directories that need not exist
@@ -33,8 +33,8 @@ type ModuleFiles struct {
 	index     map[string][]string // paths by the name of the module; nil before the search
 }
 
-// NewModuleFiles returns a search for files in dirs and their subdirectories, and then in the usual directories of a kernel
-// release (as printed by uname -r).
+// NewModuleFiles returns a search for files in dirs and their subdirectories, and then in the usual
+// directories of a kernel release (as printed by uname -r).
 func NewModuleFiles(release string, dirs []string) *ModuleFiles {
 	f := &ModuleFiles{dirs: dirs, searching: make(chan struct{}, 1)}
 	if !plain.IsName(release) { // it comes from damaged memory
@@ -46,10 +46,11 @@ func NewModuleFiles(release string, dirs []string) *ModuleFiles {
 	return f
 }
 
-// Find returns the path of the file that a module was loaded from, or of the file of its debug information. id is the
-// module's build-id, which the file must have. A file with debug information is preferred to one without, and files whose
-// path is made of the build-id to those that are found by a search. The error is ErrNoModuleFile with what is wrong with the
-// files that exist, or why a directory could not be searched.
+// Find returns the path of the file that a module was loaded from, or of the file of its debug
+// information. id is the module's build-id, which the file must have. A file with debug information
+// is preferred to one without, and files whose path is made of the build-id to those that are found
+// by a search. The error is ErrNoModuleFile with what is wrong with the files that exist, or why a
+// directory could not be searched.
 func (f *ModuleFiles) Find(ctx context.Context, name string, id []byte) (string, error) {
 	if len(id) == 0 {
 		return "", fmt.Errorf("module %s: %w: its build-id is not known, so that no file can be verified", name, ErrNoModuleFile)

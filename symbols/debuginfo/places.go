@@ -1,5 +1,5 @@
-// Package debuginfo finds the files with the debug information of a kernel and of its modules by their build-ids: on this
-// computer, and by debuginfod.
+// Package debuginfo finds the files with the debug information of a kernel and of its modules by
+// their build-ids: on this computer, and by debuginfod.
 package debuginfo
 
 import (
@@ -21,27 +21,29 @@ import (
 // ErrNotFound says that a file with debug information was not found, or only ones that will not do.
 var ErrNotFound = errors.New("no file with its debug information was found")
 
-// Places are where the debug information of a kernel may lie, beside the usual places on this machine. See
-// [FromEnvironment] for what the environment says.
+// Places are the places of a kernel's debug information, besides the usual ones on this computer.
+// See [FromEnvironment] for the environment variables.
 type Places struct {
 	// Dirs are searched before /usr/lib/debug, and each like it.
 	Dirs []string
-	// Servers are the URLs of debuginfod servers, asked in this order when no file of this machine will do.
+	// Servers are the URLs of debuginfod servers, asked in this order when no file of this machine
+	// will do.
 	Servers []string
-	// Cache is the directory where the clients of debuginfod keep what they got, gdb's among them. If it is "" there is
-	// none, and no server is asked.
+	// Cache is the directory where the clients of debuginfod keep what they got, gdb's among them.
+	// If it is "" there is none, and no server is asked.
 	Cache string
-	// Timeout is how long a server may take to begin with a file, and then for every 100 kB; 10 s if it is 0, for ever if
-	// it is negative.
+	// Timeout is how long a server may take to begin with a file, and then for every 100 kB; 10 s
+	// if it is 0, for ever if it is negative.
 	Timeout time.Duration
-	// Progress, unless it is nil, is told during a download how many bytes are here, and of how many; -1 if the server
-	// does not say. It is called for every 100 kB.
+	// Progress, unless it is nil, is called during a download with the number of bytes so far and
+	// the total, -1 if the server does not send it. It is called for every 100 kB.
 	Progress func(done, total int64)
 
-	root string // what stands for /, in tests
+	root string // replaces / in tests
 }
 
-// debugTree is the directory where distributions keep debug information (gdb manual, "Separate Debug Files").
+// debugTree is the directory where distributions keep debug information (gdb manual, "Separate
+// Debug Files").
 const debugTree = "/usr/lib/debug"
 
 // inDebugTree is where packages put a vmlinux below debugTree; %s is the release.
@@ -57,7 +59,8 @@ var inDebugTree = []string{
 	"vmlinux-%s", // Debian by a link; what people name it by hand
 }
 
-// onMachine is where a vmlinux lies that was built or installed here, with or without debug information.
+// onMachine is where a vmlinux lies that was built or installed here, with or without debug
+// information.
 var onMachine = []string{
 	"/boot/vmlinux-%s",
 	"/lib/modules/%s/build/vmlinux", // the tree that the kernel was built in
@@ -66,20 +69,21 @@ var onMachine = []string{
 	"/lib/modules/%s/vmlinux.debug", // of make rpm-pkg
 }
 
-// BuildIDFile returns where the file with the debug information of a build lies in a directory such as /usr/lib/debug
-// (gdb manual, "Separate Debug Files"). A build-id has two bytes at least.
+// BuildIDFile returns where the file with the debug information of a build lies in a directory such
+// as /usr/lib/debug (gdb manual, "Separate Debug Files"). A build-id has two bytes at least.
 func BuildIDFile(dir string, buildID []byte) string {
 	return filepath.Join(dir, ".build-id", hex.EncodeToString(buildID[:1]), hex.EncodeToString(buildID[1:])+".debug")
 }
 
-// Vmlinux returns the path of a file with the symbols and the debug information (DWARF) of the kernel of a build. A file
-// with symbols and types alone (BTF) is passed over: the kernel's memory holds those itself.
+// Vmlinux returns the path of a file with the symbols and the debug information (DWARF) of the
+// kernel of a build. A file with symbols and types alone (BTF) is passed over: the kernel's memory
+// holds those itself.
 //
-// The release, as uname -r has it, tells where to look; it may be wrong. The error is ErrNotFound with what was wrong
-// with the files that there are, in one line, or the context's.
+// The release, as printed by uname -r, selects directories; it may be wrong. The error is
+// ErrNotFound with what was wrong with the files that there are, in one line, or the context's.
 func (d *Places) Vmlinux(ctx context.Context, buildID []byte, release string) (string, error) {
 	if !elffile.ValidBuildID(buildID) {
-		return "", fmt.Errorf("kernel %q: %w: its build-id is not known, so that no file can be told to be the right one",
+		return "", fmt.Errorf("kernel %q: %w: its build-id is not known, so that no file can be verified",
 			release, ErrNotFound)
 	}
 	s := &search{id: buildID}
@@ -97,8 +101,8 @@ func (d *Places) Vmlinux(ctx context.Context, buildID []byte, release string) (s
 	return "", d.notFound(release, s)
 }
 
-// OfRelease returns the files of this machine that may be the vmlinux of a release, by their names alone: they can be of
-// any build, and need not have debug information.
+// OfRelease returns the files of this machine that may be the vmlinux of a release, by their names
+// alone: they can be of any build, and need not have debug information.
 func (d *Places) OfRelease(release string) []string {
 	return slices.DeleteFunc(d.vmlinuxes(nil, release), func(path string) bool {
 		info, err := os.Stat(path)
@@ -126,7 +130,8 @@ func (d *Places) vmlinuxes(buildID []byte, release string) []string {
 
 func (d *Places) trees() []string { return append(slices.Clone(d.Dirs), d.root+debugTree) }
 
-// appendPlace adds a place to paths if the release, which comes out of a damaged memory, is a plain name.
+// appendPlace adds a place to paths if the release, which comes out of a damaged memory, is a plain
+// name.
 func appendPlace(paths []string, place, release string) []string {
 	if !plain.IsName(release) {
 		return paths

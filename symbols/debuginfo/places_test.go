@@ -37,7 +37,8 @@ func vmlinuxLike(t testing.TB, buildID string) string {
 	return symtest.Compile(t, "int main(void) { return 0; }\n", "-g", "-Wl,--build-id=0x"+buildID)
 }
 
-// strip returns a copy of a file without symbols and debug information, or without what the flags name.
+// strip returns a copy of a file without symbols and debug information, or without what the flags
+// name.
 func strip(t testing.TB, file string, flags ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "stripped")
@@ -106,7 +107,8 @@ func TestVmlinuxThatFitsIsTakenInOrder(t *testing.T) {
 	}
 }
 
-// TestVmlinuxMayBeOneHalfOfASplitFile has the half that Fedora and SUSE ship: no code, but symbols and DWARF.
+// TestVmlinuxMayBeOneHalfOfASplitFile has the half that Fedora and SUSE ship: no code, but symbols
+// and DWARF.
 func TestVmlinuxMayBeOneHalfOfASplitFile(t *testing.T) {
 	full := vmlinuxLike(t, testBuildID)
 	half := filepath.Join(t.TempDir(), "half")
@@ -141,10 +143,10 @@ func TestVmlinuxIsRefusedInOneLine(t *testing.T) {
 		{"another build", func(path string) { install(t, vmlinuxLike(t, otherID), path) },
 			"PATH is of another build: its build-id is " + otherID + ", memory has " + testBuildID},
 		{"no build-id", func(path string) { install(t, symtest.Compile(t, "int main;", "-g", "-Wl,--build-id=none"), path) },
-			"PATH has no build-id, so that it cannot be told to be the right one"},
+			"PATH has no build-id, so that it cannot be verified"},
 		{"stripped", func(path string) { install(t, strip(t, full), path) }, "PATH has no symbol table (stripped?)"},
 		{"without DWARF", func(path string) { install(t, strip(t, full, "-g"), path) },
-			"PATH has no debug information (DWARF): it tells no more than memory does"},
+			"PATH has no debug information (DWARF): it has no more than memory"},
 		{"with DWARF that was taken away", func(path string) {
 			const source = `int main(void) { return 0; }
 				asm(".pushsection .debug_info, \"\", @nobits\n.skip 16\n.popsection");`
@@ -153,7 +155,7 @@ func TestVmlinuxIsRefusedInOneLine(t *testing.T) {
 				t.Fatal("it is not empty")
 			}
 			install(t, empty, path)
-		}, "PATH has no debug information (DWARF): it tells no more than memory does"},
+		}, "PATH has no debug information (DWARF): it has no more than memory"},
 		{"no ELF file", func(path string) { install(t, "places_test.go", path) },
 			"PATH: bad magic number '[112 97 99 107]' in record at byte 0x0"},
 		{"a directory", func(path string) { install(t, full, path, "vmlinux") },
@@ -206,8 +208,8 @@ func TestEveryRefusedFileIsNamedOnce(t *testing.T) {
 	}
 }
 
-// TestReleaseIsAPlainName has releases from damaged memories. None leads out of the directories for it, and what does not
-// need a release is found all the same.
+// TestReleaseIsAPlainName has releases from damaged memories. None escapes the directories for
+// releases, and files whose place does not depend on a release are found.
 func TestReleaseIsAPlainName(t *testing.T) {
 	full := vmlinuxLike(t, testBuildID)
 	releases := []string{"", ".", "..", "../../evil", "/evil", "6.1/../../../evil", "evil\x00", "%s", "6.1\n\xff"}
@@ -242,7 +244,8 @@ func TestBuildIDThatIsNoneFindsNothing(t *testing.T) {
 	}
 }
 
-// TestRealVmlinuxIsCheckedInAMoment has hundreds of megabytes, of which only headers and notes are read.
+// TestRealVmlinuxIsCheckedInAMoment has hundreds of megabytes, of which only headers and notes are
+// read.
 func TestRealVmlinuxIsCheckedInAMoment(t *testing.T) {
 	symtest.OnVmlinux(t, func(t *testing.T, path string) {
 		readelf := symtest.Tool(t, "", "readelf", "-n", path)

@@ -14,13 +14,15 @@ import (
 	"physgdb/symbols"
 )
 
-// CFI is the call frame information of an ELF file (DWARF 5, section 6.4), for kernels without ORC. It covers what
-// compilers made; in a vmlinux no assembly. It is immutable and safe for concurrent use.
+// CFI is the call frame information of an ELF file (DWARF 5, section 6.4), for kernels without ORC.
+// It covers what compilers made; in a vmlinux no assembly. It is immutable and safe for concurrent
+// use.
 type CFI struct {
 	fdes frame.FrameDescriptionEntries
 }
 
-// ReadCFI reads .debug_frame or, in files without it, .eh_frame: link addresses. It reads nothing else of the file.
+// ReadCFI reads .debug_frame or, in files without it, .eh_frame: link addresses. It reads nothing
+// else of the file.
 func ReadCFI(f *elf.File) (*CFI, error) {
 	for _, name := range []string{".debug_frame", ".eh_frame"} {
 		s := f.Section(name)
@@ -40,8 +42,8 @@ func ReadCFI(f *elf.File) (*CFI, error) {
 	return nil, errors.New("has no call frame information")
 }
 
-// NewCFI takes the bytes of a .eh_frame section and its address, or those of a .debug_frame section and 0. It keeps
-// and changes them.
+// NewCFI takes the bytes of a .eh_frame section and its address, or those of a .debug_frame section
+// and 0. It keeps and changes them.
 func NewCFI(data []byte, ehFrameAddr uint64) (cfi *CFI, err error) {
 	defer recoverTo(&err, "call frame information")
 	if ehFrameAddr == 0 {
@@ -57,8 +59,8 @@ func NewCFI(data []byte, ehFrameAddr uint64) (cfi *CFI, err error) {
 	return &CFI{frame.FrameDescriptionEntries(nil).Append(fdes)}, nil // in the order of addresses
 }
 
-// rewriteVersion4 turns each CIE of version 4 in a .debug_frame section (DWARF 4 and 5, section 6.4.1) into one of version
-// 3, which the parser understands: compilers of Rust write them.
+// rewriteVersion4 turns each CIE of version 4 in a .debug_frame section (DWARF 4 and 5, section
+// 6.4.1) into one of version 3, which the parser understands: compilers of Rust write them.
 func rewriteVersion4(section []byte) {
 	for len(section) >= 4 {
 		size := binary.LittleEndian.Uint32(section)
@@ -71,8 +73,8 @@ func rewriteVersion4(section []byte) {
 	}
 }
 
-// rewriteEntry removes the sizes of addresses and segments, by which version 4 differs, and fills the end with
-// DW_CFA_nop.
+// rewriteEntry removes the sizes of addresses and segments, by which version 4 differs, and fills
+// the end with DW_CFA_nop.
 func rewriteEntry(entry []byte) {
 	const (
 		id, version, augmentation = 0, 4, 5 // offsets
@@ -105,11 +107,13 @@ func (c *CFI) At(pc uint64) (symbols.FrameRule, bool) {
 	return ruleOfCFI(row, strings.Contains(fde.CIE.Augmentation, "S"))
 }
 
-// maxCFIWork bounds what one program may copy. Each DW_CFA_remember_state copies the rules of all registers, so that a
-// damaged program could fill the memory; a kernel's longest programs stay three orders below.
+// maxCFIWork bounds what one program may copy. Each DW_CFA_remember_state copies the rules of all
+// registers, so that a damaged program could fill the memory; a kernel's longest programs stay
+// three orders below.
 const maxCFIWork = 1 << 20
 
-// runCFI executes the program of one function up to pc. The parser panics at what it does not expect.
+// runCFI executes the program of one function up to pc. The parser panics at what it does not
+// expect.
 func runCFI(fde *frame.FrameDescriptionEntry, pc uint64) (row *frame.FrameContext, err error) {
 	defer recoverTo(&err, "call frame information")
 	rules := len(fde.CIE.InitialInstructions) + len(fde.Instructions)
@@ -119,7 +123,8 @@ func runCFI(fde *frame.FrameDescriptionEntry, pc uint64) (row *frame.FrameContex
 	return fde.EstablishFrame(pc)
 }
 
-// ruleOfCFI says the same as a row of the CFI table, or false if the form of FrameRule does not suffice.
+// ruleOfCFI says the same as a row of the CFI table, or false if the form of FrameRule does not
+// suffice.
 func ruleOfCFI(row *frame.FrameContext, signal bool) (symbols.FrameRule, bool) {
 	r := symbols.FrameRule{Kind: symbols.CallFrame, Signal: signal, CalleeSaved: true}
 	switch ra, ok := row.Regs[uint64(symbols.RIP)]; {
@@ -158,7 +163,8 @@ func save(r *symbols.FrameRule, reg symbols.Reg, rule *frame.DWRule) bool {
 	offset := rule.Offset
 	switch rule.Rule {
 	case frame.RuleSameVal, frame.RuleUndefined:
-		// The parser answers "undefined" for DW_CFA_restore too, which stands where a register has its old value again.
+		// The parser answers "undefined" for DW_CFA_restore too, which restores the old value of a
+		// register.
 		return true
 	case frame.RuleOffset:
 	case frame.RuleExpression:
@@ -185,8 +191,8 @@ const (
 	opBreg15     = 0x7f
 )
 
-// cfiExpression understands a register plus a number, optionally dereferenced, optionally plus a number: what compilers
-// write for functions that realign their stack.
+// cfiExpression understands a register plus a number, optionally dereferenced, optionally plus a
+// number: what compilers write for functions that realign their stack.
 func cfiExpression(expr []byte) (base symbols.Reg, offset int64, deref symbols.Deref, ok bool) {
 	if len(expr) < 2 || expr[0] < opBreg0 || expr[0] > opBreg15 {
 		return 0, 0, 0, false
@@ -216,7 +222,8 @@ func cfiExpression(expr []byte) (base symbols.Reg, offset int64, deref symbols.D
 	return base, int64(plus), symbols.DerefBeforeOffset, true
 }
 
-// sleb128 decodes a signed LEB128 number and tells how many bytes it took: 0 if they are cut off or too many.
+// sleb128 decodes a signed LEB128 number and returns its size in bytes: 0 if they are cut off or
+// too many.
 func sleb128(b []byte) (v int64, n int) {
 	for n < len(b) && n < 9 {
 		c := b[n]

@@ -15,8 +15,8 @@ import (
 	"physgdb/symbols/internal/symtest"
 )
 
-// cfiSource has functions with all that the compiler does to frames: saved registers, a frame pointer for an array of
-// variable length, an aligned stack, exits before the end.
+// cfiSource has functions with all that the compiler does to frames: saved registers, a frame
+// pointer for an array of variable length, an aligned stack, exits before the end.
 const cfiSource = `
 void use(void *, ...);
 int leaf(int a) { return a + 1; }
@@ -101,7 +101,8 @@ func compareCFI(t *testing.T, path string, oneIn int) (rows int) {
 	return rows
 }
 
-// describe writes a rule as readelf writes a row, with exp for expressions, and then what it has no column for.
+// describe writes a rule as readelf writes a row, with exp for expressions, and then what it has no
+// column for.
 func describe(r *symbols.FrameRule, registers []string) string {
 	cfa := fmt.Sprintf("%s%+d", registerNames[r.Base], r.Offset)
 	if r.Deref != symbols.DerefNone {
@@ -140,7 +141,7 @@ func TestCFIExpressions(t *testing.T) {
 	text := symtest.Tool(t, "", "readelf", "--debug-dump=frames", path)
 	compared := 0
 	for _, fde := range c.fdes {
-		r, ok := c.At(fde.End() - 1) // behind the last change of rules the compiler makes for a loop or a tail
+		r, ok := c.At(fde.End() - 1) // after the last change of rules for a loop or a tail
 		for pc := fde.Begin(); pc < fde.End() && r.Deref == symbols.DerefNone; pc++ {
 			r, ok = c.At(pc)
 		}
@@ -185,7 +186,7 @@ func TestCFIExpressionForms(t *testing.T) {
 		{"half a number", "\x76\x80", 0, 0, 0, false},
 		{"a number too long", "\x76\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00", 0, 0, 0, false},
 		{"half of the second number", "\x77\x00\x06\x23\x80", 0, 0, 0, false},
-		{"something behind", "\x77\x00\x06\x23\x10\x06", 0, 0, 0, false},
+		{"trailing bytes", "\x77\x00\x06\x23\x10\x06", 0, 0, 0, false},
 		{"nothing", "", 0, 0, 0, false},
 	} {
 		base, offset, deref, ok := cfiExpression([]byte(tc.expr))
@@ -195,8 +196,8 @@ func TestCFIExpressionForms(t *testing.T) {
 	}
 }
 
-// cfiFrame is a .debug_frame section of one function from 0x1000 to 0x1100 with a program of its own. Before it the
-// CFA is RSP+8, with the return address below.
+// cfiFrame is a .debug_frame section of one function from 0x1000 to 0x1100 with a program of its
+// own. Before it the CFA is RSP+8, with the return address below.
 func cfiFrame(augmentation, program string) []byte {
 	const addresses = "\x00\x10\x00\x00\x00\x00\x00\x00" + "\x00\x01\x00\x00\x00\x00\x00\x00"
 	cie := "\xff\xff\xff\xff\x01" + augmentation + "\x00\x01\x78\x10" + "\x0c\x07\x08\x90\x01"
@@ -207,7 +208,8 @@ func cfiFrame(augmentation, program string) []byte {
 	return append(section, fde...)
 }
 
-// TestCFIPrograms states what programs mean that compilers do not write for C: DWARF 5, section 6.4.2.
+// TestCFIPrograms states what programs mean that compilers do not write for C: DWARF 5, section
+// 6.4.2.
 func TestCFIPrograms(t *testing.T) {
 	kept := func(r symbols.FrameRule) symbols.FrameRule {
 		r.CalleeSaved = true
@@ -222,7 +224,7 @@ func TestCFIPrograms(t *testing.T) {
 		{"none", "", "", 0x1000, kept(call(symbols.RSP, 8)), true},
 		{"the last byte", "", "", 0x10ff, kept(call(symbols.RSP, 8)), true},
 		{"before", "", "", 0xfff, symbols.FrameRule{}, false},
-		{"behind", "", "", 0x1100, symbols.FrameRule{}, false},
+		{"after", "", "", 0x1100, symbols.FrameRule{}, false},
 		{"a signal frame", "S", "", 0x1000, signal(kept(call(symbols.RSP, 8))), true},
 		{"return address undefined", "", "\x07\x10", 0x1000, symbols.FrameRule{Kind: symbols.LastFrame}, true},
 		{"return address in a register", "", "\x09\x10\x00", 0x1000, symbols.FrameRule{}, false},
@@ -315,7 +317,7 @@ func BenchmarkReadCFI(b *testing.B) {
 	}
 }
 
-// call is the rule of a frame behind a call.
+// call is the rule of a frame after a call.
 func call(base symbols.Reg, offset int64, saved ...symbols.SavedReg) symbols.FrameRule {
 	r := symbols.FrameRule{Kind: symbols.CallFrame, Base: base, Offset: offset}
 	for _, s := range saved {

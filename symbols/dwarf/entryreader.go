@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// entryReader reads the entries of a unit, and comes to an end: at damaged bytes the reader of debug/dwarf can stay
-// where it is, and references can lead in circles.
+// entryReader reads the entries of a unit, and comes to an end: at damaged bytes the reader of
+// debug/dwarf can stay where it is, and references can lead in circles.
 type entryReader struct {
 	r    *dwarf.Reader
 	left *int // entries to read, by this reader and those that share it
@@ -23,7 +23,7 @@ func (r *entryReader) next() (*dwarf.Entry, error) {
 	return r.r.Next()
 }
 
-// at reads the entry at an offset. The reader goes on behind it.
+// at reads the entry at an offset. The reader continues after it.
 func (r *entryReader) at(off dwarf.Offset) (*dwarf.Entry, error) {
 	r.r.Seek(off)
 	e, err := r.next()
@@ -33,7 +33,7 @@ func (r *entryReader) at(off dwarf.Offset) (*dwarf.Entry, error) {
 	return e, err
 }
 
-// skipChildren goes on behind what lies inside an entry that was just read.
+// skipChildren skips the children of the entry that was just read.
 func (r *entryReader) skipChildren(e *dwarf.Entry) error {
 	if !e.Children {
 		return nil

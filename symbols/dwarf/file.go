@@ -13,12 +13,13 @@ import (
 	"physgdb/internal/regular"
 )
 
-// sections are the sections .debug_* of a file by the rest of their names. Nobody changes their bytes.
+// sections are the sections .debug_* of a file by the rest of their names. Their bytes are
+// read-only.
 type sections map[string][]byte
 
-// debugFile is an ELF file in memory, page by page as its DWARF is read: that of a kernel is hundreds of megabytes, of
-// which a backtrace needs a few. To read bytes of a file that shrank meanwhile is a fault: those who read have to set
-// runtime/debug.SetPanicOnFault.
+// debugFile is an ELF file in memory, page by page as its DWARF is read: that of a kernel is
+// hundreds of megabytes, of which a backtrace needs a few. Reading bytes of a file that shrank
+// meanwhile is a fault: callers must set runtime/debug.SetPanicOnFault.
 type debugFile struct {
 	sections
 	mapped []byte

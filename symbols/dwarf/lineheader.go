@@ -9,8 +9,9 @@ import (
 
 var errBadLines = errors.New("damaged header in .debug_line")
 
-// checkLineTable reads the header of a unit's line table (DWARF 5, section 6.2.4) for one reason: debug/dwarf reserves
-// memory for as many directories and files as it claims, before it looks for them.
+// checkLineTable reads the header of a unit's line table (DWARF 5, section 6.2.4) for one reason:
+// debug/dwarf reserves memory for as many directories and files as it claims, before it looks for
+// them.
 func (s sections) checkLineTable(root *dwarf.Entry) error {
 	off, ok := root.Val(dwarf.AttrStmtList).(int64)
 	if !ok {
@@ -72,7 +73,8 @@ func (h *lineHeader) list() error {
 	return nil
 }
 
-// field skips one value. Its forms are those that the format may have: DWARF 5, section 6.2.4.1, numbers in table 7.6.
+// field skips one value. Its forms are those that the format may have: DWARF 5, section 6.2.4.1,
+// numbers in table 7.6.
 func (h *lineHeader) field(form uint64) {
 	switch form {
 	case 0x08: // string

@@ -20,13 +20,13 @@ var ErrNoSource = errors.New("no source line known")
 // SourceFrame is a function of the source at an address of code.
 type SourceFrame struct {
 	Function string // empty if only the line is known
-	File     string // as the compiler was told, for kernels mostly relative to their source; empty if not known
+	File     string // as given to the compiler, for kernels mostly relative to their source; empty if not known
 	Line     int    // where it is, or where it calls the frame inside; 0 if not known
 	Inlined  bool   // the compiler put it into the next frame of the list
 }
 
-// Lines finds source lines, by the DWARF of an ELF file whose pages it reads as it needs them. It is safe for
-// concurrent use.
+// Lines finds source lines, by the DWARF of an ELF file whose pages it reads as it needs them. It
+// is safe for concurrent use.
 type Lines struct {
 	mu     sync.Mutex
 	file   *debugFile // nil when closed
@@ -35,11 +35,12 @@ type Lines struct {
 	units  *simplelru.LRU[uint64, *lineUnit] // decoded units by their offsets
 }
 
-// maxLineUnits bounds how many decoded units stay in memory. One of a kernel takes a quarter of a megabyte; the
-// backtraces of all tasks go through a hundred.
+// maxLineUnits bounds how many decoded units stay in memory. One of a kernel takes a quarter of a
+// megabyte; the backtraces of all tasks go through a hundred.
 const maxLineUnits = 128
 
-// OpenLines finds the debug information of an ELF file, such as a vmlinux. The file must not change until Close.
+// OpenLines finds the debug information of an ELF file, such as a vmlinux. The file must not change
+// until Close.
 func OpenLines(path string) (l *Lines, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverTo(&err, path)
@@ -73,8 +74,9 @@ func (l *Lines) Close() error {
 	return file.Close()
 }
 
-// Frames returns the function at a link address and those that the compiler inlined there, innermost first. For a
-// return address ask with the address before it. The error is ErrNoSource if the file does not cover the address.
+// Frames returns the function at a link address and those that the compiler inlined there,
+// innermost first. For a return address ask with the address before it. The error is ErrNoSource if
+// the file does not cover the address.
 func (l *Lines) Frames(pc uint64) (frames []SourceFrame, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

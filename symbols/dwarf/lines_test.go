@@ -18,8 +18,8 @@ import (
 	"physgdb/symbols/internal/symtest"
 )
 
-// lineSources are files with functions inlined into functions, one with a part that is seldom run and put elsewhere,
-// and one of assembly.
+// lineSources are files with functions inlined into functions, one with a part that is seldom run
+// and put elsewhere, and one of assembly.
 var lineSources = map[string]string{
 	"inner.h": `
 void use(int, ...);
@@ -124,7 +124,8 @@ func TestLinesAgreeWithAddr2line(t *testing.T) {
 	}
 }
 
-// TestUnitsThatReferToEachOther makes sure that the compiler makes such units, for TestLinesAgreeWithAddr2line.
+// TestUnitsThatReferToEachOther makes sure that the compiler makes such units, for
+// TestLinesAgreeWithAddr2line.
 func TestUnitsThatReferToEachOther(t *testing.T) {
 	for flag, want := range map[string]bool{"-flto": true, "-fno-lto": false} {
 		file, err := openDebugFile(lineProgram(t, "-O2", "-g", flag))
@@ -233,9 +234,9 @@ func framesText(frames []SourceFrame) string {
 	return b.String()
 }
 
-// TestLinesOfTheKernel compares random addresses. Differences that are known: binutils names a symbol where there is no
-// function, the unit's own file for lines of headers in parts that were split off, and functions of Rust by their linkage
-// names.
+// TestLinesOfTheKernel compares random addresses. Differences that are known: binutils names a
+// symbol where there is no function, the unit's own file for lines of headers in parts that were
+// split off, and functions of Rust by their linkage names.
 func TestLinesOfTheKernel(t *testing.T) {
 	const addresses = 400
 	symtest.OnVmlinux(t, func(t *testing.T, vmlinux string) {
@@ -284,7 +285,7 @@ func linesDifference(frames, want []SourceFrame) string {
 	class := "equal"
 	for i := range frames {
 		got, want := frames[i], want[i]
-		// Compilers were told of files by paths relative to where the kernel was built.
+		// Compilers got paths relative to the build directory of the kernel.
 		file := path.Clean(want.File)
 		if at := strings.Index(file, "debian/build/"); at >= 0 {
 			_, file, _ = strings.Cut(file[at+len("debian/build/"):], "/")
@@ -337,7 +338,7 @@ func TestOpenLinesRefuses(t *testing.T) {
 	}
 }
 
-// TestLinesOfAFileThatShrinks: the pages behind its new end are gone, and reading them is a fault.
+// TestLinesOfAFileThatShrinks reads pages after the new end of a file, which is a fault.
 func TestLinesOfAFileThatShrinks(t *testing.T) {
 	program := lineProgram(t, "-g")
 	pc := functionBytes(t, program, "other", "outer", "local", "global_name")[0]

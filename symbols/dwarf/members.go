@@ -17,7 +17,8 @@ type dwarfType struct {
 	dims int // how many dimensions of an array are indexed already
 }
 
-// maxTypeEntries is how many entries one question may read; those about the largest structs take some thousands.
+// maxTypeEntries is how many entries one question may read; those about the largest structs take
+// some thousands.
 const maxTypeEntries = 100_000
 
 func newDWARFType(p typePlace) dwarfType {
@@ -27,7 +28,7 @@ func newDWARFType(p typePlace) dwarfType {
 
 func hasMembers(tag dwarf.Tag) bool { return tag == dwarf.TagStructType || tag == dwarf.TagUnionType }
 
-// read reads the entry of a type, behind typedefs and qualifiers. The reader is for what lies inside.
+// read reads the entry of a type, without typedefs and qualifiers. The reader is for its children.
 func (t *dwarfType) read() (*dwarf.Entry, *entryReader, error) {
 	r := &entryReader{t.data.Reader(), t.left}
 	off := t.off

@@ -5,12 +5,12 @@ import (
 	"encoding/binary"
 )
 
-// nameSearch finds the units that have a name somewhere, without decoding them: by the name itself, as short ones are,
-// or by its offset in .debug_str.
+// nameSearch finds the units that have a name somewhere, without decoding them: by the name itself,
+// as short ones are, or by its offset in .debug_str.
 type nameSearch struct {
 	info       []byte
-	everywhere bool     // there is no way to tell
-	needles    [][]byte // what stands for the name in .debug_info
+	everywhere bool     // the units are unknown: search all
+	needles    [][]byte // encodings of the name in .debug_info
 }
 
 func newNameSearch(s sections, name string) *nameSearch {
@@ -26,8 +26,8 @@ func newNameSearch(s sections, name string) *nameSearch {
 	return search
 }
 
-// stringOffsets finds where a string is, up to so many places. Linkers keep each string once, maybe as the tail of
-// another: if it is there as a whole string, that is the place.
+// stringOffsets finds where a string is, up to so many places. Linkers keep each string once, maybe
+// as the tail of another: if it is there as a whole string, that is the place.
 func stringOffsets(str, terminated []byte, most int) (offsets []int) {
 	if bytes.HasPrefix(str, terminated) {
 		return []int{0}
@@ -46,7 +46,7 @@ func stringOffsets(str, terminated []byte, most int) (offsets []int) {
 	return offsets
 }
 
-// in returns the offsets of .debug_info in a unit that may stand for the name.
+// in returns the offsets of .debug_info in a unit that may encode the name.
 func (s *nameSearch) in(u unitHeader) (hits []uint64) {
 	for _, needle := range s.needles {
 		for at := u.first; ; at++ {

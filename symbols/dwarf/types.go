@@ -1,5 +1,5 @@
-// Package dwarf reads types, source lines and call frame information from the DWARF of an ELF file. Unlike debug/dwarf, which it
-// uses, it decodes only the units that a query needs.
+// Package dwarf reads types, source lines and call frame information from the DWARF of an ELF file.
+// Unlike debug/dwarf, which it uses, it decodes only the units that a query needs.
 package dwarf
 
 import (
@@ -14,8 +14,9 @@ import (
 	"physgdb/symbols"
 )
 
-// Types is the [symbols.Types] of a kernel by the DWARF of its vmlinux, for kernels without BTF. It decodes the units in which
-// it finds what it is asked for, and no others. It is safe for concurrent use.
+// Types is the [symbols.Types] of a kernel by the DWARF of its vmlinux, for kernels without BTF. It
+// decodes the units in which it finds what it is asked for, and no others. It is safe for
+// concurrent use.
 type Types struct {
 	mu     sync.Mutex
 	file   *debugFile // nil when closed
@@ -24,13 +25,14 @@ type Types struct {
 	known  map[typeKey]*typePlace // what was found; nil for what is nowhere
 }
 
-// typeKey is a type by its name; enumerations have names of their own, as in C behind the keyword.
+// typeKey is a type by its name; enumerations have a namespace of their own, as with the keyword in
+// C.
 type typeKey struct {
 	name string
 	enum bool
 }
 
-// fits reports whether an entry with this tag may be the type: a typedef may stand for any.
+// fits reports whether an entry with this tag may be the type: a typedef may name any type.
 func (k typeKey) fits(tag dwarf.Tag) bool {
 	switch tag {
 	case dwarf.TagTypedef:
@@ -181,9 +183,9 @@ func (d *Types) decoded(h unitHeader) bool {
 	return slices.ContainsFunc(d.units, func(u *typeUnit) bool { return u.off == h.off })
 }
 
-// mayDefine reports whether one of the places where a unit has a name may be inside the definition of a type of that
-// name. It takes much less time than to read all definitions, of which a unit of a kernel has thousands. Most units
-// have the names of most structs, but only in declarations.
+// mayDefine reports whether one of the places where a unit has a name may be inside the definition
+// of a type of that name. It takes much less time than to read all definitions, of which a unit of
+// a kernel has thousands. Most units have the names of most structs, but only in declarations.
 func (d *Types) mayDefine(key typeKey, u *unitData, hits []uint64) bool {
 	const before = 8 // bytes from the start of an entry to the name in it: its abbreviation, maybe a reference
 	types := map[uint64]bool{}
@@ -243,7 +245,7 @@ func readTypeNames(data unitData) (*typeUnit, error) {
 	}
 }
 
-// lookup finds the type of this name that is wanted, itself or behind a typedef.
+// lookup finds the type of this name that is wanted, itself or through a typedef.
 func (u *typeUnit) lookup(key typeKey) *typePlace {
 	for _, off := range u.names[key.name] {
 		place := typePlace{u.data, off}

@@ -55,7 +55,8 @@ var typeFields = map[string][]string{
 	"rq":      {"nr"},
 }
 
-// TestDWARFAgreesWithTheCompiler compares with what a program says that is compiled from the same types.
+// TestDWARFAgreesWithTheCompiler compares with what a program says that is compiled from the same
+// types.
 func TestDWARFAgreesWithTheCompiler(t *testing.T) {
 	var body strings.Builder
 	typed := map[string]string{"outer": "struct outer", "either": "union either", "link": "struct link", "rq": "struct rq"}
@@ -183,7 +184,8 @@ func TestDWARFDoesNotFind(t *testing.T) {
 	}
 }
 
-// TestDWARFAgreesWithBTF asks both about what reading a kernel needs. pahole made the BTF of the DWARF long before.
+// TestDWARFAgreesWithBTF asks both about what reading a kernel needs. pahole made the BTF of the
+// DWARF long before.
 func TestDWARFAgreesWithBTF(t *testing.T) {
 	symtest.OnVmlinux(t, func(t *testing.T, path string) {
 		b, err := symtest.Read(path, btf.Read)

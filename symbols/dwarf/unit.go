@@ -10,10 +10,12 @@ import (
 	"sync"
 )
 
-// The package debug/dwarf decodes the abbreviations of all units before it answers anything: more than half a second
-// and 60 MB for a kernel. So each unit (DWARF 5, section 7.5.1) is opened as if it were alone in its file.
+// The package debug/dwarf decodes the abbreviations of all units before it answers anything: more
+// than half a second and 60 MB for a kernel. So each unit (DWARF 5, section 7.5.1) is opened as if
+// it were alone in its file.
 
-// unitHeader is where a unit lies in .debug_info, from its header to the next unit, and its abbreviations.
+// unitHeader is where a unit lies in .debug_info, from its header to the next unit, and its
+// abbreviations.
 type unitHeader struct {
 	off, end  uint64
 	first     uint64 // offset of the unit's first entry
@@ -73,8 +75,8 @@ const (
 	unitSplitType    = 6
 )
 
-// unitLength reads the length that each unit of a DWARF section starts with (DWARF 5, section 7.4), and returns the
-// length with itself, and what lies behind it up to the end of the unit.
+// unitLength reads the length that each unit of a DWARF section starts with (DWARF 5, section 7.4),
+// and returns the length with itself, and the bytes after it up to the end of the unit.
 func unitLength(b []byte) (length uint64, body []byte, dwarf64, ok bool) {
 	if len(b) < 4 {
 		return 0, nil, false, false
@@ -109,7 +111,8 @@ func (s sections) alone(u unitHeader) (*dwarf.Data, error) {
 	return s.data(s["abbrev"], s["info"][u.off:u.end])
 }
 
-// root decodes the first entry of a unit, if possible without its other abbreviations: that takes microseconds.
+// root decodes the first entry of a unit, if possible without its other abbreviations: that takes
+// microseconds.
 func (s sections) root(u unitHeader) (*dwarf.Data, *dwarf.Entry, error) {
 	if d, err := s.openStart(u); err == nil {
 		if root, err := firstEntry(d, u); err == nil {
@@ -129,7 +132,8 @@ func firstEntry(d *dwarf.Data, u unitHeader) (*dwarf.Entry, error) {
 	return (&entryReader{d.Reader(), &left}).at(dwarf.Offset(u.first - u.off))
 }
 
-// openStart decodes a copy of the start of a unit, with a header that says so, and the first of its abbreviations.
+// openStart decodes a copy of the start of a unit, with a header that says so, and the first of its
+// abbreviations.
 func (s sections) openStart(u unitHeader) (*dwarf.Data, error) {
 	const enough = 4096 // bytes for a header and one entry
 	if u.dwarf64 {
@@ -144,7 +148,8 @@ func (s sections) openStart(u unitHeader) (*dwarf.Data, error) {
 	return s.data(abbrev, info)
 }
 
-// crossUnit reports whether entries of a unit may refer to other units, as link-time optimization makes them.
+// crossUnit reports whether entries of a unit may refer to other units, as link-time optimization
+// makes them.
 func (s sections) crossUnit(u unitHeader) bool {
 	for a := range s.abbrevs(u) {
 		if a.elsewhere {
@@ -174,8 +179,8 @@ func (s sections) abbrevs(u unitHeader) iter.Seq[abbrev] {
 	}
 }
 
-// scanAbbrev reads one declaration of .debug_abbrev (DWARF 5, section 7.5.3), and tells how many bytes it has: 0 at the
-// end of a table, or where it is damaged.
+// scanAbbrev reads one declaration of .debug_abbrev (DWARF 5, section 7.5.3), and returns its size
+// in bytes: 0 at the end of a table, or where it is damaged.
 func scanAbbrev(b []byte) (a abbrev, n int) {
 	const (
 		formRefAddr       = 0x10

@@ -70,7 +70,8 @@ func TestDamagedUnitHeaders(t *testing.T) {
 	}
 }
 
-// TestLineHeadersThatClaimTooMuch: the package debug/dwarf would reserve memory for what these claim to have.
+// TestLineHeadersThatClaimTooMuch: the package debug/dwarf would reserve memory for what these
+// claim to have.
 func TestLineHeadersThatClaimTooMuch(t *testing.T) {
 	const start = "\x05\x00\x08\x00\x00\x01\x00\x00\x01\x01\x01\xfb\x0e\x0d" + // version, sizes, length, encoding of rows
 		"\x00\x01\x01\x01\x01\x00\x00\x00\x01\x00\x00\x01" // lengths of opcodes
@@ -115,7 +116,8 @@ func TestStringOffsets(t *testing.T) {
 	}
 }
 
-// TestNameSearchEverywhere: where names can be numbers, or the tails of too many others, all units may have them.
+// TestNameSearchEverywhere: where names can be numbers, or the tails of too many others, all units
+// may have them.
 func TestNameSearchEverywhere(t *testing.T) {
 	tails := []byte(strings.Repeat("a_tail\x00", 20))
 	for _, tc := range []struct {

@@ -14,7 +14,8 @@ type unitIndex struct {
 	others func() []unitRange // of units that it does not list; nil for files of most compilers
 }
 
-// unitRange says that the code from low to high, exclusive, belongs to the unit at an offset of .debug_info.
+// unitRange says that the code from low to high, exclusive, belongs to the unit at an offset of
+// .debug_info.
 type unitRange struct {
 	low, high uint64
 	unit      uint64
@@ -50,8 +51,8 @@ func sortRanges(ranges []unitRange) {
 	})
 }
 
-// readAranges reads .debug_aranges (DWARF 5, section 6.1.2), and which units it lists. What is damaged is as if it were
-// not there.
+// readAranges reads .debug_aranges (DWARF 5, section 6.1.2), and which units it lists. What is
+// damaged is as if it were not there.
 func readAranges(section []byte) (ranges []unitRange, listed map[uint64]bool) {
 	listed = map[uint64]bool{}
 	for len(section) > 0 {
@@ -92,7 +93,8 @@ func readAranges(section []byte) (ranges []unitRange, listed map[uint64]bool) {
 	return ranges, listed
 }
 
-// unlistedRanges asks the units that are not listed themselves. What is damaged is as if it were not there.
+// unlistedRanges asks the units that are not listed themselves. What is damaged is as if it were
+// not there.
 func (s sections) unlistedRanges(listed map[uint64]bool) (ranges []unitRange) {
 	for h, err := range s.unitHeaders() {
 		if err != nil {

@@ -10,8 +10,9 @@ import (
 	"physgdb/symbols/orc"
 )
 
-// TestORCAgreesWithTheCompiler compares what objtool found in the machine code with what the compiler says in its call
-// frame information. They may differ where the compiler does not see what happens, and where nothing does.
+// TestORCAgreesWithTheCompiler compares what objtool found in the machine code with what the
+// compiler says in its call frame information. They may differ where the compiler does not see what
+// happens, and where nothing does.
 func TestORCAgreesWithTheCompiler(t *testing.T) {
 	const addresses = 50_000
 	symtest.OnVmlinux(t, func(t *testing.T, path string) {
@@ -63,11 +64,12 @@ func TestORCAgreesWithTheCompiler(t *testing.T) {
 	})
 }
 
-// difference classifies two rules for an address, or returns "" if nothing explains how they differ.
+// difference classifies two rules for an address, or returns "" if nothing explains how they
+// differ.
 func difference(orc, cfi *symbols.FrameRule) string {
 	switch {
 	case orc.Kind == symbols.NoFrame:
-		return "filled between functions" // with instructions that nobody runs
+		return "filled between functions" // with instructions that are never executed
 	case orc.Kind != symbols.CallFrame || cfi.Kind != symbols.CallFrame || orc.Signal || cfi.Signal:
 		return ""
 	case orc.Deref == symbols.DerefBeforeOffset && cfi.Base == symbols.RSP:

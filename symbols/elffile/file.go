@@ -1,4 +1,5 @@
-// Package elffile reads the symbols and the debug information of a program, such as a vmlinux, from an ELF file.
+// Package elffile reads the symbols and the debug information of a program, such as a vmlinux, from
+// an ELF file.
 package elffile
 
 import (
@@ -15,8 +16,8 @@ import (
 	"physgdb/symbols/orc"
 )
 
-// File is the symbols and the debug information in an ELF file. Everything but the symbols is read on first use. It is
-// safe for concurrent use.
+// File is the symbols and the debug information in an ELF file. Everything but the symbols is read
+// on first use. It is safe for concurrent use.
 type File struct {
 	*symbols.Table
 	path string
@@ -46,7 +47,8 @@ func Open(path string) (*File, error) {
 // Types returns the layouts of the program's data, from its BTF or else from its DWARF.
 func (f *File) Types() (symbols.Types, error) { return f.types() }
 
-// Unwinder returns how to unwind the program's functions, by link addresses: from its ORC table or else from its CFI.
+// Unwinder returns how to unwind the program's functions, by link addresses: from its ORC table or
+// else from its CFI.
 func (f *File) Unwinder() (symbols.Unwinder, error) { return f.unwinder() }
 
 // Lines returns the source lines of the program's code, from its DWARF.
@@ -116,5 +118,6 @@ func read[T any](path string, from func(*elf.File) (T, error)) (v T, err error) 
 	return v, nil
 }
 
-// ReadBTF returns the content of the section .BTF of an ELF file. The error is [symbols.ErrNoType] if there is none.
+// ReadBTF returns the content of the section .BTF of an ELF file. The error is [symbols.ErrNoType]
+// if there is none.
 func ReadBTF(path string) ([]byte, error) { return read(path, btf.Section) }

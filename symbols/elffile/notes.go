@@ -5,7 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// noteBuildID is the type of the note that holds a build-id (NT_GNU_BUILD_ID, elf.h), under the name "GNU".
+// noteBuildID is the type of the note that holds a build-id (NT_GNU_BUILD_ID, elf.h), under the
+// name "GNU".
 const noteBuildID = 3
 
 // Build-ids of other lengths are damaged. That of a kernel has 20 bytes; debuginfod takes at most 64.
@@ -14,8 +15,8 @@ const minBuildID, maxBuildID = 2, 64
 // ValidBuildID reports whether a build-id has a length that is in use: 2 to 64 bytes.
 func ValidBuildID(id []byte) bool { return len(id) >= minBuildID && len(id) <= maxBuildID }
 
-// BuildID finds the GNU build-id among ELF notes, or returns nil: one of fewer than 2 bytes or more than 64 is none. notes may be
-// damaged or end anywhere.
+// BuildID finds the GNU build-id among ELF notes, or returns nil: one of fewer than 2 bytes or more
+// than 64 is none. notes may be damaged or end anywhere.
 func BuildID(notes []byte) []byte {
 	const header = 12 // namesz, descsz, type: 32 bits each
 	for len(notes) >= header {
@@ -38,10 +39,12 @@ func BuildID(notes []byte) []byte {
 
 func align4(n uint64) uint64 { return (n + 3) &^ 3 }
 
-// maxBuildIDs bounds how many build-ids [ScanBuildIDs] returns; a kernel's image has its own and those of its vDSOs.
+// maxBuildIDs bounds how many build-ids [ScanBuildIDs] returns; a kernel's image has its own and
+// those of its vDSOs.
 const maxBuildIDs = 16
 
-// ScanBuildIDs returns the GNU build-ids of all notes that lie in a stretch of memory, wherever they are, at most maxBuildIDs.
+// ScanBuildIDs returns the GNU build-ids of all notes that lie in a stretch of memory, wherever
+// they are, at most maxBuildIDs.
 func ScanBuildIDs(image []byte) (ids [][]byte) {
 	const header = 12
 	rest := []byte("\x03\x00\x00\x00GNU\x00") // type and name; before them are the lengths of name and description

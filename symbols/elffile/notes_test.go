@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestScanBuildIDs has notes among other bytes: two build-ids, one that is cut off, and notes of other types.
+// TestScanBuildIDs has notes among other bytes: two build-ids, one that is cut off, and notes of
+// other types.
 func TestScanBuildIDs(t *testing.T) {
 	note := func(kind byte, id string) string {
 		return "\x04\x00\x00\x00" + string(rune(len(id))) + "\x00\x00\x00" + string(rune(kind)) + "\x00\x00\x00GNU\x00" + id

@@ -12,7 +12,8 @@ import (
 	"physgdb/symbols/elffile"
 )
 
-// TestOnlyRegularFilesAreRead: to open a FIFO for reading blocks until there is a writer, and /dev/zero never ends.
+// TestOnlyRegularFilesAreRead: to open a FIFO for reading blocks until there is a writer, and
+// /dev/zero never ends.
 func TestOnlyRegularFilesAreRead(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {

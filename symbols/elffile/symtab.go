@@ -10,7 +10,8 @@ import (
 	"physgdb/symbols"
 )
 
-// ReadTable reads the symbol table and the build-id of an ELF file, such as a vmlinux. It reads nothing else of the file.
+// ReadTable reads the symbol table and the build-id of an ELF file, such as a vmlinux. It reads
+// nothing else of the file.
 func ReadTable(path string) (*symbols.Table, error) {
 	return read(path, readTable)
 }
@@ -30,8 +31,9 @@ func readTable(f *elf.File) (*symbols.Table, error) {
 	return symbols.NewRankedTable(syms, id), nil
 }
 
-// readSymtab reads the symbol table (ELF-64 Object File Format, figure 6); nil if there is none. A kernel has more than a
-// hundred thousand symbols, which debug/elf would take five times as long for.
+// readSymtab reads the symbol table (ELF-64 Object File Format, figure 6); nil if there is none. A
+// kernel has more than a hundred thousand symbols, which debug/elf would take five times as long
+// for.
 func readSymtab(f *elf.File) ([]symbols.Symbol, error) {
 	section := f.SectionByType(elf.SHT_SYMTAB)
 	if section == nil {

@@ -18,7 +18,7 @@ func TestBuildID(t *testing.T) {
 	const other = "\x06\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00Linux\x00\x00\x00\x01\x00\x00\x00"
 	for _, tc := range []struct{ name, notes, want string }{
 		{"alone", gnu, "\xde\xad\xbe\xef"},
-		{"behind another", other + gnu, "\xde\xad\xbe\xef"},
+		{"after another", other + gnu, "\xde\xad\xbe\xef"},
 		{"missing", other, ""},
 		{"nothing", "", ""},
 		{"cut off", gnu[:len(gnu)-1], ""},

@@ -127,7 +127,8 @@ var shapes = [abbreviations]shape{
 // leaf is an entry of a shape that has children, without any.
 func (a abbreviation) leaf() abbreviation { return a + abbreviations }
 
-// abbrevTable encodes the shapes as .debug_abbrev. All numbers are below 128, where LEB128 is one byte.
+// abbrevTable encodes the shapes as .debug_abbrev. All numbers are below 128, where LEB128 is one
+// byte.
 func abbrevTable() []byte {
 	var b []byte
 	for code := abbrevUnit; code < abbreviations; code++ {

@@ -2,15 +2,17 @@ package elfsynth
 
 import "physgdb/symbols"
 
-// border is an address at which there is no code. Debuggers see a frame of it where a stack goes on that nothing called
-// from: between the code that saved the registers of what was interrupted and what was interrupted, and between two
-// stacks. Its FDE is that of a signal frame, for three reasons. What was interrupted is looked up by its own address
-// rather than by the one before, as those are of calls. gdb shows it ("<signal handler called>") without giving up the
-// name of the code that saved the registers. And gdb takes a stack that goes on at a lower address for corrupt, except
-// next to a signal frame: where stacks lie is chance, and user space is always lower.
+// border is an address at which there is no code. Debuggers see a frame of it where a stack goes on
+// that nothing called from: between the code that saved the registers of what was interrupted and
+// what was interrupted, and between two stacks. Its FDE is that of a signal frame, for three
+// reasons. What was interrupted is looked up by its own address rather than by the one before, as
+// those are of calls. gdb shows it ("<signal handler called>") without giving up the name of the
+// code that saved the registers. And gdb takes a stack that goes on at a lower address for corrupt,
+// except next to a signal frame: where stacks lie is chance, and user space is always lower.
 //
-// RSP at a border points to what is described there, which has a size. The CFA is where that ends: borders have no
-// function, so that two of them in a row must not have the same CFA to be different frames.
+// RSP at a border points to what is described there, which has a size. The CFA is where that ends:
+// borders have no function, so that two of them in a row must not have the same CFA to be different
+// frames.
 type border struct {
 	name  string
 	size  int64 // bytes
@@ -32,8 +34,8 @@ var borders = [...]border{
 // gap is a stretch of executable memory without code.
 type gap struct{ begin, end uint64 }
 
-// crossing is code whose caller is a border: its RIP minus a number, which is the same wherever the program was loaded,
-// and is written when it is known where the borders are.
+// crossing is code whose caller is a border: its RIP minus a number, which is the same wherever the
+// program was loaded, and is written when it is known where the borders are.
 type crossing struct {
 	border   int
 	from, to uint64 // the code
@@ -47,9 +49,10 @@ func (b *frameBuilder) cross(border int, from, to uint64) {
 	b.out = append(b.out, make([]byte, wideSLEB)...)
 }
 
-// writeBorders puts the borders into the widest gap, for lldb goes nowhere but to executable memory of the program; or, if
-// there is no room, before the program. Each is as long as the longest stretch of code that it is the caller of, and a
-// byte at either end: a return address may be behind that stretch, and debuggers look up the byte before.
+// writeBorders puts the borders into the widest gap, because lldb unwinds only in executable memory
+// of the program; or, if there is no room, before the program. Each is as long as the longest
+// stretch of code that it is the caller of, and a byte at either end: a return address may be after
+// that stretch, and debuggers look up the byte before.
 func (b *frameBuilder) writeBorders() (syms []symbols.Symbol) {
 	var sizes [len(borders)]uint64
 	for _, c := range b.crossings {

@@ -14,7 +14,8 @@ import (
 	"physgdb/symbols/btf"
 )
 
-// maxBTFName and maxBTFDepth are the bounds of package btf for names, in bytes, and for how deep types are nested.
+// maxBTFName and maxBTFDepth are the bounds of package btf for names, in bytes, and for how deep
+// types are nested.
 const maxBTFName, maxBTFDepth = 512, 200
 
 // rawBTF makes a section .BTF of records and strings.
@@ -79,15 +80,16 @@ func tower(height int) (records [][]uint32) {
 	return append(records, []uint32{1, info(btf.KindInt, 0), 4, 32})
 }
 
-// TestDamagedTypesMakeSoundDWARF lets Go's reader follow every reference of what is made of damaged types: it sees
-// loops, as debuggers would, by running out of stack or time.
+// TestDamagedTypesMakeSoundDWARF follows every reference in the DWARF of damaged types with Go's
+// reader, which runs out of stack or time in a loop, as debuggers would.
 func TestDamagedTypesMakeSoundDWARF(t *testing.T) {
 	for name, raw := range damaged {
 		t.Run(name, func(t *testing.T) { checkSound(t, nil, raw) })
 	}
 }
 
-// TestDebuggersSurviveDamagedTypes has gdb and lldb look at everything in files made of damaged types.
+// TestDebuggersSurviveDamagedTypes has gdb and lldb look at everything in files made of damaged
+// types.
 func TestDebuggersSurviveDamagedTypes(t *testing.T) {
 	dir := t.TempDir()
 	gdb := []string{"-nx", "-q", "-batch"}
@@ -119,7 +121,8 @@ func TestDebuggersSurviveDamagedTypes(t *testing.T) {
 	}
 }
 
-// TestArraysDoNotWrap checks that an array of 2^66 bytes has no size: it would seem to fit anywhere.
+// TestArraysDoNotWrap checks that an array of 2^66 bytes has no size: it would seem to fit
+// anywhere.
 func TestArraysDoNotWrap(t *testing.T) {
 	const maxSize = 1 << 40
 	types, err := btf.New(damaged["arrays whose size wraps"])

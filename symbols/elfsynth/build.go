@@ -13,12 +13,14 @@ import (
 	"physgdb/symbols/orc"
 )
 
-// Build makes the ELF file of a program: an x86-64 executable whose memory has no content, with symbols, and with debug
-// information in DWARF. The first segment starts where the first section does, and segments lie as far apart as in
-// memory; per-CPU sections are in no segment, so that debuggers that move the program leave them where they are.
+// Build makes the ELF file of a program: an x86-64 executable whose memory has no content, with
+// symbols, and with debug information in DWARF. The first segment starts where the first section
+// does, and segments lie as far apart as in memory; per-CPU sections are in no segment, so that
+// debuggers that move the program leave them where they are.
 //
-// missing says what could not go in, each in a sentence. What is left still works. The file has at most some 128 MB: what
-// damaged tables would make larger is left out. err is ctx's, which is the only thing that ends it early.
+// missing says what could not go in, each in a sentence. What is left still works. The file has at
+// most some 128 MB: what damaged tables would make larger is left out. err is ctx's, which is the
+// only thing that ends it early.
 func Build(ctx context.Context, p *Program) (elf []byte, missing []error, err error) {
 	f := newFile()
 	p = withBorderSection(p)
@@ -46,8 +48,8 @@ func Build(ctx context.Context, p *Program) (elf []byte, missing []error, err er
 	return f.bytes(noEntry), missing, nil
 }
 
-// Bounds of what is made of a program's tables, in bytes: ten times what a kernel has. Those of memory that is damaged, or was
-// made to be read, would take gigabytes.
+// Bounds of what is made of a program's tables, in bytes: ten times what a kernel has. Those of
+// memory that is damaged, or was made to be read, would take gigabytes.
 const (
 	maxDebugInfo  = 48 << 20 // of .debug_info and .debug_str together
 	maxIndexNames = 24 << 20 // of .gdb_index
@@ -55,7 +57,7 @@ const (
 	maxStrtab     = 32 << 20
 )
 
-// frameInfo tells how to unwind stacks, and by what symbols that goes.
+// frameInfo has the unwind information, with its symbols.
 func frameInfo(ctx context.Context, p *Program) (section []byte, borders []symbols.Symbol, err error) {
 	switch {
 	case p.ORC != nil || len(p.Rules) > 0:
@@ -66,14 +68,16 @@ func frameInfo(ctx context.Context, p *Program) (section []byte, borders []symbo
 	return nil, nil, errors.New("no ORC: stacks can be unwound by guess alone")
 }
 
-// noEntry is where the program is said to start: at a place that is no code. For gdb the function of the entry point ends
-// every stack, and code of which nothing is known, as in user space, has a function at 0. So a stack ends with the registers
-// that user space had. Else gdb would go on by guess. It moves the entry point with the section that holds it.
+// noEntry is where the program is said to start: at a place that is no code. For gdb the function
+// of the entry point ends every stack, and code of which nothing is known, as in user space, has a
+// function at 0. So a stack ends with the registers that user space had. Else gdb would go on by
+// guess. It moves the entry point with the section that holds it.
 const noEntry = 0
 
-// addMemory adds the program's sections, and a segment for each, and returns their numbers. Of all that is in memory the
-// file has the notes alone, which say what program this is. What it does not have is said to be writable, whatever the
-// segment says: of what is not, lldb 19 reads strings in the file, where it finds zeros.
+// addMemory adds the program's sections, and a segment for each, and returns their numbers. Of all
+// that is in memory the file has the notes alone, which say what program this is. What it does not
+// have is said to be writable, whatever the segment says: of what is not, lldb 19 reads strings in
+// the file, where it finds zeros.
 func (f *file) addMemory(p *Program) (numbers []int) {
 	for _, s := range p.Sections {
 		flags, rights := elf.SHF_ALLOC, elf.PF_R

@@ -51,7 +51,7 @@ func TestSymbolsHaveSizesAndSections(t *testing.T) {
 		got[s.Name] = s
 		global := elf.ST_BIND(s.Info) == elf.STB_GLOBAL
 		if globals && !global {
-			t.Errorf("%s is local, behind global ones", s.Name)
+			t.Errorf("%s is local, after global ones", s.Name)
 		}
 		globals = globals || global
 	}
@@ -78,7 +78,7 @@ func TestSymbolsHaveSizesAndSections(t *testing.T) {
 		}
 	}
 	if local := elf.ST_BIND(got["second"].Info) == elf.STB_LOCAL; !local || int(f.Section(".symtab").Info) != 2 {
-		t.Errorf("one local symbol behind the empty one, but sh_info is %d", f.Section(".symtab").Info)
+		t.Errorf("one local symbol after the empty one, but sh_info is %d", f.Section(".symtab").Info)
 	}
 }
 
@@ -130,7 +130,8 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	}
 }
 
-// TestFunctionsHaveAPrototypeOnlyIfItIsTheirs has types for functions of which some share a name or an address.
+// TestFunctionsHaveAPrototypeOnlyIfItIsTheirs has types for functions of which some share a name or
+// an address.
 func TestFunctionsHaveAPrototypeOnlyIfItIsTheirs(t *testing.T) {
 	names := "\x00first\x00second\x00alias\x00third\x00fourth\x00nowhere\x00variable\x00"
 	p := small()

@@ -7,8 +7,8 @@ import (
 	"physgdb/symbols/btf"
 )
 
-// declared is a type in the words of C, taken apart: "struct page *[4]" is the name of a type, one pointer to it, and
-// an array of 4 of those.
+// declared is a type in the words of C, taken apart: "struct page *[4]" is the name of a type, one
+// pointer to it, and an array of 4 of those.
 type declared struct {
 	kinds    []btf.Kind // of the type that is named
 	names    []string

@@ -81,7 +81,8 @@ func (u *debugInfo) addGlobal(name string, d declared, base uint32, n *names, sy
 	u.vars = append(u.vars, variable{u.strs.add(name), s.Addr, !s.Local, typ})
 }
 
-// pointTo writes a pointer to the type whose entry is at typ, or to void, and returns where the pointer's is.
+// pointTo writes a pointer to the type whose entry is at typ, or to void, and returns where the
+// pointer's is.
 func (u *debugInfo) pointTo(typ uint32) (at uint32) {
 	at = uint32(len(u.info))
 	if typ == 0 {

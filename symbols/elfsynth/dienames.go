@@ -2,8 +2,9 @@ package elfsynth
 
 import "physgdb/symbols/btf"
 
-// addFuncs writes an entry for each function whose prototype is known for certain: BTF has prototypes by name, and many
-// static functions share one. Of functions at one address the first alone has one, as debuggers name the address after it.
+// addFuncs writes an entry for each function whose prototype is known for certain: BTF has
+// prototypes by name, and many static functions share one. Of functions at one address the first
+// alone has one, as debuggers name the address after it.
 func (u *debugInfo) addFuncs(n *names, sections []Section) {
 	protos := u.prototypes(n)
 	inCode := func(i int) bool { return n.sections[i] != none && sections[n.sections[i]].Exec }

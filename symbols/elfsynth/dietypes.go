@@ -52,7 +52,7 @@ func (u *debugInfo) addInt(r btf.Record) {
 	}
 }
 
-// intEncoding tells characters by their names: BTF has a bit for them, which no kernel sets.
+// intEncoding recognizes characters by their names: BTF has a bit for them, which no kernel sets.
 func (u *debugInfo) intEncoding(r btf.Record) byte {
 	signed := r.IntEncoding()&btf.IntSigned != 0
 	char := false
@@ -106,9 +106,10 @@ func (u *debugInfo) addPtr(to uint32) {
 	u.ref(to)
 }
 
-// addArray writes an array of arrays as one with several dimensions, as compilers do: debuggers then name it as in C.
+// addArray writes an array of arrays as one with several dimensions, as compilers do: debuggers
+// then name it as in C.
 func (u *debugInfo) addArray(id uint32) {
-	const dimensions = 8 // no more in one entry, lest damaged types make it huge
+	const dimensions = 8 // maximum in one entry, because damaged types could have many
 	if u.Untagged(u.Ref(id)) == 0 {
 		u.addUnknown()
 		return

@@ -7,18 +7,19 @@ import (
 	"physgdb/symbols/btf"
 )
 
-// debugInfo is .debug_info in the making: one unit with types and functions, and one with variables. They are apart because
-// debuggers take all variables of the unit that a function is in for its locals, if they know nothing else of it.
+// debugInfo is .debug_info in the making: one unit with types and functions, and one with
+// variables. They are apart because debuggers take all variables of the unit that a function is in
+// for its locals, if they know nothing else of it.
 type debugInfo struct {
 	*btf.Types
 	info    []byte
 	strs    debugStrings
 	entries []uint32   // by number of a type: where its entry is in info
-	fixes   []uint32   // where in info the number of a type stands, which its entry's place replaces
+	fixes   []uint32   // offsets in info of numbers of types, to be replaced by the offsets of their entries
 	vars    []variable // for the second unit
 	name    uint32     // string: of the program
 	maker   uint32     // string: of us
-	unknown uint32     // string: the name of what cannot be told
+	unknown uint32     // string: the name of unknown types
 
 	ctx context.Context
 }
@@ -44,8 +45,8 @@ func newDebugInfo(ctx context.Context, name string, t *btf.Types) *debugInfo {
 	return u
 }
 
-// beginTypes starts the unit with types and functions, whose code lies in the given range of addresses. It comes first:
-// its entries' offsets in the unit are those in the section.
+// beginTypes starts the unit with types and functions, whose code lies in the given range of
+// addresses. It comes first: its entries' offsets in the unit are those in the section.
 func (u *debugInfo) beginTypes(low, high uint64) {
 	if low >= high {
 		u.beginUnit(abbrevUnit)
@@ -65,7 +66,8 @@ func (u *debugInfo) endTypes() {
 	}
 }
 
-// beginUnit writes the header of a unit (DWARF 4, section 7.5.1.1) and the start of its first entry.
+// beginUnit writes the header of a unit (DWARF 4, section 7.5.1.1) and the start of its first
+// entry.
 func (u *debugInfo) beginUnit(a abbreviation) (start int) {
 	start = len(u.info)
 	le := binary.LittleEndian
@@ -87,7 +89,7 @@ func (u *debugInfo) endUnit(start int) {
 
 func (u *debugInfo) begin(a abbreviation) { u.info = append(u.info, byte(a)) }
 
-// beginWith starts an entry that has so many children, behind which stands its end.
+// beginWith starts an entry with the given number of children, followed by its end.
 func (u *debugInfo) beginWith(children int, a abbreviation) {
 	if children == 0 {
 		a = a.leaf()
@@ -135,8 +137,8 @@ func (u *debugInfo) flag(yes bool) {
 	}
 }
 
-// debugStrings is .debug_str. That of a kernel begins with the strings of BTF, so that their offsets count in both; that
-// of a module has only those that it uses.
+// debugStrings is .debug_str. That of a kernel begins with the strings of BTF, so that their
+// offsets count in both; that of a module has only those that it uses.
 type debugStrings struct {
 	types *btf.Types
 	data  []byte
@@ -156,7 +158,8 @@ func newDebugStrings(t *btf.Types) debugStrings {
 	return s
 }
 
-// printable replaces, in place, what is not printable ASCII: names in C are, and debuggers print them as they are.
+// printable replaces, in place, what is not printable ASCII: names in C are, and debuggers print
+// them as they are.
 func printable(b []byte) {
 	for i, c := range b {
 		if (c < ' ' && c != 0) || c >= 0x7f {

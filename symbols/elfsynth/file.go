@@ -6,7 +6,8 @@ import (
 	"encoding/binary"
 )
 
-// file is an ELF file in the making: sections in the order in which they were added, behind one that is always there.
+// file is an ELF file in the making: sections in the order in which they were added, after the null
+// section.
 type file struct {
 	sections []section
 	segments []segment
@@ -51,7 +52,7 @@ func (f *file) addSegment(kind elf.ProgType, rights elf.ProgFlag, number int, lo
 	}, number})
 }
 
-// addData adds a section that debuggers read, but that does not stand in memory, or need not be read from there.
+// addData adds a section for debuggers that is not in memory, or need not be read from there.
 func (f *file) addData(name string, addr uint64, data []byte) {
 	if data == nil {
 		return

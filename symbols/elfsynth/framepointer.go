@@ -7,11 +7,13 @@ import (
 	"physgdb/symbols"
 )
 
-// A kernel with CONFIG_UNWINDER_FRAME_POINTER has no ORC tables; package linux, framepointer.go, says what its frames look
-// like. Here expressions in two CIEs say the same. They look at the registers of a frame, and at the instruction where it is,
-// when a debugger unwinds it, so that no text of the kernel is read in advance.
+// A kernel with CONFIG_UNWINDER_FRAME_POINTER has no ORC tables; package linux, framepointer.go,
+// says what its frames look like. Here expressions in two CIEs say the same. They look at the
+// registers of a frame, and at the instruction where it is, when a debugger unwinds it, so that no
+// text of the kernel is read in advance.
 
-// framePointers makes a .debug_frame section of a program whose functions keep frame pointers, and symbols for its borders.
+// framePointers makes a .debug_frame section of a program whose functions keep frame pointers, and
+// symbols for its borders.
 func framePointers(p *Program) (section []byte, syms []symbols.Symbol, err error) {
 	b := newFrameBuilder(p)
 	if err := b.measure(p.Sections); err != nil {
@@ -52,8 +54,8 @@ func framePointers(p *Program) (section []byte, syms []symbols.Symbol, err error
 	return b.out, slices.Concat(b.writeBorders(), b.replaced), nil
 }
 
-// endOfCode returns where the code ends that begins at a mark: at the next symbol that does not name padding, or with the code
-// itself, behind which the borders may begin.
+// endOfCode returns where the code ends that begins at a mark: at the next symbol that does not
+// name padding, or with the code itself, after which the borders may begin.
 func (b *frameBuilder) endOfCode(i int) uint64 {
 	for _, m := range b.marks[i+1:] {
 		if !m.code || m.symbol && !m.prefix || m.addr == b.gap.begin {
@@ -69,7 +71,8 @@ type framedCode struct {
 	last                 map[uint64]bool // where functions begin that nothing called
 }
 
-// lastFunctions are those of a CPU's start and of a new task (arch/x86/kernel/head_64.S, arch/x86/entry/entry_64.S).
+// lastFunctions are those of a CPU's start and of a new task (arch/x86/kernel/head_64.S,
+// arch/x86/entry/entry_64.S).
 var lastFunctions = []string{
 	"startup_64", "secondary_startup_64", "secondary_startup_64_no_verify", "common_startup_64", "start_cpu0",
 	"ret_from_fork_asm",
@@ -100,7 +103,8 @@ func newFramedCode(all []symbols.Symbol) *framedCode {
 // borderName is the name of the section that borders of a program without gaps are in.
 const borderName = ".borders"
 
-// withBorderSection adds executable memory for borders behind a kernel that keeps frame pointers. There is nothing in memory.
+// withBorderSection adds executable memory for borders after a kernel with frame pointers. There is
+// nothing in memory.
 func withBorderSection(p *Program) *Program {
 	const size = (len(borders)*(minGap+2) + 0xfff) &^ 0xfff
 	if p.ORC != nil || !p.FramePointers || len(p.Sections) == 0 {
@@ -125,9 +129,10 @@ func borderSection(p *Program) (Section, bool) {
 	return p.Sections[i], true
 }
 
-// framedRules are expressions for the CFA of a frame, which a debugger computes once, and for the caller's RBP, with the CFA on
-// the expression's stack. What the caller's registers are found by must be the CFA, and RBP once at most: a debugger computes
-// the RBP of a frame anew from that of the frame below each time that it is asked for, and so on down to the first.
+// framedRules are expressions for the CFA of a frame, which a debugger computes once, and for the
+// caller's RBP, with the CFA on the expression's stack. What the caller's registers are found by
+// must be the CFA, and RBP once at most: a debugger recomputes the RBP of a frame from that of the
+// frame below each time, and so on down to the first.
 type framedRules struct{ cfa, rbp []byte }
 
 func (b *frameBuilder) framedCIE(r framedRules) uint32 {
@@ -151,8 +156,9 @@ var (
 	isFramed = slices.Concat(breg(symbols.RBP, 0).out, []byte{opDup, opLit0 + 16, opPlus, opPick, 2, opEq})
 	// dropRBP is what to do with RBP if it is not needed.
 	dropRBP = []byte{opDrop}
-	// otherStack is 1 if the caller's RBP points below this frame, or far above: to a frame on the stack from which the
-	// function was called on the stack for interrupts. No frame is as long as 64 KiB. If RBP is odd or 0, the caller is entry code.
+	// otherStack is 1 if the caller's RBP points below this frame, or far above: to a frame on the
+	// stack from which the function was called on the stack for interrupts. No frame is as long as
+	// 64 KiB. If RBP is odd or 0, the caller is entry code.
 	otherStack = slices.Concat(
 		atCFA16, []byte{opLit0 + 1, opAnd, opLit0, opEq},
 		[]byte{opOver}, []byte{opLit0 + 16, opMinus, opDeref, opLit0, opEq, opLit0, opEq, opAnd},
@@ -164,15 +170,16 @@ var (
 // Rules of C code.
 var codeRules = framedRules{cfa: frameSoFar(), rbp: callersRBP}
 
-// Rules of the code that enters the kernel: a struct pt_regs is at RSP if RBP is 0, as after a system call, or at RBP-1.
+// Rules of the code that enters the kernel: a struct pt_regs is at RSP if RBP is 0, as after a
+// system call, or at RBP-1.
 var entryRules = framedRules{
 	cfa: choose(slices.Concat(breg(symbols.RBP, 0).out, []byte{opLit0 + 1, opAnd}), breg(symbols.RBP, -1).out,
 		choose(breg(symbols.RBP, 0).out, framePointer, breg(symbols.RSP, 0).out)),
 	rbp: callersRBP,
 }
 
-// choose is the expression that computes yes if cond is not 0, and else no. What was on the stack before stays below. lldb does
-// not jump to the end of an expression, so there is an operation.
+// choose is the expression that computes yes if cond is not 0, and else no. What was on the stack
+// before stays below. lldb does not jump to the end of an expression, so there is an operation.
 func choose(cond, yes, no []byte) []byte {
 	jump := func(op byte, to int) []byte { return binary.LittleEndian.AppendUint16([]byte{op}, uint16(to)) }
 	return slices.Concat(cond, jump(opBra, len(no)+jumpSize), no, jump(opSkip, len(yes)), yes, []byte{opNop})
@@ -181,8 +188,8 @@ func choose(cond, yes, no []byte) []byte {
 // Sizes of parts of expressions, in bytes: a jump; what ends a choice.
 const jumpSize, chooseEnd = 3, 1
 
-// frameSoFar is the CFA of a function that may have been interrupted before its frame was complete or after it was gone, or
-// that has none, as short functions in assembly language.
+// frameSoFar is the CFA of a function that may have been interrupted before its frame was complete
+// or after it was gone, or that has none, as short functions in assembly language.
 func frameSoFar() []byte {
 	const pop, leave, ret, jmp, call = 0x5d, 0xc9, 0xc3, 0xe9, 0xe8
 	var (
@@ -193,7 +200,8 @@ func frameSoFar() []byte {
 		both   = func(a, b []byte) []byte { return slices.Concat(a, b, []byte{opAnd}) }
 	)
 	gone := both(either(before(pop), before(leave)), either(next(ret), next(jmp)))
-	// The word at RSP is an address in the program, behind a direct call to at most 4 KiB before RIP.
+	// The word at RSP is an address in the program, after a direct call to at most 4 KiB before
+	// RIP.
 	top := breg(symbols.RSP, 0).deref().out
 	pushed := slices.Concat(top, breg(symbols.RBP, 0).out, []byte{opEq}) // and RBP is not set yet
 	inProgram := slices.Concat(top, breg(symbols.RIP, 0).out, []byte{opXor, opLit0 + 26, opShr, opLit0, opEq})

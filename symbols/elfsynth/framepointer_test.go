@@ -18,7 +18,8 @@ import (
 	"physgdb/symbols"
 )
 
-// Functions of a kernel that keeps frame pointers, 0x100 bytes each. entry is code that saves registers.
+// Functions of a kernel that keeps frame pointers, 0x100 bytes each. entry is code that saves
+// registers.
 const (
 	fpText                                                       = 0xffffffff81000000
 	fpStart, fpIdle, fpHandle, fpVector, fpWrite, fpLeaf, fpFork = fpText, fpText + 0x100, fpText + 0x200, fpText + 0x300,
@@ -205,7 +206,8 @@ func framedStacks() map[string]struct {
 	return stacks
 }
 
-// TestDebuggersFollowFramePointers shows debuggers a dead kernel that keeps frame pointers, in a core file.
+// TestDebuggersFollowFramePointers shows debuggers a dead kernel that keeps frame pointers, in a
+// core file.
 func TestDebuggersFollowFramePointers(t *testing.T) {
 	content, _, _ := Build(t.Context(), framedKernel())
 	for name, tc := range framedStacks() {
@@ -228,7 +230,8 @@ func TestDebuggersFollowFramePointers(t *testing.T) {
 			if got := framesOfGDB(string(out)); got != tc.want {
 				t.Errorf("gdb: %s, want %s\n%s", got, tc.want, out)
 			}
-			// lldb's embedded Python may be missing, which it complains of, and of core files it asks no addresses.
+			// lldb's embedded Python may be missing, which it complains of, and of core files it
+			// asks no addresses.
 			out, err = exec.CommandContext(ctx, "lldb-14", "-b", "-x", "-o", "target create -c "+core+" "+vmlinux,
 				"-o", "target modules load --file vmlinux --slide 0", "-o", "bt").CombinedOutput()
 			if err != nil {

@@ -12,12 +12,14 @@ import (
 	"physgdb/symbols/orc"
 )
 
-// debugFrame makes a .debug_frame section (DWARF 5, section 6.4) of a program's ORC tables: nil if it has none. It also
-// makes symbols for what is described there and has none: lldb counts from them. Addresses are those of the program.
+// debugFrame makes a .debug_frame section (DWARF 5, section 6.4) of a program's ORC tables: nil if
+// it has none. It also makes symbols for what is described there and has none: lldb counts from
+// them. Addresses are those of the program.
 //
-// User space is not described, so that the call frame information of programs counts once their files are loaded. For gdb
-// to end a backtrace there without guessing, the entry point of the ELF file must be 0 at run time: it does not go on
-// from the function at the entry point, and takes 0 for the function of all code that has no symbol.
+// User space is not described, so that the call frame information of programs counts once their
+// files are loaded. For gdb to end a backtrace there without guessing, the entry point of the ELF
+// file must be 0 at run time: it does not go on from the function at the entry point, and takes 0
+// for the function of all code that has no symbol.
 func debugFrame(ctx context.Context, p *Program) (section []byte, syms []symbols.Symbol, err error) {
 	if p.ORC == nil && len(p.Rules) == 0 {
 		return nil, nil, nil
@@ -62,7 +64,8 @@ func (b *frameBuilder) orc(ctx context.Context, o *orc.Sections) error {
 	return nil
 }
 
-// frameBuilder writes one FDE after the other. Each begins where a symbol does: lldb counts from there.
+// frameBuilder writes one FDE after the other. Each begins where a symbol does: lldb counts from
+// there.
 type frameBuilder struct {
 	cfiWriter
 	marks     []mark // in the order of their addresses
@@ -171,7 +174,8 @@ func isPrefix(name string) bool {
 	return strings.HasPrefix(name, "__pfx_") || strings.HasPrefix(name, "__cfi_")
 }
 
-// stretch describes code from one address up to another. Calls follow each other in the order of addresses.
+// stretch describes code from one address up to another. Calls follow each other in the order of
+// addresses.
 func (b *frameBuilder) stretch(from, to uint64, rule *symbols.FrameRule) {
 	for from < to {
 		for len(b.marks) > 1 && b.marks[1].addr <= from {
@@ -221,7 +225,8 @@ func (b *frameBuilder) rule(from, to uint64, rule *symbols.FrameRule) {
 	f := &b.fde
 	f.end = to
 	f.frames = f.frames || rule.Kind != symbols.NoFrame
-	// The code before may end with a call that does not return. lldb uses the rule for the return address.
+	// The code before may end with a call that does not return. lldb uses the rule for the return
+	// address.
 	ended := f.last || rule.Kind == symbols.NoFrame
 	f.last = rule.Kind == symbols.LastFrame
 	now := f.state.next(rule)
@@ -239,7 +244,7 @@ func (b *frameBuilder) rule(from, to uint64, rule *symbols.FrameRule) {
 	f.loc, f.state = from, now
 }
 
-// finish completes the FDE that is being written, or drops one that tells nothing about anything.
+// finish completes the FDE that is being written, or drops one without rules.
 func (b *frameBuilder) finish() {
 	f := b.fde
 	b.fde = fde{}
@@ -266,7 +271,8 @@ func (b *frameBuilder) header(at int, cie uint32, begin, end uint64) {
 	binary.LittleEndian.PutUint64(header[16:], end-begin)
 }
 
-// cie writes a common information entry, version 3, for amd64. Its rules are those of a function that was just called.
+// cie writes a common information entry, version 3, for amd64. Its rules are those of a function
+// that was just called.
 func (b *frameBuilder) cie(augmentation string) {
 	b.commonEntry(augmentation, unknownOthers, func() {
 		b.bytes(cfaDefCFA, byte(unwound.cfa.base), byte(unwound.cfa.offset))
@@ -275,8 +281,8 @@ func (b *frameBuilder) cie(augmentation string) {
 	})
 }
 
-// commonEntry writes a common information entry with the rules that are written by a function, and says which registers are
-// unknown.
+// commonEntry writes a common information entry with the rules that are written by a function, and
+// says which registers are unknown.
 func (b *frameBuilder) commonEntry(augmentation string, unknowns []symbols.Reg, rules func()) {
 	at := len(b.out)
 	b.bytes(0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 3)

@@ -21,8 +21,9 @@ import (
 	"physgdb/symbols/orc"
 )
 
-// TestFramesOfTheKernelAreItsORC unwinds by what debugFrame made from every entry of a kernel's table, and from the last
-// byte that the entry counts for. What comes out must be what unwind_next_frame() of arch/x86/kernel/unwind_orc.c does.
+// TestFramesOfTheKernelAreItsORC unwinds by what debugFrame made from every entry of a kernel's
+// table, and from the last byte that the entry counts for. What comes out must be what
+// unwind_next_frame() of arch/x86/kernel/unwind_orc.c does.
 func TestFramesOfTheKernelAreItsORC(t *testing.T) {
 	onKernels(t, func(t *testing.T, path string) {
 		p := programOf(t, path)
@@ -82,7 +83,8 @@ func TestFramesOfTheKernelAreItsORC(t *testing.T) {
 	})
 }
 
-// TestFramesAgreeWithTheCompilers compares them with the .debug_frame that comes with the kernel, which covers C.
+// TestFramesAgreeWithTheCompilers compares them with the .debug_frame that comes with the kernel,
+// which covers C.
 func TestFramesAgreeWithTheCompilers(t *testing.T) {
 	onKernels(t, func(t *testing.T, path string) {
 		p := programOf(t, path)
@@ -222,7 +224,7 @@ func (p *Program) symbolAddrs() []uint64 {
 	return addrs
 }
 
-// whereIs tells a kind of code for which compilers write no call frame information.
+// whereIs classifies code for which compilers write no call frame information.
 func (p *Program) whereIs(pc uint64) string {
 	var in symbols.Symbol
 	for _, s := range p.Symbols {
@@ -255,7 +257,8 @@ func (p *Program) randomPC(random *rand.Rand) uint64 {
 	panic("unreachable")
 }
 
-// machine is the state of a CPU in code at pc. All its other registers and words of memory are noise, each different.
+// machine is the state of a CPU in code at pc. All its other registers and words of memory are
+// noise, each different.
 type machine struct {
 	pc, seed uint64
 	caller   *caller // the registers, once one frame is unwound
@@ -279,7 +282,7 @@ func (m *machine) reg(r symbols.Reg) uint64 {
 
 func (m *machine) mem(addr uint64) uint64 { return m.noise(addr|1<<63) &^ 7 }
 
-// caller is what unwinding tells of the caller.
+// caller has the caller's registers according to the unwinder.
 type caller struct {
 	none   bool // nothing describes the code
 	last   bool // there is no caller, or none that can be found
@@ -558,7 +561,8 @@ func TestDebugFrameRefuses(t *testing.T) {
 	}
 }
 
-// FuzzDebugFrame: whatever a kernel's memory holds, the section parses, and is not much larger than what it was made of.
+// FuzzDebugFrame: whatever a kernel's memory holds, the section parses, and is not much larger than
+// what it was made of.
 func FuzzDebugFrame(f *testing.F) {
 	o := orcTable(0x9000, 0x1000, orcCall8, 0x1010, orcRegs, 0x1020, orcSwitched, 0x1030, orcBelow, 0x1040, orcEnd, 0x1050, orcNone)
 	f.Add(o.IPs.Data, o.Entries.Data, uint8(2), uint64(0x9000), uint64(0x1000), uint64(0x1000), uint64(0x1008), uint64(0x1028))

@@ -15,7 +15,7 @@ type cfa struct {
 	deref  bool // it is the word at base+offset
 }
 
-// place tells where the value of a register is, or what it is.
+// place is the place of a register's value, or the value.
 type place struct {
 	how    how
 	base   symbols.Reg // for atReg
@@ -35,8 +35,8 @@ const (
 	isBorder      // it is an address in a border, whose number is offset
 )
 
-// unwound is the initial state of all functions: at the first instruction of one that was called. That RSP is the CFA
-// needs no instruction. ORC knows no more of the caller's registers than these.
+// unwound is the initial state of all functions: at the first instruction of one that was called.
+// That RSP is the CFA needs no instruction. ORC knows no more of the caller's registers than these.
 var unwound = frameState{
 	cfa: cfa{base: symbols.RSP, offset: 8},
 	rip: place{how: atCFA, offset: -8},
@@ -58,14 +58,15 @@ type savedAt struct {
 	offset int64
 }
 
-// unknownOthers are the registers of which a frame behind a call tells nothing. Of registers that no instruction mentions
-// debuggers show the callee's values, which may be wrong.
+// unknownOthers are the registers that are unknown in a frame after a call. Of registers that no
+// instruction mentions debuggers show the callee's values, which may be wrong.
 var unknownOthers = []symbols.Reg{
 	symbols.RAX, symbols.RDX, symbols.RCX, symbols.RBX, symbols.RSI, symbols.RDI, symbols.R8, symbols.R9, symbols.R10,
 	symbols.R11, symbols.R12, symbols.R13, symbols.R14, symbols.R15, rflags,
 }
 
-// ptRegs is where struct pt_regs has registers, which is user interface (arch/x86/include/uapi/asm/ptrace.h).
+// ptRegs is where struct pt_regs has registers, which is user interface
+// (arch/x86/include/uapi/asm/ptrace.h).
 var ptRegs = []savedAt{
 	{symbols.R15, 0}, {symbols.R14, 8}, {symbols.R13, 16}, {symbols.R12, 24}, {symbols.RBP, 32}, {symbols.RBX, 40},
 	{symbols.R11, 48}, {symbols.R10, 56}, {symbols.R9, 64}, {symbols.R8, 72}, {symbols.RAX, 80}, {symbols.RCX, 88},
@@ -102,8 +103,9 @@ func (s frameState) next(r *symbols.FrameRule) frameState {
 	return s
 }
 
-// otherStack rewrites the state of code that has switched to another stack, whose top word points to the first one:
-// what ORC has as the CFA is *(RSP)+offset. The CFA by which debuggers know a frame stays on the second stack.
+// otherStack rewrites the state of code that has switched to another stack, whose top word points
+// to the first one: what ORC has as the CFA is *(RSP)+offset. The CFA by which debuggers know a
+// frame stays on the second stack.
 func (s *frameState) otherStack(offset int64) {
 	s.cfa = unwound.cfa
 	s.rip = place{how: isBorder, offset: stackBorder}

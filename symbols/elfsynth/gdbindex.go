@@ -8,11 +8,14 @@ import (
 	"slices"
 )
 
-// gdbIndex makes .gdb_index, by which gdb finds names in .debug_info without reading all of it (gdb manual, appendix "Index
-// Section Format", version 8). It keeps gdb from its index cache, too: that goes by build-id, and the program's own file,
-// whose build-id this one has, has other debug information. gdb takes the one's index for the other's and aborts.
+// gdbIndex makes .gdb_index, by which gdb finds names in .debug_info without reading all of it (gdb
+// manual, appendix "Index Section Format", version 8). It keeps gdb from its index cache, too: that
+// goes by build-id, and the program's own file, whose build-id this one has, has other debug
+// information. gdb takes the one's index for the other's and aborts.
 //
-// It returns nil, for no index, where that would be larger than maxIndexNames. info and strs are .debug_info, as this package writes it, and .debug_str; low to high is the code of the first unit.
+// It returns nil, for no index, where that would be larger than maxIndexNames. info and strs are
+// .debug_info, as this package writes it, and .debug_str; low to high is the code of the first
+// unit.
 func gdbIndex(info, strs []byte, low, high uint64) []byte {
 	units, names := indexed(info, strs)
 	if names == nil {
@@ -51,7 +54,7 @@ var baseNames = map[string]string{
 	"long long int": "long long", "long long unsigned int": "unsigned long long",
 }
 
-// What the index says of a symbol, beside the number of its unit.
+// The attributes of a symbol in the index, besides the number of its unit.
 const (
 	indexType     = 1 << 28
 	indexVariable = 2 << 28 // or a constant
@@ -59,8 +62,8 @@ const (
 	indexStatic   = 1 << 31
 )
 
-// indexed lists the units, and what each name stands for: one word for each of its meanings. There are no names if they are too
-// many.
+// indexed lists the units, and the meanings of each name: one word for each. There are no names if
+// they are too many.
 func indexed(info, strs []byte) (units []indexedUnit, names map[string][]uint32) {
 	names = map[string][]uint32{}
 	size := 0 // bytes of all names
@@ -108,8 +111,8 @@ type die struct {
 	declared bool // it is known by name alone
 }
 
-// indexedAs returns what the index says of an entry so deep in its unit, or 0 if it is not in the index. In C types and
-// constants have the scope of their file.
+// indexedAs returns what the index says of an entry so deep in its unit, or 0 if it is not in the
+// index. In C types and constants have the scope of their file.
 func (d *die) indexedAs(depth int) uint32 {
 	if d.shape == nil || d.name == 0 || d.declared {
 		return 0
@@ -181,7 +184,8 @@ func (r *dieReader) next() (d die) {
 	return d
 }
 
-// value reads a value of a form. Of an address, of what is signed and of an expression only the size counts.
+// value reads a value of a form. Of an address, of what is signed and of an expression only the
+// size counts.
 func (r *dieReader) value(form byte) uint64 {
 	switch form {
 	case formAddr, formData8:
@@ -198,7 +202,8 @@ func (r *dieReader) value(form byte) uint64 {
 	return 0
 }
 
-// hashed makes the hash table of the names, and the pool that it refers to: first lists of meanings, then names.
+// hashed makes the hash table of the names, and the pool that it refers to: first lists of
+// meanings, then names.
 func hashed(names map[string][]uint32) (slots, pool []byte) {
 	le := binary.LittleEndian
 	sorted := make([]string, 0, len(names))

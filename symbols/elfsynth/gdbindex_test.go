@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestGdbIndexIsWhatGdbWouldMake compares the index with the one that gdb makes of the same file when it has none.
+// TestGdbIndexIsWhatGdbWouldMake compares the index with the one that gdb makes of the same file
+// when it has none.
 func TestGdbIndexIsWhatGdbWouldMake(t *testing.T) {
 	t.Parallel()
 	onMadeFiles(t, sameIndex)
@@ -34,7 +35,8 @@ func sameIndex(t *testing.T, path string) {
 	t.Logf("%d names", len(gotNames))
 }
 
-// dumpIndex returns what readelf tells of the units and of the names in an index, sorted and without their places in the hash table.
+// dumpIndex returns readelf's output for the units and the names in an index, sorted and without
+// their places in the hash table.
 func dumpIndex(t *testing.T, path string) (units string, names []string) {
 	t.Helper()
 	dump := tool(t, "readelf", "--debug-dump=gdb_index", path)
@@ -56,8 +58,8 @@ func dumpIndex(t *testing.T, path string) (units string, names []string) {
 	return units, names
 }
 
-// TestGdbLeavesItsIndexCacheAlone has a gdb with an index cache, which goes by build-id, load the file: the cache must neither be
-// asked, as it may hold the index of the real vmlinux, nor filled.
+// TestGdbLeavesItsIndexCacheAlone has a gdb with an index cache, which goes by build-id, load the
+// file: the cache must neither be asked, as it may hold the index of the real vmlinux, nor filled.
 func TestGdbLeavesItsIndexCacheAlone(t *testing.T) {
 	t.Parallel()
 	vmlinux := vmlinuxes(t)[0]

@@ -1,8 +1,8 @@
 package elfsynth
 
-// KernelGlobals returns the types of variables that kernel developers look at, which BTF does not tell. No kernel has all
-// of them. Qualifiers are left out, and the lengths of arrays, which differ from kernel to kernel. What has had
-// several types is not here.
+// KernelGlobals returns the types of variables for kernel developers that are missing in BTF. No
+// kernel has all of them. Qualifiers are left out, and the lengths of arrays, which differ from
+// kernel to kernel. What has had several types is not here.
 func KernelGlobals() []Global {
 	return []Global{
 		// The machine's state, and its death.

@@ -39,7 +39,8 @@ func onMadeFiles(t *testing.T, test func(t *testing.T, path string)) {
 	})
 }
 
-// moduleProgram returns what could be known of a module in memory, had it been loaded section behind section.
+// moduleProgram returns what could be known of a module in memory, had it been loaded with adjacent
+// sections.
 func moduleProgram(t testing.TB, vmlinux, module string) *Program {
 	t.Helper()
 	f := open(t, module)
@@ -73,9 +74,9 @@ func moduleProgram(t testing.TB, vmlinux, module string) *Program {
 	return p
 }
 
-// TestModulesTellOfTheKernelWhatTheyNeed reads a module's file by itself: it must be sound, and what it says of structs of
-// the kernel must be what the kernel's file says.
-func TestModulesTellOfTheKernelWhatTheyNeed(t *testing.T) {
+// TestModulesHaveKernelTypesTheyNeed reads a module's file by itself: it must be sound, and what it
+// says of structs of the kernel must be what the kernel's file says.
+func TestModulesHaveKernelTypesTheyNeed(t *testing.T) {
 	kernels := map[string]*facts{}
 	onModules(t, func(t *testing.T, vmlinux, module string) {
 		p := moduleProgram(t, vmlinux, module)
@@ -91,7 +92,8 @@ func TestModulesTellOfTheKernelWhatTheyNeed(t *testing.T) {
 	})
 }
 
-// builtModule writes the file of a module that lacks nothing but ORC, whose addresses are not known before it is loaded.
+// builtModule writes the file of a module that lacks nothing but ORC, whose addresses are not known
+// before it is loaded.
 func builtModule(t testing.TB, p *Program) string {
 	t.Helper()
 	data, missing, _ := Build(t.Context(), p)
@@ -101,8 +103,9 @@ func builtModule(t testing.TB, p *Program) string {
 	return written(t, p, data)
 }
 
-// TestDebuggersCompleteTypesOfModules asks gdb for a struct of a module, and through it for one of the kernel that the
-// module's file has the name of alone. The witness is another reader of the same BTF.
+// TestDebuggersCompleteTypesOfModules asks gdb for a struct of a module, and through it for one of
+// the kernel that the module's file has the name of alone. The witness is another reader of the
+// same BTF.
 func TestDebuggersCompleteTypesOfModules(t *testing.T) {
 	onKernels(t, func(t *testing.T, vmlinux string) {
 		module := filepath.Join(filepath.Dir(vmlinux), "drivers", "07-virtio_net.ko")

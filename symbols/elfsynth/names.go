@@ -2,7 +2,8 @@ package elfsynth
 
 import "physgdb/symbols"
 
-// names are the symbols of a program in the order of their addresses, each with a size and a section.
+// names are the symbols of a program in the order of their addresses, each with a size and a
+// section.
 type names struct {
 	symbols  []symbols.Symbol
 	sections []int          // by symbol: the number of the section of Program that it lies in, or none
@@ -38,10 +39,12 @@ func newNames(all []symbols.Symbol, sections []Section) *names {
 	return n
 }
 
-// alias reports whether a symbol is not the first at its address, which is the one that the kernel prints.
+// alias reports whether a symbol is not the first at its address, which is the one that the kernel
+// prints.
 func (n *names) alias(i int) bool { return i > 0 && n.symbols[i-1].Addr == n.symbols[i].Addr }
 
-// sectionOf finds the section that an address lies in, or else the one that ends there, as _etext does with .text.
+// sectionOf finds the section that an address lies in, or else the one that ends there, as _etext
+// does with .text.
 func sectionOf(sections []Section, addr uint64) int {
 	found := none
 	for i, s := range sections {
@@ -71,7 +74,8 @@ func sizeOf(sections []Section, s *symbols.Symbol, section int, next uint64) uin
 	return size
 }
 
-// index enters a symbol by its name. Of several of one name, the only one that is known beyond its own source file counts.
+// index enters a symbol by its name. Of several of one name, the only one that is known beyond its
+// own source file counts.
 func (n *names) index(i int) {
 	name := n.symbols[i].Name
 	if _, seen := n.byName[name]; seen {

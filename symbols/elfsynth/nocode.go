@@ -7,9 +7,10 @@ import (
 // noCodeName is what debuggers show for a place that is no code.
 const noCodeName = "[no-code]"
 
-// BuildNoCode makes an ELF file that covers one address, where there is no code but which was called. Debuggers find the caller
-// by it: its return address is at the top of the stack, and all registers are those of the caller. Without it gdb takes code
-// without a symbol for user space, where a stack ends. At address 0 gdb ends every stack (noEntry) unless the frame is that of a
+// BuildNoCode makes an ELF file that covers one address, where there is no code but which was
+// called. Debuggers find the caller by it: its return address is at the top of the stack, and all
+// registers are those of the caller. Without it gdb takes code without a symbol for user space,
+// where a stack ends. At address 0 gdb ends every stack (noEntry) unless the frame is that of a
 // signal handler.
 func BuildNoCode(pc uint64) []byte {
 	const size = 1

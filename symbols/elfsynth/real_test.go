@@ -36,7 +36,8 @@ func vmlinuxes(t testing.TB) []string {
 	return paths
 }
 
-// kernelProgram returns what could be known of a running kernel: of its symbols no sizes, as kallsyms has none.
+// kernelProgram returns what could be known of a running kernel: of its symbols no sizes, as
+// kallsyms has none.
 func kernelProgram(t testing.TB, vmlinux string) *Program {
 	t.Helper()
 	f := open(t, vmlinux)
@@ -49,7 +50,7 @@ func kernelProgram(t testing.TB, vmlinux string) *Program {
 			Write: name != ".rodata" && s.Flags&elf.SHF_WRITE != 0, Exec: s.Flags&elf.SHF_EXECINSTR != 0,
 		})
 	}
-	for i := range p.Sections[2:] { // what stands between two of them belongs to the first
+	for i := range p.Sections[2:] { // bytes between two of them belong to the first
 		s := &p.Sections[i+1]
 		s.Size = p.Sections[i+2].Addr - s.Addr
 	}

@@ -9,7 +9,8 @@ import (
 	"physgdb/symbols"
 )
 
-// TestReplacedReturns unwinds by rules that are not ORC, up to an address that replaces return addresses, at it and behind.
+// TestReplacedReturns unwinds by rules that are not ORC, before, at and after an address that
+// replaces return addresses.
 func TestReplacedReturns(t *testing.T) {
 	const text, returns, end = 0xffffffff81000000, 0xffffffff81000100, 0xffffffff81000200
 	byRSP := symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RSP, Offset: 24}

@@ -8,8 +8,8 @@ import (
 	"physgdb/symbols"
 )
 
-// addSymtab adds .symtab and .strtab, in which equal names are one. sections are the numbers that the program's have in the file.
-// The error says that there was no room for some names.
+// addSymtab adds .symtab and .strtab, in which equal names are one. sections are the numbers that
+// the program's have in the file. The error says that there was no room for some names.
 func (f *file) addSymtab(n *names, sections []int) error {
 	const entry = 24
 	table := make([]byte, entry, entry*(len(n.symbols)+1))

@@ -11,7 +11,8 @@ import (
 	"physgdb/symbols/elffile"
 )
 
-// TestToolsFindNothingWrong shows the files of kernels and of a module to those who know ELF and DWARF.
+// TestToolsFindNothingWrong checks the files of kernels and of a module with tools for ELF and
+// DWARF.
 func TestToolsFindNothingWrong(t *testing.T) {
 	t.Parallel()
 	onMadeFiles(t, inspect)
@@ -29,8 +30,9 @@ func inspect(t *testing.T, path string) {
 	if warning := regexp.MustCompile(`(?m)^.*([Ww]arning:|[Ee]rror:|<corrupt|<unknown>).*$`).Find(out); warning != nil {
 		t.Errorf("readelf: %s", warning)
 	}
-	// Memory is not in the file: for eu-elflint that is a separate file of debug information. Kernels have notes of Xen's. That
-	// code and constants are said to be writable is for lldb (addMemory).
+	// Memory is not in the file: for eu-elflint that is a separate file of debug information.
+	// Kernels have notes of Xen's. That code and constants are said to be writable is for lldb
+	// (addMemory).
 	known := regexp.MustCompile(`unknown object file note type|'\.(text|rodata)' has wrong flags: expected .*, is WRITE\|ALLOC`)
 	for _, flags := range []string{"-d", "-d --gnu-ld"} {
 		out, err := exec.Command("eu-elflint", append(strings.Fields(flags), path)...).CombinedOutput()

@@ -2,7 +2,8 @@ package elfsynth
 
 import "physgdb/symbols/btf"
 
-// want says how much of a type of the kernel a module's file has to tell. Debuggers find the rest in the kernel's file.
+// want is how much of a kernel type a module's file must contain. Debuggers find the rest in the
+// kernel's file.
 type want uint8
 
 const (
@@ -11,8 +12,9 @@ const (
 	wantWhole
 )
 
-// wanted returns what is wanted of each type: of a kernel nil, for everything; of a module all its own types, and of
-// the kernel's those that they are made of. Of a struct that they only point to the name is enough.
+// wanted returns what is wanted of each type: of a kernel nil, for everything; of a module all its
+// own types, and of the kernel's those that they are made of. Of a struct that they only point to
+// the name is enough.
 func wanted(t *btf.Types) []want {
 	if t.First() == 1 {
 		return nil
@@ -35,7 +37,8 @@ type wanting struct {
 	todo []uint32 // whose parts are to be added
 }
 
-// add wants a type. Of a typedef or a qualifier, to want the name is to want the name of what stands behind it.
+// add adds a type. To want the name of a typedef or a qualifier is to want the name of the type it
+// refers to.
 func (w *wanting) add(id uint32, how want) {
 	id = w.Untagged(id)
 	if id == 0 {

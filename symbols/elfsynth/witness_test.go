@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// facts are what debug information says, as text, for comparing. Something may have several definitions: each is kept,
-// unless an equal one is expected and was found.
+// facts are what debug information says, as text, for comparing. Something may have several
+// definitions: each is kept, unless an equal one is expected and was found.
 type facts struct {
 	types     map[string][]string // "struct page": its layout
 	funcs     map[string][]string // its parameters and result
@@ -27,7 +27,8 @@ type factReader struct {
 	spelled map[dwarf.Offset]string
 }
 
-// readFacts reads the debug information of a file at the level of its units. Of what is not in expect nothing is kept.
+// readFacts reads the debug information of a file at the level of its units. Of what is not in
+// expect nothing is kept.
 func readFacts(t testing.TB, path string, expect *facts) *facts {
 	t.Helper()
 	f := open(t, path)
@@ -91,7 +92,8 @@ func name(e *dwarf.Entry) string { s, _ := e.Val(dwarf.AttrName).(string); retur
 
 func number(e *dwarf.Entry, a dwarf.Attr) int64 { n, _ := e.Val(a).(int64); return n }
 
-// wanted reports whether something has to be looked at: not all that is expected of it has been found.
+// wanted reports whether something has to be looked at: not all that is expected of it has been
+// found.
 func (r *factReader) wanted(key string, have, expected map[string][]string) bool {
 	if r.expect == nil {
 		return true
@@ -285,8 +287,9 @@ func (r *factReader) addVar(e *dwarf.Entry) {
 	}
 }
 
-// TestTypesAreThoseOfTheCompiler compares all types, prototypes and variables, and where they are, with the DWARF of the
-// same kernel. Of several definitions that the compiler has under one name, one must be equal.
+// TestTypesAreThoseOfTheCompiler compares all types, prototypes and variables, and where they are,
+// with the DWARF of the same kernel. Of several definitions that the compiler has under one name,
+// one must be equal.
 func TestTypesAreThoseOfTheCompiler(t *testing.T) {
 	t.Parallel()
 	onKernels(t, func(t *testing.T, vmlinux string) {
@@ -338,8 +341,8 @@ func compareAddresses(t *testing.T, what string, ours, theirs map[string][]uint6
 	t.Logf("addresses of %s: %d equal, %d differ, %d not in the compiler's", what, equal, shown, absent)
 }
 
-// unqualified leaves out of the types of variables what KernelGlobals leaves out too: qualifiers and lengths. On 6.1 node_data
-// has its type by a typedef.
+// unqualified leaves out of the types of variables what KernelGlobals leaves out too: qualifiers
+// and lengths. On 6.1 node_data has its type by a typedef.
 func unqualified(vars map[string][]string) map[string][]string {
 	lengths := regexp.MustCompile(`\[\d+\]`)
 	words := strings.NewReplacer("const ", "", "volatile ", "", "pg_data_t", "struct pglist_data")

@@ -2,25 +2,28 @@ package kallsyms
 
 import "encoding/binary"
 
-// addressTable is a table of the symbols' addresses in one of the forms that kernels have, at a place where it may be.
+// addressTable is a table of the symbols' addresses in one of the forms that kernels have, at a
+// place where it may be.
 type addressTable struct {
 	name string
 	at   int // in the image
 	size int // of an entry, in bytes
-	// baseAt is where in the image the address is that the entries are relative to; 0 if there is none.
+	// baseAt is where in the image the address is that the entries are relative to; 0 if there is
+	// none.
 	baseAt int
-	// addr returns the address that an entry stands for. slot is the entry's own address.
+	// addr returns the address of an entry. slot is the entry's own address.
 	addr func(entry, slot uint64) uint64
 }
 
 // baseSize is the size of kallsyms_relative_base, in bytes.
 const baseSize = 8
 
-// addressTables returns all places and forms that are possible behind and before the names, those of the oldest kernels first.
+// addressTables returns all places and forms that are possible after and before the names, those of
+// the oldest kernels first.
 //
-// Up to 6.3 the order is offsets, base, number of symbols, names; since 6.4 it is tokens, their index, offsets, base. Since
-// 7.0 there is no base. Kernels without CONFIG_KALLSYMS_BASE_RELATIVE, up to 6.10, have whole addresses before the number
-// of symbols (scripts/kallsyms.c).
+// Up to 6.3 the order is offsets, base, number of symbols, names; since 6.4 it is tokens, their
+// index, offsets, base. Since 7.0 there is no base. Kernels without CONFIG_KALLSYMS_BASE_RELATIVE,
+// up to 6.10, have whole addresses before the number of symbols (scripts/kallsyms.c).
 func (t *nameTable) addressTables() []addressTable {
 	const size = 4
 	var tables []addressTable
@@ -43,10 +46,11 @@ func (t *nameTable) addressTables() []addressTable {
 	}})
 }
 
-// fromBase returns the two forms of offsets from a base (kallsyms_sym_address(), kernel/kallsyms.c): with
-// CONFIG_KALLSYMS_ABSOLUTE_PERCPU, as up to 6.14 on machines with several CPUs, per-CPU symbols are small numbers and kept as
-// they are, and all others are negative; else every offset is unsigned. What lies between offsets and base is padding: it is
-// zero, which tells padding from the last offset.
+// fromBase returns the two forms of offsets from a base (kallsyms_sym_address(),
+// kernel/kallsyms.c): with CONFIG_KALLSYMS_ABSOLUTE_PERCPU, as up to 6.14 on machines with several
+// CPUs, per-CPU symbols are small numbers and kept as they are, and all others are negative; else
+// every offset is unsigned. The bytes between offsets and base are padding: they are zero, which
+// the last offset is not.
 func (t *nameTable) fromBase(at, baseAt int) []addressTable {
 	end := at + 4*t.count
 	if at < 0 || baseAt+baseSize > len(t.image) || !isZero(t.image[end:baseAt]) {
@@ -64,7 +68,8 @@ func (t *nameTable) fromBase(at, baseAt int) []addressTable {
 	}
 }
 
-// read returns the addresses by a table, or nil if the table does not fit in the image, which is at the address base.
+// read returns the addresses by a table, or nil if the table does not fit in the image, which is at
+// the address base.
 func (a *addressTable) read(t *nameTable, base uint64) []uint64 {
 	if a.at < 0 || a.at+a.size*t.count > len(t.image) {
 		return nil
@@ -81,8 +86,8 @@ func (a *addressTable) read(t *nameTable, base uint64) []uint64 {
 	return addrs
 }
 
-// findAddresses returns the table by which _text has its address, and the fewest addresses fall, as only damaged ones do;
-// nil if there is none.
+// findAddresses returns the table by which _text has its address, and the fewest addresses fall, as
+// only damaged ones do; nil if there is none.
 func (t *nameTable) findAddresses(base uint64, k *Table, text uint64) (table addressTable, addrs []uint64) {
 	fewest := t.count/16 + 1
 	for _, a := range t.addressTables() {

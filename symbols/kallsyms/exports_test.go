@@ -10,7 +10,8 @@ import (
 	"physgdb/symbols"
 )
 
-// exportImage is memory with a table of exported symbols: as many functions as are asked for, with data between them.
+// exportImage is memory with a table of exported symbols: as many functions as are asked for, with
+// data between them.
 type exportImage struct {
 	base      uint64
 	data      []byte
@@ -62,7 +63,8 @@ func TestFindExportsRefusesFewFunctions(t *testing.T) {
 	}
 }
 
-// TestFindExportsDropsContradiction moves one function in kallsyms: its entry is not trusted, all others are.
+// TestFindExportsDropsContradiction moves one function in kallsyms: its entry is not trusted, all
+// others are.
 func TestFindExportsDropsContradiction(t *testing.T) {
 	m := newExportImage(40)
 	m.functions[20].Addr++

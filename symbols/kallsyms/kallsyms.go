@@ -1,5 +1,5 @@
-// Package kallsyms finds the names that a kernel keeps in its read-only data: the table that scripts/kallsyms.c makes, and the
-// tables of exported symbols.
+// Package kallsyms finds the names that a kernel keeps in its read-only data: the table that
+// scripts/kallsyms.c makes, and the tables of exported symbols.
 package kallsyms
 
 import (
@@ -13,27 +13,29 @@ import (
 	"physgdb/symbols"
 )
 
-// Table is the table of names that a kernel has of itself in its read-only data (CONFIG_KALLSYMS), made by
-// scripts/kallsyms.c.
+// Table is the table of names that a kernel has of itself in its read-only data (CONFIG_KALLSYMS),
+// made by scripts/kallsyms.c.
 type Table struct {
-	// Symbols are the names with their addresses as they run, in the order of addresses. Sizes are not known.
+	// Symbols are the names with their addresses as they run, in the order of addresses. Sizes are
+	// not known.
 	Symbols []symbols.Symbol
-	// Own are the parts of the table itself, which older kernels do not list: without them what is before them would seem to
-	// reach to what is behind them.
+	// Own are the parts of the table itself, which older kernels do not list: without them, the
+	// symbol before them would seem to reach to the symbol after them.
 	Own []symbols.Symbol
 	// Lost is how many symbols are missing because a part of the table is damaged.
 	Lost int
-	// First and End are the virtual addresses of the table's first byte and of the first byte after it. BaseAt is that of the
-	// address in it which the others are relative to (kallsyms_relative_base), 8 bytes; 0 if there is none.
+	// First and End are the virtual addresses of the table's first byte and of the first byte after
+	// it. BaseAt is that of the address in it which the others are relative to
+	// (kallsyms_relative_base), 8 bytes; 0 if there is none.
 	First, End, BaseAt uint64
 }
 
 // ErrFormat is returned for a table whose layout is none of those that are known.
 var ErrFormat = errors.New("unknown kallsyms format")
 
-// Find looks for the table in a stretch of memory that begins at the virtual address base, and which must hold
-// all of it. Bytes that are missing must be zero. text is the address of the kernel's _text, by which the form of the table
-// is told: it changed several times.
+// Find looks for the table in a stretch of memory that begins at the virtual address base, and
+// which must hold all of it. Bytes that are missing must be zero. text is the address of the
+// kernel's _text, by which the form of the table is recognized: it changed several times.
 func Find(base uint64, image []byte, text uint64) (*Table, error) {
 	tokens, err := findTokens(image)
 	if err != nil {
@@ -67,9 +69,9 @@ func Find(base uint64, image []byte, text uint64) (*Table, error) {
 	return k, nil
 }
 
-// tokenTable is what the bytes of a compressed name stand for.
+// tokenTable has the text for each byte of a compressed name.
 type tokenTable struct {
-	start, end int // of the table and the index behind it, in the image
+	start, end int // of the table and the index after it, in the image
 	text       [tokenCount][]byte
 }
 
@@ -78,15 +80,17 @@ const (
 	indexSize  = 2 * tokenCount // bytes
 )
 
-// labelAligns are the alignments of the parts of the table (output_label() in scripts/kallsyms.c): 8 up to 6.19, and 4 since
-// 7.0, where each part begins at a multiple of 8 or not as the sizes of those before it have it.
+// labelAligns are the alignments of the parts of the table (output_label() in scripts/kallsyms.c):
+// 8 up to 6.19, and 4 since 7.0, where each part begins at a multiple of 8 or not as the sizes of
+// those before it have it.
 var labelAligns = [...]int{4, 8}
 
-// maxTokenTries bounds how many places that may be a token table are looked at. Few kernels have more than one.
+// maxTokenTries bounds how many places that may be a token table are looked at. Few kernels have
+// more than one.
 const maxTokenTries = 4096
 
-// findTokens finds the tokens by those of the digits, which stand for themselves: every kernel has names with digits. The
-// index behind the table proves it.
+// findTokens finds the tokens by those of the digits, which are literal: every kernel has names
+// with digits. The index after the table confirms it.
 func findTokens(image []byte) (*tokenTable, error) {
 	const digits = "0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00"
 	for from, tries := 0, 0; ; tries++ {
@@ -101,7 +105,7 @@ func findTokens(image []byte) (*tokenTable, error) {
 	}
 }
 
-// tokensAround returns the table whose token '0' stands at zero, or nil.
+// tokensAround returns the table whose token '0' is at zero, or nil.
 func tokensAround(image []byte, zero int) *tokenTable {
 	var at [tokenCount + 1]int // where the tokens from '0' on begin
 	at['0'] = zero
@@ -120,8 +124,8 @@ func tokensAround(image []byte, zero int) *tokenTable {
 	return nil
 }
 
-// tokensIndexed returns the table whose index is at an offset, or nil if what is there is not its index. at are the tokens
-// from '0' on.
+// tokensIndexed returns the table whose index is at an offset, or nil if what is there is not its
+// index. at are the tokens from '0' on.
 func tokensIndexed(image []byte, at *[tokenCount + 1]int, index int) *tokenTable {
 	if index+indexSize > len(image) {
 		return nil
@@ -146,7 +150,8 @@ func tokensIndexed(image []byte, at *[tokenCount + 1]int, index int) *tokenTable
 	return t
 }
 
-// mostToken and mostName bound what a token and a name may have, in bytes; kernels allow names of 512 (KSYM_NAME_LEN).
+// mostToken and mostName bound what a token and a name may have, in bytes; kernels allow names of
+// 512 (KSYM_NAME_LEN).
 const mostToken, mostName = 512, 1024
 
 func alignUp(n, to int) int { return (n + to - 1) / to * to }
@@ -168,12 +173,14 @@ const (
 	mostSymbols    = 1 << 20
 	mostNames      = 64 << 20 // bytes of all names together; kernels have some 5 MB
 	checkedMarkers = 3
-	// maxNameTries bounds how many places are decoded to see whether names begin there. Few are, unless on purpose.
+	// maxNameTries bounds how many places are decoded to see whether names begin there. Few are,
+	// unless on purpose.
 	maxNameTries = 4096
 )
 
-// findNames returns the names before the tokens, or nil if there are none. They follow their number, which is a u32, and every
-// 256th of them is marked: that the first few marks are where they must be proves it.
+// findNames returns the names before the tokens, or nil if there are none. They follow their
+// number, which is a u32, and every 256th of them is marked: that the first few marks are where
+// they must be proves it.
 func findNames(image []byte, tokens *tokenTable) *nameTable {
 	const step = 4 // the smallest alignment of names
 	tries := 0
@@ -194,8 +201,8 @@ func findNames(image []byte, tokens *tokenTable) *nameTable {
 	return nil
 }
 
-// findCount reads the number of names from before the first of them, and reports whether it is a likely one. Where names are
-// 8-aligned four bytes of padding may lie between.
+// findCount reads the number of names from before the first of them, and reports whether it is a
+// likely one. Where names are 8-aligned four bytes of padding may lie between.
 func (t *nameTable) findCount() bool {
 	for _, size := range labelAligns {
 		if t.countAt = t.start - size; t.countAt < 0 {
@@ -212,8 +219,9 @@ func (t *nameTable) findCount() bool {
 
 func isZero(p []byte) bool { return len(bytes.Trim(p, "\x00")) == 0 }
 
-// markerPlaces returns where the markers can be: right before the tokens, or before kallsyms_seqs_of_names, which has three
-// bytes for each name and came before the tokens in 6.2 and 6.3. Up to two paddings lie between.
+// markerPlaces returns where the markers can be: right before the tokens, or before
+// kallsyms_seqs_of_names, which has three bytes for each name and came before the tokens in 6.2 and
+// 6.3. Up to two paddings lie between.
 func (t *nameTable) markerPlaces() (places []int) {
 	for _, end := range []int{t.tokens.start, (t.tokens.start - 3*t.count) &^ 3} {
 		for padding := 0; padding <= 8; padding += 4 {
@@ -267,7 +275,7 @@ func (t *nameTable) nameAt(at int) (name []byte, next int, ok bool) {
 	return name, at + n, len(first) > 0 && isSymbolType(first[0])
 }
 
-// isSymbolType reports whether c is one of the letters by which nm tells what a symbol is.
+// isSymbolType reports whether c is one of the letters by which nm classifies symbols.
 func isSymbolType(c byte) bool {
 	return bytes.IndexByte([]byte("aAbBcCdDgGiInNpPrRsStTuUvVwW-?"), c) >= 0
 }
@@ -286,7 +294,7 @@ func (t *nameTable) decode() *Table {
 				text = t.expand(text, name)
 				at = next
 			} else {
-				at = t.tokens.start // the rest of the block cannot be told
+				at = t.tokens.start // the rest of the block is unknown
 			}
 			if len(text)-from > mostName || len(text) > mostNames || !symbols.Printable(text[from:]) {
 				text = text[:from]
@@ -308,7 +316,7 @@ func (t *nameTable) decode() *Table {
 	return k
 }
 
-// expand appends what the tokens of a name stand for, up to a little more than a name can have.
+// expand appends the text of the tokens of a name, up to a little more than a name can have.
 func (t *nameTable) expand(to, name []byte) []byte {
 	from := len(to)
 	for _, c := range name {
@@ -320,14 +328,15 @@ func (t *nameTable) expand(to, name []byte) []byte {
 	return to
 }
 
-// setType takes what a letter of nm tells.
+// setType sets the type from a letter of nm.
 func setType(s *symbols.Symbol, c byte) {
 	s.Weak = c == 'w' || c == 'W'
 	s.Local = c >= 'a' && c <= 'z' && c != 'w' && c != 'v'
 	s.Func = bytes.IndexByte([]byte("tTwW"), c) >= 0
 }
 
-// place gives the symbols their addresses, and drops those without a name or with an address that is out of order.
+// place gives the symbols their addresses, and drops those without a name or with an address that
+// is out of order.
 func (k *Table) place(addrs []uint64) {
 	kept := k.Symbols[:0]
 	last := uint64(0)
@@ -348,7 +357,8 @@ func (k *Table) place(addrs []uint64) {
 	k.Symbols = kept
 }
 
-// All returns the Symbols and those of Own that are not among them: newer kernels list the parts of the table, too.
+// All returns the Symbols and those of Own that are not among them: newer kernels list the parts of
+// the table, too.
 func (k *Table) All() []symbols.Symbol {
 	all := slices.Clone(k.Symbols)
 	for _, own := range k.Own {

@@ -20,13 +20,13 @@ const (
 // kallsymsForm is how a kernel lays its table out (scripts/kallsyms.c).
 type kallsymsForm struct {
 	name      string
-	behind    bool // addresses come behind the tokens, as since 6.4
+	behind    bool // addresses follow the tokens, as since 6.4
 	perCPU    bool // CONFIG_KALLSYMS_ABSOLUTE_PERCPU
 	seqs      bool // kallsyms_seqs_of_names, between markers and tokens or at the end
 	relative  bool // to the place of each number, as since 7.0
 	addresses bool // whole ones
 	align4    bool // labels are 4-aligned, as since 7.0
-	align8    uint // of 4-aligned labels, those that are 8-aligned all the same: a bit for each, in the order of the table
+	align8    uint // of 4-aligned labels, those that happen to be 8-aligned: a bit for each, in the order of the table
 	before    int  // bytes before the table
 }
 
@@ -59,7 +59,7 @@ func manySymbols(n int, perCPU bool) (names []string, addrs []uint64) {
 	return names, addrs
 }
 
-// writeKallsyms lays a table out behind some bytes that are none.
+// writeKallsyms writes a table after some other bytes.
 func writeKallsyms(f kallsymsForm, names []string, addrs []uint64) []byte {
 	out := bytes.Repeat([]byte("no table"), 1000+f.before)[4*f.before:]
 	labels := 0
@@ -103,7 +103,7 @@ func writeKallsyms(f kallsymsForm, names []string, addrs []uint64) []byte {
 	label()
 	u32(uint32(len(names)))
 	label()
-	// Every character stands for itself, but for one token of four letters.
+	// Every character is literal, except one token of four letters.
 	var markers []uint32
 	start := len(out)
 	for i, name := range names {
@@ -150,7 +150,7 @@ func writeKallsyms(f kallsymsForm, names []string, addrs []uint64) []byte {
 		label()
 		out = append(out, bytes.Repeat([]byte{0, 1, 2}, len(names))...)
 	}
-	return append(out, "behind it"...)
+	return append(out, "after it"...)
 }
 
 func TestFindKallsyms(t *testing.T) {

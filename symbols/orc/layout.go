@@ -6,8 +6,8 @@ import (
 	"physgdb/symbols"
 )
 
-// orcLayout says what the 16 bits of flags in a struct orc_entry mean. In all formats bits 0-3 are the base of the CFA
-// and bits 4-7 that of the saved RBP.
+// orcLayout says what the 16 bits of flags in a struct orc_entry mean. In all formats bits 0-3 are
+// the base of the CFA and bits 4-7 that of the saved RBP.
 type orcLayout struct {
 	kind   func(flags uint16) symbols.FrameKind
 	signal func(flags uint16) bool
@@ -63,8 +63,8 @@ var orcBases7_1 = [16]orcBase{
 
 const orcUnknown symbols.FrameKind = 0xff
 
-// orcKind2 reads types of two bits: an entry without a base for the CFA ends the stack if the bit end says so, and else
-// means that nothing is known.
+// orcKind2 reads types of two bits: an entry without a base for the CFA ends the stack if the bit
+// end says so, and else means that nothing is known.
 func orcKind2(end uint16) func(uint16) symbols.FrameKind {
 	kinds := [4]symbols.FrameKind{symbols.CallFrame, symbols.RegsFrame, symbols.PartialRegsFrame, orcUnknown}
 	return func(flags uint16) symbols.FrameKind {
@@ -88,7 +88,7 @@ func orcSignalBit(bit uint16) func(uint16) bool {
 	return func(flags uint16) bool { return flags&bit != 0 }
 }
 
-// orcInterrupted stands in for the signal bit before 6.3: behind saved registers is something that was interrupted.
+// orcInterrupted replaces the signal bit before 6.3: saved registers belong to interrupted code.
 func orcInterrupted(flags uint16) bool { return flags>>8&3 != 0 }
 
 // rule decodes one entry.
@@ -124,7 +124,8 @@ func (l *orcLayout) rule(entry []byte) (symbols.FrameRule, bool) {
 	return r, true
 }
 
-// usual reports whether flags are what most entries of this format look like: a call, the CFA relative to RSP or RBP.
+// usual reports whether flags are what most entries of this format look like: a call, the CFA
+// relative to RSP or RBP.
 func (l *orcLayout) usual(flags uint16) bool {
 	base := &l.bases[flags&0xf]
 	return l.kind(flags) == symbols.CallFrame && base.ok && base.offset && base.deref == symbols.DerefNone && !l.signal(flags)

@@ -1,4 +1,5 @@
-// Package orc reads the tables by which a kernel unwinds its stacks, made by objtool for CONFIG_UNWINDER_ORC.
+// Package orc reads the tables by which a kernel unwinds its stacks, made by objtool for
+// CONFIG_UNWINDER_ORC.
 package orc
 
 import (
@@ -13,10 +14,12 @@ import (
 	"physgdb/symbols"
 )
 
-// Table is a kernel's or a module's table of stack frames, made by objtool for CONFIG_UNWINDER_ORC. It covers C and
-// assembly alike, entry code included. It searches the bytes as they are, and is immutable and safe for concurrent use.
+// Table is a kernel's or a module's table of stack frames, made by objtool for CONFIG_UNWINDER_ORC.
+// It covers C and assembly alike, entry code included. It searches the bytes as they are, and is
+// immutable and safe for concurrent use.
 //
-// The format is that of arch/x86/include/asm/orc_types.h, the meaning that of arch/x86/kernel/unwind_orc.c.
+// The format is that of arch/x86/include/asm/orc_types.h, the meaning that of
+// arch/x86/kernel/unwind_orc.c.
 type Table struct {
 	base    uint64 // address of ips[0]
 	ips     []byte // s32 each: an address relative to that of the word itself, rising
@@ -29,10 +32,11 @@ const (
 	orcEntrySize = 6 // s16 sp_offset, s16 bp_offset, 16 bits of flags
 )
 
-// New makes a table of the bytes between __start_orc_unwind_ip (whose address is base) and __stop_orc_unwind_ip, and
-// those between __start_orc_unwind and __stop_orc_unwind; or of what a module's arch.orc_unwind_ip and arch.orc_unwind
-// point at, arch.num_orcs entries. It keeps both. Tables that are not in order (as in a vmlinux before 5.6, which the
-// kernel sorted when it booted) are sorted.
+// New makes a table of the bytes between __start_orc_unwind_ip (whose address is base) and
+// __stop_orc_unwind_ip, and those between __start_orc_unwind and __stop_orc_unwind; or of what a
+// module's arch.orc_unwind_ip and arch.orc_unwind point at, arch.num_orcs entries. It keeps both.
+// Tables that are not in order (as in a vmlinux before 5.6, which the kernel sorted when it booted)
+// are sorted.
 func New(base uint64, ips, entries []byte, format Format) (*Table, error) {
 	n := len(ips) / orcIPSize
 	if len(ips)%orcIPSize != 0 || len(entries) != n*orcEntrySize {
@@ -80,8 +84,8 @@ func (o *Table) At(pc uint64) (symbols.FrameRule, bool) {
 	return orcLayouts[o.format].rule(o.entry(i - 1))
 }
 
-// Rules goes through the table in the order of its addresses: from which one on a rule counts, up to the next. Where [Table.At]
-// knows nothing the rule is that of [NoFrame].
+// Rules goes through the table in the order of its addresses: from which one on a rule counts, up
+// to the next. Where [Table.At] knows nothing the rule is that of [NoFrame].
 func (o *Table) Rules() iter.Seq2[uint64, symbols.FrameRule] {
 	layout := &orcLayouts[o.format]
 	return func(yield func(uint64, symbols.FrameRule) bool) {
@@ -124,8 +128,8 @@ func (o *Table) sorted() bool {
 	return true
 }
 
-// sort returns the table in order, as unwind_init() in kernels before 5.6: at equal addresses entries without a frame,
-// which only end a section, come first.
+// sort returns the table in order, as unwind_init() in kernels before 5.6: at equal addresses
+// entries without a frame, which only end a section, come first.
 func (o *Table) sort() (*Table, error) {
 	n := o.len()
 	order := make([]int, n)
@@ -185,17 +189,18 @@ const (
 	Linux7_1                // 7.1: registers in another order
 )
 
-// orcHashes are the first bytes of what .orc_header holds: a SHA-1 over the definitions in orc_types.h
-// (scripts/orc_hash.sh). Kernels from 6.3.10 on have it.
+// orcHashes are the first bytes of what .orc_header holds: a SHA-1 over the definitions in
+// orc_types.h (scripts/orc_hash.sh). Kernels from 6.3.10 on have it.
 var orcHashes = map[string]Format{
 	"\xdb\x84\xae\xd4\x10\x3b\x31\xdd\x51\xe0\x17\xf8\xf7\x97\x83\xca\x98\x5c\x2c\x51": Linux6_3,
 	"\xfe\x5d\x32\xbf\x58\x1b\xd6\x3b\x2c\xa9\xa5\xc6\x5b\xa5\xa6\x25\xea\xb3\xfe\x24": Linux6_4,
 	"\x13\x7c\x36\xad\x76\x27\xc4\xdd\x55\x93\x21\x76\xbb\x0e\xcd\xbd\x50\x41\xfc\x82": Linux7_1,
 }
 
-// FormatOf tells the format of a table. header is what .orc_header or the variable orc_header holds, or empty. If it
-// does not say (older kernels have none, and neither have some that distributions patched), the entries do: nearly all
-// of them describe calls, with the CFA relative to RSP or RBP. The version of the kernel would say less.
+// FormatOf returns the format of a table. header is what .orc_header or the variable orc_header
+// holds, or empty. If it does not say (older kernels have none, and neither have some that
+// distributions patched), the entries do: nearly all of them describe calls, with the CFA relative
+// to RSP or RBP. The version of the kernel would say less.
 func FormatOf(header, entries []byte) (Format, error) {
 	if format, ok := orcHashes[string(header)]; ok {
 		return format, nil

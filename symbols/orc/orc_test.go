@@ -14,8 +14,8 @@ import (
 	"physgdb/symbols/internal/symtest"
 )
 
-// orcStructs are struct orc_entry as the formats had it, for the compiler to lay out: arch/x86/include/asm/orc_types.h
-// of Linux 6.1, 6.3, 6.12 (whose layout 7.1 has too).
+// orcStructs are struct orc_entry as the formats had it, for the compiler to lay out:
+// arch/x86/include/asm/orc_types.h of Linux 6.1, 6.3, 6.12 (whose layout 7.1 has too).
 const orcStructs = `
 #define HEAD short sp_offset, bp_offset; unsigned sp_reg : 4, bp_reg : 4
 struct __attribute__((packed)) f0 { HEAD, type : 2, end : 1; };
@@ -27,7 +27,7 @@ static void show(void *p) { for (int i = 0; i < 6; i++) printf("%02x", ((unsigne
 int main(void) {
 `
 
-// call is the rule of a frame behind a call.
+// call is the rule of a frame after a call.
 func call(base symbols.Reg, offset int64, saved ...symbols.SavedReg) symbols.FrameRule {
 	return rule(symbols.CallFrame, base, symbols.DerefNone, offset, saved...)
 }
@@ -45,7 +45,8 @@ func signal(r symbols.FrameRule) symbols.FrameRule {
 	return r
 }
 
-// TestORCRulesAreThoseOfTheKernel states what unwind_next_frame() of arch/x86/kernel/unwind_orc.c does with an entry.
+// TestORCRulesAreThoseOfTheKernel states what unwind_next_frame() of arch/x86/kernel/unwind_orc.c
+// does with an entry.
 func TestORCRulesAreThoseOfTheKernel(t *testing.T) {
 	none := symbols.FrameRule{}
 	saved := symbols.SavedReg{Reg: symbols.RBP, Base: symbols.CFA, Offset: -16}
@@ -230,7 +231,8 @@ func TestORCFormatOf(t *testing.T) {
 	}
 }
 
-// TestORCHashIsThatOfTheHeaders computes what scripts/orc_hash.sh makes of the headers that belong to a vmlinux.
+// TestORCHashIsThatOfTheHeaders computes what scripts/orc_hash.sh makes of the headers that belong
+// to a vmlinux.
 func TestORCHashIsThatOfTheHeaders(t *testing.T) {
 	const script = `awk '/^#define ORC_(REG|TYPE)_/ { print }
 		/^struct orc_entry {$/ { p=1 }  p { print }  /^}/ { p=0 }' "$0" | sha1sum`
@@ -274,7 +276,8 @@ func orcFormatOfFile(t *testing.T, path string) (Format, []byte) {
 	return o.Format(), header
 }
 
-// TestORCFormatNeedsNoHeader hides the header of kernels that have one, and renumbers their registers as 7.1 does.
+// TestORCFormatNeedsNoHeader hides the header of kernels that have one, and renumbers their
+// registers as 7.1 does.
 func TestORCFormatNeedsNoHeader(t *testing.T) {
 	renumbered := map[byte]byte{0: 0, 1: 8, 2: 2, 3: 5, 4: 4, 5: 3, 6: 6, 7: 7, 8: 10, 9: 9}
 	symtest.OnVmlinux(t, func(t *testing.T, path string) {

@@ -6,8 +6,9 @@ import (
 	"physgdb/symbols"
 )
 
-// The function that switches stacks in Linux 5.10: RBP is pushed, points to itself, and is written to the top of the new stack.
-// Its table says RSP+8, RSP+16, RBP+16, RSP+8. Code before and after it, with the same rule, is found by RBP.
+// The function that switches stacks in Linux 5.10: RBP is pushed, points to itself, and is written
+// to the top of the new stack. Its table says RSP+8, RSP+16, RBP+16, RSP+8. Code before and after
+// it, with the same rule, is found by RBP.
 func TestFollowStackCalls(t *testing.T) {
 	const fn, next = 0x1000, 0x1020
 	saved := symbols.SavedReg{Reg: symbols.RBP, Base: symbols.CFA, Offset: -16}

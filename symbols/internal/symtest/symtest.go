@@ -1,4 +1,5 @@
-// Package symtest has what tests of the formats of symbols share: a compiler, other tools, and the vmlinux files of the test rig.
+// Package symtest has what tests of the formats of symbols share: a compiler, other tools, and the
+// vmlinux files of the test rig.
 package symtest
 
 import (
@@ -30,7 +31,8 @@ func Vmlinuxes(t testing.TB) []string {
 	return paths
 }
 
-// IsRust reports whether a linkage name is that of a function of Rust (the v0 mangling of RFC 2603).
+// IsRust reports whether a linkage name is that of a function of Rust (the v0 mangling of RFC
+// 2603).
 func IsRust(name string) bool { return strings.HasPrefix(name, "_R") }
 
 // Compile makes a file of C by gcc.
