@@ -117,6 +117,7 @@ func TestWrongUsage(t *testing.T) {
 		{"the same, before waiting", "vtop RAM --symbols none --notify udp://127.0.0.1:0 panic", "0x1000, and --symbols none leaves no symbols"},
 		{"two places for symbols", "info RAM --vmlinux VMLINUX --symbols ram", "--vmlinux and --symbols exclude each other"},
 		{"a place for symbols that is none", "info RAM --symbols rom", "--symbols rom: want auto, ram, none, or the FILE of a vmlinux: stat rom"},
+		{"a symbol file without symbols", "symbols RAM --symbols none", "symbols: --symbols none leaves nothing to write"},
 		{"an unknown symbol", "vtop RAM --cr3 CR3 --vmlinux VMLINUX panik", "nor a symbol of the kernel"},
 		{"an offset that is none", "vtop RAM --cr3 CR3 --vmlinux VMLINUX panic+x", `"x" is not an offset`},
 		{"text without its quotes", "find RAM _text, +4096, Linux", `find: Linux: want a number such as 0x1f, &SYMBOL, or "text", which a shell`},

@@ -100,7 +100,8 @@ func symbolsCommand() Command {
 		Help: "write an ELF file made of a dead machine's memory, in place of its vmlinux",
 		About: `The file has what the kernel keeps in its memory about itself: its symbols (kallsyms), types (BTF) and how to unwind its stacks
 (ORC), in the form that debuggers load (symbol table, DWARF). gdb gets it by itself from physgdb serve; lldb must be given it.
-It has neither source lines nor local variables.
+It has neither source lines nor local variables. A vmlinux of --vmlinux or --symbols only helps
+to find the kernel.
 
 The files of modules have the addresses at which the modules ran; lldb needs the commands below for that.
 
@@ -120,7 +121,10 @@ Examples:
 			return &Query{
 				Run: func(ctx context.Context, env *Env) error { return saveSymbols(ctx, env, r) },
 				Adjust: func(o *machine.Options) error {
-					o.Symbols, o.SymbolFile = machine.SymbolsRAM, true
+					if o.Symbols == machine.SymbolsNone {
+						return machine.Usagef("symbols: --symbols none leaves nothing to write")
+					}
+					o.Symbols, o.SymbolFile, o.Synthetic = machine.SymbolsRAM, true, true
 					return nil
 				},
 			}, nil

@@ -34,6 +34,9 @@ type Options struct {
 	// SymbolFile makes a symbol file from the kernel's memory if no vmlinux is found: debuggers need a
 	// file, other commands do not.
 	SymbolFile bool
+	// Synthetic makes a symbol file from the target's memory although Vmlinux is set, which then
+	// only helps to find the kernel.
+	Synthetic bool
 	// TrustBuildID uses what was kept of a kernel of the same build-id without comparing it with
 	// memory.
 	TrustBuildID bool

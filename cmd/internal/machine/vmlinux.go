@@ -89,15 +89,16 @@ func (o *Options) openVmlinux() (*vmlinux, error) {
 // kernel that cannot be explained is shown as addresses and bytes; the error is for a memory that
 // does not answer.
 func (m *Machine) explain(ctx context.Context, o *Options) error {
-	if m.vmlinux != nil || o.Symbols == SymbolsNone {
+	if m.vmlinux != nil && !o.Synthetic || o.Symbols == SymbolsNone {
 		return nil
 	}
 	v, err := m.findVmlinux(ctx, o)
 	if err == nil {
 		known, wrong := m.Kernel.With(ctx, v.Table, v.debug())
 		if wrong == nil {
+			given := m.vmlinux
 			m.Kernel, m.Space, m.vmlinux = known, known.Space, v
-			return nil
+			return given.close()
 		}
 		err = errors.Join(wrong, v.close())
 	}
@@ -260,7 +261,7 @@ type SavedFile struct {
 // named after its release. If parts are missing, the file is still written, and the error says
 // which.
 func (m *Machine) SaveVmlinux(ctx context.Context, path string) (*SavedFile, error) {
-	if m.vmlinux == nil {
+	if m.vmlinux == nil || !m.vmlinux.made {
 		return nil, fmt.Errorf("no symbols found in the kernel's memory: %w", m.noVmlinux)
 	}
 	if path == "" {
