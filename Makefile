@@ -62,6 +62,7 @@ modules: setup
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	go vet ./...
+	go run ./test/prose
 	go tool staticcheck ./...
 
 # Runs the attacks of docs/security.md on the memory of real dead machines: booted ones, or IMAGE, a

@@ -9,7 +9,7 @@ import (
 // name "GNU".
 const noteBuildID = 3
 
-// Build-ids of other lengths are damaged. That of a kernel has 20 bytes; debuginfod takes at most 64.
+// Build-ids of other lengths are damaged. A kernel has 20 bytes; debuginfod accepts 64.
 const minBuildID, maxBuildID = 2, 64
 
 // ValidBuildID reports whether a build-id has a length that is in use: 2 to 64 bytes.

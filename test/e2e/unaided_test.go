@@ -208,8 +208,8 @@ func TestVmlinuxFoundByBuildID(t *testing.T) {
 	}
 }
 
-// TestCachedFileIsReused reads one machine three times: without a cached file, and with one, which is
-// not used before build-ids are trusted. Then few reads are needed.
+// TestCachedFileIsReused reads one machine three times: without a cached file, and with one, which
+// is not used before build-ids are trusted. Then few reads are needed.
 func TestCachedFileIsReused(t *testing.T) {
 	h := hosts[3].ready(t)
 	cost := func(args ...string) (bytes float64, took time.Duration) {

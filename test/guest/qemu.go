@@ -55,8 +55,8 @@ func (g *Guest) startQEMU(ctx context.Context, port int) error {
 	return err
 }
 
-// qemuArgs returns the arguments of QEMU. Each CPU is a socket of its own: the BIOS lists one CPU of
-// a socket in its MP table, which a kernel without ACPI reads.
+// qemuArgs returns the arguments of QEMU. Each CPU is a socket of its own: the BIOS lists one CPU
+// of a socket in its MP table, which a kernel without ACPI reads.
 func (g *Guest) qemuArgs(port int) []string {
 	c := g.config
 	size := strconv.Itoa(c.MemoryMiB) + "M"

@@ -31,8 +31,8 @@ type Options struct {
 	// Symbols say where names and types come from if not from Vmlinux: SymbolsAuto, SymbolsRAM or
 	// SymbolsNone; empty for SymbolsAuto.
 	Symbols string
-	// SymbolFile makes a symbol file from the kernel's memory if no vmlinux is found: debuggers need a
-	// file, other commands do not.
+	// SymbolFile makes a symbol file from the kernel's memory if no vmlinux is found: debuggers
+	// need a file, other commands do not.
 	SymbolFile bool
 	// Synthetic makes a symbol file from the target's memory although Vmlinux is set, which then
 	// only helps to find the kernel.

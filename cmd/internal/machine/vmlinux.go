@@ -56,8 +56,8 @@ func (v *vmlinux) open(path string) (err error) {
 	return err
 }
 
-// VmlinuxPath returns the path of the kernel's symbol file, or "" if there is none. Close may remove
-// the file. A synthetic one exists only if [Options.SymbolFile] is set.
+// VmlinuxPath returns the path of the kernel's symbol file, or "" if there is none. Close may
+// remove the file. A synthetic one exists only if [Options.SymbolFile] is set.
 func (m *Machine) VmlinuxPath() string {
 	if m.vmlinux == nil {
 		return ""
@@ -107,8 +107,8 @@ func (m *Machine) explain(ctx context.Context, o *Options) error {
 	return ctx.Err()
 }
 
-// findVmlinux looks for a vmlinux of the kernel's build-id. If there is none, the kernel's names are
-// those in its memory, and a symbol file is made for debuggers.
+// findVmlinux looks for a vmlinux of the kernel's build-id. If there is none, the kernel's names
+// are those in its memory, and a symbol file is made for debuggers.
 //
 // A cached file saves the time to make it. Commands that need no file read the tables from memory.
 // They use a cached file only if the user trusts build-ids, because then the tables are not read.
