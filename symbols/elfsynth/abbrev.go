@@ -67,7 +67,6 @@ const (
 	encodingUnsigned, encodingUnsignedChar                          = 0x07, 0x08
 
 	languageC99 = 0x0c
-	opAddr      = 0x03
 )
 
 // shape is a tag, whether children follow, and attributes with their forms.

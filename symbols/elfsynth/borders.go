@@ -1,6 +1,11 @@
 package elfsynth
 
-import "physgdb/symbols"
+import (
+	"github.com/go-delve/delve/pkg/dwarf/frame"
+	"github.com/go-delve/delve/pkg/dwarf/op"
+
+	"physgdb/symbols"
+)
 
 // border is an address at which there is no code. Debuggers see a frame of it where a stack goes on
 // that nothing called from: between the code that saved the registers of what was interrupted and
@@ -44,7 +49,7 @@ type crossing struct {
 
 // cross makes a border the caller of a stretch of code.
 func (b *frameBuilder) cross(border int, from, to uint64) {
-	b.bytes(cfaValExpression, byte(symbols.RIP), 1+wideSLEB, opBreg0+byte(symbols.RIP))
+	b.bytes(frame.DW_CFA_val_expression, byte(symbols.RIP), 1+wideSLEB, byte(op.DW_OP_breg0+op.Opcode(symbols.RIP)))
 	b.crossings = append(b.crossings, crossing{border, from, to, len(b.out)})
 	b.out = append(b.out, make([]byte, wideSLEB)...)
 }

@@ -1,6 +1,10 @@
 package elfsynth
 
-import "physgdb/symbols/btf"
+import (
+	"github.com/go-delve/delve/pkg/dwarf/op"
+
+	"physgdb/symbols/btf"
+)
 
 // addFuncs writes an entry for each function whose prototype is known for certain: BTF has
 // prototypes by name, and many static functions share one. Of functions at one address the first
@@ -104,7 +108,7 @@ func (u *debugInfo) writeVars() {
 		u.flag(v.external)
 		u.offset(v.typ)
 		u.uleb(1 + addrSize)
-		u.byte(opAddr)
+		u.byte(byte(op.DW_OP_addr))
 		u.addr(v.addr)
 	}
 	u.endUnit(start)

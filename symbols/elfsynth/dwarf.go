@@ -113,14 +113,7 @@ func (u *debugInfo) offset(off uint32) { u.info = binary.LittleEndian.AppendUint
 // text refers to a string of BTF.
 func (u *debugInfo) text(off uint32) { u.offset(u.strs.of(off)) }
 
-// sleb appends a signed LEB128 (DWARF 4, section 7.6).
-func (u *debugInfo) sleb(v int64) {
-	for v < -64 || v > 63 {
-		u.info = append(u.info, byte(v)|0x80)
-		v >>= 7
-	}
-	u.info = append(u.info, byte(v)&0x7f)
-}
+func (u *debugInfo) sleb(v int64) { u.info = appendSLEB(u.info, v) }
 
 // ref refers to a type; not void.
 func (u *debugInfo) ref(id uint32) {

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/go-delve/delve/pkg/dwarf/frame"
+	"github.com/go-delve/delve/pkg/dwarf/op"
+
 	"physgdb/symbols"
 )
 
@@ -138,9 +141,9 @@ type framedRules struct{ cfa, rbp []byte }
 func (b *frameBuilder) framedCIE(r framedRules) uint32 {
 	at := len(b.out)
 	b.commonEntry("", unknownOthers, func() {
-		b.bytes(cfaDefCFAExpression)
+		b.bytes(frame.DW_CFA_def_cfa_expression)
 		b.block(&cfiWriter{r.cfa})
-		b.bytes(cfaValExpression, byte(symbols.RBP))
+		b.bytes(frame.DW_CFA_val_expression, byte(symbols.RBP))
 		b.block(&cfiWriter{r.rbp})
 	})
 	return uint32(at)
@@ -149,20 +152,20 @@ func (b *frameBuilder) framedCIE(r framedRules) uint32 {
 // Parts of expressions. Those of the CFA leave it on the stack.
 var (
 	framePointer = breg(symbols.RBP, 16).out // the CFA of a function with a frame
-	atCFA8       = []byte{opDup, opLit0 + 8, opMinus, opDeref}
-	atCFA16      = []byte{opDup, opLit0 + 16, opMinus, opDeref}
+	atCFA8       = expr(op.DW_OP_dup, op.DW_OP_lit8, op.DW_OP_minus, op.DW_OP_deref)
+	atCFA16      = expr(op.DW_OP_dup, op.DW_OP_lit16, op.DW_OP_minus, op.DW_OP_deref)
 
 	// isFramed is 1 on top of RBP if the CFA is that of a function with a frame.
-	isFramed = slices.Concat(breg(symbols.RBP, 0).out, []byte{opDup, opLit0 + 16, opPlus, opPick, 2, opEq})
+	isFramed = slices.Concat(breg(symbols.RBP, 0).out, expr(op.DW_OP_dup, op.DW_OP_lit16, op.DW_OP_plus, op.DW_OP_pick, 2, op.DW_OP_eq))
 	// dropRBP is what to do with RBP if it is not needed.
-	dropRBP = []byte{opDrop}
+	dropRBP = expr(op.DW_OP_drop)
 	// otherStack is 1 if the caller's RBP points below this frame, or far above: to a frame on the
 	// stack from which the function was called on the stack for interrupts. No frame is as long as
 	// 64 KiB. If RBP is odd or 0, the caller is entry code.
 	otherStack = slices.Concat(
-		atCFA16, []byte{opLit0 + 1, opAnd, opLit0, opEq},
-		[]byte{opOver}, []byte{opLit0 + 16, opMinus, opDeref, opLit0, opEq, opLit0, opEq, opAnd},
-		[]byte{opOver}, []byte{opLit0 + 16, opMinus, opDeref, opPick, 2, opMinus, opLit0 + 16, opShr, opLit0, opEq, opLit0, opEq, opAnd},
+		atCFA16, expr(op.DW_OP_lit1, op.DW_OP_and, op.DW_OP_lit0, op.DW_OP_eq),
+		expr(op.DW_OP_over), expr(op.DW_OP_lit16, op.DW_OP_minus, op.DW_OP_deref, op.DW_OP_lit0, op.DW_OP_eq, op.DW_OP_lit0, op.DW_OP_eq, op.DW_OP_and),
+		expr(op.DW_OP_over), expr(op.DW_OP_lit16, op.DW_OP_minus, op.DW_OP_deref, op.DW_OP_pick, 2, op.DW_OP_minus, op.DW_OP_lit16, op.DW_OP_shr, op.DW_OP_lit0, op.DW_OP_eq, op.DW_OP_lit0, op.DW_OP_eq, op.DW_OP_and),
 	)
 	callersRBP = choose(isFramed, slices.Concat(dropRBP, atCFA16), nil)
 )
@@ -173,7 +176,7 @@ var codeRules = framedRules{cfa: frameSoFar(), rbp: callersRBP}
 // Rules of the code that enters the kernel: a struct pt_regs is at RSP if RBP is 0, as after a
 // system call, or at RBP-1.
 var entryRules = framedRules{
-	cfa: choose(slices.Concat(breg(symbols.RBP, 0).out, []byte{opLit0 + 1, opAnd}), breg(symbols.RBP, -1).out,
+	cfa: choose(slices.Concat(breg(symbols.RBP, 0).out, expr(op.DW_OP_lit1, op.DW_OP_and)), breg(symbols.RBP, -1).out,
 		choose(breg(symbols.RBP, 0).out, framePointer, breg(symbols.RSP, 0).out)),
 	rbp: callersRBP,
 }
@@ -181,8 +184,8 @@ var entryRules = framedRules{
 // choose is the expression that computes yes if cond is not 0, and else no. What was on the stack
 // before stays below. lldb does not jump to the end of an expression, so there is an operation.
 func choose(cond, yes, no []byte) []byte {
-	jump := func(op byte, to int) []byte { return binary.LittleEndian.AppendUint16([]byte{op}, uint16(to)) }
-	return slices.Concat(cond, jump(opBra, len(no)+jumpSize), no, jump(opSkip, len(yes)), yes, []byte{opNop})
+	jump := func(o op.Opcode, to int) []byte { return binary.LittleEndian.AppendUint16(expr(o), uint16(to)) }
+	return slices.Concat(cond, jump(op.DW_OP_bra, len(no)+jumpSize), no, jump(op.DW_OP_skip, len(yes)), yes, expr(op.DW_OP_nop))
 }
 
 // Sizes of parts of expressions, in bytes: a jump; what ends a choice.
@@ -196,32 +199,32 @@ func frameSoFar() []byte {
 		called = breg(symbols.RSP, 8).out
 		next   = func(b byte) []byte { return equal(1, breg(symbols.RIP, 0).out, uint32(b)) }
 		before = func(b byte) []byte { return equal(1, breg(symbols.RIP, -1).out, uint32(b)) }
-		either = func(a, b []byte) []byte { return slices.Concat(a, b, []byte{opOr}) }
-		both   = func(a, b []byte) []byte { return slices.Concat(a, b, []byte{opAnd}) }
+		either = func(a, b []byte) []byte { return slices.Concat(a, b, expr(op.DW_OP_or)) }
+		both   = func(a, b []byte) []byte { return slices.Concat(a, b, expr(op.DW_OP_and)) }
 	)
 	gone := both(either(before(pop), before(leave)), either(next(ret), next(jmp)))
 	// The word at RSP is an address in the program, after a direct call to at most 4 KiB before
 	// RIP.
 	top := breg(symbols.RSP, 0).deref().out
-	pushed := slices.Concat(top, breg(symbols.RBP, 0).out, []byte{opEq}) // and RBP is not set yet
-	inProgram := slices.Concat(top, breg(symbols.RIP, 0).out, []byte{opXor, opLit0 + 26, opShr, opLit0, opEq})
-	isCall := equal(1, slices.Concat(top, []byte{opLit0 + 5, opMinus}), call)
-	distance := slices.Concat(top, []byte{opLit0 + 4, opMinus, opDerefSize, 4, opConst1u, 32, opShl,
-		opConst1u, 32, opShra})
-	justHere := slices.Concat(breg(symbols.RIP, 0).out, top, distance, []byte{opPlus, opMinus, opLit0 + 12, opShr, opLit0, opEq})
+	pushed := slices.Concat(top, breg(symbols.RBP, 0).out, expr(op.DW_OP_eq)) // and RBP is not set yet
+	inProgram := slices.Concat(top, breg(symbols.RIP, 0).out, expr(op.DW_OP_xor, op.DW_OP_lit26, op.DW_OP_shr, op.DW_OP_lit0, op.DW_OP_eq))
+	isCall := equal(1, slices.Concat(top, expr(op.DW_OP_lit5, op.DW_OP_minus)), call)
+	distance := slices.Concat(top, expr(op.DW_OP_lit4, op.DW_OP_minus, op.DW_OP_deref_size, 4, op.DW_OP_const1u, 32, op.DW_OP_shl,
+		op.DW_OP_const1u, 32, op.DW_OP_shra))
+	justHere := slices.Concat(breg(symbols.RIP, 0).out, top, distance, expr(op.DW_OP_plus, op.DW_OP_minus, op.DW_OP_lit12, op.DW_OP_shr, op.DW_OP_lit0, op.DW_OP_eq))
 	noFrame := choose(inProgram, choose(both(isCall, justHere), called, framePointer), framePointer)
 	return choose(pushed, breg(symbols.RSP, 16).out, choose(gone, called, noFrame))
 }
 
 // equal is 1 if the number of a size at an address is v, else 0.
 func equal(size byte, at []byte, v uint32) []byte {
-	number := binary.LittleEndian.AppendUint32([]byte{opConst4u}, v)
-	return slices.Concat(at, []byte{opDerefSize, size}, number, []byte{opEq})
+	number := binary.LittleEndian.AppendUint32(expr(op.DW_OP_const4u), v)
+	return slices.Concat(at, expr(op.DW_OP_deref_size, op.Opcode(size)), number, expr(op.DW_OP_eq))
 }
 
 // toBorder is an address in a border: RIP plus a number that is not known yet.
 func toBorder() []byte {
-	return append([]byte{opBreg0 + byte(symbols.RIP)}, make([]byte, wideSLEB)...)
+	return append(expr(op.DW_OP_breg0+op.Opcode(symbols.RIP)), make([]byte, wideSLEB)...)
 }
 
 // codeRIP writes the rule for the RIP of the caller of C code.
@@ -231,13 +234,13 @@ func (b *frameBuilder) codeRIP(from, to uint64) {
 
 // entryRIP writes the rule for the RIP of the caller of code that enters the kernel.
 func (b *frameBuilder) entryRIP(from, to uint64) {
-	notFramed := slices.Concat(isFramed, []byte{opLit0, opEq})
+	notFramed := slices.Concat(isFramed, expr(op.DW_OP_lit0, op.DW_OP_eq))
 	b.callersRIP(choose(notFramed, toBorder(), slices.Concat(dropRBP, atCFA8)), crossing{border: ptRegsBorder, from: from, to: to})
 }
 
 // callersRIP writes a rule whose expression is a choice that ends with an address in a border.
 func (b *frameBuilder) callersRIP(rule []byte, c crossing) {
-	b.bytes(cfaValExpression, byte(symbols.RIP))
+	b.bytes(frame.DW_CFA_val_expression, byte(symbols.RIP))
 	b.block(&cfiWriter{rule})
 	c.at = len(b.out) - chooseEnd - wideSLEB
 	b.crossings = append(b.crossings, c)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-delve/delve/pkg/dwarf/frame"
+
 	"physgdb/symbols"
 	"physgdb/symbols/orc"
 )
@@ -275,7 +277,7 @@ func (b *frameBuilder) header(at int, cie uint32, begin, end uint64) {
 // that was just called.
 func (b *frameBuilder) cie(augmentation string) {
 	b.commonEntry(augmentation, unknownOthers, func() {
-		b.bytes(cfaDefCFA, byte(unwound.cfa.base), byte(unwound.cfa.offset))
+		b.bytes(frame.DW_CFA_def_cfa, byte(unwound.cfa.base), byte(unwound.cfa.offset))
 		b.place(symbols.RIP, unwound.rip)
 		b.place(symbols.RBP, unwound.rbp)
 	})

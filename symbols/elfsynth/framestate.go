@@ -1,6 +1,10 @@
 package elfsynth
 
-import "physgdb/symbols"
+import (
+	"github.com/go-delve/delve/pkg/dwarf/frame"
+
+	"physgdb/symbols"
+)
 
 // frameState is a row of a table of call frame information: where the caller's registers are.
 type frameState struct {
@@ -141,21 +145,21 @@ func (b *frameBuilder) change(before, now *frameState) {
 func (b *frameBuilder) place(reg symbols.Reg, p place) {
 	switch p.how {
 	case unknown:
-		b.bytes(cfaUndefined, byte(reg))
+		b.bytes(frame.DW_CFA_undefined, byte(reg))
 	case unchanged:
-		b.bytes(cfaSameValue, byte(reg))
+		b.bytes(frame.DW_CFA_same_value, byte(reg))
 	case isCFA:
-		b.bytes(cfaValOffset, byte(reg), 0)
+		b.bytes(frame.DW_CFA_val_offset, byte(reg), 0)
 	case atCFA:
 		b.offset(reg, p.offset)
 	case atReg:
-		b.bytes(cfaExpression, byte(reg))
+		b.bytes(frame.DW_CFA_expression, byte(reg))
 		b.block(breg(p.base, p.offset))
 	case isLink:
-		b.bytes(cfaValExpression, byte(reg))
+		b.bytes(frame.DW_CFA_val_expression, byte(reg))
 		b.block(breg(symbols.RSP, 0).deref().plus(p.offset))
 	case atLink:
-		b.bytes(cfaExpression, byte(reg))
+		b.bytes(frame.DW_CFA_expression, byte(reg))
 		b.block(breg(symbols.RSP, 0).deref().plus(p.offset))
 	}
 }

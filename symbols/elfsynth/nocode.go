@@ -1,6 +1,8 @@
 package elfsynth
 
 import (
+	"github.com/go-delve/delve/pkg/dwarf/frame"
+
 	"physgdb/symbols"
 )
 
@@ -26,7 +28,7 @@ func BuildNoCode(pc uint64) []byte {
 		augmentation = "S"
 	}
 	b.commonEntry(augmentation, nil, func() {
-		b.bytes(cfaDefCFA, byte(unwound.cfa.base), byte(unwound.cfa.offset))
+		b.bytes(frame.DW_CFA_def_cfa, byte(unwound.cfa.base), byte(unwound.cfa.offset))
 		b.place(symbols.RIP, unwound.rip)
 		for reg := range symbols.RIP {
 			if reg != symbols.RSP {
