@@ -117,7 +117,3 @@ func read[T any](path string, from func(*elf.File) (T, error)) (v T, err error) 
 	}
 	return v, nil
 }
-
-// ReadBTF returns the content of the section .BTF of an ELF file. The error is [symbols.ErrNoType]
-// if there is none.
-func ReadBTF(path string) ([]byte, error) { return read(path, btf.Section) }

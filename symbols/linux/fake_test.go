@@ -3,7 +3,6 @@ package linux
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"testing"
 
 	"physgdb/symbols"
@@ -59,11 +58,4 @@ func newWorld(t testing.TB, rules fakeRules, syms map[string]uint64) *world {
 // call writes an instruction that calls a function and returns to an address.
 func (w *world) call(function, ret uint64) {
 	w.PutCode(ret-callSize, binary.LittleEndian.AppendUint32([]byte{0xe8}, uint32(function-ret))...)
-}
-
-func isErr(t *testing.T, got, want error) {
-	t.Helper()
-	if !errors.Is(got, want) || (got == nil) != (want == nil) {
-		t.Errorf("error %v, want %v", got, want)
-	}
 }

@@ -84,7 +84,6 @@ func (l *logWriter) count() uint64           { return 1 << l.countBits }
 func (l *logWriter) desc(id uint64) uint64   { return l.descs + id%l.count()*testDescSize }
 func (l *logWriter) info(id uint64) uint64   { return l.infos + id%l.count()*testInfoSize }
 func (l *logWriter) block(pos uint64) uint64 { return l.text + pos%(1<<l.textBits) }
-func (l *logWriter) get(addr uint64) uint64  { return l.Get64(bridge.PhysAddr(addr - kmemtest.Base)) }
 
 // drop makes a descriptor reusable.
 func (l *logWriter) drop(id uint64) {

@@ -2,7 +2,6 @@ package module
 
 import (
 	"context"
-	"errors"
 	"testing"
 
 	"physgdb/symbols/linux/kmem/kmemtest"
@@ -22,11 +21,4 @@ type world struct {
 func newWorld(t testing.TB, addrs map[string]uint64) *world {
 	w := linuxtest.New(t, addrs, New)
 	return &world{w, w.Kernel.Code.(*Modules)}
-}
-
-func isErr(t *testing.T, got, want error) {
-	t.Helper()
-	if !errors.Is(got, want) || (got == nil) != (want == nil) {
-		t.Errorf("error %v, want %v", got, want)
-	}
 }
