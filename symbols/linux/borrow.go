@@ -18,7 +18,7 @@ func BorrowedNames() []string {
 		"__per_cpu_end", "runqueues", "pcpu_hot", "hardirq_stack_ptr", "cea_exception_stacks", "exec_summary_regs",
 		"die_counter", "panic_cpu", "tainted_mask", "crash_notes", "prb", "log_first_idx", "shadow_timekeeper", "modules",
 		"iomem_resource", "vmcoreinfo_data", "vmcoreinfo_size",
-	}, restingPlaces)
+	}, RestingPlaces())
 }
 
 // With returns the same kernel with the symbols and debug information of a vmlinux, or of a file
@@ -48,7 +48,7 @@ func (k *Kernel) With(ctx context.Context, table *symbols.Table, debug Debug) (*
 func (k *Kernel) WithSymbols(ctx context.Context, found map[string]uint64) (*Kernel, error) {
 	var table []symbols.Symbol
 	for name, addr := range found {
-		table = append(table, symbols.Symbol{Name: name, Addr: addr - k.Slide, Size: unknownSize})
+		table = append(table, symbols.Symbol{Name: name, Addr: addr - k.Slide, Size: UnknownSize})
 	}
 	known, err := k.derive(k.m, k.Root, symbols.NewTable(table, nil), k.debug)
 	if err != nil {
@@ -61,5 +61,5 @@ func (k *Kernel) WithSymbols(ctx context.Context, found map[string]uint64) (*Ker
 // SizesKnown reports whether Symbols have sizes, which those of [Kernel.WithSymbols] do not.
 func (k *Kernel) SizesKnown() bool { return !k.borrowed }
 
-// unknownSize is the size in bytes of a symbol of which only the address is known.
-const unknownSize = 1
+// UnknownSize is the size in bytes of a symbol of which only the address is known.
+const UnknownSize = 1

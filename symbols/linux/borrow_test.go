@@ -6,29 +6,6 @@ import (
 	"physgdb/mmu"
 )
 
-// TestRestingWithoutSizes finds where a CPU rests when the addresses of functions are known, but
-// not their sizes: a return address counts if its caller called that very function.
-func TestRestingWithoutSizes(t *testing.T) {
-	const inStop, afterCall = fnStop + 0x20, fnCaller + 0x30
-	for name, called := range map[string]uint64{"stop_this_cpu": fnStop, "": fnPanic} {
-		w, task, cpu := restingWorld(t)
-		var err error
-		w.Kernel, err = w.WithSymbols(ctx, map[string]uint64{"panic": fnPanic, "stop_this_cpu": fnStop, "far": fnPanic + 0x100000})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Put(cpu.stacks[0].start+0x100, inStop, 0, afterCall)
-		w.putCall(afterCall, called)
-		regs, err := w.Resting(ctx, cpu, task)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if (regs != nil) != (name != "") || regs != nil && regs.From != "the function in which the CPU rests, "+name {
-			t.Errorf("where %#x was called: %+v", called, regs)
-		}
-	}
-}
-
 func TestWithSymbols(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	w.Slide = 0x10200000

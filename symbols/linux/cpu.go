@@ -22,16 +22,18 @@ type CPU struct {
 	// Offline reports whether the CPU never came up or was taken offline. Current is then 0.
 	Offline bool
 
-	stacks []stack // other than those of tasks
+	// Stacks are its stacks other than those of tasks.
+	Stacks []Stack
 }
 
-// stack is a stack of a CPU or task, in virtual addresses.
-type stack struct {
-	name       string // as in the kernel's own traces: IRQ, NMI, #DF
-	start, end uint64
+// Stack is a stack of a CPU or task, in virtual addresses.
+type Stack struct {
+	Name       string // as in the kernel's own traces: IRQ, NMI, #DF
+	Start, End uint64
 }
 
-func (s stack) contains(sp uint64) bool { return s.start <= sp && sp < s.end }
+// Contains reports whether an address is on the stack.
+func (s Stack) Contains(sp uint64) bool { return s.Start <= sp && sp < s.End }
 
 // runQueue is struct rq (kernel/sched/sched.h).
 type runQueue struct {

@@ -74,6 +74,16 @@ func (k *Kernel) findDead(ctx context.Context, d *Death, id int) error {
 	return nil
 }
 
+// RestingPlaces returns the functions in which a CPU stays after the death of its kernel: those of
+// the CPU that panicked, of one that panicked at the same time, of CPUs that were stopped, and of
+// CPUs that the start of a crash kernel stopped (kernel/panic.c,
+// arch/x86/kernel/{process,reboot}.c). Inner ones come first.
+func RestingPlaces() []string {
+	return []string{
+		"vpanic", "panic", "panic_smp_self_stop", "nmi_panic_self_stop", "stop_this_cpu", "crash_nmi_callback",
+	}
+}
+
 // LogLine is a message of the kernel's log, as far as [Kernel.Death] uses it.
 type LogLine struct {
 	Caller uint32 // the same for the messages of one task or, in interrupts, of one CPU

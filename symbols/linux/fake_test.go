@@ -2,7 +2,6 @@ package linux
 
 import (
 	"context"
-	"encoding/binary"
 	"testing"
 
 	"physgdb/symbols"
@@ -53,9 +52,4 @@ func newWorld(t testing.TB, rules fakeRules, syms map[string]uint64) *world {
 		debug: fakeDebug{w.Structs, rules},
 	}
 	return w
-}
-
-// call writes an instruction that calls a function and returns to an address.
-func (w *world) call(function, ret uint64) {
-	w.PutCode(ret-callSize, binary.LittleEndian.AppendUint32([]byte{0xe8}, uint32(function-ret))...)
 }

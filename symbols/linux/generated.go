@@ -86,7 +86,7 @@ type generatedFinder struct {
 // add adds a piece of code if it is plausible.
 func (f *generatedFinder) add(c *GeneratedCode, maxSize uint64) {
 	switch {
-	case c.Size == 0 || c.Size > maxSize || !f.k.inText(c.Addr) || !f.k.inText(c.Addr+c.Size-1):
+	case c.Size == 0 || c.Size > maxSize || !f.k.InText(c.Addr) || !f.k.InText(c.Addr+c.Size-1):
 		f.damage.Add("%s: %d bytes of code at %#x: damaged", c.Name, c.Size, c.Addr)
 	case c.Name == "" || !symbols.Printable([]byte(c.Name)):
 		f.damage.Add("code at %#x: its name %q is invalid: damaged", c.Addr, c.Name)
@@ -281,7 +281,7 @@ func (f *generatedFinder) kprobePages(ctx context.Context, head, name string, ki
 
 // generatedPlace returns the generated code at an address.
 func (k *Kernel) generatedPlace(ctx context.Context, addr uint64) (Place, error) {
-	if !k.inText(addr) {
+	if !k.InText(addr) {
 		return Place{}, fmt.Errorf("%w at %#x", ErrNoSymbol, addr)
 	}
 	g, err := k.Generated(ctx)

@@ -20,6 +20,7 @@ const (
 	callerAt   = 0xffffffff81000a00
 	regsCaller = 0xffffffff81000b00
 	madeAt     = 0xffffffffc0100000
+	textStart  = 0xffffffff81000000
 )
 
 // newGeneratingWorld makes a world whose kernel keeps lists of generated code, all of them empty.
@@ -71,7 +72,7 @@ func (w *world) page(head, insns uint64) {
 }
 
 func TestGeneratedCode(t *testing.T) {
-	w := newGeneratingWorld(t, fakeRules{callerAt + 0x20: call(24), regsCaller + 0x20: call(184), regsCaller + 0x21: call(8)})
+	w := newGeneratingWorld(t, fakeRules{callerAt + 0x20: callRule(24), regsCaller + 0x20: callRule(184), regsCaller + 0x21: callRule(8)})
 	w.ksym("bpf_prog_6deef7357e7b4530_x", madeAt, madeAt+0x40)
 	w.ksym("bpf_trampoline_6442494414", madeAt+0x40, madeAt+0x100)
 	w.ops(1, 0, 0)
@@ -86,8 +87,8 @@ func TestGeneratedCode(t *testing.T) {
 	}{
 		{madeAt + 0x10, "bpf_prog_6deef7357e7b4530_x+0x10/0x40", symbols.ByFramePointer()},
 		{madeAt + 0x41, "bpf_trampoline_6442494414+0x1/0xc0", symbols.ByFramePointer()},
-		{madeAt + 0x1020, "ftrace_trampoline+0x20/0x100 [__builtin__ftrace]", call(24)},
-		{madeAt + 0x2020, "ftrace_trampoline+0x20/0x100 [__builtin__ftrace]", call(184)},
+		{madeAt + 0x1020, "ftrace_trampoline+0x20/0x100 [__builtin__ftrace]", callRule(24)},
+		{madeAt + 0x2020, "ftrace_trampoline+0x20/0x100 [__builtin__ftrace]", callRule(184)},
 		{madeAt + 0x3000, "kprobe_insn_page+0x0/0x1000 [__builtin__kprobes]", symbols.FrameRule{}},
 		{
 			madeAt + 0x4010, "kprobe_optinsn_page+0x10/0x1000 [__builtin__kprobes]",
@@ -188,4 +189,9 @@ func FuzzGenerated(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// callRule is the rule of a function that keeps its caller's frame n bytes above its RSP.
+func callRule(n int64) symbols.FrameRule {
+	return symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RSP, Offset: n}
 }

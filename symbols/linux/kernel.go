@@ -1,5 +1,5 @@
 // Package linux finds the Linux kernel in the memory of a dead x86-64 machine, identifies it, and
-// reads its CPUs, tasks, registers, stacks and cause of death. Other packages read its subsystems.
+// reads its symbols, types, CPUs, tasks and cause of death. Other packages read the rest of it.
 package linux
 
 import (
@@ -60,13 +60,10 @@ type Kernel struct {
 	cpus          kmem.Lazy[*cpuList]
 	taskMembers   kmem.Lazy[*taskReader]
 	tasks         kmem.Lazy[*TaskList]
-	ptRegs        kmem.Lazy[*kmem.Struct[ptRegs]]
-	switchFrame   kmem.Lazy[*kmem.Struct[switchFrame]]
 	unwinder      kmem.Lazy[symbols.Unwinder]
 	framePointers kmem.Lazy[bool]
 	death         kmem.Lazy[*Death]
 	generated     kmem.Lazy[*Generated]
-	byStack       kmem.Lazy[[]*Task] // in the order of their stacks
 }
 
 // New returns the kernel at l. It does not compare o.Symbols with the memory, and assumes that the

@@ -144,18 +144,18 @@ func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, pr
 		return addr >= ImageBase && addr < ImageBase+imageSpan || addr < maxPerCPU
 	})
 	for i := range exports { // the next symbol may be far away
-		exports[i].Size = unknownSize
+		exports[i].Size = UnknownSize
 	}
 	t.symbols = append(t.symbols, exports...)
 	if at, size := bannerIn(t.image.Data); at >= 0 {
 		t.symbols = append(t.symbols, symbols.Symbol{Name: "linux_banner", Addr: t.image.base + uint64(at), Size: uint64(size)})
 	}
 	if btf, ok := findBTF(t.image); ok {
-		t.symbols = append(t.symbols, symbols.Symbol{Name: startBTF, Addr: btf.Addr, Size: unknownSize},
-			symbols.Symbol{Name: stopBTF, Addr: btf.Addr + uint64(len(btf.Data)), Size: unknownSize})
+		t.symbols = append(t.symbols, symbols.Symbol{Name: startBTF, Addr: btf.Addr, Size: UnknownSize},
+			symbols.Symbol{Name: stopBTF, Addr: btf.Addr + uint64(len(btf.Data)), Size: UnknownSize})
 	}
 	if info != nil && info.Log != 0 {
-		t.symbols = append(t.symbols, symbols.Symbol{Name: "prb", Addr: info.Log, Size: unknownSize})
+		t.symbols = append(t.symbols, symbols.Symbol{Name: "prb", Addr: info.Log, Size: UnknownSize})
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func (k *Kernel) readStacks(ctx context.Context, cpus *cpuList) error {
 		for i, top := range tops {
 			if top != 0 {
 				top += 8 // hardirq_stack_ptr points below the last word, which is reserved (arch/x86/kernel/irq_64.c)
-				cpus.all[i].stacks = append(cpus.all[i].stacks, stack{"IRQ", top - size, top})
+				cpus.all[i].Stacks = append(cpus.all[i].Stacks, Stack{"IRQ", top - size, top})
 			}
 		}
 	}
@@ -58,7 +58,7 @@ func (k *Kernel) readStacks(ctx context.Context, cpus *cpuList) error {
 		for _, s := range exceptionStackNames {
 			m := layout.Member(s.field)
 			if start := base + m.Offset; base != 0 && m.Size > 0 {
-				cpus.all[i].stacks = append(cpus.all[i].stacks, stack{s.name, start, start + m.Size})
+				cpus.all[i].Stacks = append(cpus.all[i].Stacks, Stack{s.name, start, start + m.Size})
 			}
 		}
 	}
@@ -84,21 +84,33 @@ func (k *Kernel) irqStackTops(ctx context.Context, cpus *cpuList) ([]uint64, err
 }
 
 // stackAt finds the stack that an address lies in.
-func (c *CPU) stackAt(sp uint64) (stack, bool) {
-	for _, s := range c.stacks {
-		if s.contains(sp) {
+func (c *CPU) stackAt(sp uint64) (Stack, bool) {
+	for _, s := range c.Stacks {
+		if s.Contains(sp) {
 			return s, true
 		}
 	}
-	return stack{}, false
+	return Stack{}, false
+}
+
+// OnStack reports whether an address is on the kernel stack of the task.
+func (t *Task) OnStack(sp uint64) bool { return t.OwnStack().Contains(sp) }
+
+// OwnStack returns the kernel stack of the task.
+func (t *Task) OwnStack() Stack { return Stack{"TASK", t.Stack, t.StackEnd()} }
+
+// OnStack reports whether an address is on one of the CPU's Stacks.
+func (c *CPU) OnStack(sp uint64) bool {
+	_, ok := c.stackAt(sp)
+	return ok
 }
 
 // StackName returns the name of the stack that a stack pointer belongs to, as in the kernel's
 // traces: TASK for the stack of t; IRQ, NMI, #DF and so on for those of CPUs; "" for others. A
 // pointer to the end of a stack belongs to that stack.
 func (k *Kernel) StackName(ctx context.Context, t *Task, sp uint64) string {
-	if t.onStack(sp - 1) {
-		return t.stack().name
+	if t.OnStack(sp - 1) {
+		return t.OwnStack().Name
 	}
 	cpus, err := k.CPUs(ctx)
 	if err != nil {
@@ -106,7 +118,7 @@ func (k *Kernel) StackName(ctx context.Context, t *Task, sp uint64) string {
 	}
 	for i := range cpus {
 		if s, ok := cpus[i].stackAt(sp - 1); ok {
-			return s.name
+			return s.Name
 		}
 	}
 	return ""

@@ -65,6 +65,13 @@ func (k *Kernel) place(addr uint64) (Place, bool) {
 	return Place{Symbol: s, Offset: off}, true
 }
 
+// InText reports whether an address can be one of code: of the kernel's image or of a module.
+func (k *Kernel) InText(addr uint64) bool { return addr >= k.Text && addr < moduleEnd }
+
+// moduleEnd is the end of the addresses of modules (MODULES_END,
+// arch/x86/include/asm/pgtable_64_types.h).
+const moduleEnd = 0xffff_ffff_ff00_0000
+
 // NameAt returns an address as [Place.String] does, or "" if no symbol contains it. Unlike
 // [Kernel.Name] it knows modules.
 func (k *Kernel) NameAt(ctx context.Context, addr uint64) string {

@@ -28,12 +28,12 @@ type Task struct {
 	MM        uint64 // virtual, of its mm_struct, or 0
 	Files     uint64 // virtual, of its struct files_struct, or 0
 	exitState uint64
-	stackSize uint64
+	StackSize uint64 // bytes
 	cred      uint64 // virtual, of its struct cred
 }
 
 // StackEnd returns the virtual address after the end of the task's kernel stack.
-func (t *Task) StackEnd() uint64 { return t.Stack + t.stackSize }
+func (t *Task) StackEnd() uint64 { return t.Stack + t.StackSize }
 
 // taskStruct is struct task_struct (include/linux/sched.h).
 type taskStruct struct {
@@ -94,7 +94,7 @@ const pfKthread = 0x0020_0000
 func (r *taskReader) task(addr uint64, s *taskStruct) *Task {
 	return &Task{
 		Addr: addr, PID: s.PID, TGID: s.TGID, Comm: s.Comm, State: State(s.State), exitState: s.ExitState, CPU: s.CPU,
-		OnCPU: s.OnCPU, Kernel: s.Flags&pfKthread != 0, Stack: s.Stack, stackSize: r.stackSize, SP: s.SP,
+		OnCPU: s.OnCPU, Kernel: s.Flags&pfKthread != 0, Stack: s.Stack, StackSize: r.stackSize, SP: s.SP,
 		FSBase: s.FSBase, GSBase: s.GSBase, MM: s.MM, Files: s.Files, cred: s.Cred,
 	}
 }

@@ -1,7 +1,6 @@
 package linux
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -45,7 +44,6 @@ func newTaskWorld(t *testing.T, rules fakeRules) *taskWorld {
 	w.Structs.Define("xa_node", "shift", 1, "slots", 512)
 	w.Structs.Define("pid_namespace", "idr.idr_rt.xa_head")
 	w.Structs.Define("rq", "curr", "idle")
-	defineRegs(w.Structs)
 	w.Put(nrCPUs, 2)
 	w.Put(cpuMask, 3)
 	w.Put(perCPUOffs, cpu0, cpu1)
@@ -161,18 +159,6 @@ func TestTasks(t *testing.T) {
 			}
 		})
 	}
-}
-
-// withPID finds a task in a list.
-func withPID(t *testing.T, l *TaskList, pid int) *Task {
-	t.Helper()
-	for _, task := range l.All {
-		if task.PID == pid {
-			return task
-		}
-	}
-	t.Fatalf("no pid %d in %s", pid, listing(l))
-	return nil
 }
 
 func TestTaskState(t *testing.T) {
@@ -303,61 +289,6 @@ func TestOfflineCPU(t *testing.T) {
 		if err != nil || len(l.Damage) > 0 {
 			t.Errorf("%s: %v, damage %v", tc.name, err, l.Damage)
 		}
-		_, err = w.Registers(ctx, &Task{Addr: idle})
-		if errors.Is(err, ErrOffline) != tc.offline {
-			t.Errorf("%s: registers: %v", tc.name, err)
-		}
-	}
-}
-
-// TestDamagedTaskStacks reads the registers of tasks whose stacks are not where they should be.
-func TestDamagedTaskStacks(t *testing.T) {
-	w := newTaskWorld(t, nil)
-	w.add(5, 5)
-	for _, sp := range []uint64{0, 0xdead000000000100, base, ^uint64(0)} {
-		w.Set(w.tasks[5], "task_struct", "thread.sp", sp)
-		w.Kernel.tasks = kmem.Lazy[*TaskList]{} // to be read again
-		l, err := w.Tasks(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if regs, err := w.Registers(ctx, withPID(t, l, 5)); err == nil {
-			t.Errorf("SP %#x: %+v", sp, regs)
-		}
-	}
-}
-
-// TestSwitchedOut reads the registers of a task that gave up the CPU.
-func TestSwitchedOut(t *testing.T) {
-	w := newTaskWorld(t, nil)
-	w.add(5, 5)
-	stack, err := kmem.ReadUint(ctx, w.Space, w.tasks[5]+w.Structs["task_struct.stack"].Offset, 8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sp := stack + 0x3f00
-	w.Set(w.tasks[5], "task_struct", "thread.sp", sp)
-	w.Put(sp, 15, 14, 13, 12, 3, 6, 0xffffffff81000123)
-	l, err := w.Tasks(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	regs, err := w.Registers(ctx, withPID(t, l, 5))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]uint64{"rbx": 3, "rbp": 6, "rsp": sp + 56, "r12": 12, "r13": 13, "r14": 14, "r15": 15,
-		"rip": 0xffffffff81000123}
-	names := []string{"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-		"r15", "rip"}
-	for number, name := range names {
-		v, ok := regs.Get(symbols.Reg(number))
-		if wantV, wanted := want[name]; ok != wanted || v != wantV {
-			t.Errorf("%s = %#x, %v; want %#x, %v", name, v, ok, wantV, wanted)
-		}
-	}
-	if regs.Exact || regs.User() {
-		t.Errorf("%+v", regs)
 	}
 }
 

@@ -12,14 +12,14 @@ import (
 	"strings"
 	"time"
 
-	"physgdb/symbols/debuginfo"
-
 	"github.com/hashicorp/go-hclog"
 
 	"physgdb/bridge"
 	"physgdb/bridge/notify"
 	"physgdb/mmu"
+	"physgdb/symbols/debuginfo"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/unwind"
 )
 
 // Options are what the user said about a machine. See the flags of the command for their meaning.
@@ -59,6 +59,8 @@ type Options struct {
 type Machine struct {
 	Memory *Memory
 	Kernel *linux.Kernel
+	// Unwinder unwinds the stacks of Kernel.
+	Unwinder *unwind.Unwinder
 	// Notice is what the machine said as it panicked, or nil.
 	Notice *notify.Notice
 	// Hellos are the earlier notices of programs, by the name of the task, or by its pid if the
@@ -195,6 +197,7 @@ func (m *Machine) attach(ctx context.Context, o *Options) error {
 	if err != nil {
 		return err
 	}
+	m.Unwinder = unwind.New(m.Kernel)
 	m.learnRAM(ctx)
 	m.findCPUs(ctx)
 	if m.Kernel.Symbols != nil {
@@ -263,6 +266,7 @@ func (m *Machine) WithBorrowedSymbols(ctx context.Context, found map[string]uint
 	if known.Kernel, err = m.Kernel.WithSymbols(ctx, found); err != nil {
 		return nil, err
 	}
+	known.Unwinder = unwind.New(known.Kernel)
 	known.learnRAM(ctx)
 	known.findCPUs(ctx)
 	known.files = debuginfo.NewModuleFiles(known.Release(ctx), m.moduleDirs)

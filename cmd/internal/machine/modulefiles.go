@@ -9,12 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"physgdb/symbols/debuginfo"
-	"physgdb/symbols/linux/module"
-
 	"physgdb/cmd/internal/kept"
 	"physgdb/internal/plain"
+	"physgdb/symbols/debuginfo"
 	"physgdb/symbols/elfsynth"
+	"physgdb/symbols/linux/module"
 	"physgdb/symbols/linux/synth"
 )
 
@@ -76,7 +75,7 @@ func (m *Machine) SymbolFiles(ctx context.Context) ([]SymbolFile, error) {
 // withWildCalls adds a file for each address without code that was called, so that debuggers find
 // the caller.
 func (m *Machine) withWildCalls(ctx context.Context, all []SymbolFile) ([]SymbolFile, error) {
-	wild, err := m.Kernel.WildCalls(ctx)
+	wild, err := m.Unwinder.WildCalls(ctx)
 	if err != nil {
 		m.Log.Info("calls of what is no code cannot be found", "error", err)
 		return all, ctx.Err()

@@ -6,6 +6,7 @@ import (
 	"physgdb/bridge"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/unwind"
 )
 
 // Refresh returns a live machine as it is now, without anything that was cached. It shares the
@@ -17,6 +18,7 @@ func (m *Machine) Refresh(ctx context.Context) (*Machine, error) {
 	if now.Kernel, err = m.Kernel.Again(ctx, newWalker(now.Memory)); err != nil {
 		return nil, err
 	}
+	now.Unwinder = unwind.New(now.Kernel)
 	if !m.SpaceChosen {
 		now.Space = now.Kernel.Space
 		return &now, nil

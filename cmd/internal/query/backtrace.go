@@ -14,6 +14,7 @@ import (
 	"physgdb/symbols/dwarf"
 	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/klog"
+	"physgdb/symbols/linux/unwind"
 )
 
 // Backtrace is the backtrace of a task.
@@ -165,7 +166,7 @@ func noticedBacktrace(ctx context.Context, m *machine.Machine, lines bool, each 
 	if lines {
 		tr.lines = m.SourceLines()
 	}
-	if err := tr.unwind(ctx, b, linux.NewRegisters("the notice of the panic", regs), nil); err != nil {
+	if err := tr.unwind(ctx, b, unwind.NewRegisters("the notice of the panic", regs), nil); err != nil {
 		return err
 	}
 	return each(b)
@@ -285,9 +286,9 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*Backtrace, error) 
 	if cpu != nil {
 		b.CPU = cpu.ID
 	}
-	regs, err := tr.m.Kernel.Registers(ctx, t)
+	regs, err := tr.m.Unwinder.Registers(ctx, t)
 	if err != nil {
-		b.Lost, b.offline = err.Error(), errors.Is(err, linux.ErrOffline)
+		b.Lost, b.offline = err.Error(), errors.Is(err, unwind.ErrOffline)
 		return b, ctx.Err()
 	}
 	if cpu != nil && !regs.AtRest {
@@ -298,9 +299,9 @@ func (tr *tracer) trace(ctx context.Context, t *linux.Task) (*Backtrace, error) 
 
 // unwind adds the frames from regs on to a trace, of a task or, if that is not known, nil. The
 // error is ctx's.
-func (tr *tracer) unwind(ctx context.Context, b *Backtrace, regs *linux.Registers, t *linux.Task) error {
+func (tr *tracer) unwind(ctx context.Context, b *Backtrace, regs *unwind.Registers, t *linux.Task) error {
 	b.Registers = regs.From
-	found, err := tr.m.Kernel.Unwind(ctx, regs)
+	found, err := tr.m.Unwinder.Unwind(ctx, regs)
 	if err != nil {
 		return err
 	}
@@ -322,7 +323,7 @@ func (tr *tracer) unwind(ctx context.Context, b *Backtrace, regs *linux.Register
 
 // rests returns the function in which a CPU rests.
 func (tr *tracer) rests(ctx context.Context, c *linux.CPU, t *linux.Task) string {
-	at, err := tr.m.Kernel.Resting(ctx, c, t)
+	at, err := tr.m.Unwinder.Resting(ctx, c, t)
 	if err != nil || at == nil {
 		return ""
 	}
@@ -330,7 +331,7 @@ func (tr *tracer) rests(ctx context.Context, c *linux.CPU, t *linux.Task) string
 }
 
 // frame names a function. Inlined functions are known where line tables are.
-func (tr *tracer) frame(ctx context.Context, f *linux.Frame, n int) Frame {
+func (tr *tracer) frame(ctx context.Context, f *unwind.Frame, n int) Frame {
 	site := f.CallSite()
 	out := Frame{SP: Address(f.SP), PC: Address(f.PC), Guessed: f.Guessed}
 	symbolize := tr.m.Kernel.Symbolize
@@ -363,14 +364,14 @@ func (f *Frame) addLines(lines *dwarf.Lines, pc uint64) {
 	f.File, f.Line = outer.File, outer.Line
 }
 
-func newInterrupted(r *linux.Registers) *Interrupted {
+func newInterrupted(r *unwind.Registers) *Interrupted {
 	return &Interrupted{
 		RIP: Address(r.PC()), RSP: Address(r.SP()), CS: Address(r.CS), Flags: Address(r.Flags), OrigRAX: r.OrigRAX,
 		All: registerMap(r),
 	}
 }
 
-func newUserSide(r *linux.Registers) *UserEntry {
+func newUserSide(r *unwind.Registers) *UserEntry {
 	u := &UserEntry{RIP: Address(r.PC()), RSP: Address(r.SP()), All: registerMap(r)}
 	if r.OrigRAX >= 0 {
 		u.Syscall = &r.OrigRAX

@@ -5,7 +5,7 @@ import (
 
 	"physgdb/cmd/internal/machine"
 	"physgdb/symbols"
-	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/unwind"
 )
 
 // RegisterNames are gdb's names of the registers, by their DWARF numbers.
@@ -14,7 +14,7 @@ var RegisterNames = [...]string{
 }
 
 // registerMap returns the known registers by gdb's names.
-func registerMap(r *linux.Registers) map[string]Address {
+func registerMap(r *unwind.Registers) map[string]Address {
 	known := map[string]Address{}
 	for number, name := range RegisterNames {
 		if v, ok := r.Get(symbols.Reg(number)); ok {

@@ -9,11 +9,10 @@ import (
 	"slices"
 	"time"
 
-	"physgdb/symbols/linux/module"
-
 	"physgdb/cmd/internal/machine"
 	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/klog"
+	"physgdb/symbols/linux/module"
 )
 
 // Report is what a kernel developer asks first about a machine that panicked. Each part that is
@@ -243,7 +242,7 @@ func (tr *tracer) backtraced(ctx context.Context, tasks []*linux.Task) Backtrace
 }
 
 func newReportRegisters(ctx context.Context, m *machine.Machine, t *linux.Task) *ReportRegisters {
-	r, err := m.Kernel.Registers(ctx, t)
+	r, err := m.Unwinder.Registers(ctx, t)
 	if err != nil {
 		return &ReportRegisters{Unknown: err.Error()}
 	}

@@ -11,6 +11,7 @@ import (
 	"physgdb/cmd/internal/machine"
 	"physgdb/gdbstub"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/userspace"
 	"physgdb/test/memimage"
 	"physgdb/test/rig"
 )
@@ -39,7 +40,7 @@ func TestPhysicalModeIsOfOneConnection(t *testing.T) {
 func TestPhysicalModeFindsPhysicalAddresses(t *testing.T) {
 	r := rig.New(t, 4)
 	s := connect(t, attach(t, r, machine.Options{}))
-	p := newProgram(ctx, s.m, false, &linux.Task{}, linux.AMD64, s.m.Space)
+	p := newProgram(ctx, s.m, false, &linux.Task{}, userspace.AMD64, s.m.Space)
 	inRAM, mapped := uint64(r.TextPhys+8<<21), r.Text()+8<<21
 	for _, target := range []interface {
 		gdbstub.MemorySearcher
@@ -93,7 +94,7 @@ func TestMonitorPhys(t *testing.T) {
 func TestAProgramHasPhysicalModeToo(t *testing.T) {
 	r := rig.New(t, 4)
 	m := attach(t, r, machine.Options{})
-	p := newProgram(ctx, m, false, &linux.Task{}, linux.AMD64, m.Space)
+	p := newProgram(ctx, m, false, &linux.Task{}, userspace.AMD64, m.Space)
 	rig.Must(t, p.Monitor(ctx, &strings.Builder{}, "phys on"))
 	b := make([]byte, 5)
 	_, err := p.ReadMemory(ctx, 1, uint64(r.TextPhys+8<<21), b)

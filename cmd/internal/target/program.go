@@ -11,6 +11,7 @@ import (
 	"physgdb/mmu"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/userspace"
 )
 
 // program is a process of the machine as a debugger that has attached to it sees it: its threads,
@@ -19,7 +20,7 @@ import (
 type program struct {
 	view   // the user may select another address space than the program's
 	leader *linux.Task
-	abi    linux.ABI
+	abi    userspace.ABI
 	tasks  map[gdbstub.ThreadID]*linux.Task
 }
 
@@ -48,7 +49,7 @@ func openProgram(ctx context.Context, m *machine.Machine, cpusOnly bool, pid int
 	if err != nil {
 		return nil, err
 	}
-	abi, err := m.Kernel.ProgramABI(ctx, leader)
+	abi, err := userspace.ProgramABI(ctx, m.Unwinder, leader)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func openProgram(ctx context.Context, m *machine.Machine, cpusOnly bool, pid int
 }
 
 // newProgram returns the process of a task, whose address space is space.
-func newProgram(ctx context.Context, m *machine.Machine, cpusOnly bool, leader *linux.Task, abi linux.ABI, space *mmu.Space) *program {
+func newProgram(ctx context.Context, m *machine.Machine, cpusOnly bool, leader *linux.Task, abi userspace.ABI, space *mmu.Space) *program {
 	p := &program{view: newView(ctx, m, cpusOnly), leader: leader, abi: abi}
 	p.now = &thread{task: leader}
 	p.spaces[leader.MM] = space
@@ -109,7 +110,7 @@ func (p *program) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.R
 		return nil, err
 	}
 	regs := gdbstub.Registers{"cr3": space.Root().CR3, "fs_base": t.FSBase, "gs_base": t.GSBase}
-	found, err := p.m.Kernel.UserRegisters(ctx, t)
+	found, err := p.m.Unwinder.UserRegisters(ctx, t)
 	if err != nil {
 		p.m.Log.Info("a program's registers are not known", "why", err)
 		regs[p.registerName(symbols.RIP)] = 0 // gdb does not attach to a thread that has no PC at all
@@ -128,7 +129,7 @@ func (p *program) Registers(ctx context.Context, id gdbstub.ThreadID) (gdbstub.R
 // registerName returns gdb's name of a register; that of a 32-bit program is the lower half of it.
 func (p *program) registerName(reg symbols.Reg) string {
 	name := query.RegisterNames[reg]
-	if p.abi == linux.I386 {
+	if p.abi == userspace.I386 {
 		return "e" + name[1:]
 	}
 	return name
@@ -136,7 +137,7 @@ func (p *program) registerName(reg symbols.Reg) string {
 
 // callNumberName returns gdb's name of the register that keeps the number of a system call.
 func (p *program) callNumberName() string {
-	if p.abi == linux.I386 {
+	if p.abi == userspace.I386 {
 		return "orig_eax"
 	}
 	return "orig_rax"
@@ -158,9 +159,9 @@ func (p *program) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint6
 func (p *program) Description() *gdbstub.Description {
 	var d *gdbstub.Description
 	switch p.abi {
-	case linux.I386:
+	case userspace.I386:
 		d = gdbstub.I386()
-	case linux.X32:
+	case userspace.X32:
 		d = gdbstub.X32()
 		d.Features = append(d.Features, gdbstub.SSEAMD64(), gdbstub.LinuxAMD64())
 	default:
@@ -173,5 +174,5 @@ func (p *program) Description() *gdbstub.Description {
 
 // Auxv returns the auxiliary vector, by which gdb finds where a position-independent program is.
 func (p *program) Auxv(ctx context.Context) ([]byte, error) {
-	return p.m.Kernel.Auxv(ctx, p.leader)
+	return userspace.Auxv(ctx, p.m.Unwinder, p.leader)
 }

@@ -6,6 +6,7 @@ import (
 
 	"physgdb/cmd/internal/machine"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/userspace"
 	"physgdb/test/memimage"
 	"physgdb/test/rig"
 )
@@ -15,7 +16,7 @@ func TestAProgramShowsTheSpaceThatItsUserChose(t *testing.T) {
 	m := attach(t, r, machine.Options{})
 	clock, err := m.Kernel.SpaceOf(ctx, r.Clock)
 	rig.Must(t, err)
-	p := newProgram(ctx, m, false, &linux.Task{PID: 143, TGID: 143, MM: 1}, linux.AMD64, clock)
+	p := newProgram(ctx, m, false, &linux.Task{PID: 143, TGID: 143, MM: 1}, userspace.AMD64, clock)
 	_, err = p.Threads(ctx)
 	rig.Must(t, err)
 	for _, step := range []struct{ line, want string }{

@@ -113,7 +113,7 @@ func (s *session) ReadMemory(ctx context.Context, id gdbstub.ThreadID, addr uint
 		return s.readPhysical(ctx, addr, p)
 	}
 	if inTrueReturns(addr) {
-		return s.m.Kernel.ReadTrueReturns(ctx, addr+elfsynth.TrueReturns, p)
+		return s.m.Unwinder.ReadTrueReturns(ctx, addr+elfsynth.TrueReturns, p)
 	}
 	t, err := s.thread(ctx, id)
 	if err != nil {

@@ -270,7 +270,7 @@ func (v *view) registers(ctx context.Context, t *thread) (gdbstub.Registers, err
 		}
 	}
 	regs["fs_base"], regs["k_gs_base"] = t.task.FSBase, t.task.GSBase
-	found, err := v.m.Kernel.Registers(ctx, t.task)
+	found, err := v.m.Unwinder.Registers(ctx, t.task)
 	if err != nil {
 		return regs, ctx.Err() // no registers is what there is to know
 	}

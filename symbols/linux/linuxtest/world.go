@@ -52,3 +52,10 @@ func (d debug) Unwinder() (symbols.Unwinder, error) { return noRules{}, nil }
 type noRules struct{}
 
 func (noRules) At(uint64) (symbols.FrameRule, bool) { return symbols.FrameRule{}, false }
+
+// DefineRegisters lays out the structs that registers are read from.
+func DefineRegisters(types kmemtest.Structs) {
+	types.Define("pt_regs", "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
+		"orig_ax", "ip", "cs", 2, "flags", "sp", "ss", 2)
+	types.Define("inactive_task_frame", "r15", "r14", "r13", "r12", "bx", "bp", "ret_addr")
+}

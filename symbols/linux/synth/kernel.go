@@ -12,6 +12,7 @@ import (
 	"physgdb/symbols/btf"
 	"physgdb/symbols/elfsynth"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/unwind"
 	"physgdb/symbols/orc"
 )
 
@@ -24,7 +25,7 @@ func Kernel(ctx context.Context, k *linux.Kernel, place *linux.KallsymsTable) (
 	p *elfsynth.Program, sources *Sources, missing []error, err error) {
 	p = &elfsynth.Program{
 		Name: "vmlinux", LoadOffset: linux.ImageBase, Symbols: slices.Collect(k.Symbols.All()), Sections: kernelSections(k.Symbols),
-		Notes: k.ReadNotes(ctx), Globals: elfsynth.KernelGlobals(), Replaced: k.ReplacedReturns(),
+		Notes: k.ReadNotes(ctx), Globals: elfsynth.KernelGlobals(), Replaced: unwind.ReplacedReturns(k.Symbols),
 	}
 	var d *digester
 	if place != nil {

@@ -1,4 +1,4 @@
-package linux
+package unwind
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"physgdb/symbols/linux/kmem/kmemtest"
-
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/linuxtest"
 )
 
 // Where the code of these tests lies: the rule of each function is found at its call's address.
@@ -18,13 +18,6 @@ const (
 	middle = 0xffffffff81000200
 	outer  = 0xffffffff81000300
 )
-
-// defineRegs lays out the structs that registers are read from.
-func defineRegs(types kmemtest.Structs) {
-	types.Define("pt_regs", "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
-		"orig_ax", "ip", "cs", 2, "flags", "sp", "ss", 2)
-	types.Define("inactive_task_frame", "r15", "r14", "r13", "r12", "bx", "bp", "ret_addr")
-}
 
 // call is the rule of a function that keeps its caller's frame n bytes above its RSP.
 func call(n int64) symbols.FrameRule {
@@ -133,7 +126,7 @@ func TestUnwind(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t, tc.rules, nil)
-			defineRegs(w.Structs)
+			linuxtest.DefineRegisters(w.Structs)
 			sp := w.Alloc("", 0x1000) + 0x100
 			tc.stack(w, sp)
 			regs := &Registers{Exact: true}
@@ -178,7 +171,7 @@ func TestUnwindIsBounded(t *testing.T) {
 }
 
 // damagedCode is code whose unwind table cannot be read.
-type damagedCode struct{ noCode }
+type damagedCode struct{ linux.Code }
 
 func (damagedCode) FrameRule(context.Context, symbols.Unwinder, uint64) (symbols.FrameRule, bool, error) {
 	return symbols.FrameRule{}, false, errors.New("ORC table of module torn: damaged")
@@ -187,7 +180,7 @@ func (damagedCode) FrameRule(context.Context, symbols.Unwinder, uint64) (symbols
 func TestUnwindReportsDamagedTableOfModule(t *testing.T) {
 	const inModule = 0xffffffffc0000000
 	w := newWorld(t, nil, nil)
-	w.Kernel.Code = damagedCode{}
+	w.Kernel.Code = damagedCode{w.Kernel.Code}
 	regs := &Registers{Exact: true}
 	regs.set(symbols.RIP, inModule+0x10)
 	regs.set(symbols.RSP, w.Alloc("", 0x1000))

@@ -1,15 +1,14 @@
-package linux
+package unwind
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 
-	"physgdb/symbols/linux/kmem"
-
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/kmem"
 )
 
 // A kernel with CONFIG_UNWINDER_FRAME_POINTER has no ORC tables. Each C function begins with push
@@ -19,89 +18,33 @@ import (
 // arch/x86/kernel/process.c). The entry code for system calls, and the first code of a CPU, has 0
 // in RBP (PUSH_AND_CLEAR_REGS, arch/x86/entry/calling.h). This holds from 4.14 to 7.2 at least.
 
-// framed are functions that have a frame in each kernel with frame pointers, because they call
-// others.
-var framed = []string{
-	"schedule", "vfs_read", "vfs_write", "ksys_read", "ksys_write", "do_sys_openat2", "filp_close", "kthread", "worker_thread",
-	"do_exit", "wake_up_process", "kmem_cache_free", "mutex_lock", "generic_file_read_iter", "dput", "path_openat",
-}
-
-// FramePointers reports whether the kernel has frame pointers: there are no unwind tables in
-// memory, and most of the functions in framed set up a frame.
-func (k *Kernel) FramePointers(ctx context.Context) (bool, error) {
-	return k.framePointers.Get(ctx, func(ctx context.Context) (bool, error) {
-		if _, hasORC := k.Addr("__start_orc_unwind"); hasORC || k.Symbols == nil {
-			return false, nil
-		}
-		var found, keep int
-		for _, name := range framed {
-			addr, ok := k.Addr(name)
-			if !ok {
-				continue
-			}
-			var code [maxPrologue]byte
-			if _, err := k.Space.ReadMemory(ctx, addr, code[:]); err != nil {
-				return false, fmt.Errorf("the code of %s: %w", name, err)
-			}
-			found++
-			if _, _, ok := framing(code[:]); ok {
-				keep++
-			}
-		}
-		return found > 0 && 2*keep > found, nil
-	})
-}
-
-// maxPrologue bounds the size of the code at the start of a function that sets up its frame, in
-// bytes: endbr64, a call or no-op of 5 bytes for ftrace, push %rbp, one or two instructions that
-// the compiler scheduled here, mov %rsp,%rbp.
-const maxPrologue = 4 + 5 + 1 + 16 + 3
-
-// framing returns the offsets of push %rbp and mov %rsp,%rbp in the code at the start of a
-// function. The former is at the start, or after the instructions of -fcf-protection=branch and
-// -mfentry.
-func framing(code []byte) (push, move int, ok bool) {
-	if bytes.HasPrefix(code, []byte{0xf3, 0x0f, 0x1e, 0xfa}) {
-		push += 4
-	}
-	rest := code[push:]
-	if bytes.HasPrefix(rest, []byte{0xe8}) || bytes.HasPrefix(rest, []byte{0x0f, 0x1f, 0x44, 0x00, 0x00}) {
-		push += 5
-	}
-	if push >= len(code) || code[push] != 0x55 {
-		return 0, 0, false
-	}
-	between := bytes.Index(code[push+1:], []byte{0x48, 0x89, 0xe5})
-	return push, push + 1 + between, between >= 0
-}
-
 // callerByFramePointer finds the caller of a function of a kernel with frame pointers.
-func (k *Kernel) callerByFramePointer(ctx context.Context, r *Registers) (*Registers, error) {
+func (u *Unwinder) callerByFramePointer(ctx context.Context, r *Registers) (*Registers, error) {
 	bp, known := r.Get(symbols.RBP)
 	switch {
 	case !known:
 		return nil, fmt.Errorf("caller of the code at %#x: the frame pointer is not known", r.PC())
 	case bp&1 != 0:
-		return k.encodedRegs(ctx, bp-1)
+		return u.encodedRegs(ctx, bp-1)
 	case bp == 0:
-		return k.enteredFromUser(ctx, r.SP())
+		return u.enteredFromUser(ctx, r.SP())
 	}
-	rule, err := k.frameSoFar(ctx, r, bp)
+	rule, err := u.frameSoFar(ctx, r, bp)
 	if err != nil {
 		return nil, err
 	}
-	next, err := k.apply(ctx, r, rule)
-	return k.ifCalled(ctx, next, err, fmt.Errorf("caller of the code at %#x: there is no frame at the frame pointer %#x", r.PC(), bp))
+	next, err := u.apply(ctx, r, rule)
+	return u.ifCalled(ctx, next, err, fmt.Errorf("caller of the code at %#x: there is no frame at the frame pointer %#x", r.PC(), bp))
 }
 
 // encodedRegs returns the registers of the code that an interrupt or exception interrupted, at
 // addr. Those of the start of a kernel thread are zeros: it has no caller.
-func (k *Kernel) encodedRegs(ctx context.Context, addr uint64) (*Registers, error) {
-	regs, err := k.readPtRegs(ctx, addr)
+func (u *Unwinder) encodedRegs(ctx context.Context, addr uint64) (*Registers, error) {
+	regs, err := u.readPtRegs(ctx, addr)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("the registers at the frame pointer: %w", err)
-	case regs.CS == 0 && k.endsStack(addr):
+	case regs.CS == 0 && u.endsStack(addr):
 		return nil, errLastFrame
 	case regs.CS != kernelCS && !isUser(regs):
 		return nil, fmt.Errorf("there are no registers at the frame pointer, %#x", addr)
@@ -112,7 +55,7 @@ func (k *Kernel) encodedRegs(ctx context.Context, addr uint64) (*Registers, erro
 // endsStack reports whether a struct pt_regs at addr ends at the end of a stack, or at the padding
 // of two words that kernels with CONFIG_X86_FRED have there (TOP_OF_KERNEL_STACK_PADDING,
 // arch/x86/include/asm/thread_info.h).
-func (k *Kernel) endsStack(addr uint64) bool {
+func (u *Unwinder) endsStack(addr uint64) bool {
 	const size, padding = 21 * 8, 16 // bytes
 	return (addr+size)%mmu.PageSize == 0 || (addr+size+padding)%mmu.PageSize == 0
 }
@@ -127,10 +70,10 @@ func isUser(regs *Registers) bool { return regs.User() && regs.SS&3 == 3 && regs
 // enteredFromUser returns the user space registers that the entry code for system calls saved: they
 // are at the top of the stack, or a little above if the function that it called aligned its stack.
 // Otherwise the stack ends here.
-func (k *Kernel) enteredFromUser(ctx context.Context, sp uint64) (*Registers, error) {
+func (u *Unwinder) enteredFromUser(ctx context.Context, sp uint64) (*Registers, error) {
 	const maxDistance = 32 // bytes
 	for at := sp; at <= sp+maxDistance; at += 8 {
-		regs, err := k.readPtRegs(ctx, at)
+		regs, err := u.readPtRegs(ctx, at)
 		var hole *mmu.ReadError
 		switch {
 		case ctx.Err() != nil || err != nil && !errors.As(err, &hole):
@@ -144,16 +87,16 @@ func (k *Kernel) enteredFromUser(ctx context.Context, sp uint64) (*Registers, er
 
 // guessFramePointer sets RBP to the first address above RSP with a frame pointer and a return
 // address, if the kernel has frame pointers.
-func (k *Kernel) guessFramePointer(ctx context.Context, regs *Registers, above []uint64) error {
-	keeps, err := k.FramePointers(ctx)
+func (u *Unwinder) guessFramePointer(ctx context.Context, regs *Registers, above []uint64) error {
+	keeps, err := u.Kernel.FramePointers(ctx)
 	if err != nil || !keeps {
 		return err
 	}
 	for i := 1; i < len(above); i++ {
-		if saved := above[i-1]; saved < mmu.Upper.First || saved%8 > 1 || k.inText(saved) || !k.inText(above[i]) {
+		if saved := above[i-1]; saved < mmu.Upper.First || saved%8 > 1 || u.Kernel.InText(saved) || !u.Kernel.InText(above[i]) {
 			continue
 		}
-		called, err := k.afterCall(ctx, above[i])
+		called, err := u.afterCall(ctx, above[i])
 		if err != nil {
 			return err
 		}
@@ -168,19 +111,19 @@ func (k *Kernel) guessFramePointer(ctx context.Context, regs *Registers, above [
 // frameSoFar returns how to find the caller of a function that may have been interrupted before its
 // frame was complete or after it was removed, or that has no frame, such as short functions in
 // assembly language.
-func (k *Kernel) frameSoFar(ctx context.Context, r *Registers, bp uint64) (symbols.FrameRule, error) {
+func (u *Unwinder) frameSoFar(ctx context.Context, r *Registers, bp uint64) (symbols.FrameRule, error) {
 	complete, pushed := symbols.ByFramePointer(), symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RSP, Offset: 16}
-	place, err := k.Symbolize(ctx, r.PC())
+	place, err := u.Kernel.Symbolize(ctx, r.PC())
 	if !r.Exact || err != nil {
 		return complete, ctx.Err()
 	}
-	code := make([]byte, min(place.Offset, maxPrologue)+maxPrologue)
-	if _, err := k.Space.ReadMemory(ctx, r.PC()-min(place.Offset, maxPrologue), code); err != nil {
+	code := make([]byte, min(place.Offset, linux.MaxPrologue)+linux.MaxPrologue)
+	if _, err := u.Kernel.Space.ReadMemory(ctx, r.PC()-min(place.Offset, linux.MaxPrologue), code); err != nil {
 		return complete, err
 	}
-	at := int(min(place.Offset, maxPrologue)) // in code
-	if place.Offset <= maxPrologue {
-		switch push, move, ok := framing(code); {
+	at := int(min(place.Offset, linux.MaxPrologue)) // in code
+	if place.Offset <= linux.MaxPrologue {
+		switch push, move, ok := linux.Framing(code); {
 		case ok && at <= push:
 			return topOfStack(), nil
 		case ok && at <= move:
@@ -190,10 +133,10 @@ func (k *Kernel) frameSoFar(ctx context.Context, r *Registers, bp uint64) (symbo
 	if at > 0 && isGone(code[at-1], code[at]) {
 		return topOfStack(), nil
 	}
-	if isCallee, err := k.returnsTo(ctx, bp+8, place.Addr); isCallee || err != nil {
+	if isCallee, err := u.returnsTo(ctx, bp+8, place.Addr); isCallee || err != nil {
 		return complete, err
 	}
-	isCallee, err := k.returnsTo(ctx, r.SP(), place.Addr)
+	isCallee, err := u.returnsTo(ctx, r.SP(), place.Addr)
 	if isCallee {
 		return topOfStack(), err
 	}
@@ -209,8 +152,8 @@ func isGone(before, first byte) bool {
 }
 
 // returnsTo reports whether the word at slot is the return address of a direct call of fn.
-func (k *Kernel) returnsTo(ctx context.Context, slot, fn uint64) (bool, error) {
-	ret, err := kmem.ReadUint(ctx, k.Space, slot, 8)
+func (u *Unwinder) returnsTo(ctx context.Context, slot, fn uint64) (bool, error) {
+	ret, err := kmem.ReadUint(ctx, u.Kernel.Space, slot, 8)
 	if err != nil {
 		var hole *mmu.ReadError
 		if errors.As(err, &hole) && ctx.Err() == nil {
@@ -218,9 +161,9 @@ func (k *Kernel) returnsTo(ctx context.Context, slot, fn uint64) (bool, error) {
 		}
 		return false, err
 	}
-	if !k.inText(ret) {
+	if !u.Kernel.InText(ret) {
 		return false, nil
 	}
-	called, direct, err := k.callBefore(ctx, ret)
+	called, direct, err := u.callBefore(ctx, ret)
 	return direct && called == fn, err
 }

@@ -1,4 +1,4 @@
-package linux
+package unwind
 
 import (
 	"encoding/binary"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"physgdb/symbols"
+	"physgdb/symbols/linux/linuxtest"
 )
 
 // The functions of a kernel that keeps frame pointers. Each is called at its beginning by the one
@@ -25,7 +26,7 @@ func newFramed(t testing.TB) (w *world, stack uint64) {
 		"schedule": fpInner, "vfs_write": fpMiddle, "ksys_write": fpOuter, "leaf": fpLeaf, "entry": fpEntry,
 	})
 	w.Kernel.Text = textPage
-	defineRegs(w.Structs)
+	linuxtest.DefineRegisters(w.Structs)
 	w.PutCode(fpInner, 0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xe5)
 	w.PutCode(fpMiddle, 0x0f, 0x1f, 0x44, 0x00, 0x00, 0x55, 0x48, 0x89, 0xd0, 0x48, 0x89, 0xe5)
 	w.PutCode(fpOuter, 0x55, 0x48, 0x89, 0xe5)
@@ -179,28 +180,6 @@ func TestRestingFindsFramePointer(t *testing.T) {
 	}
 	if bp, _ := regs.Get(symbols.RBP); bp != stack+0x30 {
 		t.Errorf("RBP %#x, want %#x", bp, stack+0x30)
-	}
-}
-
-// A kernel with ORC tables, or whose functions have no frames, keeps no frame pointers.
-func TestFramePointers(t *testing.T) {
-	for name, tc := range map[string]struct {
-		change func(w *world)
-		want   bool
-	}{
-		"as it is": {func(*world) {}, true},
-		"ORC": {func(w *world) {
-			w.Kernel.Symbols = symbols.NewTable([]symbols.Symbol{{Name: "__start_orc_unwind"}}, nil)
-		}, false},
-		"no frames":             {func(w *world) { w.PutCode(fpInner, 0x90); w.PutCode(fpMiddle, 0x90) }, false},
-		"one without a frame":   {func(w *world) { w.PutCode(fpInner, 0x90) }, true},
-		"none of the functions": {func(w *world) { w.Kernel.Symbols = symbols.NewTable(nil, nil) }, false},
-	} {
-		w, _ := newFramed(t)
-		tc.change(w)
-		if got, err := w.FramePointers(ctx); got != tc.want || err != nil {
-			t.Errorf("%s: %v, %v", name, got, err)
-		}
 	}
 }
 

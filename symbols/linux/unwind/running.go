@@ -1,4 +1,4 @@
-package linux
+package unwind
 
 import (
 	"bytes"
@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"slices"
 
-	"physgdb/symbols/linux/kmem"
-
 	"physgdb/bridge"
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/kmem"
 	"physgdb/symbols/orc"
 )
 
@@ -22,20 +22,20 @@ var ErrOffline = errors.New("offline")
 
 // Registers returns the registers of a task. The error says why they are not known: most registers
 // of a CPU that runs are not saved when a kernel dies.
-func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
-	cpus, err := k.CPUs(ctx)
+func (u *Unwinder) Registers(ctx context.Context, t *linux.Task) (*Registers, error) {
+	cpus, err := u.Kernel.CPUs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for i := range cpus {
 		switch c := &cpus[i]; {
 		case c.Current == t.Addr:
-			return k.running(ctx, c, t)
+			return u.running(ctx, c, t)
 		case c.Offline && c.Idle == t.Addr: // its switch frame is older
 			return nil, fmt.Errorf("registers not known: CPU %d was %w", c.ID, ErrOffline)
 		}
 	}
-	regs, err := k.switchedOut(ctx, t)
+	regs, err := u.switchedOut(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("registers of task %d: %w", t.PID, err)
 	}
@@ -45,9 +45,9 @@ func (k *Kernel) Registers(ctx context.Context, t *Task) (*Registers, error) {
 // running returns the registers of the task that a CPU ran: those of the oops if there was one,
 // otherwise those that the handler of a crash kernel saved, otherwise those of the function in
 // which the CPU waits after the death of the kernel.
-func (k *Kernel) running(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
+func (u *Unwinder) running(ctx context.Context, c *linux.CPU, t *linux.Task) (*Registers, error) {
 	var missing error
-	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.oopsed, k.noteOrResting, k.Resting} {
+	for _, look := range []func(context.Context, *linux.CPU, *linux.Task) (*Registers, error){u.oopsed, u.noteOrResting, u.Resting} {
 		regs, err := look(ctx, c, t)
 		if regs != nil || ctx.Err() != nil {
 			return regs, err
@@ -71,17 +71,17 @@ func refused(err error) error {
 
 // oopsed returns the registers of the first oops, if it was on this CPU and its stack has not been
 // reused (exec_summary_regs, arch/x86/kernel/dumpstack.c).
-func (k *Kernel) oopsed(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
-	count, err := k.ReadSymbol(ctx, "die_counter", 4)
-	addr, ok := k.Addr("exec_summary_regs")
+func (u *Unwinder) oopsed(ctx context.Context, c *linux.CPU, t *linux.Task) (*Registers, error) {
+	count, err := u.Kernel.ReadSymbol(ctx, "die_counter", 4)
+	addr, ok := u.Kernel.Addr("exec_summary_regs")
 	if err != nil || count == 0 || !ok {
 		return nil, err
 	}
-	regs, err := k.readPtRegs(ctx, addr)
-	if err != nil || regs.User() || !t.onStack(regs.SP()) && !c.onStack(regs.SP()) {
+	regs, err := u.readPtRegs(ctx, addr)
+	if err != nil || regs.User() || !t.OnStack(regs.SP()) && !c.OnStack(regs.SP()) {
 		return nil, err
 	}
-	if gone, err := k.stackReused(ctx, c, t, regs); gone || err != nil {
+	if gone, err := u.stackReused(ctx, c, t, regs); gone || err != nil {
 		return nil, err
 	}
 	regs.From = "the oops"
@@ -92,8 +92,8 @@ func (k *Kernel) oopsed(ctx context.Context, c *CPU, t *Task) (*Registers, error
 // an oops restarts at the top of its stack (rewind_stack_and_make_dead, arch/x86/entry/entry_64.S),
 // which panics if it was init, and new tasks get the stacks of tasks that exited. The last frames
 // of the CPU then lead to the end of the stack without the frame of the oops.
-func (k *Kernel) stackReused(ctx context.Context, c *CPU, t *Task, oops *Registers) (bool, error) {
-	for _, look := range []func(context.Context, *CPU, *Task) (*Registers, error){k.crashNote, k.Resting} {
+func (u *Unwinder) stackReused(ctx context.Context, c *linux.CPU, t *linux.Task, oops *Registers) (bool, error) {
+	for _, look := range []func(context.Context, *linux.CPU, *linux.Task) (*Registers, error){u.crashNote, u.Resting} {
 		last, err := look(ctx, c, t)
 		if ctx.Err() != nil {
 			return false, err
@@ -101,7 +101,7 @@ func (k *Kernel) stackReused(ctx context.Context, c *CPU, t *Task, oops *Registe
 		if last == nil {
 			continue
 		}
-		b, err := k.Unwind(ctx, last)
+		b, err := u.Unwind(ctx, last)
 		if err != nil {
 			return false, err
 		}
@@ -109,15 +109,6 @@ func (k *Kernel) stackReused(ctx context.Context, c *CPU, t *Task, oops *Registe
 		return b.Err == nil && !through, nil
 	}
 	return false, nil
-}
-
-func (t *Task) onStack(sp uint64) bool { return t.stack().contains(sp) }
-
-func (t *Task) stack() stack { return stack{"TASK", t.Stack, t.StackEnd()} }
-
-func (c *CPU) onStack(sp uint64) bool {
-	_, ok := c.stackAt(sp)
-	return ok
 }
 
 // A note of crash_notes is an ELF note of type NT_PRSTATUS with the name CORE and a struct
@@ -137,13 +128,13 @@ var userRegs = [...]symbols.Reg{
 
 // crashNote returns the registers of this CPU that a machine with a crash kernel saved. It returns
 // nil on other machines.
-func (k *Kernel) crashNote(ctx context.Context, c *CPU, _ *Task) (*Registers, error) {
-	base, err := k.ReadSymbol(ctx, "crash_notes", 8)
+func (u *Unwinder) crashNote(ctx context.Context, c *linux.CPU, _ *linux.Task) (*Registers, error) {
+	base, err := u.Kernel.ReadSymbol(ctx, "crash_notes", 8)
 	if err != nil || base == 0 {
 		return nil, err
 	}
 	note := make([]byte, crashNoteSize)
-	if _, err := k.Space.ReadMemory(ctx, c.Base+base, note); err != nil {
+	if _, err := u.Kernel.Space.ReadMemory(ctx, c.Base+base, note); err != nil {
 		return nil, err
 	}
 	const prstatus = 1
@@ -168,56 +159,48 @@ func (k *Kernel) crashNote(ctx context.Context, c *CPU, _ *Task) (*Registers, er
 // unwound. The panicking CPU saves the address of a label in __crash_kexec(), which the compiler
 // may put after the last instruction, where no unwind table has an entry (crash_setup_regs,
 // arch/x86/include/asm/kexec.h).
-func (k *Kernel) noteOrResting(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
-	note, err := k.crashNote(ctx, c, t)
+func (u *Unwinder) noteOrResting(ctx context.Context, c *linux.CPU, t *linux.Task) (*Registers, error) {
+	note, err := u.crashNote(ctx, c, t)
 	if note == nil {
 		return nil, err
 	}
-	b, err := k.Unwind(ctx, note)
+	b, err := u.Unwind(ctx, note)
 	if err != nil || b.Err == nil || len(b.Frames) > 1 {
 		return note, err
 	}
-	resting, err := k.Resting(ctx, c, t)
+	resting, err := u.Resting(ctx, c, t)
 	if resting == nil && ctx.Err() == nil {
 		return note, nil
 	}
 	return resting, err
 }
 
-// restingPlaces are the functions in which a CPU stays after the death of its kernel: those of the
-// CPU that panicked, of one that panicked at the same time, of CPUs that were stopped, and of CPUs
-// that the start of a crash kernel stopped (kernel/panic.c, arch/x86/kernel/{process,reboot}.c).
-// Inner ones come first.
-var restingPlaces = []string{
-	"vpanic", "panic", "panic_smp_self_stop", "nmi_panic_self_stop", "stop_this_cpu", "crash_nmi_callback",
-}
-
-// Resting returns the registers in the function of restingPlaces that a CPU is in, which it finds
-// by a return address into the function on one of the stacks of the CPU. It returns nil if there is
-// none; the error then says what could not be read, if anything.
+// Resting returns the registers in the function of [linux.RestingPlaces] that a CPU is in, which it
+// finds by a return address into the function on one of the stacks of the CPU. It returns nil if
+// there is none; the error then says what could not be read, if anything.
 //
 // Such a word may be left from an earlier call, so that the stack is unwound from it. The first one
 // that unwinds to the end of the stack is used, or else the one with the most frames.
-func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, error) {
-	stacks := append([]stack{}, c.stacks...)
+func (u *Unwinder) Resting(ctx context.Context, c *linux.CPU, t *linux.Task) (*Registers, error) {
+	stacks := append([]linux.Stack{}, c.Stacks...)
 	if t != nil {
-		stacks = append(stacks, t.stack())
+		stacks = append(stacks, t.OwnStack())
 	}
-	words, missing, err := k.readStackWords(ctx, stacks)
+	words, missing, err := u.readStackWords(ctx, stacks)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.restoreAllReturns(ctx, c, t, stacks, words); err != nil {
+	if err := u.restoreAllReturns(ctx, c, t, stacks, words); err != nil {
 		return nil, err
 	}
 	var best resting
-	for _, name := range restingPlaces {
-		fn, ok := k.symbol(name)
+	for _, name := range linux.RestingPlaces() {
+		fn, ok := u.symbol(name)
 		if !ok {
 			continue
 		}
 		for i := range stacks {
-			if err := k.restsIn(ctx, fn, stacks[i], words[i], &best); err != nil {
+			if err := u.restsIn(ctx, fn, stacks[i], words[i], &best); err != nil {
 				return nil, err
 			}
 			if best.whole {
@@ -225,10 +208,10 @@ func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 			}
 		}
 		if best.regs != nil {
-			if err := k.takeStackCallsRBP(ctx, best.regs); err != nil {
+			if err := u.takeStackCallsRBP(ctx, best.regs); err != nil {
 				return nil, err
 			}
-			return best.regs, k.backToCall(ctx, best.regs)
+			return best.regs, u.backToCall(ctx, best.regs)
 		}
 	}
 	return nil, missing
@@ -236,13 +219,13 @@ func (k *Kernel) Resting(ctx context.Context, c *CPU, t *Task) (*Registers, erro
 
 // restoreAllReturns sets the original return addresses in the words of the stacks of a CPU and its
 // task.
-func (k *Kernel) restoreAllReturns(ctx context.Context, c *CPU, t *Task, stacks []stack, words [][]uint64) error {
+func (u *Unwinder) restoreAllReturns(ctx context.Context, c *linux.CPU, t *linux.Task, stacks []linux.Stack, words [][]uint64) error {
 	owner := c.Current
 	if t != nil {
 		owner = t.Addr
 	}
 	for i := range stacks {
-		if err := k.restoreReturns(ctx, owner, stacks[i].start, words[i]); err != nil {
+		if err := u.restoreReturns(ctx, owner, stacks[i].Start, words[i]); err != nil {
 			return err
 		}
 	}
@@ -257,35 +240,35 @@ type resting struct {
 }
 
 // symbol returns a function with its run-time address.
-func (k *Kernel) symbol(name string) (symbols.Symbol, bool) {
-	if k.Symbols == nil {
+func (u *Unwinder) symbol(name string) (symbols.Symbol, bool) {
+	if u.Kernel.Symbols == nil {
 		return symbols.Symbol{}, false
 	}
-	s, ok := k.Symbols.Lookup(name)
+	s, ok := u.Kernel.Symbols.Lookup(name)
 	if ok && s.Size == 0 { // an alias
-		first, _, _ := k.Symbols.At(s.Addr)
+		first, _, _ := u.Kernel.Symbols.At(s.Addr)
 		s.Size = first.Size
 	}
-	s.Addr += k.Slide
+	s.Addr += u.Kernel.Slide
 	return s, ok && s.Size > 0
 }
 
 // readStackWords reads whole stacks. Pages that cannot be read are zeros, which are no addresses;
 // missing says why a page that should exist is missing.
-func (k *Kernel) readStackWords(ctx context.Context, stacks []stack) (words [][]uint64, missing, err error) {
+func (u *Unwinder) readStackWords(ctx context.Context, stacks []linux.Stack) (words [][]uint64, missing, err error) {
 	const maxStack = 1 << 20 // bytes
 	var ops []mmu.Op
 	data := make([][]byte, len(stacks))
 	for i, s := range stacks {
-		if s.end < s.start || s.end-s.start > maxStack {
+		if s.End < s.Start || s.End-s.Start > maxStack {
 			continue
 		}
-		data[i] = make([]byte, s.end-s.start)
+		data[i] = make([]byte, s.End-s.Start)
 		for at := 0; at < len(data[i]); at += mmu.PageSize { // page by page: one may be missing
-			ops = append(ops, mmu.Op{VA: s.start + uint64(at), Buf: data[i][at:min(at+mmu.PageSize, len(data[i]))]})
+			ops = append(ops, mmu.Op{VA: s.Start + uint64(at), Buf: data[i][at:min(at+mmu.PageSize, len(data[i]))]})
 		}
 	}
-	if err := k.Space.ReadAll(ctx, ops); err != nil {
+	if err := u.Kernel.Space.ReadAll(ctx, ops); err != nil {
 		return nil, nil, err
 	}
 	for i := range ops {
@@ -307,9 +290,9 @@ const maxResting = 4096
 // restsIn searches a stack for return addresses into fn, from the top down, until one unwinds to
 // the end of the stack. One without a caller does not count. If the size of fn is not known, the
 // caller must have called it.
-func (k *Kernel) restsIn(ctx context.Context, fn symbols.Symbol, s stack, words []uint64, best *resting) error {
+func (u *Unwinder) restsIn(ctx context.Context, fn symbols.Symbol, s linux.Stack, words []uint64, best *resting) error {
 	size := fn.Size
-	if size == unknownSize {
+	if size == linux.UnknownSize {
 		size = maxResting
 	}
 	for i := len(words) - 1; i >= 0; i-- {
@@ -318,16 +301,16 @@ func (k *Kernel) restsIn(ctx context.Context, fn symbols.Symbol, s stack, words 
 		}
 		regs := &Registers{From: "the function in which the CPU rests, " + fn.Name, AtRest: true}
 		regs.set(symbols.RIP, words[i])
-		regs.set(symbols.RSP, s.start+8*uint64(i+1))
-		if err := k.findFramePointer(ctx, regs, fn, words[i+1:]); err != nil {
+		regs.set(symbols.RSP, s.Start+8*uint64(i+1))
+		if err := u.findFramePointer(ctx, regs, fn, words[i+1:]); err != nil {
 			return err
 		}
-		b, err := k.Unwind(ctx, regs)
+		b, err := u.Unwind(ctx, regs)
 		if err != nil {
 			return err
 		}
-		if fn.Size == unknownSize {
-			if called, err := k.wasCalled(ctx, fn, b); err != nil {
+		if fn.Size == linux.UnknownSize {
+			if called, err := u.wasCalled(ctx, fn, b); err != nil {
 				return err
 			} else if !called {
 				continue
@@ -344,22 +327,22 @@ func (k *Kernel) restsIn(ctx context.Context, fn symbols.Symbol, s stack, words 
 }
 
 // wasCalled reports whether the innermost function of a backtrace was called at the address of fn.
-func (k *Kernel) wasCalled(ctx context.Context, fn symbols.Symbol, b *Backtrace) (bool, error) {
+func (u *Unwinder) wasCalled(ctx context.Context, fn symbols.Symbol, b *Backtrace) (bool, error) {
 	if len(b.Frames) < 2 {
 		return false, nil
 	}
-	called, direct, err := k.callBefore(ctx, b.Frames[1].PC)
+	called, direct, err := u.callBefore(ctx, b.Frames[1].PC)
 	return direct && called == fn.Addr, err
 }
 
 // findFramePointer sets RBP for a function that uses it as its frame pointer, such as panic(). The
 // function pushed RBP of its caller directly below its return address. The return address is
 // recognized by the call before it or, in a kernel with frame pointers, by the two words together.
-func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbols.Symbol, above []uint64) error {
+func (u *Unwinder) findFramePointer(ctx context.Context, regs *Registers, fn symbols.Symbol, above []uint64) error {
 	const maxDistance = 256 // words: more than the frame of any of these functions
-	rule, err := k.frameRule(ctx, regs.PC()-1)
+	rule, err := u.Kernel.FrameRule(ctx, regs.PC()-1)
 	if err != nil {
-		keeps, err := k.FramePointers(ctx)
+		keeps, err := u.Kernel.FramePointers(ctx)
 		if err != nil || !keeps {
 			return err
 		}
@@ -367,10 +350,10 @@ func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbo
 		return nil
 	}
 	for i, word := range above[:min(len(above), maxDistance)] {
-		if !k.inText(word) {
+		if !u.Kernel.InText(word) {
 			continue
 		}
-		called, direct, err := k.callBefore(ctx, word)
+		called, direct, err := u.callBefore(ctx, word)
 		if err != nil {
 			return err
 		}
@@ -379,31 +362,31 @@ func (k *Kernel) findFramePointer(ctx context.Context, regs *Registers, fn symbo
 			return nil
 		}
 	}
-	return k.guessFramePointer(ctx, regs, above[:min(len(above), maxDistance)])
+	return u.guessFramePointer(ctx, regs, above[:min(len(above), maxDistance)])
 }
 
 // takeStackCallsRBP sets RBP, if it is not known, to its value in symbols.StackCall if that is one
 // of the callers: there it is the word at RSP. A function that changes RBP saves it first, so the
 // value is valid if no function in between has saved it. lldb unwinds StackCall by RBP.
-func (k *Kernel) takeStackCallsRBP(ctx context.Context, regs *Registers) error {
-	fn, ok := k.symbol(orc.StackCall)
+func (u *Unwinder) takeStackCallsRBP(ctx context.Context, regs *Registers) error {
+	fn, ok := u.symbol(orc.StackCall)
 	if _, known := regs.Get(symbols.RBP); known || !ok {
 		return nil
 	}
-	b, err := k.Unwind(ctx, regs)
+	b, err := u.Unwind(ctx, regs)
 	if err != nil {
 		return err
 	}
 	for i := range b.Frames {
 		f := &b.Frames[i]
 		if at := f.CallSite(); at >= fn.Addr && at-fn.Addr < fn.Size {
-			bp, err := kmem.ReadUint(ctx, k.Space, f.SP, 8)
+			bp, err := kmem.ReadUint(ctx, u.Kernel.Space, f.SP, 8)
 			if err == nil {
 				regs.set(symbols.RBP, bp)
 			}
 			return ctx.Err()
 		}
-		rule, err := k.frameRule(ctx, f.CallSite())
+		rule, err := u.Kernel.FrameRule(ctx, f.CallSite())
 		saves := slices.ContainsFunc(rule.Saved(), func(s symbols.SavedReg) bool { return s.Reg == symbols.RBP })
 		if err != nil || saves || rule.Kind != symbols.CallFrame {
 			return ctx.Err()
@@ -412,17 +395,10 @@ func (k *Kernel) takeStackCallsRBP(ctx context.Context, regs *Registers) error {
 	return nil
 }
 
-// inText reports whether an address can be one of code: of the kernel's image or of a module.
-func (k *Kernel) inText(addr uint64) bool { return addr >= k.Text && addr < moduleEnd }
-
-// moduleEnd is the end of the addresses of modules (MODULES_END,
-// arch/x86/include/asm/pgtable_64_types.h).
-const moduleEnd = 0xffff_ffff_ff00_0000
-
 // backToCall moves RIP from after a direct call to the call itself, whose line a debugger should
 // show.
-func (k *Kernel) backToCall(ctx context.Context, regs *Registers) error {
-	_, direct, err := k.callBefore(ctx, regs.PC())
+func (u *Unwinder) backToCall(ctx context.Context, regs *Registers) error {
+	_, direct, err := u.callBefore(ctx, regs.PC())
 	if direct {
 		regs.set(symbols.RIP, regs.PC()-callSize)
 		regs.Exact = true
@@ -435,9 +411,9 @@ const callSize = 5
 
 // callBefore returns the function that the direct call before a return address calls, if there is
 // one.
-func (k *Kernel) callBefore(ctx context.Context, ret uint64) (function uint64, direct bool, err error) {
+func (u *Unwinder) callBefore(ctx context.Context, ret uint64) (function uint64, direct bool, err error) {
 	var p [callSize]byte
-	if _, err := k.Space.ReadMemory(ctx, ret-callSize, p[:]); err != nil {
+	if _, err := u.Kernel.Space.ReadMemory(ctx, ret-callSize, p[:]); err != nil {
 		var hole *mmu.ReadError
 		if errors.As(err, &hole) {
 			return 0, false, nil

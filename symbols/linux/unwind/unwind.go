@@ -1,4 +1,6 @@
-package linux
+// Package unwind finds out what the tasks and CPUs of a kernel did: their registers, and the
+// functions that called each other, across stacks, up to user space.
+package unwind
 
 import (
 	"context"
@@ -6,11 +8,23 @@ import (
 	"errors"
 	"fmt"
 
-	"physgdb/symbols/linux/kmem"
-
 	"physgdb/symbols"
-	"physgdb/symbols/orc"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/kmem"
 )
+
+// Unwinder reads the registers of the tasks and CPUs of a kernel and unwinds their stacks.
+type Unwinder struct {
+	// Kernel is the kernel whose stacks these are.
+	Kernel *linux.Kernel
+
+	ptRegs      kmem.Lazy[*kmem.Struct[ptRegs]]
+	switchFrame kmem.Lazy[*kmem.Struct[switchFrame]]
+	byStack     kmem.Lazy[[]*linux.Task] // in the order of their stacks
+}
+
+// New returns an Unwinder of a kernel.
+func New(k *linux.Kernel) *Unwinder { return &Unwinder{Kernel: k} }
 
 // Frame is a function call in progress.
 type Frame struct {
@@ -49,7 +63,7 @@ const maxFrames = 1024
 
 // Unwind returns the frames from registers in the kernel up to the first function of the task or
 // user space, across stacks, by the kernel's unwind tables. The error is ctx's.
-func (k *Kernel) Unwind(ctx context.Context, regs *Registers) (*Backtrace, error) {
+func (u *Unwinder) Unwind(ctx context.Context, regs *Registers) (*Backtrace, error) {
 	b := &Backtrace{}
 	now := *regs
 	seen := map[[2]uint64]bool{}
@@ -61,7 +75,7 @@ func (k *Kernel) Unwind(ctx context.Context, regs *Registers) (*Backtrace, error
 		}
 		seen[at] = true
 		b.add(&now)
-		next, err := k.caller(ctx, &now, b.Frames[len(b.Frames)-1].CallSite())
+		next, err := u.caller(ctx, &now, b.Frames[len(b.Frames)-1].CallSite())
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -94,35 +108,35 @@ var errLastFrame = errors.New("the first function of its task")
 
 // caller returns the registers of the caller of the function at pc, or of the code that it
 // interrupted. r are its registers.
-func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Registers, error) {
-	rule, uncovered := k.frameRule(ctx, pc)
+func (u *Unwinder) caller(ctx context.Context, r *Registers, pc uint64) (*Registers, error) {
+	rule, uncovered := u.Kernel.FrameRule(ctx, pc)
 	if uncovered != nil {
-		return k.callerWithoutEntry(ctx, r, uncovered)
+		return u.callerWithoutEntry(ctx, r, uncovered)
 	}
 	switch rule.Kind {
 	case symbols.LastFrame:
 		return nil, errLastFrame
 	case symbols.NoFrame:
-		return k.callerOfWild(ctx, r, fmt.Errorf("nothing is known of the caller of the code at %#x", pc))
+		return u.callerOfWild(ctx, r, fmt.Errorf("nothing is known of the caller of the code at %#x", pc))
 	}
-	cfa, err := k.frameAddress(ctx, r, &rule)
+	cfa, err := u.frameAddress(ctx, r, &rule)
 	if err != nil {
 		return nil, fmt.Errorf("caller of the code at %#x: %w", pc, err)
 	}
 	var next *Registers
 	switch rule.Kind {
 	case symbols.RegsFrame:
-		next, err = k.readPtRegs(ctx, cfa)
+		next, err = u.readPtRegs(ctx, cfa)
 	case symbols.PartialRegsFrame:
-		next, err = k.readIretFrame(ctx, r, cfa)
+		next, err = u.readIretFrame(ctx, r, cfa)
 	default:
-		next, err = k.returned(ctx, r, &rule, cfa)
+		next, err = u.returned(ctx, r, &rule, cfa)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("caller of the code at %#x: %w", pc, err)
 	}
 	if rule.Kind != symbols.RegsFrame {
-		err = k.restore(ctx, r, next, &rule, cfa)
+		err = u.restore(ctx, r, next, &rule, cfa)
 	}
 	switch {
 	case err != nil:
@@ -134,28 +148,28 @@ func (k *Kernel) caller(ctx context.Context, r *Registers, pc uint64) (*Register
 }
 
 // frameAddress computes the CFA of a frame.
-func (k *Kernel) frameAddress(ctx context.Context, r *Registers, rule *symbols.FrameRule) (uint64, error) {
+func (u *Unwinder) frameAddress(ctx context.Context, r *Registers, rule *symbols.FrameRule) (uint64, error) {
 	base, ok := r.Get(rule.Base)
 	if !ok {
 		return 0, errors.New("the register that its frame is found by is not known")
 	}
 	switch rule.Deref {
 	case symbols.DerefAfterOffset:
-		return kmem.ReadUint(ctx, k.Space, base+uint64(rule.Offset), 8)
+		return kmem.ReadUint(ctx, u.Kernel.Space, base+uint64(rule.Offset), 8)
 	case symbols.DerefBeforeOffset:
-		v, err := kmem.ReadUint(ctx, k.Space, base, 8)
+		v, err := kmem.ReadUint(ctx, u.Kernel.Space, base, 8)
 		return v + uint64(rule.Offset), err
 	}
 	return base + uint64(rule.Offset), nil
 }
 
 // returned returns the registers after a function returns.
-func (k *Kernel) returned(ctx context.Context, r *Registers, rule *symbols.FrameRule, cfa uint64) (*Registers, error) {
-	word, err := kmem.ReadUint(ctx, k.Space, cfa-8, 8)
+func (u *Unwinder) returned(ctx context.Context, r *Registers, rule *symbols.FrameRule, cfa uint64) (*Registers, error) {
+	word, err := kmem.ReadUint(ctx, u.Kernel.Space, cfa-8, 8)
 	if err != nil {
 		return nil, err
 	}
-	pc, err := k.TrueReturn(ctx, cfa-8, word)
+	pc, err := u.TrueReturn(ctx, cfa-8, word)
 	if err != nil {
 		return nil, err
 	}
@@ -177,9 +191,9 @@ func (k *Kernel) returned(ctx context.Context, r *Registers, rule *symbols.Frame
 // readIretFrame returns the registers of the code that an exception interrupted, from the frame
 // that the CPU saved: RIP, CS, RFLAGS, RSP and SS, 8 bytes each (Intel SDM vol. 3A, 6.14.2). The
 // handler has not changed the other registers yet.
-func (k *Kernel) readIretFrame(ctx context.Context, r *Registers, addr uint64) (*Registers, error) {
+func (u *Unwinder) readIretFrame(ctx context.Context, r *Registers, addr uint64) (*Registers, error) {
 	var p [5 * 8]byte
-	if _, err := k.Space.ReadMemory(ctx, addr, p[:]); err != nil {
+	if _, err := u.Kernel.Space.ReadMemory(ctx, addr, p[:]); err != nil {
 		return nil, err
 	}
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(p[8*i:]) }
@@ -193,7 +207,7 @@ func (k *Kernel) readIretFrame(ctx context.Context, r *Registers, addr uint64) (
 
 // restore reads the registers that a function saved. A register that cannot be read becomes
 // unknown: most frames are unwound without it.
-func (k *Kernel) restore(ctx context.Context, r, next *Registers, rule *symbols.FrameRule, cfa uint64) error {
+func (u *Unwinder) restore(ctx context.Context, r, next *Registers, rule *symbols.FrameRule, cfa uint64) error {
 	for _, s := range rule.Saved() {
 		base, ok := cfa, true
 		if s.Base != symbols.CFA {
@@ -203,7 +217,7 @@ func (k *Kernel) restore(ctx context.Context, r, next *Registers, rule *symbols.
 			next.forget(s.Reg)
 			continue
 		}
-		v, err := kmem.ReadUint(ctx, k.Space, base+uint64(int64(s.Offset)), 8)
+		v, err := kmem.ReadUint(ctx, u.Kernel.Space, base+uint64(int64(s.Offset)), 8)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -214,92 +228,4 @@ func (k *Kernel) restore(ctx context.Context, r, next *Registers, rule *symbols.
 		}
 	}
 	return nil
-}
-
-// frameRule returns how to unwind the function at an address of the running kernel.
-func (k *Kernel) frameRule(ctx context.Context, pc uint64) (symbols.FrameRule, error) {
-	table, err := k.Unwinder(ctx)
-	if err != nil {
-		return symbols.FrameRule{}, err
-	}
-	if rule, ok := table.At(pc - k.Slide); ok {
-		return rule, nil
-	}
-	rule, ok, why := k.Code.FrameRule(ctx, table, pc)
-	if !ok && why == nil {
-		rule, ok, why = k.generatedRule(ctx, table, pc)
-	}
-	switch {
-	case ok:
-		return rule, nil
-	case ctx.Err() != nil:
-		return rule, ctx.Err()
-	case why != nil:
-		return rule, fmt.Errorf("no unwind table covers the code at %#x: %w", pc, why)
-	}
-	return rule, fmt.Errorf("no unwind table covers the code at %#x", pc)
-}
-
-// Unwinder returns the kernel's own unwind table, in link addresses: from its vmlinux, or else from
-// memory.
-func (k *Kernel) Unwinder(ctx context.Context) (symbols.Unwinder, error) {
-	return k.unwinder.Get(ctx, func(ctx context.Context) (symbols.Unwinder, error) {
-		if k.debug != nil {
-			if u, err := k.debug.Unwinder(); err == nil {
-				return u, nil
-			}
-		}
-		s, err := k.ReadORC(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("no unwind tables: %w", err)
-		}
-		table, err := s.Table()
-		if err != nil {
-			return nil, err
-		}
-		table.FollowStackCalls(k.Symbols)
-		return table, nil
-	})
-}
-
-// ReadORC reads the ORC tables in the kernel's memory (arch/x86/kernel/unwind_orc.c), with their
-// link addresses.
-func (k *Kernel) ReadORC(ctx context.Context) (*orc.Sections, error) {
-	const maxSize = 16 << 20 // bytes of one table; kernels have some 3 MB
-	s := &orc.Sections{}
-	for _, part := range []struct {
-		name     string
-		to       *symbols.Blob
-		optional bool
-	}{
-		{"unwind_ip", &s.IPs, false}, {"unwind", &s.Entries, false}, {"header", &s.Header, true}, // that one since Linux 6.4
-	} {
-		blob, err := k.readBetween(ctx, "__start_orc_"+part.name, "__stop_orc_"+part.name, maxSize)
-		switch {
-		case err == nil:
-			*part.to = blob
-			continue
-		case part.optional:
-			continue
-		case !k.NamesFunctionsOnly():
-			return nil, err
-		}
-		return k.scanORC(ctx)
-	}
-	return s, s.FindFormat()
-}
-
-// readBetween reads the memory between two symbols. The address of the result is the link address.
-func (k *Kernel) readBetween(ctx context.Context, from, to string, maxSize uint64) (symbols.Blob, error) {
-	start, ok1 := k.Addr(from)
-	stop, ok2 := k.Addr(to)
-	switch {
-	case !ok1 || !ok2:
-		return symbols.Blob{}, k.NoSymbol(from, to)
-	case stop < start || stop-start > maxSize:
-		return symbols.Blob{}, fmt.Errorf("%s..%s: damaged", from, to)
-	}
-	p := make([]byte, stop-start)
-	_, err := k.Space.ReadMemory(ctx, start, p)
-	return symbols.Blob{Addr: start - k.Slide, Data: p}, err
 }

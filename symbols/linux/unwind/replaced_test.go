@@ -1,4 +1,4 @@
-package linux
+package unwind
 
 import (
 	"errors"
@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"physgdb/symbols/linux/kmem/kmemtest"
-
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/kmem/kmemtest"
 )
 
 // Addresses that replace return addresses in these tests.
@@ -20,7 +20,7 @@ const (
 // instrumentedWorld is a world with one task, asleep, whose return addresses were replaced.
 type instrumentedWorld struct {
 	*world
-	task *Task
+	task *linux.Task
 	slot uint64 // of the return address of inner
 }
 
@@ -35,9 +35,9 @@ func newInstrumentedWorld(t testing.TB, syms map[string]uint64, define func(type
 	w.Structs.Define("ftrace_ret_stack", "ret", "func", "retp")
 	w.Structs.Define("rethook_node", "rcu", "llist.next", "ret_addr", "frame")
 	define(w.Structs)
-	w.task = &Task{Addr: w.Alloc("task_struct", 0), Stack: w.Alloc("", 0x4000), stackSize: 0x4000}
+	w.task = &linux.Task{Addr: w.Alloc("task_struct", 0), Stack: w.Alloc("", 0x4000), StackSize: 0x4000}
 	w.slot = w.task.Stack + 0x2000
-	w.tasks.Set(&TaskList{All: []*Task{w.task}})
+	w.byStack.Set([]*linux.Task{w.task})
 	return w
 }
 

@@ -1,4 +1,4 @@
-package linux
+package unwind
 
 import (
 	"cmp"
@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/symbols"
+	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/kmem"
 )
 
@@ -28,10 +30,10 @@ var probeTrampolines = []string{"arch_rethook_trampoline", "__kretprobe_trampoli
 // trampolines are the addresses in the running kernel that replace return addresses; 0 for none.
 type trampolines struct{ graph, probe uint64 }
 
-func (k *Kernel) trampolines() (t trampolines) {
-	t.graph, _ = k.Addr(graphTrampoline)
+func (u *Unwinder) trampolines() (t trampolines) {
+	t.graph, _ = u.Kernel.Addr(graphTrampoline)
 	for _, name := range probeTrampolines {
-		if at, ok := k.Addr(name); ok {
+		if at, ok := u.Kernel.Addr(name); ok {
 			t.probe = at
 			break
 		}
@@ -39,11 +41,11 @@ func (k *Kernel) trampolines() (t trampolines) {
 	return t
 }
 
-// ReplacedReturns returns the link addresses that replace return addresses.
-func (k *Kernel) ReplacedReturns() []uint64 {
+// ReplacedReturns returns the addresses in a table that replace return addresses.
+func ReplacedReturns(names *symbols.Table) []uint64 {
 	var all []uint64
 	for _, name := range append([]string{graphTrampoline}, probeTrampolines...) {
-		if s, ok := k.Symbols.Lookup(name); ok {
+		if s, ok := names.Lookup(name); ok {
 			all = append(all, s.Addr)
 		}
 	}
@@ -52,18 +54,18 @@ func (k *Kernel) ReplacedReturns() []uint64 {
 
 // ReadTrueReturns reads a stack with its original return addresses. Those that are not known are
 // returned as they are in memory.
-func (k *Kernel) ReadTrueReturns(ctx context.Context, addr uint64, p []byte) (int, error) {
+func (u *Unwinder) ReadTrueReturns(ctx context.Context, addr uint64, p []byte) (int, error) {
 	const word = 8
 	first := addr &^ (word - 1)
 	whole := make([]byte, (addr-first+uint64(len(p))+word-1)&^(word-1))
-	n, err := k.Space.ReadMemory(ctx, first, whole)
-	t := k.trampolines()
+	n, err := u.Kernel.Space.ReadMemory(ctx, first, whole)
+	t := u.trampolines()
 	for at := 0; at+word <= n; at += word {
 		v := binary.LittleEndian.Uint64(whole[at:])
 		if !t.has(v) {
 			continue
 		}
-		if v, err := k.TrueReturn(ctx, first+uint64(at), v); err == nil {
+		if v, err := u.TrueReturn(ctx, first+uint64(at), v); err == nil {
 			binary.LittleEndian.PutUint64(whole[at:], v)
 		}
 	}
@@ -80,16 +82,16 @@ var ErrReplaced = errors.New("the return address was replaced by the function_gr
 
 // TrueReturn returns the original return address of a function. word is the return address at slot,
 // a stack address.
-func (k *Kernel) TrueReturn(ctx context.Context, slot, word uint64) (uint64, error) {
-	t := k.trampolines()
+func (u *Unwinder) TrueReturn(ctx context.Context, slot, word uint64) (uint64, error) {
+	t := u.trampolines()
 	if !t.has(word) {
 		return word, nil
 	}
-	task, err := k.stackOwner(ctx, slot)
+	task, err := u.stackOwner(ctx, slot)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrReplaced, err)
 	}
-	r := k.replacedOf(ctx, task)
+	r := u.replacedOf(ctx, task)
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
@@ -98,12 +100,12 @@ func (k *Kernel) TrueReturn(ctx context.Context, slot, word uint64) (uint64, err
 
 // restoreReturns sets the original return addresses in words that were read from the stack at
 // start, which the task uses. Those that are not known are unchanged. The error is ctx's.
-func (k *Kernel) restoreReturns(ctx context.Context, task, start uint64, words []uint64) error {
-	t := k.trampolines()
+func (u *Unwinder) restoreReturns(ctx context.Context, task, start uint64, words []uint64) error {
+	t := u.trampolines()
 	if !slices.ContainsFunc(words, t.has) {
 		return nil
 	}
-	r := k.replacedOf(ctx, task)
+	r := u.replacedOf(ctx, task)
 	for i := range words {
 		if word, err := r.trueReturn(t, start+8*uint64(i), words[i]); err == nil {
 			words[i] = word
@@ -114,36 +116,36 @@ func (k *Kernel) restoreReturns(ctx context.Context, task, start uint64, words [
 
 // stackOwner returns the task that uses the stack with an address: its own, or that of the CPU that
 // it runs on.
-func (k *Kernel) stackOwner(ctx context.Context, addr uint64) (uint64, error) {
-	cpus, err := k.CPUs(ctx)
+func (u *Unwinder) stackOwner(ctx context.Context, addr uint64) (uint64, error) {
+	cpus, err := u.Kernel.CPUs(ctx)
 	if err != nil && ctx.Err() != nil {
 		return 0, err
 	}
 	for i := range cpus {
-		if cpus[i].Current != 0 && cpus[i].onStack(addr) {
+		if cpus[i].Current != 0 && cpus[i].OnStack(addr) {
 			return cpus[i].Current, nil
 		}
 	}
 	for i := range cpus { // usually this is the task that panicked; reading all tasks is not necessary
-		if t, err := k.TaskAt(ctx, cpus[i].Current); err == nil && t.onStack(addr) {
+		if t, err := u.Kernel.TaskAt(ctx, cpus[i].Current); err == nil && t.OnStack(addr) {
 			return t.Addr, nil
 		}
 	}
-	byStack, err := k.byStack.Get(ctx, func(ctx context.Context) ([]*Task, error) {
-		list, err := k.Tasks(ctx)
+	byStack, err := u.byStack.Get(ctx, func(ctx context.Context) ([]*linux.Task, error) {
+		list, err := u.Kernel.Tasks(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return slices.SortedFunc(slices.Values(list.All), func(a, b *Task) int { return cmp.Compare(a.Stack, b.Stack) }), nil
+		return slices.SortedFunc(slices.Values(list.All), func(a, b *linux.Task) int { return cmp.Compare(a.Stack, b.Stack) }), nil
 	})
 	if err != nil {
 		return 0, err
 	}
-	i, found := slices.BinarySearchFunc(byStack, addr, func(t *Task, addr uint64) int { return cmp.Compare(t.Stack, addr) })
+	i, found := slices.BinarySearchFunc(byStack, addr, func(t *linux.Task, addr uint64) int { return cmp.Compare(t.Stack, addr) })
 	if !found {
 		i--
 	}
-	if i < 0 || !byStack[i].onStack(addr) {
+	if i < 0 || !byStack[i].OnStack(addr) {
 		return 0, fmt.Errorf("%#x is not on the stack of any known task", addr)
 	}
 	return byStack[i].Addr, nil
@@ -183,29 +185,29 @@ func (r *replaced) trueReturn(t trampolines, slot, word uint64) (uint64, error) 
 }
 
 // replacedOf reads the original return addresses that are saved for a task.
-func (k *Kernel) replacedOf(ctx context.Context, task uint64) *replaced {
+func (u *Unwinder) replacedOf(ctx context.Context, task uint64) *replaced {
 	r := &replaced{graph: map[uint64]uint64{}, probe: map[uint64]uint64{}}
-	layout, err := StructOf[replacedMembers](ctx, k, "task_struct")
+	layout, err := linux.StructOf[replacedMembers](ctx, u.Kernel, "task_struct")
 	if err != nil {
 		r.err = err
 		return r
 	}
-	m, err := layout.ReadOne(ctx, k.Space, task)
+	m, err := layout.ReadOne(ctx, u.Kernel.Space, task)
 	if err != nil {
 		r.err = err
 		return r
 	}
-	t := k.trampolines()
+	t := u.trampolines()
 	if m.RetStack != 0 {
-		r.err = k.readGraph(ctx, m.RetStack, m.Current, t.graph, r.graph)
+		r.err = u.readGraph(ctx, m.RetStack, m.Current, t.graph, r.graph)
 	}
 	switch {
 	case layout.Has("Rethooks"):
-		err = k.readProbeList(ctx, "rethook_node", m.Rethooks, t.probe, r.probe)
+		err = u.readProbeList(ctx, "rethook_node", m.Rethooks, t.probe, r.probe)
 	case layout.Has("Probes"):
-		err = k.readProbeList(ctx, "kretprobe_instance", m.Probes, t.probe, r.probe)
+		err = u.readProbeList(ctx, "kretprobe_instance", m.Probes, t.probe, r.probe)
 	default:
-		err = k.readProbeTable(ctx, task, t.probe, r.probe)
+		err = u.readProbeTable(ctx, task, t.probe, r.probe)
 	}
 	r.err = cmp.Or(r.err, err)
 	return r
@@ -235,8 +237,8 @@ const maxGraphStack = 4096
 // current counts words. Before, it is an array of entries, and current is the index of the last
 // one. A function that ended in a tail call has several entries; all but one have the trampoline as
 // the address.
-func (k *Kernel) readGraph(ctx context.Context, stack uint64, current int, trampoline uint64, into map[uint64]uint64) error {
-	layout, err := StructOf[graphEntry](ctx, k, "ftrace_ret_stack")
+func (u *Unwinder) readGraph(ctx context.Context, stack uint64, current int, trampoline uint64, into map[uint64]uint64) error {
+	layout, err := linux.StructOf[graphEntry](ctx, u.Kernel, "ftrace_ret_stack")
 	if err != nil {
 		return err
 	}
@@ -245,18 +247,18 @@ func (k *Kernel) readGraph(ctx context.Context, stack uint64, current int, tramp
 		return fmt.Errorf("ret_stack at %#x: %d entries of %d bytes: damaged", stack, current, entrySize)
 	}
 	step, size := uint64(8), uint64(max(current, 0))*8
-	if _, words := k.Addr("fgraph_reserve_data"); !words {
+	if _, words := u.Kernel.Addr("fgraph_reserve_data"); !words {
 		step, size = entrySize, uint64(current+1)*entrySize
 	}
 	if size > maxGraphStack {
 		return fmt.Errorf("ret_stack at %#x: %d bytes: damaged", stack, size)
 	}
 	p := make([]byte, size)
-	if _, err := k.Space.ReadMemory(ctx, stack, p); err != nil {
+	if _, err := u.Kernel.Space.ReadMemory(ctx, stack, p); err != nil {
 		return fmt.Errorf("ret_stack: %w", err)
 	}
 	for at := uint64(0); at+entrySize <= size; at += step {
-		if e := layout.Decode(p[at:][:entrySize]); e.Ret != trampoline && k.inText(e.Ret) {
+		if e := layout.Decode(p[at:][:entrySize]); e.Ret != trampoline && u.Kernel.InText(e.Ret) {
 			into[e.Slot] = e.Ret // the innermost, if several have the same slot
 		}
 	}
@@ -265,19 +267,19 @@ func (k *Kernel) readGraph(ctx context.Context, stack uint64, current int, tramp
 
 // readProbeTable reads the return addresses that kretprobes saved for a task up to 5.10: in a hash
 // table of lists, which tasks share.
-func (k *Kernel) readProbeTable(ctx context.Context, task, trampoline uint64, into map[uint64]uint64) error {
-	table, ok := k.Addr("kretprobe_inst_table")
+func (u *Unwinder) readProbeTable(ctx context.Context, task, trampoline uint64, into map[uint64]uint64) error {
+	table, ok := u.Kernel.Addr("kretprobe_inst_table")
 	if !ok {
 		return nil // without kretprobes
 	}
 	// Lists are hashed by task: kretprobe_inst_table and KPROBE_HASH_BITS, kernel/kprobes.c;
 	// hash_64, include/linux/hash.h.
 	const goldenRatio, bits = 0x61C8864680B583EB, 6
-	first, err := kmem.ReadUint(ctx, k.Space, table+8*(task*goldenRatio>>(64-bits)), 8)
+	first, err := kmem.ReadUint(ctx, u.Kernel.Space, table+8*(task*goldenRatio>>(64-bits)), 8)
 	if err != nil {
 		return fmt.Errorf("kretprobe_inst_table: %w", err)
 	}
-	return k.readProbeList(ctx, "kretprobe_instance", first, trampoline, into)
+	return u.readProbeList(ctx, "kretprobe_instance", first, trampoline, into)
 }
 
 // probeNode is a return address that a kretprobe replaced: struct rethook_node
@@ -294,11 +296,11 @@ const maxProbeNodes = 1 << 14
 
 // readProbeList reads a list of replaced return addresses. If several have the same slot, all but
 // one have the trampoline as the address.
-func (k *Kernel) readProbeList(ctx context.Context, typ string, node, trampoline uint64, into map[uint64]uint64) error {
+func (u *Unwinder) readProbeList(ctx context.Context, typ string, node, trampoline uint64, into map[uint64]uint64) error {
 	if node == 0 {
 		return nil
 	}
-	layout, err := StructOf[probeNode](ctx, k, typ)
+	layout, err := linux.StructOf[probeNode](ctx, u.Kernel, typ)
 	if err != nil {
 		return err
 	}
@@ -306,11 +308,11 @@ func (k *Kernel) readProbeList(ctx context.Context, typ string, node, trampoline
 		if node == 0 {
 			return nil
 		}
-		n, err := layout.ReadOne(ctx, k.Space, node-layout.Offset("Next"))
+		n, err := layout.ReadOne(ctx, u.Kernel.Space, node-layout.Offset("Next"))
 		if err != nil {
 			return err
 		}
-		if _, inner := into[n.Slot]; !inner && n.Ret != trampoline && k.inText(n.Ret) {
+		if _, inner := into[n.Slot]; !inner && n.Ret != trampoline && u.Kernel.InText(n.Ret) {
 			into[n.Slot] = n.Ret // the list begins with the innermost
 		}
 		node = n.Next

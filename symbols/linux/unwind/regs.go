@@ -1,12 +1,12 @@
-package linux
+package unwind
 
 import (
 	"context"
 	"fmt"
 
-	"physgdb/symbols/linux/kmem"
-
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/kmem"
 )
 
 // Registers are the known registers of a task.
@@ -104,19 +104,19 @@ func (p *ptRegs) byNumber() [symbols.RIP + 1]uint64 {
 	}
 }
 
-func (k *Kernel) ptRegsLayout(ctx context.Context) (*kmem.Struct[ptRegs], error) {
-	return k.ptRegs.Get(ctx, func(ctx context.Context) (*kmem.Struct[ptRegs], error) {
-		return StructOf[ptRegs](ctx, k, "pt_regs")
+func (u *Unwinder) ptRegsLayout(ctx context.Context) (*kmem.Struct[ptRegs], error) {
+	return u.ptRegs.Get(ctx, func(ctx context.Context) (*kmem.Struct[ptRegs], error) {
+		return linux.StructOf[ptRegs](ctx, u.Kernel, "pt_regs")
 	})
 }
 
 // readPtRegs reads a struct pt_regs at a virtual address.
-func (k *Kernel) readPtRegs(ctx context.Context, addr uint64) (*Registers, error) {
-	layout, err := k.ptRegsLayout(ctx)
+func (u *Unwinder) readPtRegs(ctx context.Context, addr uint64) (*Registers, error) {
+	layout, err := u.ptRegsLayout(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p, err := layout.ReadOne(ctx, k.Space, addr)
+	p, err := layout.ReadOne(ctx, u.Kernel.Space, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -140,9 +140,9 @@ type switchFrame struct {
 }
 
 // switchedOut reads the registers of a task that does not run.
-func (k *Kernel) switchedOut(ctx context.Context, t *Task) (*Registers, error) {
-	layout, err := k.switchFrame.Get(ctx, func(ctx context.Context) (*kmem.Struct[switchFrame], error) {
-		return StructOf[switchFrame](ctx, k, "inactive_task_frame")
+func (u *Unwinder) switchedOut(ctx context.Context, t *linux.Task) (*Registers, error) {
+	layout, err := u.switchFrame.Get(ctx, func(ctx context.Context) (*kmem.Struct[switchFrame], error) {
+		return linux.StructOf[switchFrame](ctx, u.Kernel, "inactive_task_frame")
 	})
 	if err != nil {
 		return nil, err
@@ -150,7 +150,7 @@ func (k *Kernel) switchedOut(ctx context.Context, t *Task) (*Registers, error) {
 	if t.SP < t.Stack || t.SP+layout.Size() > t.StackEnd() {
 		return nil, fmt.Errorf("its stack pointer %#x is outside its stack: damaged memory", t.SP)
 	}
-	f, err := layout.ReadOne(ctx, k.Space, t.SP)
+	f, err := layout.ReadOne(ctx, u.Kernel.Space, t.SP)
 	if err != nil {
 		return nil, err
 	}

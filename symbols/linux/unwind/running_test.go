@@ -1,14 +1,15 @@
-package linux
+package unwind
 
 import (
 	"encoding/binary"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
 	"physgdb/bridge"
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/linuxtest"
 )
 
 // Functions of these tests' kernel, by their addresses.
@@ -20,7 +21,7 @@ const (
 
 // restingWorld is a kernel whose CPU 0 rests where a test puts it. The task that it ran has a
 // stack, and so have its interrupts.
-func restingWorld(t *testing.T) (w *taskWorld, task *Task, cpu *CPU) {
+func restingWorld(t *testing.T) (w *world, task *linux.Task, cpu *linux.CPU) {
 	t.Helper()
 	rules := fakeRules{}
 	byRBP := symbols.FrameRule{Kind: symbols.CallFrame, Base: symbols.RBP, Offset: 16}
@@ -29,15 +30,16 @@ func restingWorld(t *testing.T) (w *taskWorld, task *Task, cpu *CPU) {
 		rules[fnStop+at] = call(16)
 		rules[fnCaller+at] = last()
 	}
-	w = newTaskWorld(t, rules)
+	w = newWorld(t, rules, nil)
+	linuxtest.DefineRegisters(w.Structs)
 	w.Symbols = symbols.NewTable([]symbols.Symbol{
 		{Name: "panic", Addr: fnPanic, Size: 0x100, Func: true}, {Name: "stop_this_cpu", Addr: fnStop, Size: 0x100, Func: true},
 		{Name: "crash_notes", Addr: base + 0x189000}, {Name: "die_counter", Addr: base + 0x18a000},
 		{Name: "exec_summary_regs", Addr: base + 0x18b000},
 	}, nil)
-	task = &Task{PID: 5, Stack: w.Alloc("", 0x4000), stackSize: 0x4000}
+	task = &linux.Task{PID: 5, Stack: w.Alloc("", 0x4000), StackSize: 0x4000}
 	irq := w.Alloc("", 0x4000)
-	cpu = &CPU{ID: 0, Base: 0, stacks: []stack{{"IRQ", irq, irq + 0x4000}}}
+	cpu = &linux.CPU{ID: 0, Base: 0, Stacks: []linux.Stack{{Name: "IRQ", Start: irq, End: irq + 0x4000}}}
 	return w, task, cpu
 }
 
@@ -49,33 +51,33 @@ func (w *world) putCall(ret, function uint64) {
 
 func TestResting(t *testing.T) {
 	const inPanic, inStop, afterCall = fnPanic + 0x40, fnStop + 0x20, fnCaller + 0x30
-	panicAt := func(w *taskWorld, sp uint64) { // panic() called something, and had pushed RBP above 4 words of its own
+	panicAt := func(w *world, sp uint64) { // panic() called something, and had pushed RBP above 4 words of its own
 		w.Put(sp-8, inPanic)
 		w.Put(sp+32, 0x1234, afterCall)
 		w.putCall(afterCall, fnPanic)
 	}
 	for _, tc := range []struct {
 		name string
-		put  func(w *taskWorld, task *Task, cpu *CPU)
+		put  func(w *world, task *linux.Task, cpu *linux.CPU)
 		pc   uint64
-		sp   func(task *Task, cpu *CPU) uint64
+		sp   func(task *linux.Task, cpu *linux.CPU) uint64
 		bp   uint64 // above sp; 0 for none
 	}{
-		{"nowhere", func(*taskWorld, *Task, *CPU) {}, 0, nil, 0},
-		{"in panic() on the task's stack", func(w *taskWorld, task *Task, _ *CPU) { panicAt(w, task.Stack+0x3000) },
-			inPanic, func(task *Task, _ *CPU) uint64 { return task.Stack + 0x3000 }, 32},
-		{"in panic() in an interrupt", func(w *taskWorld, _ *Task, cpu *CPU) { panicAt(w, cpu.stacks[0].start+0x800) },
-			inPanic, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x800 }, 32},
-		{"stopped", func(w *taskWorld, _ *Task, cpu *CPU) { w.Put(cpu.stacks[0].start+0x100, inStop, 0, afterCall) },
-			inStop, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x108 }, 0},
-		{"next to words of earlier calls", func(w *taskWorld, task *Task, cpu *CPU) {
+		{"nowhere", func(*world, *linux.Task, *linux.CPU) {}, 0, nil, 0},
+		{"in panic() on the task's stack", func(w *world, task *linux.Task, _ *linux.CPU) { panicAt(w, task.Stack+0x3000) },
+			inPanic, func(task *linux.Task, _ *linux.CPU) uint64 { return task.Stack + 0x3000 }, 32},
+		{"in panic() in an interrupt", func(w *world, _ *linux.Task, cpu *linux.CPU) { panicAt(w, cpu.Stacks[0].Start+0x800) },
+			inPanic, func(_ *linux.Task, cpu *linux.CPU) uint64 { return cpu.Stacks[0].Start + 0x800 }, 32},
+		{"stopped", func(w *world, _ *linux.Task, cpu *linux.CPU) { w.Put(cpu.Stacks[0].Start+0x100, inStop, 0, afterCall) },
+			inStop, func(_ *linux.Task, cpu *linux.CPU) uint64 { return cpu.Stacks[0].Start + 0x108 }, 0},
+		{"next to words of earlier calls", func(w *world, task *linux.Task, cpu *linux.CPU) {
 			panicAt(w, task.Stack+0x3000)
 			w.Put(task.Stack+0x100, inPanic)
 			w.Put(task.Stack+0x3800, inPanic) // not after a call
-		}, inPanic, func(task *Task, _ *CPU) uint64 { return task.Stack + 0x3000 }, 32},
-		{"where the tables do not reach the end", func(w *taskWorld, task *Task, cpu *CPU) {
-			w.Put(cpu.stacks[0].start+0x100, inStop, 0, 0xffffffffc0001234)
-		}, inStop, func(_ *Task, cpu *CPU) uint64 { return cpu.stacks[0].start + 0x108 }, 0},
+		}, inPanic, func(task *linux.Task, _ *linux.CPU) uint64 { return task.Stack + 0x3000 }, 32},
+		{"where the tables do not reach the end", func(w *world, task *linux.Task, cpu *linux.CPU) {
+			w.Put(cpu.Stacks[0].Start+0x100, inStop, 0, 0xffffffffc0001234)
+		}, inStop, func(_ *linux.Task, cpu *linux.CPU) uint64 { return cpu.Stacks[0].Start + 0x108 }, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w, task, cpu := restingWorld(t)
@@ -187,7 +189,7 @@ func TestOopsOnOtherStack(t *testing.T) {
 		want          bool
 	}{
 		{"on the task's stack", 1, task.Stack + 0x3000, 0x10, true},
-		{"in an interrupt", 1, cpu.stacks[0].start + 0x10, 0x10, true},
+		{"in an interrupt", 1, cpu.Stacks[0].Start + 0x10, 0x10, true},
 		{"no oops", 0, task.Stack + 0x3000, 0x10, false},
 		{"elsewhere", 1, base + 0x3f0000, 0x10, false},
 		{"of user space", 1, task.Stack + 0x3000, 0x33, false},
@@ -219,28 +221,6 @@ func TestUnknownRegistersReportReadErrors(t *testing.T) {
 	}
 }
 
-// What a CPU rests in is looked for on its stacks one after the other, and must not be another at
-// each start.
-func TestStackWalkOrder(t *testing.T) {
-	const pointer, stacks = base + 0x180000, base + 0x190000
-	w := newWorld(t, nil, map[string]uint64{"cea_exception_stacks": pointer})
-	w.Structs.Define("cea_exception_stacks", "DF_stack", 4096, "NMI_stack", 4096, "DB_stack", 4096, "MCE_stack", 4096)
-	w.Put(pointer, stacks)
-	for range 20 {
-		cpus := &cpuList{all: make([]CPU, 1)}
-		if err := w.readStacks(ctx, cpus); err != nil {
-			t.Fatal(err)
-		}
-		want := []stack{
-			{"#DF", stacks, stacks + 4096}, {"NMI", stacks + 4096, stacks + 8192}, {"#DB", stacks + 8192, stacks + 12288},
-			{"#MC", stacks + 12288, stacks + 16384},
-		}
-		if !slices.Equal(cpus.all[0].stacks, want) {
-			t.Fatalf("%v, want %v", cpus.all[0].stacks, want)
-		}
-	}
-}
-
 func TestOopsOnReusedStack(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -266,19 +246,25 @@ func TestOopsOnReusedStack(t *testing.T) {
 	}
 }
 
-func TestStackName(t *testing.T) {
-	w, task, cpu := restingWorld(t)
-	cpu.stacks = append(cpu.stacks, stack{"NMI", base + 0x200000, base + 0x202000})
-	w.cpus.Set(&cpuList{all: []CPU{*cpu}})
-	for _, tc := range []struct {
-		sp   uint64
-		want string
-	}{
-		{task.Stack + 8, "TASK"}, {task.StackEnd(), "TASK"}, {cpu.stacks[0].start + 8, "IRQ"}, {cpu.stacks[0].end, "IRQ"},
-		{base + 0x201000, "NMI"}, {base + 0x3fff00, ""}, {0, ""},
-	} {
-		if got := w.StackName(ctx, task, tc.sp); got != tc.want {
-			t.Errorf("%#x: %q, want %q", tc.sp, got, tc.want)
+// TestRestingWithoutSizes finds where a CPU rests when the addresses of functions are known, but
+// not their sizes: a return address counts if its caller called that very function.
+func TestRestingWithoutSizes(t *testing.T) {
+	const inStop, afterCall = fnStop + 0x20, fnCaller + 0x30
+	for name, called := range map[string]uint64{"stop_this_cpu": fnStop, "": fnPanic} {
+		w, task, cpu := restingWorld(t)
+		k, err := w.WithSymbols(ctx, map[string]uint64{"panic": fnPanic, "stop_this_cpu": fnStop, "far": fnPanic + 0x100000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.use(k)
+		w.Put(cpu.Stacks[0].Start+0x100, inStop, 0, afterCall)
+		w.putCall(afterCall, called)
+		regs, err := w.Resting(ctx, cpu, task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (regs != nil) != (name != "") || regs != nil && regs.From != "the function in which the CPU rests, "+name {
+			t.Errorf("where %#x was called: %+v", called, regs)
 		}
 	}
 }

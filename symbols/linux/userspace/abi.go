@@ -1,10 +1,13 @@
-package linux
+// Package userspace reads what the kernel keeps about the program of a task.
+package userspace
 
 import (
 	"context"
 	"fmt"
 
+	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/kmem"
+	"physgdb/symbols/linux/unwind"
 )
 
 // ABI is the binary interface of a program: the width of its registers and pointers.
@@ -33,15 +36,15 @@ const user32CS = 0x23
 // arch/x86/include/asm/page_64.h, and setup_new_exec(), fs/exec.c; the member exists in 6.1 to
 // 7.3). A program with 64-bit pointers that runs 32-bit code, such as Wine, is [AMD64]. If the
 // kernel's types have no such member, the code segment decides.
-func (k *Kernel) ProgramABI(ctx context.Context, t *Task) (ABI, error) {
+func ProgramABI(ctx context.Context, u *unwind.Unwinder, t *linux.Task) (ABI, error) {
 	if t.MM == 0 {
 		return AMD64, nil
 	}
-	types, err := k.Types(ctx)
+	types, err := u.Kernel.Types(ctx)
 	if err != nil {
 		return AMD64, err
 	}
-	regs, regsErr := k.UserRegisters(ctx, t)
+	regs, regsErr := u.UserRegisters(ctx, t)
 	if ctx.Err() != nil {
 		return AMD64, ctx.Err()
 	}
@@ -53,7 +56,7 @@ func (k *Kernel) ProgramABI(ctx context.Context, t *Task) (ABI, error) {
 		}
 		return AMD64, nil
 	}
-	size, err := kmem.ReadUint(ctx, k.Space, t.MM+limit.Offset, 8)
+	size, err := kmem.ReadUint(ctx, u.Kernel.Space, t.MM+limit.Offset, 8)
 	switch {
 	case err != nil:
 		return AMD64, fmt.Errorf("address space of task %d: %w", t.PID, err)

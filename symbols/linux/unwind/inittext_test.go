@@ -1,4 +1,4 @@
-package linux
+package unwind
 
 import "testing"
 
