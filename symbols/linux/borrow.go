@@ -25,7 +25,7 @@ func BorrowedNames() []string {
 // made from memory. The error is [ErrOtherKernel] if table has a build-id that differs from that in
 // memory.
 func (k *Kernel) With(ctx context.Context, table *symbols.Table, debug Debug) (*Kernel, error) {
-	text, err := linkAddr(table)
+	text, err := LinkAddr(table)
 	if err != nil {
 		return nil, err
 	}

@@ -21,9 +21,9 @@ type Death struct {
 	kmem.Timeouts
 }
 
-// noCPU is the panic_cpu of a kernel that has not panicked (PANIC_CPU_INVALID,
+// NoCPU is the panic_cpu of a kernel that has not panicked (PANIC_CPU_INVALID,
 // include/linux/panic.h).
-const noCPU = 0xffff_ffff
+const NoCPU = 0xffff_ffff
 
 // Death returns how the kernel died. The messages of the panic and of the oops are found by log.
 func (k *Kernel) Death(ctx context.Context, log LogReader) (*Death, error) {
@@ -42,7 +42,7 @@ func (k *Kernel) readDeath(ctx context.Context, log LogReader) (*Death, error) {
 	}
 	d.Note(err)
 	d.Oopses = int(oopses)
-	if id == noCPU {
+	if id == NoCPU {
 		return d, nil
 	}
 	if err := k.findDead(ctx, d, int(id)); err != nil {

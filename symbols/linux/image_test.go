@@ -29,7 +29,7 @@ func mapParts(parts []part) (im *memimage.Image, top bridge.PhysAddr) {
 	top = im.Page()
 	off := uint64(0)
 	for _, p := range parts {
-		level, size := 2, uint64(imageAlign)
+		level, size := 2, uint64(ImageAlign)
 		if p.small {
 			level, size = 1, mmu.PageSize
 		}
@@ -90,7 +90,7 @@ func TestReadOnlyData(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := k.readOnlyData(ctx)
-	want := mmu.Range{First: defaultText + 4*imageAlign, Last: defaultText + 6*imageAlign - 1}
+	want := mmu.Range{First: defaultText + 4*ImageAlign, Last: defaultText + 6*ImageAlign - 1}
 	if err != nil || got != want {
 		t.Errorf("got %#x, %v; want %#x", got, err, want)
 	}

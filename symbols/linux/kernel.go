@@ -1,5 +1,5 @@
-// Package linux finds the Linux kernel in the memory of a dead x86-64 machine, identifies it, and
-// reads its symbols, types, CPUs, tasks and cause of death. Other packages read the rest of it.
+// Package linux identifies the Linux kernel of a dead x86-64 machine, and reads its symbols, types,
+// CPUs, tasks and cause of death. Other packages find it in memory and read the rest of it.
 package linux
 
 import (
@@ -103,16 +103,16 @@ func Attach(ctx context.Context, m *mmu.MMU, o *Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return attach(ctx, m, l, o)
+	return AttachAt(ctx, m, l, o)
 }
 
-// attach identifies the kernel at l.
-func attach(ctx context.Context, m *mmu.MMU, l *Location, o *Options) (*Kernel, error) {
+// AttachAt identifies the kernel at l. The error is that of [Attach].
+func AttachAt(ctx context.Context, m *mmu.MMU, l *Location, o *Options) (*Kernel, error) {
 	k, err := New(m, l, o)
 	if err != nil || o.Symbols == nil {
 		return k, err
 	}
-	text, err := linkAddr(o.Symbols)
+	text, err := LinkAddr(o.Symbols)
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +120,8 @@ func attach(ctx context.Context, m *mmu.MMU, l *Location, o *Options) (*Kernel, 
 	return k, k.checkBuildID(ctx)
 }
 
-// linkAddr returns the link address of _text, which every vmlinux has.
-func linkAddr(vmlinux *symbols.Table) (uint64, error) {
+// LinkAddr returns the link address of _text, which every vmlinux has.
+func LinkAddr(vmlinux *symbols.Table) (uint64, error) {
 	text, ok := vmlinux.Lookup("_text")
 	if !ok {
 		return 0, fmt.Errorf("%w, or of none: it has no symbol _text", ErrOtherKernel)
@@ -299,4 +299,20 @@ func (k *Kernel) ReadSymbol(ctx context.Context, name string, size int) (uint64,
 		return 0, fmt.Errorf("%s: %w", name, err)
 	}
 	return v, nil
+}
+
+// CommandLine returns the command line that the boot loader passed to the kernel.
+func (k *Kernel) CommandLine(ctx context.Context) (string, error) {
+	const maxSize = 4096 // bytes; COMMAND_LINE_SIZE of x86 is smaller (arch/x86/include/asm/setup.h)
+	addr, err := k.ReadSymbol(ctx, "saved_command_line", 8)
+	if err != nil {
+		return "", err
+	}
+	p := make([]byte, maxSize)
+	n, err := k.Space.ReadMemory(ctx, addr, p)
+	text := kmem.CString(p[:n])
+	if len(text) < n {
+		err = nil
+	}
+	return text, err
 }

@@ -13,8 +13,8 @@ import (
 // arch/x86/include/asm/page_64_types.h).
 const (
 	ImageBase  = 0xffff_ffff_8000_0000 // __START_KERNEL_map
-	imageSpan  = 1 << 30               // the image lies within this much of it, with KASLR
-	imageAlign = 2 << 20               // CONFIG_PHYSICAL_ALIGN: _text is a multiple of this
+	ImageSpan  = 1 << 30               // the image lies within this much of it, with KASLR
+	ImageAlign = 2 << 20               // CONFIG_PHYSICAL_ALIGN: _text is a multiple of this
 	// defaultText is the default link address of _text: ImageBase + CONFIG_PHYSICAL_START.
 	defaultText = 0xffff_ffff_8100_0000
 	// maxBeforeData bounds the distance of the kernel's data from _text, in bytes; text and
@@ -46,15 +46,15 @@ var ErrNoKernel = errors.New("maps no kernel")
 // Locate finds the kernel that a CR3 maps. levels is the number of levels of paging; if it is 0, 4
 // and 5 are tried. It costs three or four reads if the first attempt succeeds.
 func Locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location, error) {
-	l, err := locate(ctx, m, cr3, levels)
+	l, err := LocateFound(ctx, m, cr3, levels)
 	if errors.Is(err, ErrNoKernel) {
 		err = fmt.Errorf("%w; is it the CR3 of this machine, and of this boot?", err)
 	}
 	return l, err
 }
 
-// locate is Locate for a CR3 that was found by a search.
-func locate(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location, error) {
+// LocateFound is Locate for a CR3 that was found by a search.
+func LocateFound(ctx context.Context, m *mmu.MMU, cr3 uint64, levels int) (*Location, error) {
 	depths := []int{levels}
 	if levels == 0 {
 		depths = []int{4, 5}
@@ -93,7 +93,7 @@ func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, err
 	if err != nil {
 		return nil, err
 	}
-	for off := uint64(0); off < imageSpan; off += imageAlign {
+	for off := uint64(0); off < ImageSpan; off += ImageAlign {
 		mp, err := space.Translate(ctx, ImageBase+off)
 		if errors.Is(err, mmu.ErrNotPresent) {
 			if f := (*mmu.Fault)(nil); errors.As(err, &f) && f.Level > 2 {
@@ -118,7 +118,7 @@ func locateUnder(ctx context.Context, m *mmu.MMU, root mmu.Root) (*Location, err
 // for the kernel or from CR3: the encryption bit is above the physical addresses of any memory (AMD
 // APM vol. 2, 7.10; bit 47 on family 17h and 19h, bit 51 from Zen 4 on).
 func withCBit(ctx context.Context, m *mmu.MMU, root mmu.Root) (mmu.Root, error) {
-	root.CBit = encryptionBit(root.CR3)
+	root.CBit = EncryptionBit(root.CR3)
 	space, err := m.Space(root)
 	if err != nil {
 		return root, err
@@ -127,12 +127,12 @@ func withCBit(ctx context.Context, m *mmu.MMU, root mmu.Root) (mmu.Root, error) 
 	if err != nil {
 		return root, err
 	}
-	root.CBit |= encryptionBit(top[len(top)-1])
+	root.CBit |= EncryptionBit(top[len(top)-1])
 	return root, nil
 }
 
-// encryptionBit returns the C-bit of v, or 0. With both possible bits set, v is not an address.
-func encryptionBit(v uint64) uint64 {
+// EncryptionBit returns the C-bit of v, or 0. With both possible bits set, v is not an address.
+func EncryptionBit(v uint64) uint64 {
 	const either = 1<<47 | 1<<51
 	if v&either == either {
 		return 0
@@ -150,7 +150,7 @@ const maxMissing = 4
 // of it with the read-only data (pti_clone_kernel_text(), arch/x86/mm/pti.c), but never the data.
 func (l *Location) checkText(ctx context.Context, space *mmu.Space) error {
 	missing := 0
-	for off := uint64(0); off < maxBeforeData && l.Text+off < ImageBase+imageSpan; off += imageAlign {
+	for off := uint64(0); off < maxBeforeData && l.Text+off < ImageBase+ImageSpan; off += ImageAlign {
 		mp, err := space.Translate(ctx, l.Text+off)
 		var hole *bridge.AccessError
 		switch {

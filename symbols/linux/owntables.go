@@ -141,7 +141,7 @@ func (t *OwnTables) addData(ctx context.Context, k *Kernel, info *VMCoreInfo, pr
 		return err
 	}
 	exports := kallsyms.FindExports(t.image.base, t.image.Data, t.symbols, func(addr uint64) bool {
-		return addr >= ImageBase && addr < ImageBase+imageSpan || addr < maxPerCPU
+		return addr >= ImageBase && addr < ImageBase+ImageSpan || addr < maxPerCPU
 	})
 	for i := range exports { // the next symbol may be far away
 		exports[i].Size = UnknownSize
@@ -175,6 +175,9 @@ func bannerIn(data []byte) (at, size int) {
 		from = at + len(BannerStart)
 	}
 }
+
+// BannerStart is how every kernel's linux_banner starts (init/version-timestamp.c).
+const BannerStart = "Linux version "
 
 // maxBanner bounds the kernel's banner, in bytes.
 const maxBanner = 512
@@ -223,7 +226,7 @@ const maxReadOnlyData = 128 << 20
 // not executable.
 func (k *Kernel) readOnlyData(ctx context.Context) (mmu.Range, error) {
 	var run, longest, all mmu.Range
-	image := mmu.Range{First: k.Text, Last: min(k.Text+maxReadOnlyData, ImageBase+imageSpan) - 1}
+	image := mmu.Range{First: k.Text, Last: min(k.Text+maxReadOnlyData, ImageBase+ImageSpan) - 1}
 	for mp, err := range k.Space.Mappings(ctx, image) {
 		if ctx.Err() != nil {
 			return mmu.Range{}, ctx.Err()

@@ -72,15 +72,29 @@ func resourceTypes() kmemtest.Structs {
 	return f
 }
 
+// deadKernel makes a memory with a kernel.
+func deadKernel() *memimage.Kernel {
+	return memimage.NewKernel(&memimage.KernelOptions{Levels: 4, Slide: 0x1c000000})
+}
+
+// vmlinuxOf is the symbol table of k, with its build-id.
+func vmlinuxOf(k *memimage.Kernel) *symbols.Table {
+	var syms []symbols.Symbol
+	for _, s := range k.Symbols() {
+		syms = append(syms, symbols.Symbol{Name: s.Name, Addr: s.Link, Size: s.Size, Func: s.Func})
+	}
+	return symbols.NewTable(syms, []byte(memimage.BuildID))
+}
+
 // resourceful is a kernel with the tree of iomem, attached to, and where each part of the tree lies
 // in its memory.
 func resourceful(t *testing.T, tree []memimage.Resource) (*Kernel, *bridgetest.Fake, *memimage.Kernel, []uint64) {
 	t.Helper()
-	d := deadKernel(4)
+	d := deadKernel()
 	addrs := d.AddResources(tree...)
 	fake := bridgetest.NewFake(d.RAM)
 	k, err := Attach(ctx, mmu.New(fake, nil), &Options{
-		CR3: d.CR3, Symbols: vmlinuxOf(d, memimage.BuildID), Debug: fakeDebug{types: resourceTypes()},
+		CR3: d.CR3, Symbols: vmlinuxOf(d), Debug: fakeDebug{types: resourceTypes()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +206,7 @@ func TestRAMMapContainsKernel(t *testing.T) {
 }
 
 func TestResourcesWithoutSymbols(t *testing.T) {
-	d := deadKernel(4)
+	d := deadKernel()
 	k, err := Attach(ctx, mmu.New(bridgetest.NewFake(d.RAM), nil), &Options{CR3: d.CR3})
 	if err != nil {
 		t.Fatal(err)

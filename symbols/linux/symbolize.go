@@ -49,7 +49,7 @@ func (k *Kernel) SymbolizeReturn(ctx context.Context, addr uint64) (Place, error
 
 // place returns the symbol of the kernel itself that contains an address.
 func (k *Kernel) place(addr uint64) (Place, bool) {
-	if k.Symbols == nil || addr < ImageBase || addr >= ImageBase+imageSpan {
+	if k.Symbols == nil || addr < ImageBase || addr >= ImageBase+ImageSpan {
 		return Place{}, false
 	}
 	end, hasEnd := k.Addr("_end")

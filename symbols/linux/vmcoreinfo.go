@@ -2,7 +2,6 @@ package linux
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,32 +39,35 @@ const VMCoreInfoStart = "OSRELEASE="
 const (
 	noteName   = "VMCOREINFO\x00"
 	noteHeader = 12 // bytes: lengths of name and text, type; 32 bits each
-	noteText   = noteHeader + (len(noteName)+3)&^3
+
+	// VMCoreInfoNoteHeader is the size of what precedes the text in the note, in bytes.
+	VMCoreInfoNoteHeader = noteHeader + (len(noteName)+3)&^3
 
 	// maxVMCoreInfo bounds the text, in bytes; kernels give it a page.
 	maxVMCoreInfo = 64 << 10
 )
 
-// noteSize returns the size of the note at the start of p, in bytes, and whether it is one.
-func noteSize(p []byte) (n int, ok bool) {
-	if len(p) < noteText || !bytes.HasPrefix(p[noteHeader:], []byte(noteName)) {
+// VMCoreInfoNoteSize returns the size of the note at the start of p, in bytes, and whether it is
+// one.
+func VMCoreInfoNoteSize(p []byte) (n int, ok bool) {
+	if len(p) < VMCoreInfoNoteHeader || !bytes.HasPrefix(p[noteHeader:], []byte(noteName)) {
 		return 0, false
 	}
 	name := binary.LittleEndian.Uint32(p)
 	text := binary.LittleEndian.Uint32(p[4:])
 	kind := binary.LittleEndian.Uint32(p[8:])
-	return noteText + int(text), name == uint32(len(noteName)) && kind == 0 && text > 0 && text <= maxVMCoreInfo
+	return VMCoreInfoNoteHeader + int(text), name == uint32(len(noteName)) && kind == 0 && text > 0 && text <= maxVMCoreInfo
 }
 
 // ParseVMCoreInfo parses the note, or the text alone, at the start of p. What follows it is
 // ignored.
 func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 	text := p
-	if n, ok := noteSize(p); ok {
+	if n, ok := VMCoreInfoNoteSize(p); ok {
 		if n > len(p) {
 			return nil, fmt.Errorf("VMCOREINFO: %d bytes of %d", len(p), n)
 		}
-		text = p[noteText:n]
+		text = p[VMCoreInfoNoteHeader:n]
 	} else if !bytes.HasPrefix(p, []byte(VMCoreInfoStart)) {
 		return nil, errors.New("no VMCOREINFO")
 	}
@@ -81,7 +83,7 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 		return nil, errors.New("VMCOREINFO without a phys_base: damaged, or of a kernel before 4.10")
 	}
 	v.TopTable, err = strconv.ParseUint(values["SYMBOL(swapper_pg_dir)"], 16, 64)
-	if err != nil || v.TopTable < ImageBase || v.TopTable >= ImageBase+imageSpan || v.TopTable%bridge.PageSize != 0 ||
+	if err != nil || v.TopTable < ImageBase || v.TopTable >= ImageBase+ImageSpan || v.TopTable%bridge.PageSize != 0 ||
 		v.CR3() >= 1<<52 {
 		return nil, errors.New("VMCOREINFO without a believable swapper_pg_dir: damaged, or not of an x86-64 kernel")
 	}
@@ -98,7 +100,7 @@ func ParseVMCoreInfo(p []byte) (*VMCoreInfo, error) {
 // imageAddr parses a hexadecimal address in the kernel's image. It returns 0 for others.
 func imageAddr(text string) uint64 {
 	addr, err := strconv.ParseUint(text, 16, 64)
-	if err != nil || addr < ImageBase || addr >= ImageBase+imageSpan {
+	if err != nil || addr < ImageBase || addr >= ImageBase+ImageSpan {
 		return 0
 	}
 	return addr
@@ -125,70 +127,4 @@ func kallsymsPlace(values map[string]string) (p KallsymsPlace) {
 		return KallsymsPlace{}
 	}
 	return p
-}
-
-// byVMCoreInfo tries the note whose address was given.
-func (f *finder) byVMCoreInfo(ctx context.Context) (*Kernel, error) {
-	if f.o.VMCoreInfo == 0 {
-		return nil, nil
-	}
-	return f.tryVMCoreInfo(ctx, ByVMCoreInfo, f.o.VMCoreInfo)
-}
-
-// byNoteScan searches for a note at the start of every page of RAM, where kernels put it. If there
-// is a vmlinux, byBanner has found its kernel or there is none, so that the scan only finds which
-// other kernel is there.
-func (f *finder) byNoteScan(ctx context.Context) (*Kernel, error) {
-	ram := f.mem.Info().RAM
-	switch {
-	case f.sawOther() || f.o.Quick:
-		return nil, nil
-	case !ram.Known() && f.o.Symbols == nil: // otherwise byBanner has recorded the failure
-		return nil, f.recordFailure(ctx, ErrNoRAMMap)
-	case !ram.Known():
-		return nil, nil
-	}
-	ram = bridge.DataOf(f.mem)
-	p := &probe{size: noteText, passed: f.progress(ram), hit: func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
-		if _, ok := noteSize(p); ok || bytes.HasPrefix(p, []byte(VMCoreInfoStart)) {
-			return f.tryVMCoreInfo(ctx, ByNoteScan, at)
-		}
-		return nil, nil
-	}}
-	return f.search(ctx, p, everyIn(ram, bridge.PageSize, 0, noteText),
-		"no VMCOREINFO at the start of a page of RAM leads to it")
-}
-
-func (f *finder) tryVMCoreInfo(ctx context.Context, method Method, at bridge.PhysAddr) (*Kernel, error) {
-	v, err := f.readVMCoreInfo(ctx, at)
-	if err != nil {
-		return nil, f.recordFailure(ctx, fmt.Errorf("VMCOREINFO at phys %#x: %w", uint64(at), err))
-	}
-	where := fmt.Sprintf("VMCOREINFO at phys %#x, of %q", uint64(at), v.Release)
-	c := &candidate{method: method, where: where, cr3: v.CR3(), levels: v.Levels}
-	c.fits = func(l *Location) error {
-		if l.PhysBase() != v.PhysBase {
-			return fmt.Errorf("its phys_base is %#x, but that of its page tables is %#x", v.PhysBase, l.PhysBase())
-		}
-		l.Note = at
-		return nil
-	}
-	return f.try(ctx, c)
-}
-
-// readVMCoreInfo reads a note, or the text alone. One read is enough for existing kernels.
-func (f *finder) readVMCoreInfo(ctx context.Context, at bridge.PhysAddr) (*VMCoreInfo, error) {
-	p := make([]byte, bridge.PageSize)
-	n, err := bridge.Read(ctx, f.mem, at, p, true)
-	p = p[:n]
-	if size, ok := noteSize(p); ok && n == bridge.PageSize && size > n {
-		p = append(p, make([]byte, size-n)...)
-		n, err = bridge.Read(ctx, f.mem, at+bridge.PageSize, p[bridge.PageSize:], true)
-		p = p[:bridge.PageSize+n]
-	}
-	v, wrong := ParseVMCoreInfo(p)
-	if wrong != nil && err != nil {
-		return nil, err
-	}
-	return v, wrong
 }

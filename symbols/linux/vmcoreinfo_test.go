@@ -4,9 +4,6 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
-
-	"physgdb/bridge/bridgetest"
-	"physgdb/test/memimage"
 )
 
 // A note as Debian's 6.12 and 6.1 wrote them into RAM, cut to the lines that count and to others of
@@ -103,43 +100,6 @@ func FuzzParseVMCoreInfo(f *testing.F) {
 		}
 		if v.CR3() >= 1<<52 || (v.CR3()-uint64(v.PhysBase))%4096 != 0 || v.Levels != 0 && v.Levels != 4 && v.Levels != 5 {
 			t.Errorf("%+v, CR3 %#x", v, v.CR3())
-		}
-	})
-}
-
-// TestVMCoreInfoLongerThanPage is found, unless RAM ends within it.
-func TestVMCoreInfoLongerThanPage(t *testing.T) {
-	d := memimage.NewKernel(nil)
-	at := d.Page()
-	d.Page()
-	note := elfNote("VMCOREINFO\x00", 0, "OSRELEASE=6\nFILLER="+strings.Repeat("x", 5000)+"\n"+string(d.VMCoreInfo()[24:]))
-	copy(d.RAM[at:], note)
-	k, err := find(bridgetest.NewFake(d.RAM), &FindOptions{VMCoreInfo: at})
-	if err != nil {
-		t.Fatal(err)
-	}
-	isKernel(t, k, d, ByVMCoreInfo)
-	for _, size := range []int{10, 4096, 5000} {
-		fake := bridgetest.NewFake(nil)
-		fake.Place(at, note[:size])
-		_, err := find(fake, &FindOptions{VMCoreInfo: at})
-		if err == nil || !strings.Contains(err.Error(), "VMCOREINFO at phys 0x10") {
-			t.Errorf("the first %d bytes: %v", size, err)
-		}
-	}
-}
-
-func FuzzParseTrampoline(f *testing.F) {
-	d := memimage.NewKernel(&memimage.KernelOptions{Levels: 5})
-	d.AddTrampoline(testTable)
-	f.Add(d.RAM[testTable+4096:][:trampolineSize])
-	f.Fuzz(func(t *testing.T, p []byte) {
-		if len(p) != trampolineSize {
-			return
-		}
-		tr, ok := parseTrampoline(p)
-		if ok && (tr.start < 0xffffffff80000000 || tr.start >= 0xffffffffc0000000 || tr.levels != 4 && tr.levels != 5) {
-			t.Errorf("%+v", tr)
 		}
 	})
 }

@@ -31,13 +31,13 @@ func OtherAttacks() []Covered {
 			[]string{"bridge/dump.TestFilesThatAreNotRAM", "bridge/dump.FuzzFile", "bridge/dump.TestAFileThatIsCutShort", "bridge/dump.TestSplitFile"}},
 		{"sources", "a RAM map overlaps, wraps, or is no map", []string{"bridge.TestParseRAMMap", "bridge.FuzzParseRAMMap"}},
 		{"sources", "anything leads to physical addresses that are no RAM, where a read may change a device",
-			[]string{"bridge.TestGuard", "bridge.TestGuardReadsWhatItMay", "symbols/linux.TestFindReadsOnlyRAM", "test/e2e.TestOnlyRAMIsRead"}},
+			[]string{"bridge.TestGuard", "bridge.TestGuardReadsWhatItMay", "symbols/linux/find.TestFindReadsOnlyRAM", "test/e2e.TestOnlyRAMIsRead"}},
 
 		{"kernel search", "memory is full of decoys of kernels and of VMCOREINFO",
-			[]string{"symbols/linux.TestFindRejectsDecoys", "symbols/linux.TestFindBoundsDecoys", "symbols/linux.TestFindRejectsContradictions"}},
-		{"kernel search", "two kernels lie in one memory", []string{"symbols/linux.TestFindWithTwoKernels", "symbols/linux.TestFindReadsOneKernel"}},
+			[]string{"symbols/linux/find.TestFindRejectsDecoys", "symbols/linux/find.TestFindBoundsDecoys", "symbols/linux/find.TestFindRejectsContradictions"}},
+		{"kernel search", "two kernels lie in one memory", []string{"symbols/linux/find.TestFindWithTwoKernels", "symbols/linux/find.TestFindReadsOneKernel"}},
 		{"kernel search", "the text of VMCOREINFO, the trampoline and crash notes are arbitrary",
-			[]string{"symbols/linux.FuzzParseVMCoreInfo", "symbols/linux.FuzzParseTrampoline", "symbols/linux.FuzzELFCoreNotes", "symbols/linux/klog.FuzzVMCoreInfoTypes"}},
+			[]string{"symbols/linux.FuzzParseVMCoreInfo", "symbols/linux/find.FuzzParseTrampoline", "symbols/linux/find.FuzzELFCoreNotes", "symbols/linux/klog.FuzzVMCoreInfoTypes"}},
 
 		{"page tables", "tables are arbitrary, in circles, or share one table at every level",
 			[]string{"mmu.TestDamagedTables", "mmu.TestGarbageEnds", "mmu.FuzzWalk", "mmu.TestMoreTablesThanAreKept", "cmd/physgdb.TestMapsOfDamagedTables"}},

@@ -16,6 +16,7 @@ import (
 	"physgdb/mmu"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/find"
 )
 
 // Image is a copy of a dead machine's memory that may be changed. Addresses are virtual ones of its
@@ -60,7 +61,7 @@ func (im *Image) open(ctx context.Context) error {
 	if im.memory, err = dump.OpenFiles([]string{im.Path}, ""); err != nil {
 		return err
 	}
-	found, err := linux.Find(ctx, mmu.New(im.memory, nil), im.memory, nil)
+	found, err := find.Kernel(ctx, mmu.New(im.memory, nil), im.memory, nil)
 	if err != nil {
 		return err
 	}

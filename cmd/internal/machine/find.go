@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"strings"
 
-	"physgdb/symbols/linux/module"
-
 	"physgdb/bridge"
 	"physgdb/cmd/internal/progress"
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/find"
+	"physgdb/symbols/linux/module"
 )
 
 // findKernel finds the kernel: by the CR3 that the user gave, by the notice of the machine, or by a
@@ -64,7 +64,7 @@ func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error
 	}
 	shown := progress.New(o.Notes, "looking for the kernel")
 	fo.Progress = shown.Show
-	k, err := linux.Find(ctx, walker, m.Memory.guard, fo)
+	k, err := find.Kernel(ctx, walker, m.Memory.guard, fo)
 	shown.End()
 	if err != nil {
 		return m.advise(err, o)
@@ -78,11 +78,11 @@ func (m *Machine) search(ctx context.Context, walker *mmu.MMU, o *Options) error
 }
 
 // findOptions are what is known before any search: the vmlinux that the user named.
-func (m *Machine) findOptions() *linux.FindOptions {
+func (m *Machine) findOptions() *find.Options {
 	if m.vmlinux == nil || m.vmlinux.made || m.vmlinux.found {
-		return &linux.FindOptions{Code: module.New}
+		return &find.Options{Code: module.New}
 	}
-	return &linux.FindOptions{Symbols: m.vmlinux.Table, Debug: m.vmlinux.debug(), Code: module.New}
+	return &find.Options{Symbols: m.vmlinux.Table, Debug: m.vmlinux.debug(), Code: module.New}
 }
 
 // checkNotice forgets a notice that led nowhere, when the kernel was found in another way: it is of
@@ -102,7 +102,7 @@ func (m *Machine) checkNotice(ctx context.Context, vmcoreinfo bridge.PhysAddr) {
 
 // advise adds to the error of a search what the user could try.
 func (m *Machine) advise(err error, o *Options) error {
-	var none *linux.NotFoundError
+	var none *find.NotFoundError
 	if !errors.As(err, &none) || errors.Is(err, linux.ErrOtherKernel) {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"physgdb/cmd/internal/progress"
 	"physgdb/internal/plain"
 	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/find"
 )
 
 // neighbour is another kernel in the memory of the machine that is shown.
@@ -31,12 +32,12 @@ func (m *Machine) preferWanted(ctx context.Context, o *Options) error {
 	if m.Kernel.Symbols == nil {
 		return nil
 	}
-	how, err := m.Kernel.Handover(ctx)
+	how, err := find.HandoverOf(ctx, m.Kernel)
 	switch {
 	case err != nil:
 		m.Log.Info("whether memory holds another kernel cannot be read", "error", err)
 		return ctx.Err()
-	case how != linux.CapturesDump && how != linux.StartedNext:
+	case how != find.CapturesDump && how != find.StartedNext:
 		return nil
 	}
 	found := m.Kernel
@@ -62,13 +63,13 @@ func (m *Machine) chosenKernel(o *Options) bool {
 }
 
 // findOther looks for the kernel with which the one that was found shares memory.
-func (m *Machine) findOther(ctx context.Context, o *Options, how linux.Handover) (*linux.Kernel, error) {
+func (m *Machine) findOther(ctx context.Context, o *Options, how find.Handover) (*linux.Kernel, error) {
 	fo := m.findOptions()
 	fo.Quick = o.quick
 	shown := progress.New(o.Notes, "looking for the other kernel")
 	defer shown.End()
 	fo.Progress = shown.Show
-	return linux.FindOther(ctx, newWalker(m.Memory), m.Memory.guard, fo, m.Kernel, how)
+	return find.Other(ctx, newWalker(m.Memory), m.Memory.guard, fo, m.Kernel, how)
 }
 
 // change goes over to another kernel, which may be of another build.
@@ -95,25 +96,25 @@ func (m *Machine) describe(ctx context.Context, k *linux.Kernel, role string) *n
 }
 
 // role says what a kernel is that knows of a handover; wantedRole says what the other one is.
-func role(how linux.Handover) string {
-	if how == linux.StartedNext {
+func role(how find.Handover) string {
+	if how == find.StartedNext {
 		return "the kernel that ran before a reboot by kexec"
 	}
 	return "the capture kernel that kdump started"
 }
 
-func wantedRole(how linux.Handover) string {
+func wantedRole(how find.Handover) string {
 	switch how {
-	case linux.StartedNext:
+	case find.StartedNext:
 		return "the kernel that runs since a reboot by kexec"
-	case linux.MayBeCaptured:
-		return role(linux.CapturesDump)
+	case find.MayBeCaptured:
+		return role(find.CapturesDump)
 	}
 	return "the kernel that panicked"
 }
 
 // missed says why the other kernel of a handover is not shown.
-func missed(how linux.Handover, err error) string {
+func missed(how find.Handover, err error) string {
 	return fmt.Sprintf("not shown is %s: %v", wantedRole(how), err)
 }
 
@@ -126,17 +127,17 @@ func (m *Machine) OtherKernel(ctx context.Context) string {
 	if m.Kernel.Symbols == nil {
 		return ""
 	}
-	if how, err := m.Kernel.Handover(ctx); err != nil || how != linux.MayBeCaptured {
+	if how, err := find.HandoverOf(ctx, m.Kernel); err != nil || how != find.MayBeCaptured {
 		return ""
 	}
-	other, err := m.findOther(ctx, &Options{}, linux.MayBeCaptured)
-	if none := (*linux.NotFoundError)(nil); errors.As(err, &none) {
+	other, err := m.findOther(ctx, &Options{}, find.MayBeCaptured)
+	if none := (*find.NotFoundError)(nil); errors.As(err, &none) {
 		return ""
 	} else if err != nil {
-		return missed(linux.MayBeCaptured, err)
+		return missed(find.MayBeCaptured, err)
 	}
 	if known, err := other.With(ctx, m.vmlinux.Table, m.vmlinux.debug()); err == nil {
 		other = known // of the same build, as is usual
 	}
-	return m.describe(ctx, other, wantedRole(linux.MayBeCaptured)).String()
+	return m.describe(ctx, other, wantedRole(find.MayBeCaptured)).String()
 }

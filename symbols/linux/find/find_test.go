@@ -1,4 +1,4 @@
-package linux
+package find
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"physgdb/bridge/bridgetest"
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
 )
 
@@ -34,12 +35,12 @@ func vmlinuxOf(k *memimage.Kernel, id string) *symbols.Table {
 }
 
 // find looks for a kernel in a memory without a cache.
-func find(mem bridge.Memory, o *FindOptions) (*Kernel, error) {
-	return Find(ctx, mmu.New(mem, nil), mem, o)
+func find(mem bridge.Memory, o *Options) (*linux.Kernel, error) {
+	return Kernel(ctx, mmu.New(mem, nil), mem, o)
 }
 
 // isKernel checks that k is the kernel of d, found in one way.
-func isKernel(t *testing.T, k *Kernel, d *memimage.Kernel, by Method) {
+func isKernel(t *testing.T, k *linux.Kernel, d *memimage.Kernel, by linux.Method) {
 	t.Helper()
 	if k.FoundBy != by {
 		t.Errorf("found by %s, want %s", k.FoundBy, by)
@@ -56,51 +57,51 @@ func isKernel(t *testing.T, k *Kernel, d *memimage.Kernel, by Method) {
 func TestFind(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
-		prepare func(d *memimage.Kernel, o *FindOptions)
+		prepare func(d *memimage.Kernel, o *Options)
 		vmlinux bool
-		by      Method
+		by      linux.Method
 		root    func(d *memimage.Kernel) bridge.PhysAddr
 		reads   uint64 // at most
 	}{
-		{"by a CR3", func(d *memimage.Kernel, o *FindOptions) { o.CR3 = d.CR3 | 0x123 }, true, ByCR3, panicked, 10},
-		{"by the user half of a pair", func(d *memimage.Kernel, o *FindOptions) { o.CR3 = d.CR3 + 0x1000 }, true, ByCR3,
+		{"by a CR3", func(d *memimage.Kernel, o *Options) { o.CR3 = d.CR3 | 0x123 }, true, linux.ByCR3, panicked, 10},
+		{"by the user half of a pair", func(d *memimage.Kernel, o *Options) { o.CR3 = d.CR3 + 0x1000 }, true, linux.ByCR3,
 			panicked, 20},
-		{"by a note whose address is given", func(d *memimage.Kernel, o *FindOptions) { o.VMCoreInfo = d.AddVMCoreInfo() }, true,
-			ByVMCoreInfo, (*memimage.Kernel).InitTop, 10},
-		{"by the text of a note whose address is given", func(d *memimage.Kernel, o *FindOptions) {
+		{"by a note whose address is given", func(d *memimage.Kernel, o *Options) { o.VMCoreInfo = d.AddVMCoreInfo() }, true,
+			linux.ByVMCoreInfo, (*memimage.Kernel).InitTop, 10},
+		{"by the text of a note whose address is given", func(d *memimage.Kernel, o *Options) {
 			o.VMCoreInfo = d.AddVMCoreInfo() + 24
-		}, true, ByVMCoreInfo, (*memimage.Kernel).InitTop, 10},
-		{"by a trampoline", func(d *memimage.Kernel, o *FindOptions) { d.AddTrampoline(testTable) }, true,
-			ByTrampoline, (*memimage.Kernel).InitTop, 40},
-		{"by a trampoline, without a vmlinux", func(d *memimage.Kernel, o *FindOptions) { d.AddTrampoline(testTable) }, false,
-			ByTrampoline, func(*memimage.Kernel) bridge.PhysAddr { return testTable }, 40},
-		{"by the highest trampoline", func(d *memimage.Kernel, o *FindOptions) { d.AddTrampoline(0x9e000) }, true,
-			ByTrampoline, (*memimage.Kernel).InitTop, 40},
-		{"by the lowest trampoline", func(d *memimage.Kernel, o *FindOptions) { d.AddTrampoline(0x1000) }, true,
-			ByTrampoline, (*memimage.Kernel).InitTop, 200},
-		{"by a trampoline whose kernel has lost its own table", func(d *memimage.Kernel, o *FindOptions) {
+		}, true, linux.ByVMCoreInfo, (*memimage.Kernel).InitTop, 10},
+		{"by a trampoline", func(d *memimage.Kernel, o *Options) { d.AddTrampoline(testTable) }, true,
+			linux.ByTrampoline, (*memimage.Kernel).InitTop, 40},
+		{"by a trampoline, without a vmlinux", func(d *memimage.Kernel, o *Options) { d.AddTrampoline(testTable) }, false,
+			linux.ByTrampoline, func(*memimage.Kernel) bridge.PhysAddr { return testTable }, 40},
+		{"by the highest trampoline", func(d *memimage.Kernel, o *Options) { d.AddTrampoline(0x9e000) }, true,
+			linux.ByTrampoline, (*memimage.Kernel).InitTop, 40},
+		{"by the lowest trampoline", func(d *memimage.Kernel, o *Options) { d.AddTrampoline(0x1000) }, true,
+			linux.ByTrampoline, (*memimage.Kernel).InitTop, 200},
+		{"by a trampoline whose kernel has lost its own table", func(d *memimage.Kernel, o *Options) {
 			d.AddTrampoline(testTable)
 			clear(d.RAM[d.InitTop():][:4096])
-		}, true, ByTrampoline, func(*memimage.Kernel) bridge.PhysAddr { return testTable }, 40},
-		{"by the banner", func(*memimage.Kernel, *FindOptions) {}, true, ByBanner, (*memimage.Kernel).InitTop, 200},
-		{"by a note in RAM", func(d *memimage.Kernel, o *FindOptions) { d.AddVMCoreInfo() }, false,
-			ByNoteScan, (*memimage.Kernel).InitTop, 7000},
-		{"by a trampoline, after a CR3 of another boot", func(d *memimage.Kernel, o *FindOptions) {
+		}, true, linux.ByTrampoline, func(*memimage.Kernel) bridge.PhysAddr { return testTable }, 40},
+		{"by the banner", func(*memimage.Kernel, *Options) {}, true, linux.ByBanner, (*memimage.Kernel).InitTop, 200},
+		{"by a note in RAM", func(d *memimage.Kernel, o *Options) { d.AddVMCoreInfo() }, false,
+			linux.ByNoteScan, (*memimage.Kernel).InitTop, 7000},
+		{"by a trampoline, after a CR3 of another boot", func(d *memimage.Kernel, o *Options) {
 			o.CR3 = 0x300000
 			d.AddTrampoline(testTable)
-		}, true, ByTrampoline, (*memimage.Kernel).InitTop, 50},
-		{"by a trampoline, after a note that is none", func(d *memimage.Kernel, o *FindOptions) {
+		}, true, linux.ByTrampoline, (*memimage.Kernel).InitTop, 50},
+		{"by a trampoline, after a note that is none", func(d *memimage.Kernel, o *Options) {
 			o.VMCoreInfo = 0x300000
 			d.AddTrampoline(testTable)
-		}, true, ByTrampoline, (*memimage.Kernel).InitTop, 50},
-		{"by a note, after a CR3 of another boot", func(d *memimage.Kernel, o *FindOptions) {
+		}, true, linux.ByTrampoline, (*memimage.Kernel).InitTop, 50},
+		{"by a note, after a CR3 of another boot", func(d *memimage.Kernel, o *Options) {
 			o.CR3, o.VMCoreInfo = 0x300000, d.AddVMCoreInfo()
-		}, true, ByVMCoreInfo, (*memimage.Kernel).InitTop, 20},
+		}, true, linux.ByVMCoreInfo, (*memimage.Kernel).InitTop, 20},
 	} {
 		for levels := 4; levels <= 5; levels++ {
 			t.Run(fmt.Sprintf("%s, %d levels", tc.name, levels), func(t *testing.T) {
 				d := deadKernel(levels)
-				o := &FindOptions{}
+				o := &Options{}
 				tc.prepare(d, o)
 				if tc.vmlinux {
 					o.Symbols = vmlinuxOf(d, memimage.BuildID)
@@ -128,20 +129,20 @@ func panicked(d *memimage.Kernel) bridge.PhysAddr { return bridge.PhysAddr(d.CR3
 // TestFindAbove4GiB has a kernel where no 32 bits reach, in a memory with a hole.
 func TestFindAbove4GiB(t *testing.T) {
 	for _, tc := range []struct {
-		by      Method
+		by      linux.Method
 		prepare func(d *memimage.Kernel)
 		vmlinux bool
 	}{
-		{ByTrampoline, func(d *memimage.Kernel) { d.AddTrampoline(testTable) }, true},
-		{ByBanner, func(*memimage.Kernel) {}, true},
-		{ByNoteScan, func(d *memimage.Kernel) { d.AddVMCoreInfo() }, false},
+		{linux.ByTrampoline, func(d *memimage.Kernel) { d.AddTrampoline(testTable) }, true},
+		{linux.ByBanner, func(*memimage.Kernel) {}, true},
+		{linux.ByNoteScan, func(d *memimage.Kernel) { d.AddVMCoreInfo() }, false},
 	} {
 		t.Run(string(tc.by), func(t *testing.T) {
 			d := memimage.NewKernel(&memimage.KernelOptions{Levels: 5, Slide: testSlide, High: 5 << 30})
 			tc.prepare(d)
 			fake := bridgetest.NewFake(d.RAM[:d.TextPhys])
 			fake.Place(d.High+d.TextPhys, d.RAM[d.TextPhys:])
-			o := &FindOptions{}
+			o := &Options{}
 			if tc.vmlinux {
 				o.Symbols = vmlinuxOf(d, memimage.BuildID)
 			}
@@ -172,11 +173,11 @@ func TestFindWithEncryptedMemory(t *testing.T) {
 		encrypt(1<<20, d.TextPhys)
 		encrypt(testTable, testTable+4096)
 		encrypt(d.InitTop(), d.InitTop()+4096)
-		k, err := find(bridgetest.NewFake(d.RAM), &FindOptions{Symbols: vmlinuxOf(d, memimage.BuildID)})
+		k, err := find(bridgetest.NewFake(d.RAM), &Options{Symbols: vmlinuxOf(d, memimage.BuildID)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		isKernel(t, k, d, ByTrampoline)
+		isKernel(t, k, d, linux.ByTrampoline)
 		if k.Root.CBit != 1<<bit {
 			t.Errorf("C-bit %#x, want bit %d", k.Root.CBit, bit)
 		}
@@ -220,11 +221,11 @@ func TestFindReadsOnlyRAM(t *testing.T) {
 		d.AddTrampoline(0x98000)
 		d.Put64(0x98ff8, uint64(reused)|memimage.Present)
 		mem := &unmapped{Memory: bridgetest.NewFake(d.RAM)}
-		k, err := find(bridge.NewGuard(mem, nil), &FindOptions{Symbols: vmlinuxOf(d, memimage.BuildID)})
+		k, err := find(bridge.NewGuard(mem, nil), &Options{Symbols: vmlinuxOf(d, memimage.BuildID)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		isKernel(t, k, d, ByTrampoline)
+		isKernel(t, k, d, linux.ByTrampoline)
 		if end := bridge.PhysAddr(len(d.RAM)); mem.highest >= end {
 			t.Errorf("%d levels: phys %#x was read, RAM ends at %#x", levels, uint64(mem.highest), uint64(end))
 		}
@@ -242,15 +243,15 @@ func TestFindRejectsDecoys(t *testing.T) {
 	d.Put64(0x90ff8, uint64(empty)|memimage.Present)
 	d.AddTrampoline(0x80000)
 	d.Put64(0x81000, 0xffffffff80000000)
-	k, err := find(bridgetest.NewFake(d.RAM), &FindOptions{Symbols: vmlinuxOf(d, memimage.BuildID)})
+	k, err := find(bridgetest.NewFake(d.RAM), &Options{Symbols: vmlinuxOf(d, memimage.BuildID)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	isKernel(t, k, d, ByTrampoline)
+	isKernel(t, k, d, linux.ByTrampoline)
 
 	clear(d.RAM[0x31000:0x32000])
 	clear(d.RAM[d.TextPhys+8<<21:][:16]) // its banner
-	_, err = find(bridgetest.NewFake(d.RAM), &FindOptions{Symbols: vmlinuxOf(d, memimage.BuildID)})
+	_, err = find(bridgetest.NewFake(d.RAM), &Options{Symbols: vmlinuxOf(d, memimage.BuildID)})
 	for _, want := range []string{
 		"no kernel was found: ", "trampoline at phys 0x90000: CR3 0x90000 maps no kernel",
 		"trampoline at phys 0x80000: it starts CPUs at", "no banner", "no VMCOREINFO",
@@ -272,11 +273,11 @@ func TestFindRejectsContradictions(t *testing.T) {
 	right, wrong := fmt.Sprintf("phys_base)=%d", 40<<20-0x1000000), fmt.Sprintf("phys_base)=%d", 16<<20-0x1000000)
 	copy(first.RAM[at:], strings.Replace(note, right, wrong, 1))
 	mem := bridgetest.NewFake(first.RAM)
-	k, err := find(mem, &FindOptions{VMCoreInfo: at, Symbols: vmlinuxOf(first, memimage.BuildID)})
+	k, err := find(mem, &Options{VMCoreInfo: at, Symbols: vmlinuxOf(first, memimage.BuildID)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	isKernel(t, k, first, ByBanner)
+	isKernel(t, k, first, linux.ByBanner)
 	if k.Root.Table() != first.InitTop() {
 		t.Errorf("root at phys %#x, want that of the banner's own kernel, %#x", uint64(k.Root.Table()), uint64(first.InitTop()))
 	}
@@ -292,15 +293,15 @@ func TestFindWithTwoKernels(t *testing.T) {
 	mem := bridgetest.NewFake(running.RAM)
 	for _, tc := range []struct {
 		name string
-		o    FindOptions
+		o    Options
 		want *memimage.Kernel
-		by   Method
+		by   linux.Method
 	}{
-		{"no vmlinux", FindOptions{}, running, ByTrampoline},
-		{"that of the one that runs", FindOptions{Symbols: vmlinuxOf(running, running.BuildID)}, running, ByTrampoline},
-		{"that of the other", FindOptions{Symbols: vmlinuxOf(dead, dead.BuildID)}, dead, ByBanner},
+		{"no vmlinux", Options{}, running, linux.ByTrampoline},
+		{"that of the one that runs", Options{Symbols: vmlinuxOf(running, running.BuildID)}, running, linux.ByTrampoline},
+		{"that of the other", Options{Symbols: vmlinuxOf(dead, dead.BuildID)}, dead, linux.ByBanner},
 		{"that of the other, and a CR3 of the one that runs",
-			FindOptions{CR3: running.CR3, Symbols: vmlinuxOf(dead, dead.BuildID)}, dead, ByBanner},
+			Options{CR3: running.CR3, Symbols: vmlinuxOf(dead, dead.BuildID)}, dead, linux.ByBanner},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			k, err := find(mem, &tc.o)
@@ -312,8 +313,8 @@ func TestFindWithTwoKernels(t *testing.T) {
 	}
 
 	before := mem.Counts().Reads
-	_, err := find(mem, &FindOptions{Symbols: vmlinuxOf(dead, "\xde\xad")})
-	if !errors.Is(err, ErrOtherKernel) {
+	_, err := find(mem, &Options{Symbols: vmlinuxOf(dead, "\xde\xad")})
+	if !errors.Is(err, linux.ErrOtherKernel) {
 		t.Fatalf("a vmlinux of neither: %v", err)
 	}
 	if n := mem.Counts().Reads - before; n > 300 {
@@ -324,7 +325,7 @@ func TestFindWithTwoKernels(t *testing.T) {
 			t.Errorf("%v; want %q in it, once", err, want)
 		}
 	}
-	if _, err = find(mem, &FindOptions{Symbols: symbols.NewTable(nil, nil)}); !errors.Is(err, ErrOtherKernel) {
+	if _, err = find(mem, &Options{Symbols: symbols.NewTable(nil, nil)}); !errors.Is(err, linux.ErrOtherKernel) {
 		t.Errorf("a program for a vmlinux: %v", err)
 	}
 }
@@ -336,11 +337,11 @@ func TestFindReadsOneKernel(t *testing.T) {
 	d := memimage.NewKernel(&memimage.KernelOptions{In: other.Image, TextPhys: 16 << 20, Slide: testSlide})
 	d.AddTrampoline(testTable)
 	copy(d.RAM[d.InitTop():][:4096], d.RAM[other.InitTop():])
-	k, err := find(bridgetest.NewFake(d.RAM), &FindOptions{Symbols: vmlinuxOf(d, d.BuildID)})
+	k, err := find(bridgetest.NewFake(d.RAM), &Options{Symbols: vmlinuxOf(d, d.BuildID)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	isKernel(t, k, d, ByTrampoline)
+	isKernel(t, k, d, linux.ByTrampoline)
 	if k.Root.Table() != testTable {
 		t.Errorf("root at phys %#x, want that of the trampoline", uint64(k.Root.Table()))
 	}
@@ -350,7 +351,7 @@ func TestFindWithoutRAMMap(t *testing.T) {
 	for _, vmlinux := range []bool{false, true} {
 		d := deadKernel(4)
 		d.AddVMCoreInfo()
-		o := &FindOptions{}
+		o := &Options{}
 		if vmlinux {
 			o.Symbols = vmlinuxOf(d, memimage.BuildID)
 		}
@@ -382,7 +383,7 @@ func TestFindEndsOnTimeout(t *testing.T) {
 	done, cancel := context.WithCancel(ctx)
 	cancel()
 	fake := bridgetest.NewFake(d.RAM)
-	if _, err := Find(done, mmu.New(fake, nil), fake, nil); !errors.Is(err, context.Canceled) {
+	if _, err := Kernel(done, mmu.New(fake, nil), fake, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
 }
@@ -403,7 +404,7 @@ func TestFindReportsProgress(t *testing.T) {
 	fake := bridgetest.NewFake(d.RAM[:1<<20])
 	fake.Place(2<<30, d.RAM[1<<20:])
 	var last, total, calls uint64
-	_, err := find(fake, &FindOptions{Progress: func(n, of uint64) {
+	_, err := find(fake, &Options{Progress: func(n, of uint64) {
 		if n <= last || n > of {
 			t.Errorf("%d of %d after %d", n, of, last)
 		}

@@ -1,4 +1,4 @@
-package linux
+package find
 
 import (
 	"context"
@@ -9,10 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"physgdb/symbols/linux/kmem"
-
 	"physgdb/bridge"
 	"physgdb/mmu"
+	"physgdb/symbols/linux"
 )
 
 // Handover describes how two kernels that kexec connects share one memory.
@@ -30,13 +29,13 @@ const (
 	StartedNext
 )
 
-// Handover reads, in one batch, what the kernel records about another one in the same memory.
-func (k *Kernel) Handover(ctx context.Context) (Handover, error) {
+// HandoverOf reads, in one batch, what the kernel records about another one in the same memory.
+func HandoverOf(ctx context.Context, k *linux.Kernel) (Handover, error) {
 	// kernel/crash_dump.c, kernel/elfcorehdr.c since 6.16 (ELFCORE_ADDR_MAX where there is no
 	// elfcorehdr=); kernel/kexec_core.c, kernel/panic.c.
 	const notGiven = ^uint64(0)
-	v, err := k.readGlobals(ctx, []global{
-		{"elfcorehdr_addr", 8, notGiven}, {"kexec_in_progress", 1, 0}, {"kexec_crash_image", 8, 0}, {"panic_cpu", 4, noCPU},
+	v, err := readGlobals(ctx, k, []global{
+		{"elfcorehdr_addr", 8, notGiven}, {"kexec_in_progress", 1, 0}, {"kexec_crash_image", 8, 0}, {"panic_cpu", 4, linux.NoCPU},
 	})
 	if err != nil {
 		return NoHandover, err
@@ -45,13 +44,13 @@ func (k *Kernel) Handover(ctx context.Context) (Handover, error) {
 	case headers != notGiven:
 		// The variable alone is no evidence: the kernel invalidates it after it has read the
 		// headers.
-		if _, err := k.elfCoreHeaders(ctx); err != nil {
+		if _, err := elfCoreHeaders(ctx, k); err != nil {
 			return NoHandover, err
 		}
 		return CapturesDump, nil
 	case rebooting == 1:
 		return StartedNext, nil
-	case image != 0 && panicked != noCPU:
+	case image != 0 && panicked != linux.NoCPU:
 		return MayBeCaptured, nil
 	}
 	return NoHandover, nil
@@ -65,7 +64,7 @@ type global struct {
 }
 
 // readGlobals reads variables in one batch.
-func (k *Kernel) readGlobals(ctx context.Context, list []global) ([]uint64, error) {
+func readGlobals(ctx context.Context, k *linux.Kernel, list []global) ([]uint64, error) {
 	values := make([]uint64, len(list))
 	data := make([][8]byte, len(list))
 	var ops []mmu.Op
@@ -89,25 +88,9 @@ func (k *Kernel) readGlobals(ctx context.Context, list []global) ([]uint64, erro
 	return values, nil
 }
 
-// CommandLine returns the command line that the boot loader passed to the kernel.
-func (k *Kernel) CommandLine(ctx context.Context) (string, error) {
-	const maxSize = 4096 // bytes; COMMAND_LINE_SIZE of x86 is smaller (arch/x86/include/asm/setup.h)
-	addr, err := k.ReadSymbol(ctx, "saved_command_line", 8)
-	if err != nil {
-		return "", err
-	}
-	p := make([]byte, maxSize)
-	n, err := k.Space.ReadMemory(ctx, addr, p)
-	text := kmem.CString(p[:n])
-	if len(text) < n {
-		err = nil
-	}
-	return text, err
-}
-
 // elfCoreHeaders returns the physical address of the ELF headers that describe the memory of the
 // panicked kernel, from the last elfcorehdr=[SIZE@]ADDRESS of the command line.
-func (k *Kernel) elfCoreHeaders(ctx context.Context) (bridge.PhysAddr, error) {
+func elfCoreHeaders(ctx context.Context, k *linux.Kernel) (bridge.PhysAddr, error) {
 	line, err := k.CommandLine(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("the kernel's command line: %w", err)
@@ -143,15 +126,15 @@ func parseMemorySize(text string) (bridge.PhysAddr, error) {
 	return bridge.PhysAddr(v << shift), nil
 }
 
-// FindOther searches for the kernel with which k shares memory (see [Kernel.Handover]): the one
+// Other searches for the kernel with which k shares memory (see [HandoverOf]): the one
 // that panicked, or the one that was started later. The error is a [*NotFoundError] unless reads
 // time out or ctx ends.
-func FindOther(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *FindOptions, k *Kernel, how Handover) (*Kernel, error) {
-	f := &finder{m: m, mem: mem, o: o, others: []Location{k.Location}}
-	var methods []func(context.Context) (*Kernel, error)
+func Other(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *Options, k *linux.Kernel, how Handover) (*linux.Kernel, error) {
+	f := &finder{m: m, mem: mem, o: o, others: []linux.Location{k.Location}}
+	var methods []func(context.Context) (*linux.Kernel, error)
 	switch how {
 	case CapturesDump:
-		byHeaders := func(ctx context.Context) (*Kernel, error) { return f.byELFCoreHeaders(ctx, k) }
+		byHeaders := func(ctx context.Context) (*linux.Kernel, error) { return f.byELFCoreHeaders(ctx, k) }
 		methods = append(methods, byHeaders, f.byNoteScan)
 	case StartedNext:
 		methods = append(methods, f.byTrampoline, f.byNoteScan)
@@ -164,8 +147,8 @@ func FindOther(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *FindOption
 // byELFCoreHeaders reads the ELF headers that the panicked kernel made for its capture kernel: one
 // of their notes is its VMCOREINFO (crash_prepare_elf64_headers, kernel/crash_core.c; kexec-tools
 // do the same).
-func (f *finder) byELFCoreHeaders(ctx context.Context, capture *Kernel) (*Kernel, error) {
-	at, err := capture.elfCoreHeaders(ctx)
+func (f *finder) byELFCoreHeaders(ctx context.Context, capture *linux.Kernel) (*linux.Kernel, error) {
+	at, err := elfCoreHeaders(ctx, capture)
 	if err != nil {
 		return nil, f.recordFailure(ctx, err)
 	}
@@ -173,9 +156,9 @@ func (f *finder) byELFCoreHeaders(ctx context.Context, capture *Kernel) (*Kernel
 	if err != nil {
 		return nil, f.recordFailure(ctx, fmt.Errorf("ELF headers at phys %#x: %w", uint64(at), err))
 	}
-	p := &probe{size: noteText, trusted: true, hit: func(at bridge.PhysAddr, p []byte) (*Kernel, error) {
-		if _, ok := noteSize(p); ok {
-			return f.tryVMCoreInfo(ctx, ByELFCoreHeaders, at)
+	p := &probe{size: linux.VMCoreInfoNoteHeader, trusted: true, hit: func(at bridge.PhysAddr, p []byte) (*linux.Kernel, error) {
+		if _, ok := linux.VMCoreInfoNoteSize(p); ok {
+			return f.tryVMCoreInfo(ctx, linux.ByELFCoreHeaders, at)
 		}
 		return nil, nil
 	}}
@@ -210,21 +193,4 @@ func (f *finder) elfCoreNotes(ctx context.Context, at bridge.PhysAddr) (iter.Seq
 			}
 		}
 	}, nil
-}
-
-// NotePlace returns the physical address of the kernel's VMCOREINFO note, with which the kernel can
-// be found again.
-func (k *Kernel) NotePlace(ctx context.Context) (bridge.PhysAddr, error) {
-	if k.Note != 0 {
-		return k.Note, nil
-	}
-	addr, err := k.ReadSymbol(ctx, "vmcoreinfo_note", 8)
-	if err != nil {
-		return 0, err
-	}
-	mp, err := k.Space.Translate(ctx, addr)
-	if err != nil {
-		return 0, fmt.Errorf("vmcoreinfo_note: %w", err)
-	}
-	return mp.Phys(addr), nil
 }

@@ -1,4 +1,4 @@
-package linux
+package find
 
 import (
 	"encoding/binary"
@@ -10,6 +10,7 @@ import (
 	"physgdb/bridge/bridgetest"
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
 	"physgdb/test/memimage"
 )
 
@@ -50,9 +51,9 @@ func setGlobals(d *memimage.Kernel, headers, rebooting, image, panicked uint64, 
 
 const noHeaders = ^uint64(0)
 
-func attachTo(t *testing.T, mem bridge.Memory, d *memimage.Kernel) *Kernel {
+func attachTo(t *testing.T, mem bridge.Memory, d *memimage.Kernel) *linux.Kernel {
 	t.Helper()
-	k, err := Attach(ctx, mmu.New(mem, nil), &Options{CR3: d.CR3, Symbols: kexecVmlinux(d)})
+	k, err := linux.Attach(ctx, mmu.New(mem, nil), &linux.Options{CR3: d.CR3, Symbols: kexecVmlinux(d)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,16 +69,16 @@ func TestHandover(t *testing.T) {
 		want                                Handover
 		wrong                               bool
 	}{
-		{"a kernel that runs", noHeaders, 0, 0, noCPU, "quiet", NoHandover, false},
+		{"a kernel that runs", noHeaders, 0, 0, linux.NoCPU, "quiet", NoHandover, false},
 		{"one that panicked", noHeaders, 0, 0, 1, "quiet", NoHandover, false},
 		{"one that panicked, with a capture kernel", noHeaders, 0, pointer, 1, "quiet", MayBeCaptured, false},
-		{"one that runs, with a capture kernel", noHeaders, 0, pointer, noCPU, "quiet", NoHandover, false},
-		{"one that rebooted by kexec", noHeaders, 1, 0, noCPU, "quiet", StartedNext, false},
-		{"a flag that is damaged", noHeaders, 7, 0, noCPU, "quiet", NoHandover, false},
-		{"a capture kernel that starts", 0x100000, 0, 0, noCPU, "elfcorehdr=0x100000 quiet", CapturesDump, false},
-		{"a capture kernel that is up", noHeaders - 1, 0, 0, noCPU, "quiet elfcorehdr=1M", CapturesDump, false},
+		{"one that runs, with a capture kernel", noHeaders, 0, pointer, linux.NoCPU, "quiet", NoHandover, false},
+		{"one that rebooted by kexec", noHeaders, 1, 0, linux.NoCPU, "quiet", StartedNext, false},
+		{"a flag that is damaged", noHeaders, 7, 0, linux.NoCPU, "quiet", NoHandover, false},
+		{"a capture kernel that starts", 0x100000, 0, 0, linux.NoCPU, "elfcorehdr=0x100000 quiet", CapturesDump, false},
+		{"a capture kernel that is up", noHeaders - 1, 0, 0, linux.NoCPU, "quiet elfcorehdr=1M", CapturesDump, false},
 		{"a capture kernel that panicked", noHeaders - 1, 0, 0, 0, "elfcorehdr=4K@1M", CapturesDump, false},
-		{"a variable that is damaged", 0, 0, 0, noCPU, "quiet", NoHandover, true},
+		{"a variable that is damaged", 0, 0, 0, linux.NoCPU, "quiet", NoHandover, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := deadKernel(4)
@@ -85,7 +86,7 @@ func TestHandover(t *testing.T) {
 			fake := bridgetest.NewFake(d.RAM)
 			k := attachTo(t, fake, d)
 			before := fake.Counts().Batches
-			got, err := k.Handover(ctx)
+			got, err := HandoverOf(ctx, k)
 			if got != tc.want || (err != nil) != tc.wrong {
 				t.Errorf("%v, %v; want %v", got, err, tc.want)
 			}
@@ -96,11 +97,11 @@ func TestHandover(t *testing.T) {
 		})
 	}
 	d := deadKernel(4)
-	k, err := Attach(ctx, mmu.New(bridgetest.NewFake(d.RAM), nil), &Options{CR3: d.CR3, Symbols: vmlinuxOf(d, d.BuildID)})
+	k, err := linux.Attach(ctx, mmu.New(bridgetest.NewFake(d.RAM), nil), &linux.Options{CR3: d.CR3, Symbols: vmlinuxOf(d, d.BuildID)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := k.Handover(ctx); got != NoHandover || err != nil {
+	if got, err := HandoverOf(ctx, k); got != NoHandover || err != nil {
 		t.Errorf("a kernel without kexec: %v, %v", got, err)
 	}
 }
@@ -132,7 +133,7 @@ func kdumped() (capture, dead *memimage.Kernel, headers bridge.PhysAddr) {
 	note := dead.AddVMCoreInfo()
 	headers = capture.Page()
 	copy(capture.RAM[headers:], coreHeaders(capture.Page(), capture.Page(), note))
-	setGlobals(capture, noHeaders-1, 0, 0, noCPU, "console=ttyS0 elfcorehdr=0x100000 elfcorehdr="+
+	setGlobals(capture, noHeaders-1, 0, 0, linux.NoCPU, "console=ttyS0 elfcorehdr=0x100000 elfcorehdr="+
 		hexadecimal(headers)+" quiet")
 	setGlobals(dead, noHeaders, 0, 0xffff888012345678, 1, "crashkernel=1G")
 	return capture, dead, headers
@@ -151,14 +152,14 @@ func TestFindPanickedKernel(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		damage func(m *memimage.Kernel, headers bridge.PhysAddr)
-		by     Method
+		by     linux.Method
 		reads  uint64
 	}{
-		{"by the headers", func(*memimage.Kernel, bridge.PhysAddr) {}, ByELFCoreHeaders, 20},
-		{"the headers are overwritten", func(m *memimage.Kernel, at bridge.PhysAddr) { clear(m.RAM[at:][:64]) }, ByNoteScan, 20000},
-		{"their table is elsewhere", func(m *memimage.Kernel, at bridge.PhysAddr) { m.Put64(at+32, 1<<40) }, ByNoteScan, 20000},
-		{"their table is in no memory", func(m *memimage.Kernel, at bridge.PhysAddr) { m.Put64(at+32, 1<<30) }, ByNoteScan, 20000},
-		{"their notes are none", func(m *memimage.Kernel, at bridge.PhysAddr) { m.Put64(at+64+2*56+8, 0x3000) }, ByNoteScan, 20000},
+		{"by the headers", func(*memimage.Kernel, bridge.PhysAddr) {}, linux.ByELFCoreHeaders, 20},
+		{"the headers are overwritten", func(m *memimage.Kernel, at bridge.PhysAddr) { clear(m.RAM[at:][:64]) }, linux.ByNoteScan, 20000},
+		{"their table is elsewhere", func(m *memimage.Kernel, at bridge.PhysAddr) { m.Put64(at+32, 1<<40) }, linux.ByNoteScan, 20000},
+		{"their table is in no memory", func(m *memimage.Kernel, at bridge.PhysAddr) { m.Put64(at+32, 1<<30) }, linux.ByNoteScan, 20000},
+		{"their notes are none", func(m *memimage.Kernel, at bridge.PhysAddr) { m.Put64(at+64+2*56+8, 0x3000) }, linux.ByNoteScan, 20000},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			capture, dead, headers := kdumped()
@@ -166,7 +167,7 @@ func TestFindPanickedKernel(t *testing.T) {
 			fake := bridgetest.NewFake(capture.RAM)
 			first := attachTo(t, fake, capture)
 			before := fake.Counts().Reads
-			k, err := FindOther(ctx, mmu.New(fake, nil), fake, &FindOptions{}, first, CapturesDump)
+			k, err := Other(ctx, mmu.New(fake, nil), fake, &Options{}, first, CapturesDump)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,11 +186,11 @@ func TestFindPanickedKernel(t *testing.T) {
 func TestFindCaptureKernel(t *testing.T) {
 	capture, dead, _ := kdumped()
 	fake := bridgetest.NewFake(capture.RAM)
-	k, err := FindOther(ctx, mmu.New(fake, nil), fake, &FindOptions{}, attachTo(t, fake, dead), MayBeCaptured)
+	k, err := Other(ctx, mmu.New(fake, nil), fake, &Options{}, attachTo(t, fake, dead), MayBeCaptured)
 	if err != nil {
 		t.Fatal(err)
 	}
-	isKernel(t, k, capture, ByTrampoline)
+	isKernel(t, k, capture, linux.ByTrampoline)
 }
 
 // TestFindNextKernel begins with one that has started another by kexec, and left a trampoline
@@ -198,20 +199,20 @@ func TestFindNextKernel(t *testing.T) {
 	next, old, _ := kdumped()
 	old.AddTrampoline(testTable + 0x2000)
 	fake := bridgetest.NewFake(next.RAM)
-	k, err := FindOther(ctx, mmu.New(fake, nil), fake, &FindOptions{}, attachTo(t, fake, old), StartedNext)
+	k, err := Other(ctx, mmu.New(fake, nil), fake, &Options{}, attachTo(t, fake, old), StartedNext)
 	if err != nil {
 		t.Fatal(err)
 	}
-	isKernel(t, k, next, ByTrampoline)
+	isKernel(t, k, next, linux.ByTrampoline)
 }
 
 func TestNoOtherKernel(t *testing.T) {
 	d := deadKernel(4)
-	setGlobals(d, 0x100000, 0, 0, noCPU, "elfcorehdr=0x100000")
+	setGlobals(d, 0x100000, 0, 0, linux.NoCPU, "elfcorehdr=0x100000")
 	d.AddTrampoline(testTable)
 	fake := bridgetest.NewFake(d.RAM)
 	for _, how := range []Handover{CapturesDump, MayBeCaptured, StartedNext} {
-		_, err := FindOther(ctx, mmu.New(fake, nil), fake, &FindOptions{}, attachTo(t, fake, d), how)
+		_, err := Other(ctx, mmu.New(fake, nil), fake, &Options{}, attachTo(t, fake, d), how)
 		if none := (*NotFoundError)(nil); !errors.As(err, &none) {
 			t.Errorf("%d: %v", how, err)
 		}
@@ -239,7 +240,7 @@ func FuzzELFCoreNotes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, headers []byte, line string) {
 		_, _ = parseMemorySize(line)
 		mem := bridgetest.NewFake(headers)
-		fd := &finder{mem: mem, o: &FindOptions{}}
+		fd := &finder{mem: mem, o: &Options{}}
 		notes, err := fd.elfCoreNotes(ctx, 0)
 		if err != nil {
 			return

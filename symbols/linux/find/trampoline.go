@@ -1,15 +1,15 @@
-package linux
+package find
 
 import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 
 	"physgdb/bridge"
 	"physgdb/mmu"
+	"physgdb/symbols/linux"
 )
 
 // conventionalEnd is the end of conventional memory, which every PC has from address 0 on: 640 KiB.
@@ -37,7 +37,7 @@ func parseTrampoline(p []byte) (t trampoline, ok bool) {
 	t.start = binary.LittleEndian.Uint64(p)
 	features := binary.LittleEndian.Uint64(p[8:])
 	cr4 := binary.LittleEndian.Uint32(p[16:])
-	if t.start < ImageBase || t.start >= ImageBase+imageSpan || features&lme == 0 || features&^efer != 0 || cr4&pae == 0 {
+	if t.start < linux.ImageBase || t.start >= linux.ImageBase+linux.ImageSpan || features&lme == 0 || features&^efer != 0 || cr4&pae == 0 {
 		return t, false
 	}
 	t.levels = 4
@@ -50,8 +50,8 @@ func parseTrampoline(p []byte) (t trampoline, ok bool) {
 
 // byTrampoline reads every page of conventional memory, from the top on: the kernel uses the
 // highest free page.
-func (f *finder) byTrampoline(ctx context.Context) (*Kernel, error) {
-	p := &probe{size: trampolineSize, trusted: true, hit: func(at bridge.PhysAddr, header []byte) (*Kernel, error) {
+func (f *finder) byTrampoline(ctx context.Context) (*linux.Kernel, error) {
+	p := &probe{size: trampolineSize, trusted: true, hit: func(at bridge.PhysAddr, header []byte) (*linux.Kernel, error) {
 		if t, ok := parseTrampoline(header); ok {
 			return f.tryTrampoline(ctx, at, t)
 		}
@@ -70,11 +70,11 @@ func conventionalPages() iter.Seq[bridge.PhysAddr] {
 	}
 }
 
-func (f *finder) tryTrampoline(ctx context.Context, at bridge.PhysAddr, t trampoline) (*Kernel, error) {
+func (f *finder) tryTrampoline(ctx context.Context, at bridge.PhysAddr, t trampoline) (*linux.Kernel, error) {
 	table := at - bridge.PageSize
 	where := fmt.Sprintf("real-mode trampoline at phys %#x", uint64(table))
-	c := &candidate{method: ByTrampoline, where: where, cr3: uint64(table), levels: t.levels}
-	c.fits = func(l *Location) error {
+	c := &candidate{method: linux.ByTrampoline, where: where, cr3: uint64(table), levels: t.levels}
+	c.fits = func(l *linux.Location) error {
 		if t.start < l.Text {
 			return fmt.Errorf("it starts CPUs at %#x, before the kernel's text at %#x", t.start, l.Text)
 		}
@@ -86,11 +86,7 @@ func (f *finder) tryTrampoline(ctx context.Context, at bridge.PhysAddr, t trampo
 		}
 		return nil, f.recordFailure(ctx, fmt.Errorf("%s: %w", where, err))
 	}
-	k, err := f.try(ctx, c)
-	if k == nil {
-		return nil, err
-	}
-	return k, k.useInitTop(ctx)
+	return f.try(ctx, c)
 }
 
 // checkTables follows the page tables of a trampoline to the one that maps the kernel image, and
@@ -106,9 +102,9 @@ func (f *finder) checkTables(ctx context.Context, table bridge.PhysAddr, levels 
 		}
 		s := tableShapeOf(level, levels)
 		root.CR3 = binary.LittleEndian.Uint64(page[s.image*size:])
-		root.CBit |= encryptionBit(root.CR3)
+		root.CBit |= linux.EncryptionBit(root.CR3)
 		next := root.Table()
-		wild := s.inImage && max(next, table)-min(next, table) >= imageSpan
+		wild := s.inImage && max(next, table)-min(next, table) >= linux.ImageSpan
 		used := page[s.used*size] & page[s.image*size] & present
 		if wild || used == 0 || len(bytes.Trim(page[s.from*size:s.to*size], "\x00")) > 0 {
 			return fmt.Errorf("what lies at phys %#x is no page table of a kernel", uint64(table))
@@ -137,39 +133,4 @@ func tableShapeOf(level, levels int) tableShape {
 		return tableShape{image: entries - 2, used: entries - 2, to: entries - 2, inImage: true}
 	}
 	return tableShape{image: entries - 1, used: entries - 1, inImage: true} // level4_kernel_pgt
-}
-
-// useInitTop switches to the kernel's own top-level table if its symbols have the address. That of
-// the trampoline is a copy that was made at boot: entries that were added later, such as for
-// hot-plugged memory, are missing there.
-func (k *Kernel) useInitTop(ctx context.Context) error {
-	va, ok := k.Addr("init_top_pgt")
-	if !ok {
-		return nil
-	}
-	l, err := locate(ctx, k.m, uint64(k.TextPhys)+(va-k.Text), k.Root.Levels)
-	switch {
-	case ctx.Err() != nil || errors.Is(err, bridge.ErrTimeout):
-		return err
-	case err != nil || l.Text != k.Text || l.TextPhys != k.TextPhys:
-		return nil // damaged: keep the copy
-	}
-	k.Location = *l
-	k.Space, err = k.m.Space(l.Root)
-	return err
-}
-
-// leaveTrampoline switches to the kernel's own page tables if its symbols have their address. Those
-// of the trampoline map low memory at address 0, too: a read through a null pointer, or of a
-// per-CPU variable without the base of its CPU, would succeed.
-func (k *Kernel) leaveTrampoline(ctx context.Context) error {
-	if k.FoundBy != ByTrampoline || k.Symbols == nil {
-		return nil
-	}
-	space, err := k.SpaceOf(ctx, k.lastingRoot(ctx).CR3)
-	if err != nil {
-		return ctx.Err() // damaged: keep those of the trampoline
-	}
-	k.Space, k.Root = space, space.Root()
-	return nil
 }

@@ -1,4 +1,6 @@
-package linux
+// Package find finds the Linux kernel in the memory of a machine: by what is known of it, by the
+// traces that a kernel leaves in memory, and by another kernel in the same memory.
+package find
 
 import (
 	"cmp"
@@ -11,31 +13,17 @@ import (
 	"physgdb/bridge"
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
 )
 
-// Method is a way in which a kernel was found.
-type Method string
-
-// The methods, in the order in which [Find] tries them: the cheapest first.
-const (
-	ByCR3        Method = "CR3"                  // given by the user or a notice
-	ByVMCoreInfo Method = "VMCOREINFO"           // given by the user or a notices physical address
-	ByTrampoline Method = "real-mode trampoline" // the code below 640 KiB that starts further CPUs
-	ByBanner     Method = "banner"               // that of the vmlinux, searched at all possible addresses
-	ByNoteScan   Method = "VMCOREINFO scan"      // searched in all of RAM
-
-	// ByELFCoreHeaders is the method for a kernel whose dump another one captures; see [FindOther].
-	ByELFCoreHeaders Method = "elfcorehdr= of its capture kernel"
-)
-
-// FindOptions are options of [Find]. Nil means that nothing is known about the kernel.
-type FindOptions struct {
-	CR3        uint64             // of any address space of the machine, unverified; or 0
-	VMCoreInfo bridge.PhysAddr    // of the VMCOREINFO note, unverified; or 0
-	Levels     int                // of the page tables, 4 or 5; 0 if not known
-	Symbols    *symbols.Table     // of its vmlinux, or nil
-	Debug      Debug              // of its vmlinux, or nil
-	Code       func(*Kernel) Code // see [Options]
+// Options are options of [Kernel]. Nil means that nothing is known about the kernel.
+type Options struct {
+	CR3        uint64                         // of any address space of the machine, unverified; or 0
+	VMCoreInfo bridge.PhysAddr                // of the VMCOREINFO note, unverified; or 0
+	Levels     int                            // of the page tables, 4 or 5; 0 if not known
+	Symbols    *symbols.Table                 // of its vmlinux, or nil
+	Debug      linux.Debug                    // of its vmlinux, or nil
+	Code       func(*linux.Kernel) linux.Code // see [linux.Options]
 	// Quick skips searches of all of RAM.
 	Quick bool
 	// Progress, if not nil, is called during searches of all of RAM with the number of bytes
@@ -60,7 +48,7 @@ func (e *NotFoundError) Error() string {
 		}
 	}
 	found := "no kernel was found: "
-	if errors.Is(errors.Join(e.Tried...), ErrOtherKernel) {
+	if errors.Is(errors.Join(e.Tried...), linux.ErrOtherKernel) {
 		found = "no kernel of this vmlinux was found: "
 	}
 	return found + strings.Join(parts, "; ")
@@ -72,29 +60,29 @@ func (e *NotFoundError) Unwrap() []error { return e.Tried }
 // ErrNoRAMMap is the error for a search of RAM without a RAM map.
 var ErrNoRAMMap = errors.New("RAM was not looked through, as no map says where it is")
 
-// Find searches memory for the kernel and attaches to it. m translates addresses; mem is the
+// Kernel searches memory for the kernel and attaches to it. m translates addresses; mem is the
 // physical memory, without a cache, because each place is read once.
 //
 // Memory may hold more than one kernel, such as one that started this one by kexec, or a capture
 // kernel. If there is a vmlinux, a kernel with another build-id does not end the search. The error
 // is a [*NotFoundError] unless reads time out or ctx ends.
-func Find(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *FindOptions) (*Kernel, error) {
+func Kernel(ctx context.Context, m *mmu.MMU, mem bridge.Memory, o *Options) (*linux.Kernel, error) {
 	if o == nil {
-		o = &FindOptions{}
+		o = &Options{}
 	}
 	if o.Symbols != nil {
-		if _, err := linkAddr(o.Symbols); err != nil {
+		if _, err := linux.LinkAddr(o.Symbols); err != nil {
 			return nil, err
 		}
 	}
 	f := &finder{m: m, mem: mem, o: o}
-	return f.tryMethods(ctx, []func(context.Context) (*Kernel, error){
+	return f.tryMethods(ctx, []func(context.Context) (*linux.Kernel, error){
 		f.byCR3, f.byVMCoreInfo, f.byTrampoline, f.byBanner, f.byNoteScan,
 	})
 }
 
 // tryMethods calls methods in order until one returns a kernel.
-func (f *finder) tryMethods(ctx context.Context, methods []func(context.Context) (*Kernel, error)) (*Kernel, error) {
+func (f *finder) tryMethods(ctx context.Context, methods []func(context.Context) (*linux.Kernel, error)) (*linux.Kernel, error) {
 	for _, method := range methods {
 		k, err := method(ctx)
 		if err != nil {
@@ -111,35 +99,35 @@ func (f *finder) tryMethods(ctx context.Context, methods []func(context.Context)
 type finder struct {
 	m      *mmu.MMU
 	mem    bridge.Memory
-	o      *FindOptions
-	tried  []error    // why candidates were rejected
-	others []Location // kernels that were found and rejected
+	o      *Options
+	tried  []error          // why candidates were rejected
+	others []linux.Location // kernels that were found and rejected
 }
 
 // byCR3 tries the CR3 that was given. It may be that of another boot, or of another machine.
-func (f *finder) byCR3(ctx context.Context) (*Kernel, error) {
+func (f *finder) byCR3(ctx context.Context) (*linux.Kernel, error) {
 	if f.o.CR3 == 0 {
 		return nil, nil
 	}
-	l, err := Locate(ctx, f.m, f.o.CR3, f.o.Levels)
+	l, err := linux.Locate(ctx, f.m, f.o.CR3, f.o.Levels)
 	if err != nil {
 		return nil, f.recordFailure(ctx, err)
 	}
-	return f.identify(ctx, l, ByCR3, fmt.Sprintf("CR3 %#x", f.o.CR3))
+	return f.identify(ctx, l, linux.ByCR3, fmt.Sprintf("CR3 %#x", f.o.CR3))
 }
 
 // candidate is a top-level page table that may map the kernel.
 type candidate struct {
-	method Method
+	method linux.Method
 	where  string // how it was found
 	cr3    uint64
 	levels int
-	fits   func(*Location) error // returns an error if the kernel contradicts how it was found
+	fits   func(*linux.Location) error // returns an error if the kernel contradicts how it was found
 }
 
 // try attaches to the kernel that a candidate maps, after it has verified the candidate.
-func (f *finder) try(ctx context.Context, c *candidate) (*Kernel, error) {
-	l, err := locate(ctx, f.m, c.cr3, c.levels)
+func (f *finder) try(ctx context.Context, c *candidate) (*linux.Kernel, error) {
+	l, err := linux.LocateFound(ctx, f.m, c.cr3, c.levels)
 	if err == nil {
 		err = c.fits(l)
 	}
@@ -150,19 +138,18 @@ func (f *finder) try(ctx context.Context, c *candidate) (*Kernel, error) {
 }
 
 // identify attaches to the kernel at l, unless the vmlinux is of another one.
-func (f *finder) identify(ctx context.Context, l *Location, method Method, where string) (*Kernel, error) {
+func (f *finder) identify(ctx context.Context, l *linux.Location, method linux.Method, where string) (*linux.Kernel, error) {
 	for _, o := range f.others {
 		if o.Text == l.Text && o.TextPhys == l.TextPhys {
 			return nil, nil
 		}
 	}
-	k, err := attach(ctx, f.m, l, &Options{Symbols: f.o.Symbols, Debug: f.o.Debug, Code: f.o.Code})
+	k, err := linux.AttachAt(ctx, f.m, l, &linux.Options{Symbols: f.o.Symbols, Debug: f.o.Debug, Code: f.o.Code})
 	if err != nil {
 		f.others = append(f.others, *l)
 		return nil, f.recordFailure(ctx, fmt.Errorf("%s: %w", where, err))
 	}
-	k.FoundBy = method
-	return k, k.leaveTrampoline(ctx)
+	return k, k.Found(ctx, method)
 }
 
 // maxTried bounds the candidates of a search: whole pages are read for each.
@@ -185,7 +172,7 @@ func (f *finder) recordFailure(ctx context.Context, err error) error {
 
 // sawOther reports whether a kernel was found that the vmlinux is not of.
 func (f *finder) sawOther() bool {
-	return errors.Is(&NotFoundError{f.tried}, ErrOtherKernel)
+	return errors.Is(&NotFoundError{f.tried}, linux.ErrOtherKernel)
 }
 
 // probe reads a few bytes at each of many places.
@@ -194,7 +181,7 @@ type probe struct {
 	trusted bool // see [bridge.Op.Trusted]
 	// hit is called with the bytes at a place. It returns the kernel if it was found by them, or an
 	// error that ends the search.
-	hit func(at bridge.PhysAddr, p []byte) (*Kernel, error)
+	hit func(at bridge.PhysAddr, p []byte) (*linux.Kernel, error)
 	// passed, if not nil, is called when all places up to at have been read.
 	passed func(at bridge.PhysAddr)
 }
@@ -202,7 +189,7 @@ type probe struct {
 // search runs a probe. nothing is the error message if no place has a candidate.
 func (f *finder) search(
 	ctx context.Context, p *probe, places iter.Seq[bridge.PhysAddr], nothing string,
-) (*Kernel, error) {
+) (*linux.Kernel, error) {
 	before := len(f.tried)
 	k, t, err := p.run(ctx, f.mem, places)
 	switch {
@@ -227,7 +214,7 @@ const firstBatch, lastBatch = 16, 1024
 
 // run reads the places in order until hit returns the kernel. Places that cannot be read are
 // skipped.
-func (p *probe) run(ctx context.Context, mem bridge.Memory, places iter.Seq[bridge.PhysAddr]) (*Kernel, tally, error) {
+func (p *probe) run(ctx context.Context, mem bridge.Memory, places iter.Seq[bridge.PhysAddr]) (*linux.Kernel, tally, error) {
 	var t tally
 	next, stop := iter.Pull(places)
 	defer stop()

@@ -1,0 +1,5 @@
+package find
+
+import "context"
+
+var ctx = context.Background()
