@@ -31,7 +31,8 @@ var (
 	machine = slices.Concat(subsystem, []string{
 		"bridge/dump", "bridge/nettlp", "bridge/notify", "symbols/elffile", "symbols/dwarf", "symbols/kallsyms", "symbols/btf", "symbols/orc",
 		"symbols/debuginfo", "symbols/elfsynth", "symbols/linux/module", "symbols/linux/klog", "symbols/linux/vfs",
-		"symbols/linux/synth", "symbols/linux/find", "symbols/linux/unwind", "symbols/linux/userspace", "cmd/internal/kept",
+		"symbols/linux/synth", "symbols/linux/find", "symbols/linux/iomem",
+		"symbols/linux/unwind", "symbols/linux/userspace", "cmd/internal/kept",
 	})
 )
 
@@ -63,6 +64,7 @@ var allowed = map[string][]string{
 		"symbols/btf", "symbols/orc", "symbols/elfsynth", "symbols/linux/module", "symbols/linux/unwind",
 	}, subsystem...),
 	"symbols/linux/find":      subsystem,
+	"symbols/linux/iomem":     subsystem,
 	"symbols/linux/unwind":    append([]string{"symbols/orc"}, subsystem...),
 	"symbols/linux/userspace": append([]string{"symbols/linux/unwind"}, subsystem...),
 	"symbols/linux/vfs":       subsystem,

@@ -65,7 +65,7 @@ func OtherAttacks() []Covered {
 		{"generated code", "lists of programs and probes are arbitrary", []string{"symbols/linux.FuzzGenerated", "symbols/linux.TestGeneratedCodeDamaged"}},
 		{"log", "the ring is arbitrary; texts overlap", []string{"symbols/linux/klog.FuzzLog", "symbols/linux/klog.TestDamagedLog", "symbols/linux/klog.TestTextsAreBounded"}},
 		{"files", "paths run in circles, and tables of open files have no end", []string{"symbols/linux/vfs.TestDescriptorTablesAreBounded"}},
-		{"resources", "the list of resources has no end", []string{"symbols/linux.TestDamagedResources", "symbols/linux.TestResourcesAreBounded"}},
+		{"resources", "the list of resources has no end", []string{"symbols/linux/iomem.TestDamagedResources", "symbols/linux/iomem.TestResourcesAreBounded"}},
 		{"all of memory", "words that commands read are changed at random", []string{"cmd/internal/target.TestDamage"}},
 		{"all of memory", "the kernel's tables are changed at random, and gdb and lldb load what is made of them", []string{"test/hostile.TestMutations"}},
 

@@ -11,6 +11,7 @@ import (
 	"physgdb/mmu"
 	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/find"
+	"physgdb/symbols/linux/iomem"
 	"physgdb/symbols/linux/module"
 )
 
@@ -139,7 +140,7 @@ func (m *Machine) learnRAM(ctx context.Context) {
 		m.Log.Info("where RAM is cannot be learned of the kernel", "why", err)
 		return
 	}
-	ram, err := m.Kernel.RAMMap(ctx)
+	ram, err := iomem.RAMMap(ctx, m.Kernel)
 	if err == nil {
 		err = m.Memory.guard.Narrow(ram)
 	}

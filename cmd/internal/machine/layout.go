@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"physgdb/bridge"
+	"physgdb/symbols/linux/iomem"
 )
 
 // splits are where RAM below the PCI hole ends on virtual machines that have more: QEMU's q35
@@ -112,7 +113,7 @@ func (m *Machine) ramByKernel(ctx context.Context) (bridge.RAMMap, error) {
 	if m.Kernel.Symbols == nil {
 		return nil, errors.New("the kernel's symbols are not known")
 	}
-	return m.Kernel.RAMMap(ctx)
+	return iomem.RAMMap(ctx, m.Kernel)
 }
 
 // findSplit looks for the split of RAM that fits: one that the kernel's own list of RAM proves, or

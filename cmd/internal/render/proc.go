@@ -5,14 +5,13 @@ import (
 	"io"
 	"strings"
 
-	"physgdb/symbols/linux/module"
-
 	"physgdb/internal/plain"
-	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/iomem"
+	"physgdb/symbols/linux/module"
 )
 
 // IOMem writes the kernel's resources as /proc/iomem has them (r_show(), kernel/resource.c).
-func IOMem(w io.Writer, list []linux.Resource) error {
+func IOMem(w io.Writer, list []iomem.Resource) error {
 	const maxDepth = 8 // MAX_IORES_LEVEL
 	for _, r := range list {
 		indent := strings.Repeat("  ", min(r.Depth, maxDepth))

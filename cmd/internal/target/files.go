@@ -11,8 +11,6 @@ import (
 	"os"
 	"slices"
 
-	"physgdb/symbols/linux/module"
-
 	"physgdb/cmd/internal/machine"
 	"physgdb/cmd/internal/query"
 	"physgdb/cmd/internal/render"
@@ -20,6 +18,8 @@ import (
 	"physgdb/gdbstub"
 	"physgdb/internal/plain"
 	"physgdb/internal/regular"
+	"physgdb/symbols/linux/iomem"
+	"physgdb/symbols/linux/module"
 )
 
 // machineFile is a file that the machine would have, made of what its memory knew.
@@ -220,7 +220,7 @@ func writeKallsyms(ctx context.Context, m *machine.Machine, w io.Writer) error {
 }
 
 func writeIOMem(ctx context.Context, m *machine.Machine, w io.Writer) error {
-	list, err := m.Kernel.Resources(ctx)
+	list, err := iomem.Resources(ctx, m.Kernel)
 	return cmp.Or(render.IOMem(w, list), err)
 }
 

@@ -1,18 +1,20 @@
-package linux
+package iomem
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
-
-	"physgdb/symbols/linux/kmem/kmemtest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"physgdb/bridge/bridgetest"
 	"physgdb/mmu"
 	"physgdb/symbols"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/kmem/kmemtest"
 	"physgdb/test/memimage"
 )
 
@@ -72,6 +74,14 @@ func resourceTypes() kmemtest.Structs {
 	return f
 }
 
+var ctx = context.Background()
+
+// debug is a vmlinux that has the types of resources.
+type debug struct{}
+
+func (debug) Types() (symbols.Types, error)       { return resourceTypes(), nil }
+func (debug) Unwinder() (symbols.Unwinder, error) { return nil, errors.New("no unwind tables") }
+
 // deadKernel makes a memory with a kernel.
 func deadKernel() *memimage.Kernel {
 	return memimage.NewKernel(&memimage.KernelOptions{Levels: 4, Slide: 0x1c000000})
@@ -88,13 +98,13 @@ func vmlinuxOf(k *memimage.Kernel) *symbols.Table {
 
 // resourceful is a kernel with the tree of iomem, attached to, and where each part of the tree lies
 // in its memory.
-func resourceful(t *testing.T, tree []memimage.Resource) (*Kernel, *bridgetest.Fake, *memimage.Kernel, []uint64) {
+func resourceful(t *testing.T, tree []memimage.Resource) (*linux.Kernel, *bridgetest.Fake, *memimage.Kernel, []uint64) {
 	t.Helper()
 	d := deadKernel()
 	addrs := d.AddResources(tree...)
 	fake := bridgetest.NewFake(d.RAM)
-	k, err := Attach(ctx, mmu.New(fake, nil), &Options{
-		CR3: d.CR3, Symbols: vmlinuxOf(d), Debug: fakeDebug{types: resourceTypes()},
+	k, err := linux.Attach(ctx, mmu.New(fake, nil), &linux.Options{
+		CR3: d.CR3, Symbols: vmlinuxOf(d), Debug: debug{},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +115,7 @@ func resourceful(t *testing.T, tree []memimage.Resource) (*Kernel, *bridgetest.F
 func TestResources(t *testing.T) {
 	k, fake, _, _ := resourceful(t, iomem())
 	before := fake.Counts().Batches
-	list, err := k.Resources(ctx)
+	list, err := Resources(ctx, k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +126,7 @@ func TestResources(t *testing.T) {
 	if n := fake.Counts().Batches - before; n > 10 {
 		t.Errorf("%d batches", n)
 	}
-	ram, err := k.RAMMap(ctx)
+	ram, err := RAMMap(ctx, k)
 	if want := "0x1000-0x9fbff, 0x100000-0x17fffff, 0x140000000-0x17fffffff"; err != nil || ram.String() != want {
 		t.Errorf("RAM map %v, %v; want %s", ram, err, want)
 	}
@@ -164,14 +174,14 @@ func TestDamagedResources(t *testing.T) {
 			tc.damage(func(addr, offset, v uint64) {
 				binary.LittleEndian.PutUint64(d.RAM[uint64(d.AtVA(addr))+offset:], v)
 			}, at)
-			list, err := k.Resources(ctx)
+			list, err := Resources(ctx, k)
 			if err == nil || !strings.Contains(err.Error(), tc.err) {
 				t.Errorf("error %v, want %q in it", err, tc.err)
 			}
 			if got, want := resourceText(list), strings.Join(lines[:tc.kept], ""); !strings.HasPrefix(got, want) {
 				t.Errorf("kept\n%swant at least\n%s", got, want)
 			}
-			if ram, err := k.RAMMap(ctx); err == nil {
+			if ram, err := RAMMap(ctx, k); err == nil {
 				t.Errorf("the RAM map of a damaged list is used: %v", ram)
 			}
 		})
@@ -184,7 +194,7 @@ func TestResourcesAreBounded(t *testing.T) {
 		deep = memimage.Resource{Start: 0x1000, Last: 0x1fff, Name: "deep", Children: []memimage.Resource{deep}}
 	}
 	k, _, _, _ := resourceful(t, []memimage.Resource{deep})
-	list, err := k.Resources(ctx)
+	list, err := Resources(ctx, k)
 	if len(list) != maxNested || err == nil {
 		t.Errorf("of a tree 101 deep, %d; %v", len(list), err)
 	}
@@ -199,7 +209,7 @@ func TestRAMMapContainsKernel(t *testing.T) {
 		"RAM without its page tables":    {{Start: 0x200000, Last: 0x17fffff, Name: "System RAM"}},
 	} {
 		k, _, _, _ := resourceful(t, tree)
-		if ram, err := k.RAMMap(ctx); err == nil || !strings.Contains(err.Error(), "the kernel itself is not in it") {
+		if ram, err := RAMMap(ctx, k); err == nil || !strings.Contains(err.Error(), "the kernel itself is not in it") {
 			t.Errorf("%s: %v, %v", name, ram, err)
 		}
 	}
@@ -207,11 +217,11 @@ func TestRAMMapContainsKernel(t *testing.T) {
 
 func TestResourcesWithoutSymbols(t *testing.T) {
 	d := deadKernel()
-	k, err := Attach(ctx, mmu.New(bridgetest.NewFake(d.RAM), nil), &Options{CR3: d.CR3})
+	k, err := linux.Attach(ctx, mmu.New(bridgetest.NewFake(d.RAM), nil), &linux.Options{CR3: d.CR3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.RAMMap(ctx); err == nil || !strings.Contains(err.Error(), "iomem_resource") {
+	if _, err := RAMMap(ctx, k); err == nil || !strings.Contains(err.Error(), "iomem_resource") {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,14 +1,15 @@
-package linux
+// Package iomem reads what a kernel has found at which physical addresses, as in /proc/iomem.
+package iomem
 
 import (
 	"context"
 	"fmt"
 	"strings"
 
-	"physgdb/symbols/linux/kmem"
-
 	"physgdb/bridge"
 	"physgdb/mmu"
+	"physgdb/symbols/linux"
+	"physgdb/symbols/linux/kmem"
 )
 
 // Resource is a range of physical addresses and its use: a line of /proc/iomem.
@@ -43,12 +44,12 @@ type resource struct {
 
 // Resources returns the kernel's list of physical address ranges, in the order of /proc/iomem. If
 // the list is damaged, the rest of it is returned together with the error.
-func (k *Kernel) Resources(ctx context.Context) ([]Resource, error) {
+func Resources(ctx context.Context, k *linux.Kernel) ([]Resource, error) {
 	addr, ok := k.Addr("iomem_resource")
 	if !ok {
 		return nil, k.NoSymbol("iomem_resource")
 	}
-	layout, err := StructOf[resourceStruct](ctx, k, "resource")
+	layout, err := linux.StructOf[resourceStruct](ctx, k, "resource")
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +78,7 @@ func (r *resource) list(to []Resource) []Resource {
 
 // resourceWalk is a breadth-first walk through the tree of resources.
 type resourceWalk struct {
-	k      *Kernel
+	k      *linux.Kernel
 	layout *kmem.Struct[resourceStruct]
 	seen   map[uint64]bool
 	found  []*resource
@@ -194,8 +195,8 @@ func (w *resourceWalk) readNames(ctx context.Context) error {
 
 // RAMMap returns the RAM map from the kernel's list of resources. The list must be undamaged, and
 // the kernel itself must be in RAM.
-func (k *Kernel) RAMMap(ctx context.Context) (bridge.RAMMap, error) {
-	list, err := k.Resources(ctx)
+func RAMMap(ctx context.Context, k *linux.Kernel) (bridge.RAMMap, error) {
+	list, err := Resources(ctx, k)
 	if err != nil {
 		return nil, err
 	}
