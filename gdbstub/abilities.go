@@ -3,6 +3,8 @@ package gdbstub
 import (
 	"context"
 	"io"
+
+	"physgdb/gdbstub/tdesc"
 )
 
 // The optional abilities of a Target. Each is looked for when a connection opens; without it the
@@ -51,10 +53,10 @@ type HaltExplainer interface {
 	WhyHalted() string
 }
 
-// Describer says which registers there are. Without it they are those of [AMD64].
+// Describer says which registers there are. Without it they are those of [tdesc.AMD64].
 type Describer interface {
 	// Description is called once and does no work.
-	Description() *Description
+	Description() *tdesc.Description
 }
 
 // ProcessOpener lets the user attach to the machine's programs one by one (`target
@@ -262,7 +264,7 @@ type abilities struct {
 	searcher       MemorySearcher
 	loader         LoadReader
 
-	description *Description
+	description *tdesc.Description
 	stops       <-chan Stop // from the runner
 	wanted      []string    // names from the borrower
 	osTables    []OSTable   // from the osLister
@@ -274,7 +276,7 @@ const defaultWhyHalted = "The machine is halted: it can be looked at, but it can
 
 // abilitiesOf finds out what target can do.
 func abilitiesOf(target Target) abilities {
-	a := abilities{whyHalted: defaultWhyHalted, description: AMD64()}
+	a := abilities{whyHalted: defaultWhyHalted, description: tdesc.AMD64()}
 	a.registerWriter, _ = target.(RegisterWriter)
 	a.relocator, _ = target.(Relocator)
 	a.monitor, _ = target.(Monitor)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"physgdb/gdbstub"
+	"physgdb/gdbstub/tdesc"
 )
 
 // region is a piece of a fake machine's memory.
@@ -157,7 +158,7 @@ func (a *able) ReadLoaded(_ context.Context, _ gdbstub.ThreadID, addr uint64, p 
 
 func (a *able) WhyHalted() string { return "This kernel has panicked: it cannot run." }
 
-func (a *able) Description() *gdbstub.Description { return gdbstub.AMD64() }
+func (a *able) Description() *tdesc.Description { return tdesc.AMD64() }
 
 func (a *able) Close() error {
 	a.closed.Store(true)

@@ -5,29 +5,30 @@ import (
 	"testing"
 
 	"physgdb/gdbstub"
+	"physgdb/gdbstub/tdesc"
 )
 
 // narrow is a program with 32-bit pointers.
 type narrow struct {
 	*bare
-	description *gdbstub.Description
+	description *tdesc.Description
 }
 
-func (n *narrow) Description() *gdbstub.Description { return n.description }
+func (n *narrow) Description() *tdesc.Description { return n.description }
 
 func TestGdbTakesDescriptionsOf32BitPrograms(t *testing.T) {
 	const code = 0x8049000
 	for _, tc := range []struct {
-		description *gdbstub.Description
+		description *tdesc.Description
 		registers   gdbstub.Registers
 		want        []string
 	}{
 		{
-			gdbstub.I386(),
+			tdesc.I386(),
 			gdbstub.Registers{"eip": code, "esp": 0xff900000, "ebx": 0x23232323, "orig_eax": 29, "cr3": 0x1000, "cs": 0x23},
 			[]string{`currently "i386"`, "pc 0x8049000", "sp 0xff900000", "bx 0x23232323", "call 29", "pointer 4", "cr3 0x1000"},
 		}, {
-			gdbstub.X32(),
+			tdesc.X32(),
 			gdbstub.Registers{"rip": code, "rsp": 0xff900000, "rbx": 0x2323232323232323, "cr3": 0x1000, "cs": 0x33},
 			[]string{`currently "i386:x64-32"`, "pc 0x8049000", "sp 0xff900000", "bx 0x2323232323232323", "pointer 4", "cr3 0x1000"},
 		},

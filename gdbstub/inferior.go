@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"physgdb/gdbstub/rsp"
+	"physgdb/gdbstub/tdesc"
 )
 
 // inferior is what a client debugs as a process: the machine as a whole, or one of its programs.
@@ -17,7 +18,7 @@ type inferior struct {
 	pid       int
 	worker    *worker
 	can       abilities
-	registers []Register        // by number
+	registers []tdesc.Register  // by number
 	objects   map[string]object // of qXfer, by name
 
 	threads threadList

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"physgdb/gdbstub"
+	"physgdb/gdbstub/tdesc"
 )
 
 // housing is a machine with programs, by their pids.
@@ -33,8 +34,8 @@ type program struct {
 
 func (p *program) Auxv(context.Context) ([]byte, error) { return []byte("auxv"), nil }
 
-func (p *program) Description() *gdbstub.Description {
-	d := gdbstub.AMD64()
+func (p *program) Description() *tdesc.Description {
+	d := tdesc.AMD64()
 	d.OSABI = "GNU/Linux"
 	return d
 }

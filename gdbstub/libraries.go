@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"physgdb/internal/plain"
 )
 
 // librariesObject is the list of loaded files (gdb manual, appendix E, "Library List Format").
@@ -37,7 +39,7 @@ func (l Library) placeable() bool {
 }
 
 func (l Library) writeXML(b *bytes.Buffer) {
-	fmt.Fprintf(b, "<library name=\"%s\">", escapeXML(l.Name))
+	fmt.Fprintf(b, "<library name=\"%s\">", plain.XML(l.Name))
 	kind, addrs := "segment", l.Segments
 	if len(addrs) == 0 {
 		kind, addrs = "section", l.Sections

@@ -131,8 +131,8 @@ func (s *session) threadsInfo(ctx context.Context) reply {
 func (s *session) expedited(known Registers) map[string]string {
 	values := map[string]string{}
 	for n, r := range s.selected.registers {
-		if _, available := known[r.Name]; available && r.Bits <= 64 {
-			values[strconv.Itoa(n)] = string(appendRegister(nil, r, known))
+		if r.Available(known) {
+			values[strconv.Itoa(n)] = string(r.AppendHex(nil, known))
 		}
 	}
 	return values
@@ -141,9 +141,9 @@ func (s *session) expedited(known Registers) map[string]string {
 // appendExpedited writes the known registers, each after its number of two digits.
 func (s *session) appendExpedited(dst []byte, known Registers) []byte {
 	for n, r := range s.selected.registers {
-		if _, available := known[r.Name]; available && r.Bits <= 64 && n <= 0xff {
+		if r.Available(known) && n <= 0xff {
 			dst = append(rsp.AppendHex(dst, []byte{byte(n)}), ':')
-			dst = append(appendRegister(dst, r, known), ';')
+			dst = append(r.AppendHex(dst, known), ';')
 		}
 	}
 	return dst

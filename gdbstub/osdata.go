@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"physgdb/internal/plain"
 )
 
 // osObject is what `info os` shows (gdb manual, appendix H "Operating System Information"): the
@@ -39,7 +41,7 @@ func tableOfTables(tables []OSTable) []byte {
 // and runs the cells of a longer one together.
 func tableXML(name string, columns []string, rows [][]string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "<?xml version=\"1.0\"?>\n<osdata type=\"%s\">\n", escapeXML(name))
+	fmt.Fprintf(&b, "<?xml version=\"1.0\"?>\n<osdata type=\"%s\">\n", plain.XML(name))
 	for _, row := range rows {
 		b.WriteString("<item>")
 		for i, column := range columns {
@@ -47,7 +49,7 @@ func tableXML(name string, columns []string, rows [][]string) []byte {
 			if i < len(row) {
 				cell = row[i]
 			}
-			fmt.Fprintf(&b, "<column name=\"%s\">%s</column>", escapeXML(column), escapeXML(cell))
+			fmt.Fprintf(&b, "<column name=\"%s\">%s</column>", plain.XML(column), plain.XML(cell))
 		}
 		b.WriteString("</item>\n")
 	}

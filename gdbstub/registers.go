@@ -3,10 +3,9 @@ package gdbstub
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"fmt"
 
 	"physgdb/gdbstub/rsp"
+	"physgdb/gdbstub/tdesc"
 )
 
 // readRegisters answers g: every register in the order of the Description, unavailable ones as x
@@ -23,7 +22,7 @@ func (s *session) readRegisters(ctx context.Context, args []byte) reply {
 	}
 	var all []byte
 	for _, r := range s.selected.registers {
-		all = appendRegister(all, r, known)
+		all = r.AppendHex(all, known)
 	}
 	s.out = rsp.AppendRuns(s.out[:0], all) // most are x digits
 	return reply{payload: s.out}
@@ -43,10 +42,10 @@ func (s *session) readRegister(ctx context.Context, args []byte) reply {
 	if err != nil {
 		return s.fail(codeRefused, err.Error())
 	}
-	if _, available := known[r.Name]; !available && s.client.lldb {
+	if s.client.lldb && !r.Available(known) {
 		return text(tooShort)
 	}
-	s.out = appendRegister(s.out[:0], r, known)
+	s.out = r.AppendHex(s.out[:0], known)
 	return reply{payload: s.out}
 }
 
@@ -68,7 +67,7 @@ func (s *session) writeRegister(ctx context.Context, args []byte) reply {
 	if !found {
 		return s.refuse("There is no such register.")
 	}
-	value, err := parseRegister(r, digits)
+	value, err := r.ParseHex(digits)
 	if err != nil {
 		return s.refuse(err.Error())
 	}
@@ -89,44 +88,17 @@ func (s *session) askRegisters(ctx context.Context, id ThreadID) (Registers, err
 	return ask(ctx, s.selected.worker, func(ctx context.Context, t Target) (Registers, error) { return t.Registers(ctx, id) })
 }
 
-// selected returns the thread that the client last selected, or the first.
+// selectedThread returns the thread that the client last selected, or the first.
 func (s *session) selectedThread(ctx context.Context) (ThreadID, error) {
 	err := s.needThreads(ctx, s.selected)
 	return s.selected.current, err
 }
 
 // registerByNumber reads a register number in hex.
-func (s *session) registerByNumber(digits []byte) (Register, bool) {
+func (s *session) registerByNumber(digits []byte) (tdesc.Register, bool) {
 	n, valid := rsp.ParseHex(digits)
 	if !valid || n >= uint64(len(s.selected.registers)) {
-		return Register{}, false
+		return tdesc.Register{}, false
 	}
 	return s.selected.registers[n], true
-}
-
-// appendRegister appends the bytes of a register in hex, little-endian, or xx for each byte if it
-// is unavailable. A register of more than 64 bits is always unavailable.
-func appendRegister(dst []byte, r Register, known Registers) []byte {
-	value, available := known[r.Name]
-	if !available || r.Bits > 64 {
-		for range r.Bits / 8 {
-			dst = append(dst, "xx"...)
-		}
-		return dst
-	}
-	var raw [8]byte
-	binary.LittleEndian.PutUint64(raw[:], value)
-	return rsp.AppendHex(dst, raw[:r.Bits/8])
-}
-
-// parseRegister reads the value of a register as gdb writes it.
-func parseRegister(r Register, digits []byte) (uint64, error) {
-	var raw [8]byte
-	if r.Bits > 64 || len(digits) != r.Bits/4 {
-		return 0, fmt.Errorf("a value of %d digits does not fit %s", len(digits), r.Name)
-	}
-	if _, err := rsp.AppendUnhex(raw[:0], digits); err != nil {
-		return 0, fmt.Errorf("value of %s: %w", r.Name, err)
-	}
-	return binary.LittleEndian.Uint64(raw[:]), nil
 }

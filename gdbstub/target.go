@@ -17,8 +17,8 @@ type Thread struct {
 	Core int    // number of the CPU, or negative if there is none
 }
 
-// Registers holds the known registers of a thread by their names in the Description. A register
-// that is missing is shown as <unavailable>.
+// Registers holds the known registers of a thread by their names in the [tdesc.Description]. A
+// register that is missing is shown as <unavailable>.
 type Registers map[string]uint64
 
 // Target is the least that a machine must offer. Addresses are virtual, in the address space of the

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"physgdb/gdbstub/rsp"
+	"physgdb/internal/plain"
 )
 
 // object makes a document that clients read by qXfer:<name>:read:<annex>:<offset>,<length>. It
@@ -153,9 +154,9 @@ func (s *session) appendThreadXML(doc []byte, pid int, t Thread) []byte {
 		doc = strconv.AppendInt(append(doc, "\" core=\""...), int64(t.Core), 10)
 	}
 	if t.Name != "" {
-		doc = append(append(doc, "\" name=\""...), escapeXML(t.Name)...)
+		doc = append(append(doc, "\" name=\""...), plain.XML(t.Name)...)
 	}
-	doc = append(append(doc, "\">"...), escapeXML(t.Text)...)
+	doc = append(append(doc, "\">"...), plain.XML(t.Text)...)
 	return append(doc, "</thread>\n"...)
 }
 

@@ -69,8 +69,12 @@ var allowed = map[string][]string{
 	"symbols/linux/userspace": append([]string{"symbols/linux/unwind"}, subsystem...),
 	"symbols/linux/vfs":       subsystem,
 	"symbols/linux/linuxtest": {"symbols", "symbols/linux", "symbols/linux/kmem/kmemtest"}, // for tests
-	"gdbstub":                 {"gdbstub/rsp"},
+	"gdbstub":                 {"gdbstub/rsp", "gdbstub/tdesc", "gdbstub/internal/accept", "gdbstub/internal/worker", "gdbstub/internal/crc"},
+	"gdbstub/internal/accept": {},
+	"gdbstub/internal/crc":    {},
+	"gdbstub/internal/worker": {},
 	"gdbstub/rsp":             {},
+	"gdbstub/tdesc":           {"gdbstub/rsp"},
 	"cmd/internal/machine":    append([]string{"cmd/internal/progress", "cmd/internal/size"}, machine...),
 	"cmd/internal/query":      append([]string{"cmd/internal/machine", "cmd/internal/progress"}, machine...),
 	"cmd/internal/render":     append([]string{"cmd/internal/machine", "cmd/internal/query", "cmd/internal/size"}, machine...),
@@ -78,7 +82,7 @@ var allowed = map[string][]string{
 		"cmd/internal/machine", "cmd/internal/query", "cmd/internal/render", "bridge/nettlp", "bridge/notify", "mmu",
 	},
 	"cmd/internal/target": append([]string{
-		"gdbstub", "cmd/internal/machine", "cmd/internal/query", "cmd/internal/render", "cmd/internal/command", "cmd/internal/progress",
+		"gdbstub", "gdbstub/tdesc", "cmd/internal/machine", "cmd/internal/query", "cmd/internal/render", "cmd/internal/command", "cmd/internal/progress",
 		"cmd/internal/size",
 	}, machine...),
 	"cmd/internal/gen":      {"cmd/internal/command"},

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"physgdb/gdbstub"
 	"physgdb/gdbstub/rsp"
+	"physgdb/gdbstub/tdesc"
 	"physgdb/symbols/elffile"
 )
 
@@ -160,11 +160,11 @@ func answerTrivially(conn net.Conn, memory []byte) {
 		case text == "QStartNoAckMode", strings.HasPrefix(text, "H"), strings.HasPrefix(text, "D"):
 			reply = []byte("OK")
 		case strings.HasPrefix(text, "qXfer:features:read:target.xml:"):
-			reply = chunk(gdbstub.AMD64().XML(), text[len("qXfer:features:read:target.xml:"):])
+			reply = chunk(tdesc.AMD64().XML(), text[len("qXfer:features:read:target.xml:"):])
 		case text == "?":
 			reply = []byte("T05")
 		case text == "g":
-			for _, r := range gdbstub.AMD64().Registers() {
+			for _, r := range tdesc.AMD64().Registers() {
 				reply = append(reply, bytes.Repeat([]byte{'0'}, r.Bits/4)...)
 			}
 		case packet[0] == 'm':

@@ -7,6 +7,7 @@ import (
 	"physgdb/cmd/internal/machine"
 	"physgdb/cmd/internal/query"
 	"physgdb/gdbstub"
+	"physgdb/gdbstub/tdesc"
 	"physgdb/internal/plain"
 	"physgdb/mmu"
 	"physgdb/symbols"
@@ -156,17 +157,17 @@ func (p *program) ReadMemory(ctx context.Context, _ gdbstub.ThreadID, addr uint6
 }
 
 // Description has gdb treat it as a Linux program: it looks for shared libraries.
-func (p *program) Description() *gdbstub.Description {
-	var d *gdbstub.Description
+func (p *program) Description() *tdesc.Description {
+	var d *tdesc.Description
 	switch p.abi {
 	case userspace.I386:
-		d = gdbstub.I386()
+		d = tdesc.I386()
 	case userspace.X32:
-		d = gdbstub.X32()
-		d.Features = append(d.Features, gdbstub.SSEAMD64(), gdbstub.LinuxAMD64())
+		d = tdesc.X32()
+		d.Features = append(d.Features, tdesc.SSEAMD64(), tdesc.LinuxAMD64())
 	default:
-		d = gdbstub.AMD64()
-		d.Features = append(d.Features, gdbstub.SSEAMD64(), gdbstub.LinuxAMD64())
+		d = tdesc.AMD64()
+		d.Features = append(d.Features, tdesc.SSEAMD64(), tdesc.LinuxAMD64())
 	}
 	d.OSABI = "GNU/Linux"
 	return d

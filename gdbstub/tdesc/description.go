@@ -1,13 +1,17 @@
-package gdbstub
+// Package tdesc describes the registers of a machine to debuggers: the target description that gdb
+// and lldb read as XML (gdb manual, appendix G "Target Descriptions"), and the encoding of values in
+// packets. It has the descriptions of x86-64, i386 and x32.
+package tdesc
 
 import (
 	"bytes"
 	"fmt"
+
+	"physgdb/internal/plain"
 )
 
-// Description says which registers a machine has. It becomes the target.xml that clients read (gdb
-// manual, appendix G "Target Descriptions"). The order of the registers is the order of their
-// numbers in `g`, `p` and `P`.
+// Description says which registers a machine has. It becomes the target.xml that clients read. The
+// order of the registers is the order of their numbers in `g`, `p` and `P`.
 type Description struct {
 	Architecture string // gdb's name, such as "i386:x86-64"
 	OSABI        string // gdb's name, such as "none" or "GNU/Linux"
@@ -57,9 +61,9 @@ func (d *Description) Registers() []Register {
 func (d *Description) XML() []byte {
 	var b bytes.Buffer
 	b.WriteString("<?xml version=\"1.0\"?>\n<!DOCTYPE target SYSTEM \"gdb-target.dtd\">\n<target version=\"1.0\">\n")
-	fmt.Fprintf(&b, "  <architecture>%s</architecture>\n", escapeXML(d.Architecture))
+	fmt.Fprintf(&b, "  <architecture>%s</architecture>\n", plain.XML(d.Architecture))
 	if d.OSABI != "" {
-		fmt.Fprintf(&b, "  <osabi>%s</osabi>\n", escapeXML(d.OSABI))
+		fmt.Fprintf(&b, "  <osabi>%s</osabi>\n", plain.XML(d.OSABI))
 	}
 	for _, f := range d.Features {
 		f.writeXML(&b)
@@ -69,7 +73,7 @@ func (d *Description) XML() []byte {
 }
 
 func (f Feature) writeXML(b *bytes.Buffer) {
-	fmt.Fprintf(b, "  <feature name=\"%s\">\n", escapeXML(f.Name))
+	fmt.Fprintf(b, "  <feature name=\"%s\">\n", plain.XML(f.Name))
 	for _, t := range f.Flags {
 		t.writeXML(b)
 	}
@@ -80,17 +84,17 @@ func (f Feature) writeXML(b *bytes.Buffer) {
 }
 
 func (t Flags) writeXML(b *bytes.Buffer) {
-	fmt.Fprintf(b, "    <flags id=\"%s\" size=\"%d\">\n", escapeXML(t.ID), t.Bytes)
+	fmt.Fprintf(b, "    <flags id=\"%s\" size=\"%d\">\n", plain.XML(t.ID), t.Bytes)
 	for _, f := range t.Fields {
-		fmt.Fprintf(b, "      <field name=\"%s\" start=\"%d\" end=\"%d\"/>\n", escapeXML(f.Name), f.Start, f.End)
+		fmt.Fprintf(b, "      <field name=\"%s\" start=\"%d\" end=\"%d\"/>\n", plain.XML(f.Name), f.Start, f.End)
 	}
 	b.WriteString("    </flags>\n")
 }
 
 func (r Register) writeXML(b *bytes.Buffer) {
-	fmt.Fprintf(b, "    <reg name=\"%s\" bitsize=\"%d\" type=\"%s\"", escapeXML(r.Name), r.Bits, escapeXML(r.Type))
+	fmt.Fprintf(b, "    <reg name=\"%s\" bitsize=\"%d\" type=\"%s\"", plain.XML(r.Name), r.Bits, plain.XML(r.Type))
 	if r.Group != "" {
-		fmt.Fprintf(b, " group=\"%s\"", escapeXML(r.Group))
+		fmt.Fprintf(b, " group=\"%s\"", plain.XML(r.Group))
 	}
 	b.WriteString("/>\n")
 }

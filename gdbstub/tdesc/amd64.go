@@ -1,4 +1,4 @@
-package gdbstub
+package tdesc
 
 // AMD64 returns the registers of an x86-64 CPU in kernel mode: gdb's core feature with the x87
 // part, without which gdb rejects the description; the segment bases; and the control registers in

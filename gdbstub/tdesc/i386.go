@@ -1,4 +1,4 @@
-package gdbstub
+package tdesc
 
 import "fmt"
 
