@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"physgdb/gdbstub/internal/crc"
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 )
 
@@ -27,7 +28,7 @@ func (s *session) checksumMemory(ctx context.Context, args []byte) reply {
 	if err != nil {
 		return text(codeRefused)
 	}
-	sum, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (uint32, error) {
+	sum, err := worker.Ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (uint32, error) {
 		return checksumLoaded(ctx, loader, id, addr, length)
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 	"physgdb/gdbstub/tdesc"
 )
@@ -16,7 +17,7 @@ import (
 // Each has a Target of its own, and with that abilities and registers of its own.
 type inferior struct {
 	pid       int
-	worker    *worker
+	worker    *targetWorker
 	can       abilities
 	registers []tdesc.Register  // by number
 	objects   map[string]object // of qXfer, by name
@@ -35,7 +36,7 @@ const machinePID = 1
 // maxProcesses bounds what one client attaches to at once, as each process is a Target.
 const maxProcesses = 64
 
-func (s *session) newInferior(pid int, w *worker, can abilities) *inferior {
+func (s *session) newInferior(pid int, w *targetWorker, can abilities) *inferior {
 	return &inferior{
 		pid: pid, worker: w, can: can, registers: can.description.Registers(), objects: s.qXferObjects(&can),
 	}
@@ -92,10 +93,10 @@ func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
 	if opener == nil || !s.client.multiprocess {
 		return nil, fmt.Errorf("there is no process %d here, only %d, the machine", pid, machinePID)
 	}
-	target, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) (Target, error) {
+	target, err := worker.Ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) (Target, error) {
 		target, err := opener.OpenProcess(ctx, pid)
 		if err == nil && ctx.Err() != nil { // the client no longer waits for it
-			return nil, errors.Join(ctx.Err(), closeTarget(target))
+			return nil, errors.Join(ctx.Err(), worker.Close(target))
 		}
 		return target, err
 	})
@@ -103,7 +104,7 @@ func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
 		return nil, err
 	}
 	ready := func(context.Context) (Target, error) { return target, nil }
-	w, can, err := startWorker(ctx, s.log, ready, s.opt.Deadline, s.machine.worker.running)
+	w, can, err := startTarget(ctx, s.workers, ready)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +144,7 @@ func (s *session) leave(ctx context.Context, done ...*inferior) {
 			}
 		}
 		if in != s.machine {
-			in.worker.release()
+			in.worker.Release()
 			s.leaving = append(s.leaving, in)
 		}
 	}
@@ -156,11 +157,11 @@ func (s *session) settle(ctx context.Context, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	s.leaving = slices.DeleteFunc(s.leaving, func(in *inferior) bool {
-		err := in.worker.closed(ctx)
-		if err != nil && err != errStillRunning {
+		err := in.worker.Closed(ctx)
+		if err != nil && err != worker.ErrStillRunning {
 			s.log.Warn("process not closed", "process", in.pid, "error", err)
 		}
-		return err != errStillRunning
+		return err != worker.ErrStillRunning
 	})
 }
 
@@ -175,7 +176,7 @@ func (s *session) close(ctx context.Context) {
 func (s *session) end(ctx context.Context) {
 	s.close(context.WithoutCancel(ctx))
 	for _, in := range s.leaving {
-		s.log.Warn("process not closed", "process", in.pid, "error", errStillRunning)
+		s.log.Warn("process not closed", "process", in.pid, "error", worker.ErrStillRunning)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/internal/plain"
 )
 
@@ -15,7 +16,7 @@ func (s *session) librariesObject(ctx context.Context, annex string) ([]byte, bo
 		return nil, false, nil
 	}
 	lister := s.selected.can.libraries
-	all, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) ([]Library, error) { return lister.Libraries(ctx) })
+	all, err := worker.Ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) ([]Library, error) { return lister.Libraries(ctx) })
 	if err != nil {
 		return nil, false, err
 	}

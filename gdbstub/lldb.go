@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 	"physgdb/internal/plain"
 )
@@ -113,7 +114,7 @@ func (s *session) threadsInfo(ctx context.Context) reply {
 			break
 		}
 		known, err := s.askRegisters(ctx, t.ID)
-		if isNoAnswer(err) {
+		if worker.IsNoAnswer(err) {
 			break
 		}
 		one, err := json.Marshal(threadInfo{t.ID, plain.Line(t.Name), "none", s.expedited(known)})

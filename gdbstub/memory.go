@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 )
 
@@ -56,13 +57,13 @@ func (s *session) askMemory(ctx context.Context, args []byte) []byte {
 		s.memory = make([]byte, maxRead)
 	}
 	p := s.memory[:length]
-	n, err := ask(ctx, s.selected.worker, func(ctx context.Context, t Target) (int, error) {
+	n, err := worker.Ask(ctx, s.selected.worker, func(ctx context.Context, t Target) (int, error) {
 		return t.ReadMemory(ctx, id, addr, p)
 	})
 	if err != nil && s.log.IsDebug() {
 		s.log.Debug("memory read", "address", hexAddress(addr), "length", length, "good", n, "error", err)
 	}
-	if isNoAnswer(err) {
+	if worker.IsNoAnswer(err) {
 		s.memory = nil // the call that is still running may write to it
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 	"physgdb/internal/plain"
 )
@@ -28,7 +29,7 @@ func (s *session) runMonitor(ctx context.Context, args []byte) reply {
 	run := &monitorRun{s: s, output: newConsole(), heartbeat: s.newHeartbeat(), ctx: callCtx, stop: stop}
 	submitCtx, cancel := context.WithTimeout(ctx, s.opt.Deadline)
 	defer cancel()
-	run.result, err = submit(submitCtx, s.selected.worker, callCtx, func(ctx context.Context, _ Target) (struct{}, error) {
+	run.result, err = worker.Submit(submitCtx, s.selected.worker, callCtx, func(ctx context.Context, _ Target) (struct{}, error) {
 		output := plain.NewWriter(run.output)
 		err := monitor.Monitor(ctx, output, string(line))
 		return struct{}{}, errors.Join(err, output.Flush())
@@ -48,7 +49,7 @@ var (
 // monitorRun is a monitor command in progress. The goroutine of its session owns it.
 type monitorRun struct {
 	s         *session
-	result    <-chan outcome[struct{}]
+	result    <-chan worker.Outcome[struct{}]
 	output    *console
 	heartbeat heartbeat
 	ctx       context.Context // of the command
@@ -59,7 +60,7 @@ type monitorRun struct {
 // from the last output on.
 func (r *monitorRun) follow(ctx context.Context) reply {
 	deadline := r.s.opt.Deadline
-	soft, hard := time.NewTimer(softDeadline(deadline)), time.NewTimer(deadline)
+	soft, hard := time.NewTimer(worker.SoftDeadline(deadline)), time.NewTimer(deadline)
 	defer soft.Stop()
 	defer hard.Stop()
 	show := time.NewTicker(showInterval)
@@ -68,20 +69,20 @@ func (r *monitorRun) follow(ctx context.Context) reply {
 		var err error
 		select {
 		case <-r.output.grown:
-			soft.Reset(softDeadline(deadline))
+			soft.Reset(worker.SoftDeadline(deadline))
 			hard.Reset(deadline)
 		case <-soft.C:
 			if r.output.hasGrown() { // while this goroutine did not run
 				continue
 			}
-			r.stop(fmt.Errorf("nothing came for %v", softDeadline(deadline)))
+			r.stop(fmt.Errorf("nothing came for %v", worker.SoftDeadline(deadline)))
 		case <-hard.C:
 			if r.output.hasGrown() {
 				continue
 			}
-			return r.finish(ctx, noAnswer{deadline})
+			return r.finish(ctx, worker.NoAnswer{After: deadline})
 		case o := <-r.result:
-			return r.finish(ctx, r.reason(o.err))
+			return r.finish(ctx, r.reason(o.Err))
 		case <-show.C:
 			if r.heartbeat.mayShow() {
 				err = r.show()

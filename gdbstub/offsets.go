@@ -3,6 +3,8 @@ package gdbstub
 import (
 	"context"
 	"fmt"
+
+	"physgdb/gdbstub/internal/worker"
 )
 
 // place is what a Relocator says.
@@ -23,7 +25,7 @@ func (s *session) offsets(ctx context.Context) reply {
 	if relocator == nil || s.client.qemu && s.client.readRegisters {
 		return unsupported()
 	}
-	at, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (place, error) {
+	at, err := worker.Ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (place, error) {
 		text, slide, known := relocator.Relocation(ctx)
 		return place{text, slide, known}, nil
 	})

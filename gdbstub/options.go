@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"physgdb/gdbstub/internal/accept"
 )
 
 // Options tunes a Server. Zero values mean the defaults.
@@ -70,4 +72,9 @@ func (o *Options) withDefaults() Options {
 		full.MaxClients = 128
 	}
 	return full
+}
+
+// limits are those of a connection.
+func (o Options) limits() accept.Limits {
+	return accept.Limits{Hello: o.HelloTimeout, Packet: o.PacketTimeout, Idle: o.IdleTimeout, Write: o.WriteTimeout}
 }

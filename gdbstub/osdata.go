@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/internal/plain"
 )
 
@@ -20,7 +21,7 @@ func (s *session) osObject(ctx context.Context, annex string) ([]byte, bool, err
 		return nil, false, nil
 	}
 	table := s.machine.can.osTables[i]
-	rows, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) ([][]string, error) { return table.Rows(ctx) })
+	rows, err := worker.Ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) ([][]string, error) { return table.Rows(ctx) })
 	if err != nil {
 		return nil, false, err
 	}

@@ -3,6 +3,8 @@ package gdbstub
 import (
 	"context"
 	"strings"
+
+	"physgdb/gdbstub/internal/worker"
 )
 
 // stepBits are the names that QEMU gives the bits of its single-step mask. gef and pwndbg take a
@@ -26,7 +28,7 @@ func (s *session) qemuQuery(ctx context.Context, args []byte) reply {
 	case ".sstep":
 		return text("0x0")
 	case ".PhyMemMode":
-		on, err := ask(ctx, s.selected.worker, func(context.Context, Target) (bool, error) { return switcher.PhysicalMode(), nil })
+		on, err := worker.Ask(ctx, s.selected.worker, func(context.Context, Target) (bool, error) { return switcher.PhysicalMode(), nil })
 		switch {
 		case err != nil:
 			return s.fail(codeRefused, err.Error())
@@ -51,7 +53,7 @@ func (s *session) setQemu(ctx context.Context, args []byte) reply {
 	case switcher == nil || mode != ".PhyMemMode:0" && mode != ".PhyMemMode:1":
 		return unsupported()
 	}
-	_, err := ask(ctx, s.selected.worker, func(context.Context, Target) (struct{}, error) {
+	_, err := worker.Ask(ctx, s.selected.worker, func(context.Context, Target) (struct{}, error) {
 		switcher.SetPhysicalMode(mode == ".PhyMemMode:1")
 		return struct{}{}, nil
 	})

@@ -1,9 +1,9 @@
 package gdbstub
 
 import (
-	"net"
 	"time"
 
+	"physgdb/gdbstub/internal/accept"
 	"physgdb/gdbstub/rsp"
 )
 
@@ -12,11 +12,11 @@ import (
 //
 // The protocol has no packet for that. But gdb checks early on that vMustReplyEmpty gets an empty
 // reply, and gives up the connect with a message that quotes any other.
-func refuse(conn net.Conn, patience time.Duration, why string) {
+func refuse(conn *accept.Conn, patience time.Duration, why string) {
 	defer conn.Close()
 	give := time.AfterFunc(patience, func() { conn.Close() }) // also ends a connection that knows no deadlines
 	defer give.Stop()
-	wire := rsp.NewConn(&newcomer{Conn: conn}, packetSize)
+	wire := rsp.NewConn(conn, packetSize)
 	for {
 		kind, packet, err := wire.Read()
 		if err != nil {

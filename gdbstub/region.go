@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 )
 
@@ -27,7 +28,7 @@ func (s *session) regionInfo(ctx context.Context, args []byte) reply {
 	if err != nil {
 		return text(codeRefused)
 	}
-	r, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (Region, error) {
+	r, err := worker.Ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (Region, error) {
 		return lister.Region(ctx, id, addr)
 	})
 	if err == nil && (addr < r.First || r.Last < addr) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 	"physgdb/gdbstub/tdesc"
 )
@@ -75,7 +76,7 @@ func (s *session) writeRegister(ctx context.Context, args []byte) reply {
 	if writer == nil {
 		return s.refuse("Registers are read-only. " + s.selected.can.whyHalted)
 	}
-	_, err = ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (struct{}, error) {
+	_, err = worker.Ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (struct{}, error) {
 		return struct{}{}, writer.WriteRegister(ctx, id, r.Name, value)
 	})
 	if err != nil {
@@ -85,7 +86,7 @@ func (s *session) writeRegister(ctx context.Context, args []byte) reply {
 }
 
 func (s *session) askRegisters(ctx context.Context, id ThreadID) (Registers, error) {
-	return ask(ctx, s.selected.worker, func(ctx context.Context, t Target) (Registers, error) { return t.Registers(ctx, id) })
+	return worker.Ask(ctx, s.selected.worker, func(ctx context.Context, t Target) (Registers, error) { return t.Registers(ctx, id) })
 }
 
 // selectedThread returns the thread that the client last selected, or the first.

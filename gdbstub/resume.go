@@ -8,15 +8,16 @@ import (
 	"slices"
 	"strings"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 	"physgdb/internal/plain"
 )
 
 // running is what a session knows of a machine that the client has let run.
 type running struct {
-	on      bool                     // the client waits for a stop
-	in      *inferior                // whose Runner it is; nil for a Refresher
-	resumed <-chan outcome[struct{}] // receives the result of Resume
+	on      bool                            // the client waits for a stop
+	in      *inferior                       // whose Runner it is; nil for a Refresher
+	resumed <-chan worker.Outcome[struct{}] // receives the result of Resume
 	stops   <-chan Stop
 }
 
@@ -109,7 +110,7 @@ func (s *session) start(ctx context.Context, in *inferior, actions []Action) rep
 	default:
 	}
 	callCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opt.Deadline)
-	result, err := submit(ctx, in.worker, callCtx, func(ctx context.Context, _ Target) (struct{}, error) {
+	result, err := worker.Submit(ctx, in.worker, callCtx, func(ctx context.Context, _ Target) (struct{}, error) {
 		defer cancel()
 		return struct{}{}, in.can.runner.Resume(ctx, actions)
 	})
@@ -139,10 +140,10 @@ func (s *session) whenStopped(ctx context.Context, stop Stop, more bool) (reply,
 	if !more {
 		return reply{payload: []byte("X09"), end: true}, nil
 	}
-	if !s.place.work() {
+	if !s.conn.Begin() {
 		return reply{}, net.ErrClosed
 	}
-	defer s.place.rest()
+	defer s.conn.End()
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Deadline)
 	defer cancel()
 	s.refused = 0
@@ -221,7 +222,7 @@ func (s *session) interrupt(ctx context.Context) reply {
 
 // interruptRunner asks a machine to stop. The stop is reported when it happens.
 func (s *session) interruptRunner(ctx context.Context, in *inferior) reply {
-	_, err := ask(ctx, in.worker, func(ctx context.Context, _ Target) (struct{}, error) {
+	_, err := worker.Ask(ctx, in.worker, func(ctx context.Context, _ Target) (struct{}, error) {
 		return struct{}{}, in.can.runner.Interrupt(ctx)
 	})
 	if err != nil && s.print([]byte(plain.Text(err.Error())+"\n")) != nil {
@@ -233,7 +234,7 @@ func (s *session) interruptRunner(ctx context.Context, in *inferior) reply {
 // refresh drops what is known of an inferior.
 func (s *session) refresh(ctx context.Context, in *inferior) error {
 	if refresher := in.can.refresher; refresher != nil {
-		_, err := ask(ctx, in.worker, func(ctx context.Context, _ Target) (struct{}, error) {
+		_, err := worker.Ask(ctx, in.worker, func(ctx context.Context, _ Target) (struct{}, error) {
 			return struct{}{}, refresher.Refresh(ctx)
 		})
 		if err != nil {

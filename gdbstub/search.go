@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 )
 
@@ -24,7 +25,7 @@ func (s *session) searchMemory(ctx context.Context, args []byte) reply {
 	if err != nil {
 		return searchFailed(err.Error())
 	}
-	hit, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (searchHit, error) {
+	hit, err := worker.Ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (searchHit, error) {
 		at, found, err := searcher.SearchMemory(ctx, id, q.addr, q.length, q.pattern)
 		return searchHit{at, found}, err
 	})

@@ -3,15 +3,20 @@ package gdbstub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"physgdb/gdbstub/internal/accept"
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 )
+
+// Opener makes the Target of one connection.
+type Opener func(ctx context.Context) (Target, error)
 
 // Server serves one machine to any number of clients.
 type Server struct {
@@ -31,11 +36,25 @@ func NewServer(open Opener, o *Options) *Server {
 //
 // If no Target can be opened the client gets the reason, and Serve returns that error.
 func (s *Server) Serve(ctx context.Context, conn net.Conn) error {
-	return s.serve(ctx, conn, newSeat(nil), new(sync.WaitGroup))
+	return s.serve(ctx, accept.NewConn(conn))
 }
 
-// serve is Serve, and lets the caller wait for calls that the Target was left with.
-func (s *Server) serve(ctx context.Context, conn net.Conn, place *seat, running *sync.WaitGroup) error {
+// ServeListener serves each client that ln accepts, several at once, until ctx is done; then it
+// closes ln, ends all sessions, waits for them and returns nil. It returns an error only if ln
+// fails.
+func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
+	l := accept.Listener{
+		Logger:     s.opt.Logger,
+		MaxClients: s.opt.MaxClients,
+		Patience:   s.opt.Deadline / 4,
+		Serve:      s.serve,
+		Refuse:     func(c *accept.Conn, why string) { refuse(c, s.opt.Deadline, why) },
+	}
+	return l.Run(ctx, ln)
+}
+
+// serve is Serve. Calls that the Target was left with go on in conn.Running.
+func (s *Server) serve(ctx context.Context, conn *accept.Conn) error {
 	ended := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -43,31 +62,50 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, place *seat, running 
 	defer unblock()
 	defer conn.Close()
 
-	log := s.opt.Logger.With("client", peer(conn))
-	w, can, err := s.openTarget(ctx, log, running)
+	log := s.opt.Logger.With("client", conn.String())
+	workers := &worker.Group{Log: log, Deadline: s.opt.Deadline, Running: &conn.Running}
+	w, can, err := s.openTarget(ctx, workers)
 	if err != nil {
 		refuse(conn, s.opt.Deadline, err.Error())
 		return err
 	}
-	session := newSession(s.opt, conn, place, w, can, log)
+	session := newSession(s.opt, conn, workers, w, can, log)
 	err = session.run(ctx)
 	cancel() // of a call that is still running
-	w.release()
+	w.Release()
 	closed := s.closed(ended, w)
 	session.closeFiles()
 	return errors.Join(withoutFarewell(ctx, err), closed)
 }
 
 // openTarget opens the Target of a connection within the deadline of a request.
-func (s *Server) openTarget(ctx context.Context, log hclog.Logger, running *sync.WaitGroup) (*worker, abilities, error) {
+func (s *Server) openTarget(ctx context.Context, workers *worker.Group) (*targetWorker, abilities, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Deadline)
 	defer cancel()
-	return startWorker(ctx, log, s.open, s.opt.Deadline, running)
+	return startTarget(ctx, workers, s.open)
+}
+
+// targetWorker makes the calls to one Target.
+type targetWorker = worker.Worker[Target]
+
+// startTarget opens a Target and finds out what it can do. ctx carries the deadline of the request
+// that wants it.
+func startTarget(ctx context.Context, workers *worker.Group, open Opener) (*targetWorker, abilities, error) {
+	w, err := worker.Start(ctx, workers, open)
+	if err != nil {
+		return nil, abilities{}, err
+	}
+	can, err := worker.Ask(ctx, w, func(_ context.Context, t Target) (abilities, error) { return abilitiesOf(t), nil })
+	if err != nil {
+		w.Release()
+		return nil, abilities{}, fmt.Errorf("open target: %w", err)
+	}
+	return w, can, nil
 }
 
 // closed waits for a Target to be closed, though not for a call that goes on after its deadline;
 // and hardly if the whole server is to end.
-func (s *Server) closed(ended context.Context, w *worker) error {
+func (s *Server) closed(ended context.Context, w *targetWorker) error {
 	patience := s.opt.Deadline
 	if ended.Err() != nil {
 		patience /= 4
@@ -76,15 +114,7 @@ func (s *Server) closed(ended context.Context, w *worker) error {
 	defer cancel()
 	unblock := context.AfterFunc(ended, func() { time.AfterFunc(s.opt.Deadline/4, cancel) })
 	defer unblock()
-	return w.closed(ctx)
-}
-
-// peer names the client in the log. A conn made of pipes may have no address.
-func peer(conn net.Conn) string {
-	if addr := conn.RemoteAddr(); addr != nil {
-		return addr.String()
-	}
-	return "unnamed"
+	return w.Closed(ctx)
 }
 
 // withoutFarewell drops the errors that end a connection normally.

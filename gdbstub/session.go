@@ -2,22 +2,23 @@ package gdbstub
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 
 	"github.com/hashicorp/go-hclog"
 
+	"physgdb/gdbstub/internal/accept"
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 )
 
 // session is the state of one connection. The goroutine of run owns it.
 type session struct {
-	opt   Options
-	conn  net.Conn
-	place *seat
-	wire  *rsp.Conn
-	log   hclog.Logger
+	opt     Options
+	conn    *accept.Conn
+	wire    *rsp.Conn
+	workers *worker.Group
+	log     hclog.Logger
 
 	client   client
 	extended bool // target extended-remote: the connection outlives the processes
@@ -56,24 +57,19 @@ type client struct {
 	errorStrings  bool // understands E01;text in reply to everything, with text in hex
 }
 
-func newSession(opt Options, conn net.Conn, place *seat, w *worker, can abilities, log hclog.Logger) *session {
+func newSession(opt Options, conn *accept.Conn, workers *worker.Group, w *targetWorker, can abilities, log hclog.Logger) *session {
 	s := &session{
-		opt:   opt,
-		conn:  conn,
-		place: place,
-		log:   log,
-		files: files{},
+		opt:     opt,
+		conn:    conn,
+		wire:    rsp.NewConn(conn, packetSize),
+		workers: workers,
+		log:     log,
+		files:   files{},
 	}
-	s.wire = rsp.NewConn(&deadlineConn{Conn: conn, opt: opt, progress: s.progress}, packetSize)
+	conn.Limit(opt.limits(), s.wire.Progress)
 	s.machine = s.newInferior(machinePID, w, can)
 	s.selected, s.inferiors = s.machine, []*inferior{s.machine}
 	return s
-}
-
-// progress is how far the client has come, for deadlineConn.
-func (s *session) progress() progress {
-	packets, begun := s.wire.Progress()
-	return progress{packets, begun}
 }
 
 // run answers requests until the client ends the session or the connection fails.
@@ -109,7 +105,7 @@ func (s *session) next(ctx context.Context) (reply, error) {
 		s.input.taken()
 		return s.handle(ctx, e)
 	case o := <-s.running.resumed:
-		return s.whenResumed(o.err), nil
+		return s.whenResumed(o.Err), nil
 	case stop, more := <-s.running.stops:
 		return s.whenStopped(ctx, stop, more)
 	case <-ctx.Done():
@@ -128,10 +124,10 @@ func (s *session) handle(ctx context.Context, e event) (reply, error) {
 		return reply{}, fmt.Errorf("read request: %w", err)
 	case !done:
 		return silence(), nil
-	case !s.place.work():
+	case !s.conn.Begin():
 		return reply{}, net.ErrClosed
 	}
-	defer s.place.rest()
+	defer s.conn.End()
 	if e.kind == rsp.Interrupt {
 		ctx, cancel := context.WithTimeout(ctx, s.opt.Deadline)
 		defer cancel()
@@ -184,10 +180,4 @@ func (s *session) print(text []byte) error {
 func (s *session) printOnce(text []byte) error {
 	s.out = rsp.AppendHex(append(s.out[:0], 'O'), text)
 	return s.send(reply{payload: s.out})
-}
-
-// isNoAnswer says whether a call was left running.
-func isNoAnswer(err error) bool {
-	var late noAnswer
-	return errors.As(err, &late)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 )
 
@@ -55,7 +56,7 @@ func (s *session) wantSymbol(ctx context.Context) reply {
 	}
 	found, borrower := s.selected.symbols.found, s.selected.can.borrower
 	s.selected.symbols = lending{}
-	_, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (struct{}, error) {
+	_, err := worker.Ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (struct{}, error) {
 		return struct{}{}, borrower.BorrowSymbols(ctx, found)
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 	"physgdb/internal/plain"
 )
@@ -22,7 +23,7 @@ var errNoThreads = errors.New("the machine has no threads to show")
 // refreshThreads takes a new snapshot of an inferior's threads. If the selected thread is gone the
 // first one takes its place.
 func (s *session) refreshThreads(ctx context.Context, in *inferior) error {
-	all, err := ask(ctx, in.worker, func(ctx context.Context, t Target) ([]Thread, error) { return t.Threads(ctx) })
+	all, err := worker.Ask(ctx, in.worker, func(ctx context.Context, t Target) ([]Thread, error) { return t.Threads(ctx) })
 	if err != nil {
 		return err
 	}

@@ -6,10 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 )
 
@@ -91,10 +91,10 @@ func (s *session) openFile(ctx context.Context, operands string) reply {
 		return fileError(errnoManyFiles)
 	}
 	server := s.machine.can.files
-	file, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) (File, error) {
+	file, err := worker.Ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) (File, error) {
 		f, err := server.OpenFile(ctx, string(name))
 		if err == nil && ctx.Err() != nil { // the client no longer waits for it
-			return nil, errors.Join(ctx.Err(), closeFile(f))
+			return nil, errors.Join(ctx.Err(), worker.Close(f))
 		}
 		return f, err
 	})
@@ -126,24 +126,17 @@ func (s *session) closeFile(ctx context.Context, operands string) reply {
 		return fileError(errnoBadFile)
 	}
 	delete(s.files, fd)
-	_, err := ask(ctx, s.machine.worker, func(context.Context, Target) (struct{}, error) { return struct{}{}, closeFile(file) })
+	_, err := worker.Ask(ctx, s.machine.worker, func(context.Context, Target) (struct{}, error) { return struct{}{}, worker.Close(file) })
 	if err != nil {
 		return fileError(errnoIO)
 	}
 	return text("F0")
 }
 
-func closeFile(f File) error {
-	if c, ok := f.(io.Closer); ok {
-		return c.Close()
-	}
-	return nil
-}
-
 // closeFiles closes what the client left open. It is called when the Target is used no more.
 func (s *session) closeFiles() {
 	for _, f := range s.files {
-		if err := closeFile(f); err != nil {
+		if err := worker.Close(f); err != nil {
 			s.log.Debug("file not closed", "error", err)
 		}
 	}
@@ -169,8 +162,8 @@ func (s *session) readFile(ctx context.Context, operands string) reply {
 	}
 	size := uint64(max(0, file.Size()))
 	p := make([]byte, min(length, maxPread, size-min(offset, size)))
-	n, err := ask(ctx, s.machine.worker, func(context.Context, Target) (int, error) { return file.ReadAt(p, int64(offset)) })
-	if isNoAnswer(err) || n == 0 && len(p) > 0 {
+	n, err := worker.Ask(ctx, s.machine.worker, func(context.Context, Target) (int, error) { return file.ReadAt(p, int64(offset)) })
+	if worker.IsNoAnswer(err) || n == 0 && len(p) > 0 {
 		s.log.Warn("file not read", "descriptor", numbers[0], "offset", offset, "error", err)
 		return fileError(errnoIO)
 	}

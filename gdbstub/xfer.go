@@ -5,6 +5,7 @@ import (
 	"context"
 	"strconv"
 
+	"physgdb/gdbstub/internal/worker"
 	"physgdb/gdbstub/rsp"
 	"physgdb/internal/plain"
 )
@@ -115,7 +116,7 @@ func parseExtent(arg []byte) (offset, length uint64, valid bool) {
 // (appendix E.4). Without one gdb says so, and goes on.
 func (s *session) execFileObject(ctx context.Context, _ string) ([]byte, bool, error) {
 	namer := s.selected.can.executable
-	path, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (string, error) { return namer.ExecutableFile(ctx) })
+	path, err := worker.Ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) (string, error) { return namer.ExecutableFile(ctx) })
 	return []byte(path), err == nil && path != "", err
 }
 
@@ -166,7 +167,7 @@ func (s *session) vmcoreInfoObject(ctx context.Context, annex string) ([]byte, b
 		return nil, false, nil
 	}
 	reader := s.machine.can.vmcoreInfo
-	data, err := ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.VMCoreInfo(ctx) })
+	data, err := worker.Ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.VMCoreInfo(ctx) })
 	return data, true, err
 }
 
@@ -180,6 +181,6 @@ func (s *session) auxvObject(ctx context.Context, annex string) ([]byte, bool, e
 	if reader == nil {
 		return nil, true, nil
 	}
-	data, err := ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.Auxv(ctx) })
+	data, err := worker.Ask(ctx, s.selected.worker, func(ctx context.Context, _ Target) ([]byte, error) { return reader.Auxv(ctx) })
 	return data, true, err
 }

@@ -1,4 +1,4 @@
-package gdbstub
+package accept
 
 import (
 	"context"
@@ -11,10 +11,26 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// ServeListener serves each client that ln accepts, several at once, until ctx is done; then it
-// closes ln, ends all sessions, waits for them and returns nil. It returns an error only if ln
-// fails.
-func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
+// Listener serves the clients that come to a listening socket, a limited number at once. As many
+// others may wait or be refused.
+type Listener struct {
+	Logger     hclog.Logger
+	MaxClients int           // that are served at once
+	Patience   time.Duration // how long a further client waits at most for one of the others to be gone
+
+	// Serve serves one client until its session has ended, or ctx is done.
+	Serve func(ctx context.Context, c *Conn) error
+	// Refuse gives a client the reason why it is not served, and closes its connection.
+	Refuse func(c *Conn, why string)
+
+	inside, waiting slots
+	served          served
+}
+
+// Run serves each client that ln accepts, several at once, until ctx is done; then it closes ln,
+// ends all sessions, waits for them and returns nil. It returns an error only if ln fails. It is
+// called once.
+func (l *Listener) Run(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
@@ -23,7 +39,7 @@ func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
 	unblock := context.AfterFunc(ctx, func() { ln.Close() })
 	defer unblock()
 
-	d := &door{server: s, inside: newSlots(s.opt.MaxClients), waiting: newSlots(s.opt.MaxClients)}
+	l.inside, l.waiting = newSlots(l.MaxClients), newSlots(l.MaxClients)
 	var flood floodLog
 	for {
 		conn, err := ln.Accept()
@@ -31,80 +47,70 @@ func (s *Server) ServeListener(ctx context.Context, ln net.Listener) error {
 		case ctx.Err() != nil:
 			return nil
 		case isTemporary(err):
-			s.opt.Logger.Warn("accept", "error", err)
+			l.Logger.Warn("accept", "error", err)
 			sleep(ctx, 100*time.Millisecond)
 		case err != nil:
 			return fmt.Errorf("accept: %w", err)
-		case !d.waiting.take(0):
+		case !l.waiting.take(0):
 			conn.Close() // a flood: not even a refusal
-			flood.note(s.opt.Logger, conn)
+			flood.note(l.Logger, NewConn(conn))
 		default:
 			tuneTCP(conn)
-			sessions.Go(func() { d.enter(ctx, conn) })
+			sessions.Go(func() { l.enter(ctx, NewConn(conn)) })
 		}
 	}
 }
 
-// door admits a limited number of clients; as many others may wait or be refused.
-type door struct {
-	server          *Server
-	inside, waiting slots
-	seats           seats // of those inside whose sessions go on
-}
-
 // enter serves a client. If all places are taken it closes the client that has been idle longest,
 // or refuses the new one if all are busy.
-func (d *door) enter(ctx context.Context, conn net.Conn) {
-	if d.makeRoom(conn) {
-		d.waiting.release()
-		ctx, leave := context.WithCancel(ctx)
-		defer leave()
-		place := newSeat(leave)
-		d.seats.add(place)
-		defer d.seats.remove(place)
-		running := new(sync.WaitGroup)
-		d.server.serveAndLog(ctx, conn, place, running)
-		go func() { // ends with the last call, like the worker that makes it
-			running.Wait()
-			d.inside.release()
-		}()
+func (l *Listener) enter(ctx context.Context, c *Conn) {
+	if !l.makeRoom(c) {
+		defer l.waiting.release()
+		l.refuse(ctx, c)
 		return
 	}
-	defer d.waiting.release()
-	d.server.refuseSurplus(ctx, conn)
+	l.waiting.release()
+	ctx, c.leave = context.WithCancel(ctx)
+	defer c.leave()
+	l.served.add(c)
+	defer l.served.remove(c)
+	l.serve(ctx, c)
+	go func() { // ends with the last call for the client
+		c.Running.Wait()
+		l.inside.release()
+	}()
 }
 
 // makeRoom takes a place for a client. It first gives a session that is just ending time to finish,
 // since a user may detach and connect again within that time.
-func (d *door) makeRoom(conn net.Conn) bool {
-	patience := d.server.opt.Deadline / 4
-	if d.inside.take(patience / 4) {
+func (l *Listener) makeRoom(c *Conn) bool {
+	if l.inside.take(l.Patience / 4) {
 		return true
 	}
-	if idle, closed := d.seats.closeIdlest(); closed {
-		d.server.opt.Logger.Warn("the client that was idle longest is closed for another", "idle", idle.Round(time.Millisecond),
-			"other", peer(conn), "max", d.server.opt.MaxClients)
+	if idle, closed := l.served.closeIdlest(); closed {
+		l.Logger.Warn("the client that was idle longest is closed for another", "idle", idle.Round(time.Millisecond),
+			"other", c.String(), "max", l.MaxClients)
 	}
-	return d.inside.take(patience)
+	return l.inside.take(l.Patience)
 }
 
-// serveAndLog serves one client and logs the start and the end of its session.
-func (s *Server) serveAndLog(ctx context.Context, conn net.Conn, place *seat, running *sync.WaitGroup) {
-	log := s.opt.Logger.With("client", peer(conn))
+// serve serves one client and logs the start and the end of its session.
+func (l *Listener) serve(ctx context.Context, c *Conn) {
+	log := l.Logger.With("client", c.String())
 	log.Info("client connected")
-	if err := s.serve(ctx, conn, place, running); err != nil && ctx.Err() == nil {
+	if err := l.Serve(ctx, c); err != nil && ctx.Err() == nil {
 		log.Warn("session failed", "error", err)
 		return
 	}
 	log.Info("client gone")
 }
 
-// refuseSurplus refuses a client because there are too many.
-func (s *Server) refuseSurplus(ctx context.Context, conn net.Conn) {
-	unblock := context.AfterFunc(ctx, func() { conn.Close() })
+// refuse refuses a client because there are too many.
+func (l *Listener) refuse(ctx context.Context, c *Conn) {
+	unblock := context.AfterFunc(ctx, func() { c.Close() })
 	defer unblock()
-	s.opt.Logger.Warn("client refused: too many", "client", peer(conn), "max", s.opt.MaxClients)
-	refuse(conn, s.opt.Deadline, fmt.Sprintf("%d clients are connected and busy, and more are not served", s.opt.MaxClients))
+	l.Logger.Warn("client refused: too many", "client", c.String(), "max", l.MaxClients)
+	l.Refuse(c, fmt.Sprintf("%d clients are connected and busy, and more are not served", l.MaxClients))
 }
 
 // floodLog writes at most one line a second about clients that were disconnected at once.
@@ -113,12 +119,12 @@ type floodLog struct {
 	dropped int // since the last line
 }
 
-func (f *floodLog) note(log hclog.Logger, conn net.Conn) {
+func (f *floodLog) note(log hclog.Logger, c *Conn) {
 	f.dropped++
 	if time.Since(f.last) < time.Second {
 		return
 	}
-	log.Warn("clients dropped unheard: too many wait to be served", "dropped", f.dropped, "last", peer(conn))
+	log.Warn("clients dropped unheard: too many wait to be served", "dropped", f.dropped, "last", c.String())
 	f.last, f.dropped = time.Now(), 0
 }
 

@@ -1,4 +1,4 @@
-package gdbstub
+package accept
 
 import (
 	"bytes"
@@ -6,12 +6,12 @@ import (
 	"net"
 )
 
-// strangerError is the error of a connection that begins as one of another protocol: a web page can
+// foreignError is the error of a connection that begins as one of another protocol: a web page can
 // make a browser connect to any local port and send packets in the body of its request.
-type strangerError struct{ what string }
+type foreignError struct{ what string }
 
 // Error names what was recognised.
-func (e strangerError) Error() string {
+func (e foreignError) Error() string {
 	return "the client speaks " + e.what + ", not the protocol of debuggers"
 }
 
@@ -22,20 +22,14 @@ const (
 	maxMethod = 17
 )
 
-// newcomer is the connection of a client whose first bytes are looked at.
-type newcomer struct {
-	net.Conn
-	known bool // the first bytes were checked
-}
-
-// Read reads what the client says next. The error is a strangerError if its first bytes are those
-// of another protocol.
-func (c *newcomer) Read(p []byte) (int, error) {
-	if c.known {
+// readChecked reads what the client says next. The error is a foreignError if its first bytes are
+// those of another protocol.
+func (c *Conn) readChecked(p []byte) (int, error) {
+	if c.checked {
 		return c.Conn.Read(p)
 	}
 	n, err := readFirst(c.Conn, p)
-	c.known = n > 0
+	c.checked = n > 0
 	return n, err
 }
 
@@ -48,7 +42,7 @@ func readFirst(conn net.Conn, p []byte) (int, error) {
 		what, decided := recognise(p[:n])
 		switch {
 		case what != "":
-			return 0, strangerError{what}
+			return 0, foreignError{what}
 		case decided || n == len(p):
 			return n, err
 		case err != nil:
@@ -58,8 +52,7 @@ func readFirst(conn net.Conn, p []byte) (int, error) {
 }
 
 // recognise names the protocol that a connection begins with, or returns "" for one that may be a
-// debugger's, which begin with
-// + - $ or an interrupt. decided is false if more bytes are needed.
+// debugger's, which begin with + - $ or an interrupt. decided is false if more bytes are needed.
 func recognise(first []byte) (what string, decided bool) {
 	const tlsHandshake = 0x16 // RFC 8446, section 5.1
 	if len(first) > 0 && first[0] == tlsHandshake {
