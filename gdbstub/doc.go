@@ -14,9 +14,10 @@
 // connection: its loop waits for the client, for the worker and for stops of the machine,
 // dispatches a packet (dispatch.go) to the file of its family, and sends exactly one reply. The
 // worker (internal/worker) owns the Target: it opens it, makes every call, and closes it. The
-// context of a request carries its deadline. gdb gives up on a reply after 6 s and takes a later one for the
-// answer to its next request, so a wrong value would be printed silently; therefore a request is
-// answered in time, with an error if necessary, and the result of a late call is dropped.
+// context of a request carries its deadline. gdb gives up on a reply after 6 s and takes a later
+// one for the answer to its next request, so a wrong value would be printed silently; therefore a
+// request is answered in time, with an error if necessary, and the result of a late call is
+// dropped.
 //
 // # Rules that are not in the manual
 //
@@ -30,6 +31,6 @@
 // # Misbehaving clients
 //
 // Clients that send nothing, do not finish a packet, do not read their replies or flood the server
-// are disconnected (internal/accept); the limits are in Options. The memory that a client can occupy
-// is bounded.
+// are disconnected (internal/accept); the limits are in Options. The memory that a client can
+// occupy is bounded.
 package gdbstub

@@ -1,6 +1,6 @@
 // Package tdesc describes the registers of a machine to debuggers: the target description that gdb
-// and lldb read as XML (gdb manual, appendix G "Target Descriptions"), and the encoding of values in
-// packets. It has the descriptions of x86-64, i386 and x32.
+// and lldb read as XML (gdb manual, appendix G "Target Descriptions"), and the encoding of values
+// in packets. It has the descriptions of x86-64, i386 and x32.
 package tdesc
 
 import (

@@ -86,7 +86,7 @@ func OtherAttacks() []Covered {
 			[]string{"gdbstub.TestStorm", "gdbstub.FuzzConnection", "gdbstub/rsp.FuzzReader", "gdbstub.TestTooLongARequestEndsTheSession", "gdbstub.TestAPacketThatIsTooLargeEndsTheSession"}},
 		{"clients", "many connections are idle, and many are busy",
 			[]string{"test/hostile.TestIdleAndInvalidClients", "gdbstub.TestIdleClientsMakeRoom", "gdbstub.TestTheIdlestClientMakesRoom", "gdbstub.TestACrowd", "gdbstub.TestClientIsRefusedIfAllAreBusy"}},
-		{"clients", "a browser or a TLS client connects", []string{"gdbstub.TestOtherProtocolsAreRefused", "gdbstub.FuzzFirstBytes"}},
+		{"clients", "a browser or a TLS client connects", []string{"gdbstub.TestOtherProtocolsAreRefused", "gdbstub/internal/accept.FuzzFirstBytes"}},
 		{"clients", "a client does not read, vanishes, or attaches without end",
 			[]string{"gdbstub.TestClientThatDoesNotReadIsDisconnected", "gdbstub.TestAClientThatVanishesMidReply", "gdbstub.TestAFloodOfAttachesIsBounded"}},
 		{"clients", "a request takes longer than it may", []string{"gdbstub.TestTargetsThatHangTakeUpPlaces", "gdbstub.TestALateCallIsAnsweredInTimeAndItsDataAreDropped"}},

@@ -8,8 +8,8 @@ const Initial uint32 = 0xffffffff
 
 const polynomial = 0x04c11db7
 
-// tables let Update take eight bytes at a time: tables[k][b] is the checksum of byte b followed by k
-// zeros.
+// tables let Update take eight bytes at a time: tables[k][b] is the checksum of byte b followed by
+// k zeros.
 var tables = makeTables()
 
 func makeTables() (t [8][256]uint32) {

@@ -36,7 +36,7 @@ type NoAnswer struct{ After time.Duration }
 // Error says how long was waited, as in "no answer within 4s".
 func (e NoAnswer) Error() string { return fmt.Sprintf("no answer within %v", e.After) }
 
-// IsNoAnswer reports whether a call was left running.
+// IsNoAnswer reports whether err is a [NoAnswer]: the call was left running.
 func IsNoAnswer(err error) bool {
 	var late NoAnswer
 	return errors.As(err, &late)
@@ -48,8 +48,9 @@ var errNoTarget = errors.New("no target")
 // ErrStillRunning says that a target is not closed yet. It will be when the call returns.
 var ErrStillRunning = errors.New("close target: a call is still running")
 
-// Start opens a target. ctx carries the deadline of the request that wants it. On failure the worker
-// has ended, or ends as soon as open returns. A target that is an io.Closer is closed in the end.
+// Start opens a target. ctx carries the deadline of the request that wants it. On failure the
+// worker has ended, or ends as soon as open returns. A target that is an io.Closer is closed in the
+// end.
 func Start[T any](ctx context.Context, g *Group, open func(context.Context) (T, error)) (*Worker[T], error) {
 	w := &Worker[T]{group: g, jobs: make(chan func(T)), done: make(chan error, 1)}
 	openCtx, cancel := w.callContext(ctx)

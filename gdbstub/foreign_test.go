@@ -1,7 +1,6 @@
 package gdbstub_test
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -71,33 +70,4 @@ func TestOddBeginningsAreServed(t *testing.T) {
 		}
 		c.expect("qAttached", "1")
 	}
-}
-
-// FuzzFirstBytes: however a beginning is cut, it is served or closed the same way.
-func FuzzFirstBytes(f *testing.F) {
-	f.Add("GET / HTTP/1.1\r\n", 1)
-	f.Add("+$?#3f", 3)
-	f.Fuzz(func(t *testing.T, first string, piece int) {
-		whole, parts := talk(t, first, len(first)), talk(t, first, 1+max(0, piece)%20)
-		if whole != parts {
-			t.Errorf("%q: %v as a whole, %v in parts", first, whole, parts)
-		}
-	})
-}
-
-// talk reports whether a session over a pipe takes some bytes for another protocol.
-func talk(t *testing.T, words string, piece int) bool {
-	t.Helper()
-	here, there := net.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- gdbstub.NewServer(open(newBare()), nil).Serve(context.Background(), there) }()
-	go func() { _, _ = io.Copy(io.Discard, here) }() // ends with the connection
-	for rest := words; rest != ""; rest = rest[min(piece, len(rest)):] {
-		if _, err := io.WriteString(here, rest[:min(piece, len(rest))]); err != nil {
-			break
-		}
-	}
-	here.Close()
-	err := <-ended
-	return err != nil && strings.Contains(err.Error(), "the client speaks ")
 }
