@@ -27,7 +27,7 @@ const (
 	Monitor                    // monitor NAME ARGS, in a debugger
 )
 
-// Needs is what a command needs of a source.
+// Needs is the part of a source that a command needs.
 type Needs uint8
 
 // What commands need.
@@ -45,7 +45,7 @@ type Command struct {
 	Aliases []string // in a debugger only: the names in gdb's own scripts for Linux
 	Args    string   // as the help shows them, without SOURCE; empty if there are none
 	Help    string   // one line
-	About   string   // for the shell: what else there is to know, and examples
+	About   string   // for the shell: details and examples
 	Options []Option // without those that follow from Needs
 	In      Places
 	Needs   Needs
@@ -68,8 +68,8 @@ type Command struct {
 
 // Query is a command with its arguments.
 type Query struct {
-	// Run answers. It writes to env.Out what it found out, also if that is incomplete: the error
-	// then says what is missing.
+	// Run executes the query and writes the result to env.Out. If the result is incomplete, Run
+	// writes it and returns an error that describes the missing part.
 	Run func(ctx context.Context, env *Env) error
 	// Adjust checks and changes the options of the machine, before it is opened. It may be nil.
 	Adjust func(o *machine.Options) error

@@ -16,17 +16,18 @@ import (
 func infoCommand() Command {
 	return Command{
 		Name: "info", In: Shell | Monitor, Needs: Machine,
-		Help:        "say what this machine is: kernel, panic, CR3, slide, RAM map",
+		Help:        "show the kernel, the panic, CR3, slide and RAM map of the machine",
 		MonitorArgs: "[registers]",
-		MonitorHelp: "what this machine is, what it died of, where its kernel lies; registers: those of the thread, as QEMU writes them",
-		About: `With --report it is a page to paste into a bug report: what kernel, what it died of, registers, backtraces of the CPUs and
-of blocked tasks, modules, the end of the log. It holds the host's name and its kernel's command line.
+		MonitorHelp: "show the kernel, its addresses and the cause of death; registers: those of the thread, in the format of QEMU",
+		About: `With --report the output is a page to paste into a bug report: the kernel, the cause of death, registers,
+backtraces of the CPUs and of blocked tasks, modules, and the end of the log. The report contains the host name
+and the kernel's command line.
 
 Examples:
   physgdb info file:/tmp/ram
   physgdb info file:/tmp/ram --report`,
 		Options: []Option{
-			{Name: "report", Usage: "what a kernel developer asks first, on one page"},
+			{Name: "report", Usage: "print a one-page report for a kernel developer"},
 			jsonOption(nil),
 		},
 		Prints: []any{query.Info{}, query.Report{}},
@@ -45,7 +46,7 @@ Examples:
 func info(ctx context.Context, env *Env, asJSON bool) error {
 	scope, err := env.Scope(ctx)
 	if err != nil {
-		scope.Space = env.Machine.Space // what else there is to know does not depend on it
+		scope.Space = env.Machine.Space // the rest does not depend on the selected space
 	}
 	i := query.ReadInfo(ctx, env.Machine, scope.Space)
 	err = errors.Join(document(env, i, asJSON, render.Info), err)
@@ -65,7 +66,7 @@ func document[T any](env *Env, value *T, asJSON bool, write func(w io.Writer, va
 
 func reportCommand() Command {
 	return Command{
-		Name: "report", In: Monitor, Needs: Machine, Help: "one page to paste into a bug report",
+		Name: "report", In: Monitor, Needs: Machine, Help: "print a one-page report to paste into a bug report",
 		Options: []Option{jsonOption(nil)}, Prints: []any{query.Report{}},
 		prepare: func(r *Request) (*Query, error) {
 			return &Query{Run: func(ctx context.Context, env *Env) error { return report(ctx, env, r.on("json")) }}, nil
@@ -83,7 +84,7 @@ func report(ctx context.Context, env *Env, asJSON bool) error {
 
 func statsCommand() Command {
 	return Command{
-		Name: "stats", In: Monitor, Needs: Machine, Help: "what this session has cost the bridge",
+		Name: "stats", In: Monitor, Needs: Machine, Help: "show the number of reads in this session",
 		Options: []Option{jsonOption(nil)}, Prints: []any{query.Stats{}},
 		prepare: func(r *Request) (*Query, error) {
 			return &Query{Run: func(ctx context.Context, env *Env) error {
@@ -97,13 +98,13 @@ func statsCommand() Command {
 func symbolsCommand() Command {
 	return Command{
 		Name: "symbols", In: Shell, Needs: Machine,
-		Help: "write an ELF file made of a dead machine's memory, in place of its vmlinux",
-		About: `The file has what the kernel keeps in its memory about itself: its symbols (kallsyms), types (BTF) and how to unwind its stacks
-(ORC), in the form that debuggers load (symbol table, DWARF). gdb gets it by itself from physgdb serve; lldb must be given it.
-It has neither source lines nor local variables. A vmlinux of --vmlinux or --symbols only helps
-to find the kernel.
+		Help: "write a symbol file made from the memory of a dead machine, to use in place of its vmlinux",
+		About: `The file contains the debug information that the kernel keeps in its memory: its symbols (kallsyms), types (BTF)
+and unwind tables (ORC). It is an ELF file with a symbol table and DWARF, which debuggers can load. gdb downloads it
+from physgdb serve automatically; lldb needs it as an argument. It has no source lines and no local variables.
+A vmlinux given with --vmlinux or --symbols is used only to find the kernel.
 
-The files of modules have the addresses at which the modules ran; lldb needs the commands below for that.
+The files of modules contain the run-time addresses of the modules. lldb loads them with the commands below.
 
 Examples:
   physgdb symbols file:/tmp/ram -o vmlinux.synth
@@ -141,10 +142,11 @@ func saveSymbols(ctx context.Context, env *Env, r *Request) error {
 func cacheCommand() Command {
 	return Command{
 		Name: "cache", In: Shell, Needs: Logs,
-		Help: "list or remove the files that are kept for the next run",
-		About: `What is made of a kernel's memory (symbols, types, stack frames) is kept in the user's cache directory, so that the next command
-need not make it again. A kept file is used only if memory holds what it was made of, byte by byte (--trust-build-id: only if the
-build-id is the same). Above the limit (--cache-limit) those that were not used for the longest time are removed.
+		Help: "list or remove the cached files",
+		About: `Files made from a kernel's memory (symbols, types, stack frames) are kept in the user's cache directory, so that the
+next command does not need to make them again. A cached file is used only if it was made from the same bytes that
+memory contains now (with --trust-build-id: only if the build-id is the same). If the total size exceeds the limit
+(--cache-limit), the least recently used files are removed.
 
 Examples:
   physgdb cache
@@ -178,7 +180,7 @@ func cache(env *Env, r *Request) error {
 func versionCommand() Command {
 	return Command{
 		Name: "version", In: Shell, Help: "print the version of physgdb",
-		About:   "It is that of the module, or the commit, as the go command recorded it.\n\nExample:\n  physgdb version --json",
+		About:   "The version is that of the module or the commit, as recorded by the go command.\n\nExample:\n  physgdb version --json",
 		Options: []Option{jsonOption(nil)},
 		Prints:  []any{query.Version{}},
 		prepare: func(r *Request) (*Query, error) {

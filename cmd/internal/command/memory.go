@@ -17,10 +17,11 @@ import (
 func cr3Command() Command {
 	return Command{
 		Name: "cr3", Args: "[PID|NAME|kernel|panic|HEX]...", In: Shell | Monitor, Needs: Machine,
-		Help:        "the roots of address spaces: of the kernel, of the task that panicked, of processes",
+		Help:        "list the CR3 values of the kernel, of the task that panicked, and of processes",
 		MonitorArgs: "[HEX|PID|NAME|kernel|panic|threads]",
-		MonitorHelp: "show the address space, or select one for all threads; threads: each has its own again",
-		About: `What it prints fits --cr3 of the other commands. NAME is that of a program that said hello, or of a process.
+		MonitorHelp: "show the address space, or select one for all threads; threads: each thread uses its own again",
+		About: `The printed values are valid arguments of --cr3. NAME is the name of a process, or of a program that
+has sent its CR3 in a notice.
 
 Examples:
   physgdb cr3 file:/tmp/ram
@@ -42,12 +43,14 @@ Examples:
 func findCommand() Command {
 	return Command{
 		Name: "find", Args: "[/SIZE] [/MAX] START, +LENGTH|END, PATTERN...", In: Shell | Monitor, Needs: Machine, ReadsMemory: true,
-		Help: "search memory for text, numbers or the addresses of symbols, as gdb's find does, and as long as it takes",
-		About: `The words are those of gdb's find. START and END, which is searched as well, are addresses (0x...) or symbols. PATTERN
-is "text", in which \x00 is a byte (gdb's find adds a zero byte at its end, this one does not), a number, or &SYMBOL for
-its address, or the addresses of all symbols of that name; several follow one another in memory.
-SIZE is that of numbers: b, h, w, g for 1, 2, 4, 8 bytes; without, they have 4, or 8 if they need them. MAX is how many
-places are shown at most, 1000 if it is not given. What is not mapped, or no RAM, is passed over.
+		Help: "search memory for text, numbers or the addresses of symbols, as gdb's find does, but without a time limit",
+		About: `The syntax is that of gdb's find. START and END (inclusive) are addresses (0x...) or symbols. A PATTERN is
+a "text", a number, or &SYMBOL for the address of a symbol (for the addresses of all symbols of that name, if
+there are several). In a text \x00 is a byte; unlike gdb's find, this command adds no zero byte at its end.
+Several patterns match where they follow one another in memory.
+SIZE is the size of numbers: b, h, w, g for 1, 2, 4, 8 bytes. Without SIZE, a number has 4 bytes, or 8 if its
+value needs them. MAX is the maximum number of matches to show (default 1000). Addresses that are not mapped,
+or not mapped to RAM, are skipped.
 
 Examples:
   physgdb find file:/tmp/ram _text, +0x2000000, '"Linux version"'
@@ -83,28 +86,29 @@ func mapsCommand() Command {
 	return Command{
 		Name: "maps", Args: "[PID|NAME|kernel|panic|HEX]", In: Shell | Monitor, Needs: Machine,
 		Help:        "list every mapping under a CR3",
-		MonitorHelp: "what is mapped: in user space, here or of a process, or by the kernel; --all: every page on a line of its own",
-		About: `A line is a virtual range, where it begins in physical memory, the size of its pages, its rights (rwx; u for user, k
-for kernel), and the index taken through each page table to its first page. Adjacent pages of equal rights make one line,
-and so do the same pages that are mapped again and again at a constant distance.
-Without a word the CR3 is that of --cr3, or the kernel's own; the words are those of physgdb cr3.
+		MonitorHelp: "list the mappings of user space (of this thread or of a process) or of the kernel; --all: one line for each page",
+		About: `Each line shows a virtual range, the physical address of its first page, the page size, the rights (rwx; u for
+user, k for kernel), and the index of its first page in each page table. Adjacent pages with equal rights share one
+line. So do repeated mappings of the same pages at a constant distance.
+Without an argument, the CR3 is that of --cr3 or else the kernel's own. The arguments are those of physgdb cr3.
 
 Examples:
   physgdb maps file:/tmp/ram --cr3 0x2a5c000
   physgdb maps file:/tmp/ram nginx --user
   physgdb maps file:/tmp/ram --notify notices.jsonl --cr3 hello:clock --user --json`,
 		Options: []Option{
-			{Name: "all", Usage: "every page on a line of its own"},
+			{Name: "all", Usage: "print one line for each page"},
 			jsonOption(query.Mapping{}),
-			{Name: "user", Usage: "the lower half of the address space alone"},
-			{Name: "kernel", Usage: "the upper half of the address space alone"},
+			{Name: "user", Usage: "list only the lower half of the address space"},
+			{Name: "kernel", Usage: "list only the upper half of the address space"},
 		},
 		Prints:  []any{query.Mapping{}},
 		prepare: prepareMaps,
 	}
 }
 
-// maxMonitorMaps bounds how many mappings a debugger shows: it cannot be interrupted meanwhile.
+// maxMonitorMaps is the maximum number of mappings that a debugger shows. The debugger cannot
+// interrupt the command.
 const maxMonitorMaps = 1000
 
 func prepareMaps(r *Request) (*Query, error) {
@@ -135,7 +139,7 @@ func prepareMaps(r *Request) (*Query, error) {
 	}}, nil
 }
 
-// mapsSpace returns the address space that the words name, or that the user looks at.
+// mapsSpace returns the address space that the words name, or else the current one.
 func mapsSpace(ctx context.Context, env *Env, words []string) (*mmu.Space, error) {
 	if len(words) > 0 {
 		return query.SpaceNamed(ctx, env.Machine, words[0])
@@ -155,7 +159,7 @@ func maps(ctx context.Context, env *Env, space *mmu.Space, o *query.MapsOptions,
 		}
 	})
 	if result.More {
-		fmt.Fprintf(env.Notes, "physgdb: maps: there is more, see physgdb maps; these are the first %d lines\n", o.Max)
+		fmt.Fprintf(env.Notes, "physgdb: maps: only the first %d lines are shown; physgdb maps lists all\n", o.Max)
 	}
 	fmt.Fprintf(env.Notes, "physgdb: maps: %d pages in %d lines; ", result.Pages, result.Lines)
 	return errors.Join(err, render.Stats(env.Notes, query.ReadStats(env.Memory)))
@@ -165,7 +169,8 @@ func vtopCommand() Command {
 	return Command{
 		Name: "vtop", Args: "ADDRESS...", In: Shell | Monitor, Needs: Machine,
 		Help: "explain how virtual addresses are translated, entry by entry",
-		About: `An address is a number (0x...) or a symbol of the kernel. Of one that is not mapped the entry is named that says so.
+		About: `An address is a number (0x...) or a symbol of the kernel. If an address is not mapped,
+the last line names the table entry that ends the walk.
 
 Example:
   physgdb vtop file:/tmp/ram linux_banner 0xffffffffff5fd000`,
@@ -209,8 +214,8 @@ func vtop(ctx context.Context, env *Env, r *Request) error {
 	return nil
 }
 
-// checkAddresses returns an error for what cannot be an address, before a machine is waited for.
-// Whether a symbol exists is known only later.
+// checkAddresses returns an error for text that cannot be an address. It runs before the machine is
+// opened, so it cannot check whether a symbol exists.
 func checkAddresses(o *machine.Options, texts []string) error {
 	if o.Vmlinux != "" || o.Symbols != machine.SymbolsNone {
 		return nil
@@ -226,16 +231,16 @@ func checkAddresses(o *machine.Options, texts []string) error {
 func readCommand() Command {
 	return Command{
 		Name: "read", Args: "ADDRESS LENGTH", In: Shell, Needs: Machine,
-		Help: "read memory: a hex dump, or a file",
+		Help: "print memory as a hex dump, or write it to a file",
 		About: `ADDRESS is virtual, a number (0x...) or a symbol of the kernel; with --phys it is physical. LENGTH is in bytes.
-If not all can be read, what lies before the hole is written, and the exit status is 1.
+If a part cannot be read, the bytes before it are written, and the exit status is 1.
 
 Examples:
   physgdb read file:/tmp/ram linux_banner 64
   physgdb read file:/tmp/ram --phys 0x2a5c000 4096 -o top-level-table`,
 		Options: []Option{
 			{Name: "phys", Usage: "ADDRESS is physical"},
-			{Name: "o", Kind: Text, Value: "FILE", Files: true, Usage: "write the bytes to `FILE`, for its owner alone"},
+			{Name: "o", Kind: Text, Value: "FILE", Files: true, Usage: "write the bytes to `FILE`, which only its owner can read"},
 			{Name: "json", Usage: "one JSON object for each 16 bytes: " + strings.Join(jsonKeys(query.Bytes{}), ", ") +
 				"; with -o one: " + strings.Join(jsonKeys(query.SavedMemory{}), ", ")},
 		},
@@ -265,7 +270,7 @@ func prepareRead(r *Request) (*Query, error) {
 			return err
 		}
 		if length > 0 && at+(length-1) < at {
-			return machine.Usagef("read: %d bytes from %#x on reach beyond the last address", length, at)
+			return machine.Usagef("read: %d bytes from %#x extend beyond the last address", length, at)
 		}
 		return readMemory(ctx, env, r, read, at, length)
 	}}
@@ -275,7 +280,7 @@ func prepareRead(r *Request) (*Query, error) {
 	return q, nil
 }
 
-// readAt returns the address that the user means, and what reads there.
+// readAt parses the address and returns it with the reader of its address space.
 func readAt(ctx context.Context, env *Env, address string, phys bool) (uint64, query.MemoryReader, error) {
 	if phys {
 		at, err := query.ParseAddress(address)

@@ -7,10 +7,10 @@ import (
 	"physgdb/cmd/internal/machine"
 )
 
-// Kind is what an option takes.
+// Kind is the type of an option's value.
 type Kind uint8
 
-// What options take.
+// Kinds of options.
 const (
 	Switch   Kind = iota // nothing
 	Text                 // a word
@@ -38,8 +38,8 @@ func text(name, value, usage string) Option {
 	return Option{Name: name, Kind: Text, Value: value, Usage: usage}
 }
 
-// jsonOption is what every command has that prints results. row is what it prints on a line; nil if
-// that is one document.
+// jsonOption returns the --json option of a command that prints results. row is a value of the type
+// that is printed on each line, or nil if the output is one document.
 func jsonOption(row any) Option {
 	if row == nil {
 		return Option{Name: "json", Usage: "one JSON object, see docs/json.md"}
@@ -59,7 +59,7 @@ func jsonKeys(row any) []string {
 	return keys
 }
 
-// sharedOptions are the options that follow from what a command needs.
+// sharedOptions returns the options that all commands with the same needs have.
 func sharedOptions(n Needs) []Option {
 	switch n {
 	case Nothing:
@@ -88,9 +88,9 @@ func logOptions() []Option {
 func memoryOptions() []Option {
 	return append([]Option{
 		{Name: "ram", Kind: Text, Value: "FILE", Files: true,
-			Usage: "where the host has RAM: a `FILE` with its /proc/iomem, or with lines start-end"},
-		{Name: "timeout", Kind: Duration, Value: "DURATION", Shown: "as the source has it",
-			Usage: "how long the bridge may leave one request unanswered, retries included, such as 500ms"},
+			Usage: "RAM map of the target machine: a `FILE` with its /proc/iomem, or with lines start-end"},
+		{Name: "timeout", Kind: Duration, Value: "DURATION", Shown: "set by the source",
+			Usage: "time limit for one request of the bridge, retries included, such as 500ms"},
 	}, logOptions()...)
 }
 
@@ -98,24 +98,24 @@ func machineOptions() []Option {
 	return append([]Option{
 		text("cr3", "CR3", "the `CR3` to start from: hexadecimal, or hello:NAME for a process that has sent its own in a notice; "+
 			"without it physgdb looks for the kernel"),
-		text("notify", "WHERE", "where the host's notices come from: udp://ADDRESS:PORT, to wait for that of its panic, or `WHERE` "+
-			"physgdb notify kept them: a file"),
-		text("vmcoreinfo", "HEX", "the physical address of the host's VMCOREINFO note, to find the kernel by: `HEX`, as in its "+
+		text("notify", "WHERE", "source of the target's notices, `WHERE`: udp://ADDRESS:PORT to wait for the notice of its panic, or a file "+
+			"with the output of physgdb notify"),
+		text("vmcoreinfo", "HEX", "the physical address `HEX` of the target's VMCOREINFO note, used to find the kernel; the target shows it in "+
 			"/sys/kernel/vmcoreinfo"),
 		{Name: "vmlinux", Kind: Text, Value: "FILE", Files: true,
 			Usage: "the kernel's vmlinux `FILE`, which adds source lines and local variables"},
 		{Name: "symbols", Kind: Text, Value: "FROM", Default: machine.SymbolsAuto, Files: true,
 			Choices: []string{machine.SymbolsAuto, machine.SymbolsRAM, machine.SymbolsNone},
-			Usage: "where names and types come `FROM`: ram, the host's own memory; auto, a vmlinux of the kernel's build-id where one " +
+			Usage: "where names and types come `FROM`: ram, the memory of the target; auto, a vmlinux of the kernel's build-id if one " +
 				"is found, else ram; none; or a vmlinux FILE"},
 		{Name: "debug-dir", Kind: List, Value: "DIR", Files: true,
 			Usage: "`DIR` with vmlinuxes, in addition to the usual places; may be given more than once"},
 		{Name: "modules", Kind: List, Value: "DIR", Files: true,
 			Usage: "`DIR` with the files of loaded modules, in addition to the usual places; may be given more than once"},
-		{Name: "trust-build-id", Usage: "use what was kept of a kernel of this build-id without comparing it with memory: faster, " +
-			"but only for a machine that was not tampered with"},
+		{Name: "trust-build-id", Usage: "use cached files of the kernel's build-id without comparing them with memory: faster, " +
+			"but safe only if the machine was not tampered with"},
 		{Name: "cache-limit", Kind: Text, Value: "SIZE", Default: "2GiB", Env: "PHYSGDB_CACHE_LIMIT",
-			Usage: "how much may be kept for the next run: a `SIZE`; see physgdb cache"},
+			Usage: "maximum `SIZE` of the cache; see physgdb cache"},
 	}, memoryOptions()...)
 }
 
@@ -123,7 +123,7 @@ func machineOptions() []Option {
 func servedOptions() []Option {
 	return []Option{
 		{Name: "threads", Kind: Text, Value: "KIND", Default: "tasks", Choices: []string{"tasks", "cpus"},
-			Usage: "what a debugger's threads are: `KIND` is tasks, or cpus, with what they ran"},
-		{Name: "live", Usage: "the host is not dead: continue and Ctrl-C in the debugger take a new look at it"},
+			Usage: "`KIND` of the threads that a debugger sees: tasks, or cpus with the tasks that they ran"},
+		{Name: "live", Usage: "the target machine is running: continue and Ctrl-C in the debugger read its state again"},
 	}
 }

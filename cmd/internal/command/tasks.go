@@ -14,11 +14,11 @@ import (
 func btCommand() Command {
 	return Command{
 		Name: "bt", Args: "[PID|NAME|cpus|blocked|all]...", In: Shell | Monitor, Needs: Symbols,
-		Help: "backtraces: of the task that panicked, of others, of all CPUs, of blocked tasks, of all",
-		About: `Without words it is the task that panicked or, if none did, those that were running. Frames are found by the
-kernel's own unwind tables, across interrupts, up to user space. A frame is its number, stack pointer, function and the
-offset in it as the kernel's traces have them, address, and line of the source if a vmlinux has it. Functions that the
-compiler inlined are listed above the one that contains them, with its number.
+		Help: "print backtraces of the task that panicked, of other tasks, of all CPUs, of blocked tasks, or of all tasks",
+		About: `Without arguments, bt prints the task that panicked or, if none did, the running tasks. It finds frames with the
+kernel's own unwind tables, across interrupts, up to user space. Each frame shows its number, the stack pointer, the
+function and offset in the format of kernel traces, the address, and the source line if a vmlinux has it. Inlined
+functions are listed above the function that contains them, with the same number.
 
 Examples:
   physgdb bt file:/tmp/ram
@@ -52,10 +52,10 @@ func backtraces(ctx context.Context, env *Env, o *query.BacktraceOptions, asJSON
 func psCommand() Command {
 	return Command{
 		Name: "ps", Aliases: []string{"lx-ps"}, Args: "[PID|NAME]...", In: Shell | Monitor, Needs: Symbols,
-		Help: "list the tasks of the machine: processes, their threads, and those of the kernel",
-		About: `PID takes all threads of a process, or one thread; in a NAME, * matches any text. A task with > was running
-as the machine died. The column S has ps's letters: R runnable, S asleep, D blocked, I idle, T stopped, Z zombie, X dead.
-TASK is the address of the task_struct.
+		Help: "list the tasks of the machine: processes, their threads, and kernel threads",
+		About: `PID selects all threads of a process, or one thread. In a NAME, * matches any text. The mark > shows the tasks
+that were running when the machine died. Column S has the letters of ps: R runnable, S asleep, D blocked, I idle,
+T stopped, Z zombie, X dead. TASK is the address of the task_struct.
 
 Examples:
   physgdb ps file:/tmp/ram
@@ -71,8 +71,8 @@ Examples:
 	}
 }
 
-// tableQuery returns a query whose result is rows of one type. What was found is written before the
-// error says what is missing.
+// tableQuery returns a query whose result is rows of one type. If find returns rows and an error,
+// the rows are written first.
 func tableQuery[T any](r *Request, table *render.Table[T], find func(context.Context, *Env) ([]T, error)) *Query {
 	return &Query{Run: func(ctx context.Context, env *Env) error {
 		rows, err := find(ctx, env)
@@ -87,16 +87,16 @@ func dmesgCommand() Command {
 	return Command{
 		Name: "dmesg", Aliases: []string{"lx-dmesg"}, In: Shell | Monitor, Needs: Symbols,
 		Help: "print the kernel's log",
-		About: `LEVELS are those of dmesg(1): emerg, alert, crit, err, warn, notice, info, debug, or 0 to 7, several with
-commas; err+ means err and worse. Characters that are not printable are written as \x1b or \u202e.
+		About: `LEVELS are those of dmesg(1): emerg, alert, crit, err, warn, notice, info, debug, or 0 to 7, separated by
+commas. err+ means err and all more severe levels. Characters that are not printable are escaped as \x1b or \u202e.
 
 Examples:
   physgdb dmesg file:/tmp/ram -n 50
   physgdb dmesg file:/tmp/ram -T -l warn+`,
 		Options: []Option{
-			{Name: "T", Usage: "times of the clock on the wall, by the machine's own, in UTC"},
-			text("l", "LEVELS", "messages of these levels alone"),
-			text("n", "N", "the newest N messages alone"),
+			{Name: "T", Usage: "print wall-clock times in UTC, by the clock of the target machine"},
+			text("l", "LEVELS", "print only messages of these `LEVELS`"),
+			text("n", "N", "print only the newest `N` messages"),
 			jsonOption(query.Message{}),
 		},
 		Prints:  []any{query.Message{}},
@@ -131,17 +131,18 @@ func modulesCommand() Command {
 	return Command{
 		Name: "modules", Aliases: []string{"lx-lsmod"}, Args: "[NAME]...", In: Shell | Monitor, Needs: Symbols,
 		Help: "list the modules that the kernel had loaded",
-		About: `TAINT has the letters by which the kernel marks a module that is not quite its own: O out of tree, E unsigned,
-P proprietary… BASE is where its code begins. gdb loads the symbols of those whose files lie in the usual places or below
---modules DIR; for the others it gets what is in memory: names and types, no source lines. --files says which files those
-are, or why there is none, and the command by which gdb loads one from elsewhere. Where objdump -h shows the sections of
-such a file at other addresses than 0, gdb would show wrong values: first objcopy --change-section-vma '*=0' NAME.ko
+		About: `TAINT has the kernel's letters for modules that taint it: O out of tree, E unsigned, P proprietary… BASE is the
+start address of the code. gdb loads the symbols of a module if its file is in one of the usual directories or below
+--modules DIR. For other modules gdb gets the symbols that are in memory: names and types, no source lines. --files
+shows the file of each module, or why there is none and the gdb command that loads a file from another path.
+If objdump -h shows sections of that file at addresses other than 0, gdb would show wrong values. In that case first
+run objcopy --change-section-vma '*=0' NAME.ko
 
 Examples:
   physgdb modules file:/tmp/ram
   physgdb modules file:/tmp/ram --files virtio_net`,
 		Options: []Option{
-			{Name: "files", Usage: "the file of each, or why there is none and gdb's command to load it"},
+			{Name: "files", Usage: "show the file of each module, or why there is none and the gdb command to load one"},
 			jsonOption(query.Module{}),
 		},
 		Prints: []any{query.Module{}},
@@ -177,9 +178,9 @@ func modules(ctx context.Context, env *Env, r *Request) error {
 func percpuCommand() Command {
 	return Command{
 		Name: "percpu", Args: "SYMBOL CPU|all", In: Shell | Monitor, Needs: Symbols,
-		Help: "where a CPU's copy of a per-CPU variable lies, its value if it is small, and how gdb prints it",
-		About: `gdb itself cannot find per-CPU variables: their symbols have the address of no CPU's copy. The end of the
-line is an expression for gdb.
+		Help: "show the address of a CPU's copy of a per-CPU variable, its value if it is small, and a gdb expression for it",
+		About: `gdb cannot find per-CPU variables by their symbols, because the symbol is not the address of any CPU's copy.
+The end of each line is an expression for gdb.
 
 Examples:
   physgdb percpu file:/tmp/ram runqueues 0
