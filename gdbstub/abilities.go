@@ -272,7 +272,7 @@ type abilities struct {
 }
 
 // defaultWhyHalted is shown for a Target that is no HaltExplainer.
-const defaultWhyHalted = "The machine is halted: it can be looked at, but it cannot run."
+const defaultWhyHalted = "The machine is halted: it can be examined, but it cannot run."
 
 // abilitiesOf finds out what target can do.
 func abilitiesOf(target Target) abilities {

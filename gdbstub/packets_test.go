@@ -200,7 +200,7 @@ func TestATargetWithoutAbilitiesRefusesInWords(t *testing.T) {
 	c := connect(t, newBare())
 	c.expect(gdb16, "PacketSize=20000;QStartNoAckMode+;vContSupported+;multiprocess+;binary-upload+;error-message+;"+
 		"qXfer:features:read+;qXfer:threads:read+")
-	why := "The machine is halted: it can be looked at, but it cannot run."
+	why := "The machine is halted: it can be examined, but it cannot run."
 	c.expect("P2c=0050000000000000", "E.Registers are read-only. "+why)
 	c.expect("M0,1:00", "E.The machine's memory is read-only.")
 	c.expect("Z0,0,1", "E.A machine that cannot run takes no breakpoints.")

@@ -37,7 +37,7 @@ func adapter(c *cli.Context) error {
 		return usagef("adapter: --listen %s: want an IPv4 address of this machine, such as 127.0.0.2", c.String("listen"))
 	}
 	if port, most := c.Int("port"), 1<<16-nettlp.MaxTags; port < 1 || port > most {
-		return usagef("adapter: --port %d: want 1 to %d, as tags take %d ports from there on", port, most, nettlp.MaxTags)
+		return usagef("adapter: --port %d: want 1 to %d, because tags use %d ports from this one", port, most, nettlp.MaxTags)
 	}
 	o, err := machineOptions(c, source)
 	if err != nil {

@@ -116,7 +116,7 @@ func symbolOptions(c *cli.Context) (vmlinux, from string, err error) {
 	case !c.IsSet("symbols"):
 		return vmlinux, from, nil
 	case c.IsSet("vmlinux"):
-		return "", "", usagef("--vmlinux and --symbols exclude each other: either says where names come from")
+		return "", "", usagef("--vmlinux and --symbols exclude each other: each says where names come from")
 	case from == machine.SymbolsAuto || from == machine.SymbolsRAM || from == machine.SymbolsNone:
 		return "", from, nil
 	}

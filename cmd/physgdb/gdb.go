@@ -46,7 +46,7 @@ func startDebugger(c *cli.Context) error {
 		}
 		defer os.RemoveAll(scratch)
 		if s.ModuleFiles, err = m.SaveModules(c.Context, scratch); err != nil {
-			o.Log.Warn("lldb has not all modules", "why", err)
+			o.Log.Warn("lldb gets only some of the modules", "why", err)
 		}
 	}
 

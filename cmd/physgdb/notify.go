@@ -16,7 +16,7 @@ func printNotices(c *cli.Context) error {
 		return err
 	}
 	if c.Int("count") < 0 {
-		return usagef("notify: --count %d: want how many notices to wait for, or 0 for no end", c.Int("count"))
+		return usagef("notify: --count %d: want the number of notices to wait for, or 0 for no limit", c.Int("count"))
 	}
 	log, err := logger(c)
 	if err != nil {

@@ -117,7 +117,7 @@ func serveStdio(c *cli.Context, o *machine.Options, threads string) error {
 	debugger.LeaveKeys()
 	ctx, cancel := context.WithCancelCause(c.Context)
 	defer cancel(nil)
-	answer := wire.KeepWaiting(func() { cancel(errors.New("the debugger went away before the kernel was found")) })
+	answer := wire.KeepWaiting(func() { cancel(errors.New("the debugger disconnected before the kernel was found")) })
 	m, err := attachAhead(ctx, o, threads)
 	answer()
 	switch {

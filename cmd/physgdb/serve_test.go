@@ -108,7 +108,7 @@ func TestServeAddressInUse(t *testing.T) {
 func TestServeWaitsForThePanic(t *testing.T) {
 	h := newHost(t)
 	p := start(t, h.words("serve RAM --notify udp://127.0.0.1:0 --listen 127.0.0.1:0")...)
-	address := await(t, &p.errors, "physgdb: waiting for the host's notice of its panic on udp://")
+	address := await(t, &p.errors, "physgdb: waiting for the target's notice of its panic on udp://")
 	send(t, address, h.hello("clock"))
 	await(t, &p.errors, "physgdb: db7 says hello (task clock, ")
 	if out := p.out.String(); out != "" {
@@ -137,7 +137,7 @@ func TestWaitingIsInterrupted(t *testing.T) {
 func TestANoticeIsFitForATerminal(t *testing.T) {
 	h := newHost(t)
 	p := start(t, h.words("info RAM --notify udp://127.0.0.1:0")...)
-	address := await(t, &p.errors, "physgdb: waiting for the host's notice of its panic on udp://")
+	address := await(t, &p.errors, "physgdb: waiting for the target's notice of its panic on udp://")
 	send(t, address, strings.Replace(h.death(), "tests", `\u001b[2J\nphysgdb: all is well\n`, 1))
 	r := p.wait(t)
 	r.errors, _, _ = strings.Cut(r.errors, "bridge: ")
@@ -186,7 +186,7 @@ func TestNoticesAddressInUse(t *testing.T) {
 	p := start(t, "notify", "--listen", "udp://127.0.0.1:0")
 	address := await(t, &p.errors, "physgdb: listening for notices on udp://")
 	for _, line := range []string{"notify --listen udp://", "info RAM --notify udp://"} {
-		physgdb(t, h.words(line+address)...).want(t, exitFailed, "does another physgdb listen there?")
+		physgdb(t, h.words(line+address)...).want(t, exitFailed, "another physgdb may be listening there")
 	}
 	p.stop(t).want(t, exitDone, "")
 }

@@ -37,7 +37,7 @@ died of    panicked: tests; task init, pid 1
 kernel     Linux version 6.1 (test)
 build-id   cafebabe
 symbols    12, from $DIR/vmlinux, whose build-id is that in memory
-found by   CR3, in 3 bridge reads (12 KiB); what is read in place, in a mapped file, is not counted
+found by   CR3, in 3 bridge reads (12 KiB); reads in place, in a mapped file, are not counted
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000
@@ -58,8 +58,8 @@ func TestInfoWithLittleKnown(t *testing.T) {
 	h.is(t, r.out, `
 source     file:$DIR/ram
 RAM map    0x0-0x17fffff (all of the source)
-symbols    none: kallsyms: no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged); and no vmlinux of it was found; give --vmlinux FILE
-found by   CR3, in 3 bridge reads (12 KiB); what is read in place, in a mapped file, is not counted
+symbols    none: kallsyms: no token table was found (the kernel has no CONFIG_KALLSYMS, or memory is damaged); and no vmlinux of it was found; give --vmlinux FILE
+found by   CR3, in 3 bridge reads (12 KiB); reads in place, in a mapped file, are not counted
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000, if the kernel was linked where most are
@@ -85,7 +85,7 @@ RAM map    0x1000-0x9fbff, 0x100000-0x17fffff (by the kernel's own list)
 kernel     Linux version 6.1 (test)
 build-id   cafebabe
 symbols    12, from $DIR/vmlinux, whose build-id is that in memory
-found by   real-mode trampoline, in 22 bridge reads (24.4 KiB); what is read in place, in a mapped file, is not counted
+found by   real-mode trampoline, in 22 bridge reads (24.4 KiB); reads in place, in a mapped file, are not counted
 CR3        0x1602000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
 slide      0x1c000000
@@ -388,7 +388,7 @@ func TestRefusals(t *testing.T) {
 			"build-id is dead, memory has cafebabe; get the vmlinux"},
 		{"a program for a vmlinux", "info RAM --cr3 CR3 --vmlinux DIR/program", "of another kernel, or of none: it has no symbol _text"},
 		{"a vmlinux that is not there", "info RAM --cr3 CR3 --vmlinux DIR/none", "--vmlinux DIR/none: no such file"},
-		{"no ELF file", "info RAM --cr3 CR3 --vmlinux DIR/words", "--vmlinux DIR/words: not an ELF file (a vmlinuz is none"},
+		{"no ELF file", "info RAM --cr3 CR3 --vmlinux DIR/words", "--vmlinux DIR/words: not an ELF file (a vmlinuz is not one"},
 		{"a RAM map that lies outside the file", "info RAM --cr3 CR3 --ram DIR/iomem", "is it the map of this machine?"},
 		{"a RAM map that is not there", "info RAM --cr3 CR3 --ram DIR/none", "--ram DIR/none: no such file"},
 		{"a RAM map read by a user", "info RAM --cr3 CR3 --ram DIR/zero", "shows them to root only"},

@@ -239,7 +239,7 @@ func TestSymbolsFromGDB(t *testing.T) {
 		if out := session.Find(steps, banner); !strings.Contains(out, "Linux version ") { // gdb was asked again for its file
 			t.Errorf("the kernel is not shown after a program was loaded: %q", out)
 		}
-		if out := session.Find(steps, "monitor info"); !strings.Contains(out, "which the debugger lent") {
+		if out := session.Find(steps, "monitor info"); !strings.Contains(out, "only a few, from the debugger") {
 			t.Errorf("monitor info does not say where the symbols come from:\n%s", out)
 		}
 	})

@@ -78,7 +78,7 @@ func TestKdumpedGuest(t *testing.T) {
 			if info["other kernel"] != wantOther || info["died of"] == "" {
 				t.Errorf("want %q:\n%s", wantOther, r.Stdout)
 			}
-			if !strings.Contains(r.Stderr, "memory holds two kernels") {
+			if !strings.Contains(r.Stderr, "memory contains two kernels") {
 				t.Errorf("stderr: %s", r.Stderr)
 			}
 			if ps := run(t, "ps", g.Source()).Stdout; !strings.Contains(ps, " clock\n") {

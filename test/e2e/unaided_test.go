@@ -193,7 +193,7 @@ func TestVmlinuxFoundByBuildID(t *testing.T) {
 	}
 	for _, tc := range []struct{ symbols, want string }{
 		{"auto", "from " + place + ", which was found by its build-id"},
-		{"ram", "out of the machine's own memory"},
+		{"ram", "from the machine's own memory"},
 		{h.guest.Kernel.Vmlinux, "whose build-id is that in memory"},
 		{"none", "none: leave out --symbols none"},
 	} {

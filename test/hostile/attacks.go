@@ -46,7 +46,7 @@ func Attacks() []Attack {
 			func(im *Image) error { return fakeModules(im, 1, 1<<20) }, modules, "damaged"},
 		{"modules", "symbols of many modules", "400 modules with 250,000 symbols each, in the same memory",
 			func(im *Image) error { return fakeModules(im, 400, 250_000) }, modules, "tables of all modules"},
-		{"modules", "list in a circle", "the second module leads back to the first", modulesInACircle, modules, "the list is not whole"},
+		{"modules", "list in a circle", "the second module leads back to the first", modulesInACircle, modules, "the list is incomplete"},
 		{"modules", "sizes of modules", "every module has 4 GiB", largeModules, modules, ""},
 		{"modules", "sections of modules", "every module has sections without end", endlessSections, modules, ""},
 		{"modules", "names of modules", "every module has one name, with .. and escapes in it", evilModuleNames, modules, ""},

@@ -44,7 +44,7 @@ func TestFindMakesSenseOfItsWords(t *testing.T) {
 	}
 	m := attachWithVmlinux(t, rig.New(t, 4))
 	for line, want := range map[string]string{
-		"0x2000 0x1000 1": "lies before", "0x1000 +0 1": "want a length", "nowhere +1 1": "nor a symbol",
+		"0x2000 0x1000 1": "is before the start", "0x1000 +0 1": "want a length", "nowhere +1 1": "nor a symbol",
 		"0 nowhere 1": "nor a symbol", "0 +1 &nowhere": "nor a symbol",
 	} {
 		_, err := run(t, m, query.SplitLine("find "+line)...)

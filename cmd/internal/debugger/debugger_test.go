@@ -54,7 +54,7 @@ func TestDebuggersAreFound(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", t.TempDir())
-	if _, err := LLDB(); err == nil || !strings.Contains(err.Error(), "there is no lldb here: install it") {
+	if _, err := LLDB(); err == nil || !strings.Contains(err.Error(), "lldb not found: install it") {
 		t.Error(err)
 	}
 }

@@ -27,7 +27,7 @@ func GDB(preferred string) (*Debugger, error) {
 	path, err := exec.LookPath(name)
 	switch {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no %s here: %s", name, hint)
+		return nil, fmt.Errorf("%s not found: %s", name, hint)
 	case err != nil:
 		return nil, fmt.Errorf("%s cannot be started: %s", name, hint)
 	}
@@ -41,7 +41,7 @@ func LLDB() (*Debugger, error) {
 		path = newestLLDB(filepath.SplitList(os.Getenv("PATH")))
 	}
 	if path == "" {
-		return nil, errors.New("there is no lldb here: install it (apt-get install lldb), or use gdb, without --lldb")
+		return nil, errors.New("lldb not found: install it (apt-get install lldb), or leave out --lldb to use gdb")
 	}
 	return &Debugger{path: path, arguments: lldbArguments}, nil
 }

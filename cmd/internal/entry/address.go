@@ -72,7 +72,7 @@ func parseUnix(path string) (Address, error) {
 	case err != nil:
 		return Address{}, err
 	case strings.Contains(path, ":"):
-		return Address{}, errors.New("gdb takes a path with a colon for HOST:PORT; choose a path without")
+		return Address{}, errors.New("gdb reads a path with a colon as HOST:PORT; choose a path without a colon")
 	case len(path) > maxSocketPath:
 		return Address{}, fmt.Errorf("the path of a socket has at most %d bytes, and %s has %d; choose a shorter one",
 			maxSocketPath, path, len(path))
@@ -112,11 +112,11 @@ func (a Address) explain(err error) error {
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &dns):
-		return fmt.Errorf("listen on %s: no host of that name is known here; give its address to --listen", a)
+		return fmt.Errorf("listen on %s: unknown host name; give an address to --listen", a)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("another program listens on %s; choose another address with --listen", a)
 	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
-		return fmt.Errorf("listen on %s: that is no address of this machine; choose one that is with --listen", a)
+		return fmt.Errorf("listen on %s: not an address of this machine; choose another one with --listen", a)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("listen on %s: permission denied; choose a port above 1023 with --listen", a)
 	}

@@ -51,7 +51,7 @@ func TestAddressesThatAreNone(t *testing.T) {
 		"127.0.0.1:http":                    forms,
 		"[::1:1234":                         forms,
 		"unix:":                             "the path is missing",
-		"unix:/run/a:1":                     "gdb takes a path with a colon for HOST:PORT",
+		"unix:/run/a:1":                     "gdb reads a path with a colon as HOST:PORT",
 		"unix:/" + strings.Repeat("x", 107): "at most 107 bytes",
 	} {
 		if a, err := Parse(text); err == nil || !strings.Contains(err.Error(), want) {
@@ -122,7 +122,7 @@ func TestWhatIsNoStaleSocketStays(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("precious"), 0o600))
 	must(t, os.Symlink(live, link))
 	for path, want := range map[string]string{
-		live: "another program listens on ", file: "is no socket", link: "is no socket", dir: "is no socket",
+		live: "another program listens on ", file: "is not a socket", link: "is not a socket", dir: "is not a socket",
 		filepath.Join(dir, "none", "s"): "there is no directory ",
 	} {
 		if _, err := listen(t, path); err == nil || !strings.Contains(err.Error(), want) {

@@ -49,7 +49,7 @@ func removeStale(path string) error {
 	case err != nil:
 		return fmt.Errorf("listen on %s: %w; choose another path", path, cause(err))
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("listen on %s: that is there and is no socket; choose another path, or remove it", path)
+		return fmt.Errorf("listen on %s: the file exists and is not a socket; choose another path, or remove it", path)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	switch {
@@ -82,7 +82,7 @@ func ListenPrivately() (*Private, error) {
 		}
 	}
 	os.RemoveAll(dir)
-	return nil, fmt.Errorf("a socket for the debugger: %w; TMPDIR says where", err)
+	return nil, fmt.Errorf("a socket for the debugger: %w; TMPDIR sets its directory", err)
 }
 
 // Path returns the path of the socket.

@@ -151,7 +151,7 @@ func (e *Entry) Use() (release func(), err error) {
 	sum := crc32.New(castagnoli)
 	size, err := io.Copy(sum, f)
 	if err == nil && (size != e.Size || sum.Sum32() != e.sum) {
-		err = fmt.Errorf("%s is damaged: its content is not what was stored", e.Path)
+		err = fmt.Errorf("%s is damaged: its content has changed", e.Path)
 	}
 	if err != nil {
 		f.Close()

@@ -24,7 +24,7 @@ func (m *Machine) checkNotBlank(ctx context.Context, o *Options) error {
 		return nil
 	}
 	if size := ram.Size(); size < leastRAM {
-		return fmt.Errorf("the source has %d bytes, and no machine has as little RAM: is %s whole?", size, o.Source)
+		return fmt.Errorf("the source has only %d bytes, less RAM than any machine has; is %s complete?", size, o.Source)
 	}
 	value, blank := m.Memory.blank(ctx)
 	if !blank {
@@ -37,7 +37,7 @@ func (m *Machine) checkNotBlank(ctx context.Context, o *Options) error {
 	case 0xff:
 		what = "all ones"
 	}
-	return fmt.Errorf("the source is %s, and no machine's RAM: did what wrote %s read the machine's memory?", what, o.Source)
+	return fmt.Errorf("the source is %s, which is not the RAM of a machine; was %s written by a program that could read that RAM?", what, o.Source)
 }
 
 // blank reports whether all bytes are equal, and to what. It looks at pages that lie evenly apart,
@@ -106,7 +106,7 @@ func (m *Machine) checkVMCoreInfo(ctx context.Context, o *Options) (stop func() 
 		return func() bool { return false }
 	}
 	return time.AfterFunc(moment, func() {
-		m.Log.Warn("there is no VMCOREINFO where --vmcoreinfo says; looking for the kernel without it", "address", o.VMCoreInfo,
+		m.Log.Warn("no VMCOREINFO at the address of --vmcoreinfo; looking for the kernel without it", "address", o.VMCoreInfo,
 			"error", wrong)
 	}).Stop
 }

@@ -18,7 +18,7 @@ func NewDamageError(what string, places []error) error {
 }
 
 func (e *DamageError) Error() string {
-	return fmt.Sprintf("%s: the list is not whole: damaged places: %d, the first: %v", e.What, len(e.Places), e.Places[0])
+	return fmt.Sprintf("%s: the list is incomplete: damaged places: %d, the first: %v", e.What, len(e.Places), e.Places[0])
 }
 
 // Unwrap returns the damaged places.

@@ -109,25 +109,25 @@ func (m *Machine) advise(err error, o *Options) error {
 	}
 	var tips []string
 	if errors.Is(err, bridge.ErrNotRAM) && m.Memory.RAMFrom == ramAllOfSource {
-		tips = append(tips, "a source that is whole: "+m.sourceIsShort())
+		tips = append(tips, "a complete source: "+m.sourceIsShort())
 	}
 	if size, ok := m.rawSize(); ok && size > splits[0] {
-		tips = append(tips, fmt.Sprintf("?map=%s or the like, if RAM is split around the PCI hole", splitLayout(splits[0], size)))
+		tips = append(tips, fmt.Sprintf("?map=%s or similar, if RAM is split around the PCI hole", splitLayout(splits[0], size)))
 	}
 	if !m.Memory.Info().RAM.Known() {
-		tips = append(tips, "--ram FILE, the host's /proc/iomem, so that RAM can be looked through")
+		tips = append(tips, "--ram FILE, the target's /proc/iomem, so that RAM can be searched")
 	}
 	if o.Vmlinux == "" {
 		tips = append(tips, "--vmlinux FILE")
 	}
-	tips = append(tips, "--cr3 HEX, of any task of the host", "--vmcoreinfo HEX")
+	tips = append(tips, "--cr3 HEX, of any task of the target", "--vmcoreinfo HEX")
 	return fmt.Errorf("%w; try %s", err, strings.Join(tips, "; or "))
 }
 
 // sourceIsShort says that memory ends too early.
 func (m *Machine) sourceIsShort() string {
 	ram := m.Memory.Info().RAM
-	return fmt.Sprintf("it ends at phys %#x, and the machine had memory beyond", uint64(ram[len(ram)-1].End))
+	return fmt.Sprintf("it ends at phys %#x, but the machine had memory above that address", uint64(ram[len(ram)-1].End))
 }
 
 // learnRAM narrows the guard to what is RAM by the kernel's own list. Where that cannot be had, the
@@ -137,7 +137,7 @@ func (m *Machine) learnRAM(ctx context.Context) {
 		return
 	}
 	if _, err := m.Kernel.Types(ctx); err != nil {
-		m.Log.Info("where RAM is cannot be learned of the kernel", "why", err)
+		m.Log.Info("the kernel's RAM map cannot be read", "why", err)
 		return
 	}
 	ram, err := iomem.RAMMap(ctx, m.Kernel)
@@ -146,7 +146,7 @@ func (m *Machine) learnRAM(ctx context.Context) {
 	}
 	switch {
 	case errors.Is(err, bridge.ErrNotRAM) && m.Memory.RAMFrom == ramAllOfSource:
-		m.Log.Warn("the source is not whole: "+m.sourceIsShort(), "such as", err)
+		m.Log.Warn("the source is incomplete: "+m.sourceIsShort(), "such as", err)
 		return
 	case err != nil:
 		m.Log.Warn("the kernel's own list of RAM is wrong; ignoring it", "why", err)

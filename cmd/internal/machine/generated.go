@@ -18,18 +18,18 @@ const generatedFile = "generated-code"
 func (m *Machine) generatedProgram(ctx context.Context) (*elfsynth.Program, error) {
 	g, err := m.Kernel.Generated(ctx)
 	if err != nil {
-		m.Log.Info("code that the kernel made at run time is not known", "error", err)
+		m.Log.Info("code that the kernel generated at run time is not known", "error", err)
 		return nil, ctx.Err()
 	}
 	for _, why := range g.Damage {
-		m.Log.Info("code that the kernel made at run time is not all known", "error", why)
+		m.Log.Info("code that the kernel generated at run time is partly unknown", "error", why)
 	}
 	if len(g.All) == 0 {
 		return nil, nil
 	}
 	program, err := synth.Generated(ctx, m.Kernel, g)
 	if err != nil {
-		m.Log.Info("code that the kernel made at run time is not shown", "error", err)
+		m.Log.Info("code that the kernel generated at run time is not shown", "error", err)
 	}
 	return program, ctx.Err()
 }

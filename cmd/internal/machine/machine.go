@@ -167,11 +167,11 @@ func (o *Options) checkCR3() error {
 	}
 	switch {
 	case o.CR3 != "" && o.VMCoreInfo != "":
-		return Usagef("--cr3 and --vmcoreinfo exclude each other: either is where to start from")
+		return Usagef("--cr3 and --vmcoreinfo exclude each other: each says where the search starts")
 	case isHello && name == "":
 		return Usagef("--cr3 %s: the name of a program is missing", o.CR3)
 	case isHello && o.Notify == "":
-		return Usagef("--cr3 %s needs --notify: the name is known from the host's notices", o.CR3)
+		return Usagef("--cr3 %s needs --notify: names come from the target's notices", o.CR3)
 	case isHello || o.CR3 == "":
 		return nil
 	}

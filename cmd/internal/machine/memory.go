@@ -73,7 +73,7 @@ func OpenMemory(ctx context.Context, o *Options) (*Memory, error) {
 	}
 	if ram.Known() && mem.Info().RAM.Known() && !mem.Info().RAM.Intersect(ram).Known() {
 		mem.Close()
-		return nil, fmt.Errorf("--ram %s: none of it is in %s, which has %v; is it the map of this machine?", o.RAM, o.Source,
+		return nil, fmt.Errorf("--ram %s: no range of it is in %s, which has %v; is it the map of this machine?", o.RAM, o.Source,
 			mem.Info().RAM)
 	}
 	return NewMemory(mem, ram), nil

@@ -57,7 +57,7 @@ func (m *Machine) SymbolFiles(ctx context.Context) ([]SymbolFile, error) {
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			m.Log.Info("the file of a module is made of memory; see: monitor modules", "module", md.Name, "why", err)
+			m.Log.Info("the file of a module is made from memory; see: monitor modules", "module", md.Name, "why", err)
 			f = m.syntheticModule(md, names[md])
 		}
 		all = append(all, *f)
@@ -77,7 +77,7 @@ func (m *Machine) SymbolFiles(ctx context.Context) ([]SymbolFile, error) {
 func (m *Machine) withWildCalls(ctx context.Context, all []SymbolFile) ([]SymbolFile, error) {
 	wild, err := m.Unwinder.WildCalls(ctx)
 	if err != nil {
-		m.Log.Info("calls of what is no code cannot be found", "error", err)
+		m.Log.Info("calls to addresses without code cannot be found", "error", err)
 		return all, ctx.Err()
 	}
 	for _, pc := range wild {

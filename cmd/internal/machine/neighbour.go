@@ -35,7 +35,7 @@ func (m *Machine) preferWanted(ctx context.Context, o *Options) error {
 	how, err := find.HandoverOf(ctx, m.Kernel)
 	switch {
 	case err != nil:
-		m.Log.Info("whether memory holds another kernel cannot be read", "error", err)
+		m.Log.Info("cannot check whether memory contains another kernel", "error", err)
 		return ctx.Err()
 	case how != find.CapturesDump && how != find.StartedNext:
 		return nil
@@ -45,14 +45,14 @@ func (m *Machine) preferWanted(ctx context.Context, o *Options) error {
 	switch {
 	case err != nil:
 		m.other = &neighbour{what: missed(how, err)}
-		m.Log.Warn("memory holds another kernel", "which", m.other)
+		m.Log.Warn("memory contains another kernel", "which", m.other)
 		return ctx.Err()
 	case m.chosenKernel(o):
 		m.other = m.describe(ctx, other, wantedRole(how))
 		return nil
 	}
 	m.other = m.describe(ctx, found, role(how))
-	m.Log.Warn("memory holds two kernels", "shown", wantedRole(how), "other", m.other)
+	m.Log.Warn("memory contains two kernels", "shown", wantedRole(how), "other", m.other)
 	return m.change(ctx, o, other)
 }
 

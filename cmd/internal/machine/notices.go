@@ -23,7 +23,7 @@ func ListenNotices(address string, log hclog.Logger) (*notify.Listener, error) {
 	l, err := notify.Listen(address, log)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%w; does another physgdb listen there? Its notices can be read from a file", err)
+		return nil, fmt.Errorf("%w; another physgdb may be listening there, whose output --notify can read from a file", err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return nil, fmt.Errorf("%w; want an address of this machine, or 0.0.0.0 for all of them", err)
 	}
@@ -45,12 +45,12 @@ func (m *Machine) waitForNotice(ctx context.Context, o *Options) error {
 		return err
 	}
 	defer l.Close()
-	fmt.Fprintf(notes, "physgdb: waiting for the host's notice of its panic on udp://%v\n", l.Addr())
+	fmt.Fprintf(notes, "physgdb: waiting for the target's notice of its panic on udp://%v\n", l.Addr())
 	var seen history
 	for m.Notice == nil {
 		n, _, err := l.Next(ctx)
 		if err != nil {
-			return fmt.Errorf("wait for the host's notice: %w", err)
+			return fmt.Errorf("wait for the target's notice: %w", err)
 		}
 		fmt.Fprintf(notes, "physgdb: %s\n", n.Text())
 		m.Notice, m.Hellos = seen.take(n)

@@ -61,25 +61,25 @@ func (m *Machine) keptVmlinux(ctx context.Context, o *Options) (*vmlinux, error)
 func (m *Machine) openKept(ctx context.Context, o *Options, e *kept.Entry, sources *synth.Sources) (*vmlinux, error) {
 	release, err := e.Use()
 	if err != nil {
-		m.Log.Warn("a kept file cannot be used, and is made again", "why", err)
+		m.Log.Warn("a cached file cannot be used; making it again", "why", err)
 		return nil, nil
 	}
 	v := &vmlinux{made: true, release: release}
 	if err := v.open(e.Path); err != nil {
-		m.Log.Warn("a kept file cannot be used, and is made again", "why", err)
+		m.Log.Warn("a cached file cannot be used; making it again", "why", err)
 		return nil, v.close()
 	}
 	if o.TrustBuildID {
 		v.trusted = true
 		return v, nil
 	}
-	shown := progress.New(o.Notes, "comparing the kernel's own symbols with those that are kept")
+	shown := progress.New(o.Notes, "comparing the kernel's own symbols with the cached ones")
 	defer shown.End()
 	same, err := sources.Hold(ctx, m.Kernel, v.Table, shown.Show)
 	if same || err != nil {
 		return v, err
 	}
-	m.Log.Warn("a kept file of this build-id was made of other memory, and is not used", "file", e.Path)
+	m.Log.Warn("a cached file of this build-id was made from other memory; ignoring it", "file", e.Path)
 	return nil, v.close()
 }
 
@@ -104,7 +104,7 @@ func (m *Machine) makeVmlinux(ctx context.Context, o *Options, tables *linux.Own
 	}
 	if len(v.missing) == 0 && len(tables.BuildID) > 0 && sources != nil {
 		if err := v.keep(o, content, tables.BuildID, sources); err != nil {
-			m.Log.Info("what was made of the kernel's memory is not kept for the next time", "why", err)
+			m.Log.Info("files made from the kernel's memory are not cached", "why", err)
 		}
 	}
 	if v.path == "" {

@@ -65,12 +65,12 @@ func (s *spool) keep(name string, made File) (File, error) {
 	if s.disk == nil {
 		var err error
 		if s.disk, err = createNameless(); err != nil {
-			return nil, fmt.Errorf("keep what was made of memory: %w", err)
+			return nil, fmt.Errorf("store a file made from memory: %w", err)
 		}
 	}
 	to := io.NewOffsetWriter(s.disk, s.size)
 	if _, err := io.Copy(to, io.NewSectionReader(made, 0, made.Size())); err != nil {
-		return nil, fmt.Errorf("keep what was made of memory: %w", err)
+		return nil, fmt.Errorf("store a file made from memory: %w", err)
 	}
 	kept := io.NewSectionReader(s.disk, s.size, made.Size())
 	s.kept[name], s.size = kept, s.size+made.Size()

@@ -77,7 +77,7 @@ func (o *Options) openVmlinux() (*vmlinux, error) {
 	case err == nil:
 		return v, nil
 	case errors.As(err, &format):
-		return nil, fmt.Errorf("--vmlinux %s: not an ELF file (a vmlinuz is none; the kernel's debug package has the vmlinux)",
+		return nil, fmt.Errorf("--vmlinux %s: not an ELF file (a vmlinuz is not one; the kernel's debug package has the vmlinux)",
 			o.Vmlinux)
 	case reason(err) != err:
 		return nil, fmt.Errorf("--vmlinux %s: %w", o.Vmlinux, reason(err))
@@ -187,7 +187,7 @@ func (m *Machine) vmlinuxWithoutNames(ctx context.Context, o *Options, why error
 			return v, nil
 		}
 	}
-	return nil, fmt.Errorf("%w; and no vmlinux of it was found", why)
+	return nil, fmt.Errorf("%w; and no vmlinux was found", why)
 }
 
 // ifKernels returns v, which may be nil, if it is the kernel's; else it closes v and returns nil.
@@ -244,7 +244,7 @@ func (m *Machine) foundVmlinux(ctx context.Context, o *Options, buildID []byte, 
 func (m *Machine) openFound(path string) *vmlinux {
 	v := &vmlinux{found: true}
 	if err := v.open(path); err != nil {
-		m.Log.Warn("the vmlinux that was found cannot be used", "why", err)
+		m.Log.Warn("the vmlinux found cannot be used", "why", err)
 		return nil
 	}
 	return v

@@ -33,7 +33,7 @@ func address(m *machine.Machine, text string) (uint64, error) {
 	}
 	name, _, _ := strings.Cut(text, "+")
 	if at, ok := m.Kernel.Addr(name); ok && m.Kernel.IsPerCPU(at) {
-		return 0, fmt.Errorf("%q is a per-CPU variable: each CPU has its own; percpu %s all shows where they are", text, name)
+		return 0, fmt.Errorf("%q is a per-CPU variable: each CPU has its own copy; percpu %s all shows the addresses", text, name)
 	}
 	return addrs[0], nil
 }
@@ -60,7 +60,7 @@ func addresses(m *machine.Machine, text string) ([]uint64, error) {
 	case err == nil:
 		return []uint64{v}, nil
 	case strings.HasPrefix(text, "$"):
-		return nil, fmt.Errorf("%q is the debugger's own: give its value, see print/x %s", text, text)
+		return nil, fmt.Errorf("%q is known only to the debugger; give its value, see print/x %s", text, text)
 	case m.Kernel.Symbols == nil:
 		return nil, fmt.Errorf("%w, and symbols are not known: %s", err, m.WhyNoSymbols())
 	}
@@ -90,7 +90,7 @@ func ParseAddress(text string) (uint64, error) {
 	case err == nil && (isHex || v == 0):
 		return v, nil
 	case err == nil:
-		return 0, fmt.Errorf("%q is not an address: if it is meant in hexadecimal, write 0x%s", text, digits)
+		return 0, fmt.Errorf("%q is not an address; for a hexadecimal number write 0x%s", text, digits)
 	}
 	return 0, fmt.Errorf("%q is not an address such as 0x1000", text)
 }

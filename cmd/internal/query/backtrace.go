@@ -95,7 +95,7 @@ type BacktraceOptions struct {
 func Backtraces(ctx context.Context, m *machine.Machine, o *BacktraceOptions, each func(*Backtrace) error) error {
 	tracer, err := newTracer(ctx, m, o.Lines)
 	if err != nil && len(o.Words) == 0 && m.Notice != nil && m.Notice.RIP != nil {
-		return cmp.Or(noticedBacktrace(ctx, m, o.Lines, each), fmt.Errorf("of the tasks nothing more is known: %w", err))
+		return cmp.Or(noticedBacktrace(ctx, m, o.Lines, each), fmt.Errorf("nothing else is known about the tasks: %w", err))
 	}
 	if err != nil {
 		return err
@@ -108,8 +108,8 @@ func Backtraces(ctx context.Context, m *machine.Machine, o *BacktraceOptions, ea
 	}
 	tasks, missing := tracer.pick(list, o.Words)
 	if len(tasks) == 0 && len(o.Words) == 0 {
-		return errors.New("neither the task that panicked nor those on the CPUs are known: memory is missing or damaged; " +
-			"bt PID and bt all show what is left")
+		return errors.New("neither the task that panicked nor the tasks on the CPUs are known: memory is missing or damaged; " +
+			"bt PID and bt all show the remaining tasks")
 	}
 	lost, err := tracer.each(ctx, tasks, each)
 	if err != nil {

@@ -28,7 +28,7 @@ func PhysicalReader(mem bridge.Memory) MemoryReader {
 	return func(ctx context.Context, addr uint64, p []byte) (int, error) {
 		n, err := bridge.Read(ctx, mem, bridge.PhysAddr(addr), p, false)
 		if errors.Is(err, bridge.ErrUnknownRAM) {
-			err = fmt.Errorf("%w; give --ram FILE, the host's /proc/iomem", err)
+			err = fmt.Errorf("%w; give --ram FILE, the target's /proc/iomem", err)
 		}
 		return n, err
 	}

@@ -53,7 +53,7 @@ func deadCPU(ctx context.Context, m *machine.Machine) int {
 func DeadTask(ctx context.Context, m *machine.Machine) *linux.Task {
 	death, err := m.Kernel.Death(ctx, klog.Newest)
 	if err != nil {
-		m.Log.Warn("what the machine died of cannot be found out", "why", err)
+		m.Log.Warn("the cause of death cannot be found", "why", err)
 		return nil
 	}
 	return death.Task

@@ -61,7 +61,7 @@ func (f *Find) parseFormat(format string, size int) (int, error) {
 	if digits != "" {
 		n, err := strconv.ParseUint(digits, 10, 31)
 		if err != nil || n == 0 {
-			return 0, fmt.Errorf("/%s: want a size b, h, w or g, or how many to show", format)
+			return 0, fmt.Errorf("/%s: want a size b, h, w or g, or a maximum number of matches", format)
 		}
 		f.Max = int(n)
 	}
@@ -69,7 +69,7 @@ func (f *Find) parseFormat(format string, size int) (int, error) {
 	case letters == "" && digits != "":
 		return size, nil
 	case len(letters) != 1 || numberSizes[letters[0]] == 0:
-		return 0, fmt.Errorf("/%s: want a size b, h, w or g, or how many to show", format)
+		return 0, fmt.Errorf("/%s: want a size b, h, w or g, or a maximum number of matches", format)
 	}
 	return numberSizes[letters[0]], nil
 }
@@ -159,7 +159,7 @@ func incompleteSearch(places int, first error) error {
 	if places == 0 {
 		return nil
 	}
-	return fmt.Errorf("not all was searched: places that could not be read: %d, the first: %w", places, first)
+	return fmt.Errorf("the search is incomplete: places that could not be read: %d, the first: %w", places, first)
 }
 
 // where returns which addresses are to be searched.
@@ -184,7 +184,7 @@ func (f *Find) where(m *machine.Machine) (mmu.Range, error) {
 		return mmu.Range{}, &machine.UsageError{Err: err}
 	}
 	if last < start {
-		return mmu.Range{}, machine.Usagef("find: %#x lies before %#x", last, start)
+		return mmu.Range{}, machine.Usagef("find: the end %#x is before the start %#x", last, start)
 	}
 	return mmu.Range{First: start, Last: last}, nil
 }

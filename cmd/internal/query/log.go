@@ -78,7 +78,7 @@ func ReadLog(ctx context.Context, m *machine.Machine, o *LogOptions) (*Log, erro
 	if o.WallClock {
 		boot, err := m.Kernel.BootTime(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("-T: %w; without -T times are those since boot", err)
+			return nil, fmt.Errorf("-T: %w; without -T, times are relative to boot", err)
 		}
 		log.Boot = boot.UTC()
 	}

@@ -65,7 +65,7 @@ func Maps(ctx context.Context, m *machine.Machine, space *mmu.Space, o *MapsOpti
 	case ctx.Err() != nil:
 		return r, ctx.Err()
 	case places > 0:
-		return r, fmt.Errorf("the list is not whole: places in the page tables that cannot be followed: %d, the first: %w", places, first)
+		return r, fmt.Errorf("the list is incomplete: places in the page tables that cannot be followed: %d, the first: %w", places, first)
 	}
 	return r, nil
 }

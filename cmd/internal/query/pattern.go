@@ -41,7 +41,7 @@ func parseExpression(word string, size int) (expression, error) {
 	}
 	v, err := strconv.ParseUint(word, 0, 64)
 	if err != nil {
-		return expression{}, fmt.Errorf(`%s: want a number such as 0x1f, &SYMBOL, or "text", which a shell must be given as '"text"'`, word)
+		return expression{}, fmt.Errorf(`%s: want a number such as 0x1f, &SYMBOL, or "text" (in a shell: '"text"')`, word)
 	}
 	if size == 0 {
 		size = 4

@@ -150,7 +150,7 @@ func deathText(ctx context.Context, m *machine.Machine) (string, error) {
 		return "", err
 	}
 	if death.CPU == nil {
-		return "no panic: it was stopped while it ran", nil
+		return "no panic: the machine was running when it was stopped", nil
 	}
 	text := fmt.Sprintf("%s, on CPU %d", PanicSummary(ctx, m), death.CPU.ID)
 	if death.Oopses > 0 {

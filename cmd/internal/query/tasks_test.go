@@ -26,13 +26,13 @@ func crew() *linux.TaskList {
 }
 
 func TestNotFound(t *testing.T) {
-	missing, damage := errors.New("there is no x"), errors.New("the list is not whole")
+	missing, damage := errors.New("there is no x"), errors.New("the list is incomplete")
 	for _, tc := range []struct {
 		missing, damage error
 		want            string
 	}{
-		{nil, nil, "<nil>"}, {missing, nil, "there is no x"}, {nil, damage, "the list is not whole"},
-		{missing, damage, "there is no x, or it was lost: the list is not whole"},
+		{nil, nil, "<nil>"}, {missing, nil, "there is no x"}, {nil, damage, "the list is incomplete"},
+		{missing, damage, "there is no x, or it was lost: the list is incomplete"},
 	} {
 		if got := fmt.Sprint(notFound(tc.missing, tc.damage)); got != tc.want {
 			t.Errorf("%q, want %q", got, tc.want)

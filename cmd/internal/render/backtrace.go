@@ -38,7 +38,7 @@ func writeBacktrace(w io.Writer, b *query.Backtrace) error {
 		fmt.Fprintf(w, " lost: %s\n", plain.Line(b.Lost))
 	}
 	if b.Rests != "" {
-		fmt.Fprintf(w, " CPU %d itself has come to rest in %s\n", b.CPU, b.Rests)
+		fmt.Fprintf(w, " CPU %d itself stopped in %s\n", b.CPU, b.Rests)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ PID: 1  TID: 136  TASK: 0xffff888003a44000  CPU: 1  STATE: running  COMM: "init"
 #2  [0xffffc900004bbed8] spin+0x5/0x10 [trouble] at 0xffffffffc04e1095
 #3  [0xffffc900004bbee0] ? at 0xffffffffc04ff000
  user: RIP 0x40a74e  RSP 0x7ffc0010  system call 0
- CPU 1 itself has come to rest in panic+0x232/0x3a0
+ CPU 1 itself stopped in panic+0x232/0x3a0
 `},
 		"on the task's stack alone": {panicked, `
 PID: 7  TASK: 0x1000  CPU: 2  STATE: panicked  COMM: "a\x1bb"

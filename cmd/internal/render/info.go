@@ -24,7 +24,7 @@ func Info(w io.Writer, i *query.Info) error {
 	}
 	row("source", "%s", i.Source)
 	if i.Layout != "" {
-		row("layout", "?map=%s, which fits: RAM is split around the PCI hole", i.Layout)
+		row("layout", "?map=%s fits: RAM is split around the PCI hole", i.Layout)
 	}
 	row("RAM map", "%s", ramText(i))
 	known("host", plain.Line(i.Host))
@@ -49,7 +49,7 @@ func Info(w io.Writer, i *query.Info) error {
 // ramText returns the RAM map and its origin.
 func ramText(i *query.Info) string {
 	if len(i.RAM) == 0 {
-		return "unknown: what the page tables name as cacheable is taken for RAM"
+		return "unknown: addresses that the page tables mark as cacheable are taken for RAM"
 	}
 	parts := make([]string, len(i.RAM))
 	for n, r := range i.RAM {
@@ -66,18 +66,18 @@ func infoSymbols(row func(name, format string, args ...any), i *query.Info) {
 		row("symbols", "none: %s", s.Why)
 		return
 	case s.Origin == query.OriginDebugger:
-		row("symbols", "few, which the debugger lent: give --vmlinux FILE for names")
+		row("symbols", "only a few, from the debugger; give --vmlinux FILE for names")
 		return
 	case i.BuildID != "":
 		row("build-id", "%s", i.BuildID)
 	default:
-		row("build-id", "not known: memory has none of a usual length where that of the kernel is")
+		row("build-id", "not known: no build-id of a usual length at its place in the kernel")
 	}
 	switch machine.Origin(s.Origin) {
 	case machine.OriginCache:
-		row("symbols", "%d, kept of a machine of this build-id, and not compared with this one (--trust-build-id)", s.Count)
+		row("symbols", "%d, cached for this build-id, and not compared with this machine (--trust-build-id)", s.Count)
 	case machine.OriginMemory:
-		row("symbols", "%d, out of the machine's own memory", s.Count)
+		row("symbols", "%d, from the machine's own memory", s.Count)
 	case machine.OriginBuildID:
 		row("symbols", "%d, from %s, which was found by its build-id", s.Count, s.File)
 	default:

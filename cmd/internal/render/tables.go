@@ -83,7 +83,7 @@ func users(m *query.Module) string {
 
 // Fileless explains that the files of some modules were not found.
 func Fileless(w io.Writer, count int) error {
-	_, err := fmt.Fprintf(w, "\nFiles of %d were not found (why: modules --files). For these gdb gets what is in memory: names and types, no\n"+
+	_, err := fmt.Fprintf(w, "\nFiles of %d were not found (why: modules --files). For these gdb gets only names and types from memory, no\n"+
 		"source lines. --modules DIR names a directory with files.\n", count)
 	return err
 }
@@ -179,7 +179,7 @@ func uncounted(s query.Stats) string {
 	if !s.InPlace {
 		return ""
 	}
-	return "; what is read in place, in a mapped file, is not counted"
+	return "; reads in place, in a mapped file, are not counted"
 }
 
 // Bytes writes a hex dump.

@@ -35,12 +35,12 @@ type machineFile struct {
 func machineFiles() []machineFile {
 	return []machineFile{
 		{"/dmesg", "the kernel's log", writeDmesg},
-		{"/proc/cmdline", "the parameters of the kernel, from the boot loader", line(func(ctx context.Context, m *machine.Machine) (string, error) {
+		{"/proc/cmdline", "the kernel's parameters from the boot loader", line(func(ctx context.Context, m *machine.Machine) (string, error) {
 			return m.Kernel.CommandLine(ctx)
 		})},
-		{"/proc/iomem", "what was where in physical memory", writeIOMem},
-		{"/proc/kallsyms", "the symbols of the kernel and its modules, where they ran", writeKallsyms},
-		{"/proc/modules", "the modules that were loaded", writeProcModules},
+		{"/proc/iomem", "the map of physical memory", writeIOMem},
+		{"/proc/kallsyms", "the symbols of the kernel and its modules, with run-time addresses", writeKallsyms},
+		{"/proc/modules", "the loaded modules", writeProcModules},
 		{"/proc/version", "the kernel's version", line(query.Banner)},
 	}
 }
@@ -136,7 +136,7 @@ func makeFile(ctx context.Context, m *machine.Machine, f *machineFile) (content 
 	case err != nil && b.Len() == 0:
 		return nil, false, fmt.Errorf("%s: %w", f.name, err)
 	case err != nil:
-		m.Log.Warn("a file is not whole", "name", f.name, "why", err)
+		m.Log.Warn("a file is incomplete", "name", f.name, "why", err)
 	}
 	return b.Bytes(), err == nil, nil
 }
@@ -188,7 +188,7 @@ func monitorFiles(w io.Writer, words []string) error {
 	for _, f := range machineFiles() {
 		fmt.Fprintf(w, "%-15s %s\n", f.name, f.help)
 	}
-	fmt.Fprintf(w, "%-15s %s\n", "/proc/PID/maps", "what a process had mapped, as far as it was in memory")
+	fmt.Fprintf(w, "%-15s %s\n", "/proc/PID/maps", "the mappings of a process that are in memory")
 	_, err := fmt.Fprintln(w, "gdb fetches them: remote get /proc/iomem iomem.txt")
 	return err
 }

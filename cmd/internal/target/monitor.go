@@ -147,4 +147,4 @@ func (v *view) selectRoot(ctx context.Context, w io.Writer, word string) error {
 }
 
 // flushAdvice is what a user must do where memory and registers look different from now on.
-const flushAdvice = "now have gdb drop what it remembers: maint flush dcache, and maint flush register-cache"
+const flushAdvice = "now clear gdb's caches: maint flush dcache, and maint flush register-cache"

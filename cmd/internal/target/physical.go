@@ -8,14 +8,14 @@ import (
 	"physgdb/gdbstub"
 )
 
-// physicalIsOn says what is different in physical mode, and when to leave it.
+// physicalIsOn describes the effects of physical mode and how to leave it.
 const physicalIsOn = "Addresses are physical: x, dump and find see physical memory, but bt, info threads and print of " +
-	"symbols show nonsense until: monitor phys off"
+	"symbols show wrong values until: monitor phys off"
 
 func (v *view) monitorPhys(w io.Writer, words []string) error {
 	switch {
 	case len(words) > 1 || len(words) == 1 && words[0] != "on" && words[0] != "off":
-		return errors.New("monitor phys takes on or off, or nothing, which shows how it is")
+		return errors.New("monitor phys takes on or off; without an argument it shows the setting")
 	case len(words) == 1:
 		v.SetPhysicalMode(words[0] == "on")
 	}
@@ -24,7 +24,7 @@ func (v *view) monitorPhys(w io.Writer, words []string) error {
 		said = physicalIsOn
 	}
 	if len(words) == 1 {
-		said += "\nNow have gdb drop what it remembers: maint flush dcache"
+		said += "\nNow clear gdb's caches: maint flush dcache"
 	}
 	_, err := fmt.Fprintln(w, said)
 	return err
@@ -34,7 +34,7 @@ func (v *view) monitorPhys(w io.Writer, words []string) error {
 func (s *session) physicalRegion(addr uint64) (gdbstub.Region, error) {
 	ram := s.m.Memory.Info().RAM
 	if !ram.Known() {
-		return gdbstub.Region{}, errors.New("addresses are physical, and where RAM is is not known: give --ram FILE")
+		return gdbstub.Region{}, errors.New("addresses are physical, and the RAM map is not known; give --ram FILE")
 	}
 	hole := gdbstub.Region{First: 0, Last: ^uint64(0)}
 	for _, r := range ram { // by rising address

@@ -76,7 +76,7 @@ func TestPhysicalModeReadsNothingButRAM(t *testing.T) {
 func TestMonitorPhys(t *testing.T) {
 	s := connect(t, attach(t, rig.New(t, 4), machine.Options{}))
 	for _, step := range []struct{ line, want string }{
-		{"phys", "are virtual"}, {"phys on", "monitor phys off\nNow have gdb drop what it remembers: maint flush dcache"},
+		{"phys", "are virtual"}, {"phys on", "monitor phys off\nNow clear gdb's caches: maint flush dcache"},
 		{"phys", "are physical"}, {"info", "Addresses are physical"}, {"phys off", "are virtual.\nNow have"},
 	} {
 		if said := s.monitor(t, step.line); !strings.Contains(said, step.want) {

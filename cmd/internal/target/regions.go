@@ -122,7 +122,7 @@ func listRegions(ctx context.Context, space *mmu.Space, within mmu.Range, areas 
 			return nil, err
 		}
 		if len(list) > maxRegions {
-			return nil, fmt.Errorf("there are more than %d of them", maxRegions)
+			return nil, fmt.Errorf("there are more than %d regions", maxRegions)
 		}
 	}
 	return list, ctx.Err()
@@ -199,7 +199,7 @@ func regionAround(ctx context.Context, space *mmu.Space, addr uint64) (gdbstub.R
 	case errors.As(err, &fault) && errors.Is(err, mmu.ErrNotPresent):
 		level = fault.Level
 	case err != nil:
-		return gdbstub.Region{}, fmt.Errorf("what is mapped at %#x: %w", addr, err)
+		return gdbstub.Region{}, fmt.Errorf("memory region at %#x: %w", addr, err)
 	}
 	size := uint64(1) << (pageBits + tableBits*max(1, level-1))
 	within := mmu.Range{First: addr &^ (size - 1), Last: addr | (size - 1)}

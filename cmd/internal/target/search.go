@@ -48,10 +48,10 @@ func (v *view) findFirst(ctx context.Context, addr, length uint64, pattern []byt
 		case found:
 			return at, true, nil
 		case ctx.Err() != nil:
-			return 0, false, fmt.Errorf("%s were searched, up to %#x, in the %v that gdb waits; monitor find has no such limit",
-				size.Text(search.Done), search.Next(), time.Since(begin).Round(100*time.Millisecond))
+			return 0, false, fmt.Errorf("the search stopped at %#x after %s and %v, the limit of gdb; monitor find has no such limit",
+				search.Next(), size.Text(search.Done), time.Since(begin).Round(100*time.Millisecond))
 		case err != nil:
-			return 0, false, fmt.Errorf("%w; monitor find passes over what cannot be read", err)
+			return 0, false, fmt.Errorf("%w; monitor find skips memory that cannot be read", err)
 		}
 	}
 	return 0, false, nil

@@ -141,10 +141,10 @@ func inTrueReturns(addr uint64) bool { return int64(addr) < 0 && addr&elfsynth.T
 // refusePerCPU refuses to read the template of the per-CPU variables, whose memory is long used for
 // something else. Debuggers go there for a per-CPU variable. The first time it says what to do.
 func (s *session) refusePerCPU(addr uint64) error {
-	err := fmt.Errorf("what lies at %#x is no CPU's: for a per-CPU variable add $gs_base to its address, or see monitor percpu", addr)
+	err := fmt.Errorf("%#x is not the address of any CPU's data; for a per-CPU variable add $gs_base to its address, or see monitor percpu", addr)
 	if !s.perCPULogged {
 		s.perCPULogged = true
-		s.m.Log.Warn("a debugger is shown no memory: " + err.Error())
+		s.m.Log.Warn("memory is not shown to a debugger: " + err.Error())
 	}
 	return err
 }
@@ -154,7 +154,7 @@ func (s *session) refusePerCPU(addr uint64) error {
 func (s *session) logBlocked() {
 	if !s.blockedLogged {
 		s.blockedLogged = true
-		s.m.Log.Warn("a debugger is shown no memory: " + s.memoryBlocked.Error())
+		s.m.Log.Warn("memory is not shown to a debugger: " + s.memoryBlocked.Error())
 	}
 }
 
@@ -167,7 +167,7 @@ func (s *session) Close() error {
 // WriteRegister takes cr3 alone: it selects the address space that this connection reads.
 func (s *session) WriteRegister(ctx context.Context, _ gdbstub.ThreadID, name string, value uint64) error {
 	if name != "cr3" {
-		return errors.New("the machine is dead and physgdb only reads; of the registers only cr3 may be set, " +
+		return errors.New("the machine is dead and physgdb only reads; the only register that can be set is cr3, " +
 			"to select an address space")
 	}
 	return s.setCR3(ctx, value)
@@ -211,16 +211,16 @@ func (s *session) BorrowSymbols(ctx context.Context, found map[string]uint64) er
 	}
 	switch {
 	case !isKernel && s.m.Process == "":
-		s.memoryBlocked = errors.New("the debugger's main file is no kernel, and it has moved it as if it were; load vmlinux as the " +
+		s.memoryBlocked = errors.New("the debugger's main file is not a kernel, but the debugger relocated it as a kernel; load vmlinux as the " +
 			"main file, connect again, then load the program with add-symbol-file; or serve with --cr3 hello:NAME")
 	case misfit != nil && s.m.Process != "":
 		s.memoryBlocked = fmt.Errorf("this connection is for the program %s, and the debugger's main file is a kernel, which "+
-			"is not moved here; serve without --cr3 %s%s for it", s.m.Process, machine.HelloPrefix, s.m.Process)
+			"it does not relocate; to debug the kernel, serve without --cr3 %s%s", s.m.Process, machine.HelloPrefix, s.m.Process)
 	case errors.Is(misfit, errMisfit):
 		s.memoryBlocked = errors.New("the debugger's vmlinux does not fit: it is of another kernel, or was loaded after connecting; " +
 			"load the right one, or none, then connect again")
 	case misfit != nil:
-		s.memoryBlocked = fmt.Errorf("whether the debugger's vmlinux fits could not be found out: %w; connect again", misfit)
+		s.memoryBlocked = fmt.Errorf("cannot check whether the debugger's vmlinux fits: %w; connect again", misfit)
 	}
 	if s.memoryBlocked == nil && isKernel && s.m.Kernel.Symbols == nil && s.m.Process == "" {
 		known, err := s.m.WithBorrowedSymbols(ctx, found)

@@ -143,7 +143,7 @@ func TestSetCR3OfAnotherKernel(t *testing.T) {
 func TestOtherRegistersAreRefused(t *testing.T) {
 	s := connect(t, attach(t, rig.New(t, 4), machine.Options{}))
 	for _, name := range []string{"rip", "rax", "cr4", "CR3", ""} {
-		rig.WantError(t, s.WriteRegister(ctx, 1, name, 1), "only cr3 may be set")
+		rig.WantError(t, s.WriteRegister(ctx, 1, name, 1), "the only register that can be set is cr3")
 	}
 }
 
@@ -224,7 +224,7 @@ func TestWhichFileTheUserLoaded(t *testing.T) {
 		file file
 		why  string // of the refusal; empty: memory is shown
 	}{
-		{"a program, at the kernel's root", kernel, aProgram, "the debugger's main file is no kernel"},
+		{"a program, at the kernel's root", kernel, aProgram, "the debugger's main file is not a kernel"},
 		{"the vmlinux, at the kernel's root", kernel, vmlinux, ""},
 		{"the vmlinux, which physgdb knows, too", known, vmlinux, ""},
 		{"the vmlinux, loaded too late", kernel, unmovedVmlinux, "was loaded after connecting"},
@@ -237,7 +237,7 @@ func TestWhichFileTheUserLoaded(t *testing.T) {
 		{"the next build in lldb, its banner at the same place", kernel, inLLDB + nextBuild, "it is of another kernel"},
 		{"the next build in lldb, where physgdb knows the right one", known, inLLDB + nextBuild, "it is of another kernel"},
 		{"the vmlinux in lldb, loaded too late", kernel, inLLDB + unmovedVmlinux, "was loaded after connecting"},
-		{"a program in lldb, at the kernel's root", kernel, inLLDB + aProgram, "the debugger's main file is no kernel"},
+		{"a program in lldb, at the kernel's root", kernel, inLLDB + aProgram, "the debugger's main file is not a kernel"},
 		{"a program, at its root", process, aProgram, ""},
 		{"the vmlinux, at the root of a process", process, unmovedVmlinux, "this connection is for the program clock"},
 		{"the vmlinux moved by hand, at the root of a process", process, vmlinux, ""},
@@ -305,8 +305,8 @@ func TestEveryLandmarkIsInAVmlinux(t *testing.T) {
 func TestWhyHalted(t *testing.T) {
 	r := rig.New(t, 4)
 	for want, o := range map[string]machine.Options{
-		"This machine is dead: it can be looked at, but it cannot run.": {},
-		"This machine is dead (panicked: tests; task init, pid 1): it can be looked at, but it cannot run.": {
+		"This machine is dead: it can be examined, but it cannot run.": {},
+		"This machine is dead (panicked: tests; task init, pid 1): it can be examined, but it cannot run.": {
 			Notify: r.Notices(t, rig.Panicked)},
 	} {
 		if got := connect(t, attach(t, r, o)).WhyHalted(); got != want {

@@ -49,7 +49,7 @@ func (v *view) threads(ctx context.Context) ([]thread, error) {
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		v.m.Log.Warn("the tasks cannot be found; the CPUs are shown instead", "why", err)
+		v.m.Log.Warn("the tasks cannot be found; showing the CPUs instead", "why", err)
 		return v.bareCPUs(ctx), nil
 	}
 	if all = distinct(all); len(all) == 0 {
@@ -58,7 +58,7 @@ func (v *view) threads(ctx context.Context) ([]thread, error) {
 	v.markDead(ctx, all)
 	slices.SortStableFunc(all, func(a, b thread) int { return cmp.Compare(a.rank(), b.rank()) })
 	if len(all) > maxThreads {
-		v.m.Log.Warn("debuggers are shown the first threads only; ps lists more", "threads", len(all), "shown", maxThreads)
+		v.m.Log.Warn("debuggers see only the first threads; ps lists all", "threads", len(all), "shown", maxThreads)
 		all = slices.Clip(slices.Clone(all[:maxThreads]))
 	}
 	return all, nil
@@ -80,7 +80,7 @@ func (v *view) kernelThreads(ctx context.Context) ([]thread, error) {
 	tasks, err := v.tasksInTime(ctx)
 	switch {
 	case errors.Is(err, errNotYet):
-		v.m.Log.Warn("the list of tasks is not read yet; what the CPUs ran is shown until then")
+		v.m.Log.Warn("the list of tasks is not read yet; showing the tasks on the CPUs until then")
 		return v.runningThreads(ctx, cpus)
 	case err != nil:
 		return nil, err

@@ -108,7 +108,7 @@ func (v *view) WhyHalted() string {
 	case v.m.Live:
 		return whyNotStepped
 	case v.panicSummary == "":
-		return "This machine is dead: it can be looked at, but it cannot run."
+		return "This machine is dead: it can be examined, but it cannot run."
 	}
-	return fmt.Sprintf("This machine is dead (%s): it can be looked at, but it cannot run.", v.panicSummary)
+	return fmt.Sprintf("This machine is dead (%s): it can be examined, but it cannot run.", v.panicSummary)
 }
