@@ -93,7 +93,7 @@ var (
 	// ErrMalformed: answers arrived, but all were invalid.
 	ErrMalformed = errors.New("malformed answer")
 	// ErrGone: the bytes existed when the source was opened, and no longer do.
-	ErrGone = errors.New("the file has been cut short since it was opened, or its disk fails; open it again")
+	ErrGone = errors.New("the file was truncated after it was opened, or its disk fails; open it again")
 )
 
 // AccessError is the error of a read of physical memory, with the first byte that was not read.

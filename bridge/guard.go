@@ -37,7 +37,7 @@ func (g *Guard) Narrow(ram RAMMap) error {
 		old := g.ram.Load()
 		both := old.Intersect(ram)
 		if ram.Known() && !both.Known() {
-			return fmt.Errorf("RAM map %v: none of it is in the one known so far, %v", ram, *old)
+			return fmt.Errorf("RAM map %v: no range of it is in the current map, %v", ram, *old)
 		}
 		if g.ram.CompareAndSwap(old, &both) {
 			return nil

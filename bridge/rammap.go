@@ -120,7 +120,7 @@ func ParseRAMMap(r io.Reader) (RAMMap, error) {
 	m := NewRAMMap(ranges)
 	switch {
 	case !m.Known():
-		return nil, fmt.Errorf("no RAM in it: want an /proc/iomem listing or lines start-end")
+		return nil, fmt.Errorf("it has no RAM: want a /proc/iomem listing or lines start-end")
 	case m.Size() == 1:
 		return nil, fmt.Errorf("all its addresses are 0: /proc/iomem shows them to root only")
 	}

@@ -344,7 +344,7 @@ func TestDroppedClientsAreLogged(t *testing.T) {
 	for _, c := range all {
 		c.expectEnd()
 	}
-	for _, want := range []string{"no first request came for 200ms", "clients dropped unheard: too many wait"} {
+	for _, want := range []string{"no first request came for 200ms", "clients dropped without a reply: too many are waiting"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not say %q:\n%s", want, &log)
 		}
@@ -361,7 +361,7 @@ func TestAReplyThatIsNotTakenIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := <-ended
-	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "did not take its reply for 50ms") {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "did not read its reply for 50ms") {
 		t.Errorf("ended by %v", err)
 	}
 }

@@ -32,7 +32,7 @@ func TestAFaultIsTheErrorOfItsRequest(t *testing.T) {
 
 	c := dial(t, addr)
 	c.expect("mffffffff9d000000,8", "E14")
-	c.expect("qRcmd,00", "O"+hexed("a fault of the stub, which has logged it: nil map\n"))
+	c.expect("qRcmd,00", "O"+hexed("internal error of the stub (see its log): nil map\n"))
 	if got := c.receive(); got != "OK" {
 		t.Errorf("the command ends with %q", got)
 	}

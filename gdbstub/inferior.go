@@ -91,7 +91,7 @@ func (s *session) open(ctx context.Context, pid int) (*inferior, error) {
 	}
 	opener := s.machine.can.processes
 	if opener == nil || !s.client.multiprocess {
-		return nil, fmt.Errorf("there is no process %d here, only %d, the machine", pid, machinePID)
+		return nil, fmt.Errorf("there is no process %d, only %d, the machine", pid, machinePID)
 	}
 	target, err := worker.Ask(ctx, s.machine.worker, func(ctx context.Context, _ Target) (Target, error) {
 		target, err := opener.OpenProcess(ctx, pid)

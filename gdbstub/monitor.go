@@ -75,7 +75,7 @@ func (r *monitorRun) follow(ctx context.Context) reply {
 			if r.output.hasGrown() { // while this goroutine did not run
 				continue
 			}
-			r.stop(fmt.Errorf("nothing came for %v", worker.SoftDeadline(deadline)))
+			r.stop(fmt.Errorf("no output for %v", worker.SoftDeadline(deadline)))
 		case <-hard.C:
 			if r.output.hasGrown() {
 				continue

@@ -205,7 +205,7 @@ func TestATargetWithoutAbilitiesRefusesInWords(t *testing.T) {
 	c.expect("M0,1:00", "E.The machine's memory is read-only.")
 	c.expect("Z0,0,1", "E.A machine that cannot run takes no breakpoints.")
 	c.expect("vRun;", "E."+why)
-	c.expect("vAttach;4d2", "E.there is no process 1234 here, only 1, the machine")
+	c.expect("vAttach;4d2", "E.there is no process 1234, only 1, the machine")
 	c.expect("m0,8", "E14")
 	c.expect("qOffsets", "")
 	c.expect("qSymbol::", "")

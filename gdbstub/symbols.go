@@ -60,7 +60,7 @@ func (s *session) wantSymbol(ctx context.Context) reply {
 		return struct{}{}, borrower.BorrowSymbols(ctx, found)
 	})
 	if err != nil {
-		s.log.Warn("borrowed symbols are of no use", "error", err) // gdb would not show it
+		s.log.Warn("the debugger's symbols cannot be used", "error", err) // gdb would not show it
 	}
 	return ok()
 }

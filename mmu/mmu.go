@@ -235,7 +235,7 @@ func (f *Fault) Unwrap() error { return f.Err }
 var (
 	ErrNotPresent   = errors.New("not present")
 	ErrNonCanonical = errors.New("non-canonical address")
-	ErrReserved     = errors.New("has reserved bits set: no page table, or a damaged one")
-	ErrLoop         = errors.New("leads back to a table it lies under: a damaged page table")
-	ErrTooMany      = errors.New("too many page tables: these are no page tables, or damaged ones")
+	ErrReserved     = errors.New("has reserved bits set: not a page table, or a damaged one")
+	ErrLoop         = errors.New("points back to a table above it: a damaged page table")
+	ErrTooMany      = errors.New("too many page tables: these are not page tables, or they are damaged")
 )

@@ -72,7 +72,7 @@ func wrapped(data []byte) error {
 	for _, c := range containers() {
 		for _, magic := range c.magic {
 			if len(data) >= c.at && bytes.HasPrefix(data[c.at:], []byte(magic)) {
-				return fmt.Errorf("it is %s, not RAM as it is: %s (?map=0:SIZE:0 reads it as RAM nevertheless)", c.what, c.advice)
+				return fmt.Errorf("it is %s, not raw RAM: %s (?map=0:SIZE:0 reads it as raw RAM anyway)", c.what, c.advice)
 			}
 		}
 	}

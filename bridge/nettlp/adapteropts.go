@@ -49,7 +49,7 @@ func (o *AdapterOptions) settle() (AdapterOptions, error) {
 	case s.RCB != 64 && s.RCB != 128:
 		return s, fmt.Errorf("rcb %d: want 64 or 128", s.RCB)
 	case s.Link.Delay < 0:
-		return s, fmt.Errorf("delay %v: want none or more", s.Link.Delay)
+		return s, fmt.Errorf("delay %v: want 0 or more", s.Link.Delay)
 	}
 	for _, p := range []float64{s.Link.Loss, s.Link.Dup, s.Link.Reorder} {
 		if !(p >= 0 && p <= 1) {

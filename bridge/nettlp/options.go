@@ -69,7 +69,7 @@ func (o *Options) settle() (Options, error) {
 	case int(s.BasePort)+s.pool > 1<<16:
 		return s, fmt.Errorf("port %d: %d tags do not fit below 65536", s.BasePort, s.pool)
 	case s.Timeout < 0 || s.Timeout > maxTimeout:
-		return s, fmt.Errorf("timeout %v: want more than nothing and at most %v", s.Timeout, maxTimeout)
+		return s, fmt.Errorf("timeout %v: want more than 0 and at most %v", s.Timeout, maxTimeout)
 	case s.Retries > maxRetries:
 		return s, fmt.Errorf("retries %d: want at most %d", s.Retries, maxRetries)
 	}
@@ -81,7 +81,7 @@ func (o *Options) checkAddresses() error {
 	case !o.Remote.Is4():
 		return fmt.Errorf("no adapter address: want an IPv4 address, as in nettlp://192.168.10.1?local=192.168.10.3")
 	case !o.Local.Is4():
-		return fmt.Errorf("no local address: add local=IP, this machine's IPv4 address that the adapter answers to " +
+		return fmt.Errorf("no local address: add local=IP, the IPv4 address of this machine to which the adapter sends its answers " +
 			"(192.168.10.3 unless its registers say otherwise)")
 	case o.Local == o.Remote:
 		return fmt.Errorf("local and adapter address are both %s: each end needs its own, as they share port numbers "+

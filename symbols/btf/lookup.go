@@ -47,7 +47,7 @@ func Size(p []byte) (int, error) {
 	header, typesAt, types, stringsAt, strings := field(4), field(8), field(12), field(16), field(20)
 	size := header + max(typesAt+types, stringsAt+strings)
 	if header < headerSize || size > uint64(len(p)) {
-		return 0, fmt.Errorf("BTF: damaged: a header of %d bytes, %d in all", header, size)
+		return 0, fmt.Errorf("BTF: damaged: a header of %d bytes, total size %d bytes", header, size)
 	}
 	return int(size), nil
 }
@@ -79,7 +79,7 @@ func (t *Types) follow(id uint32, steps []symbols.Step) (f symbols.Field, err er
 		for _, i := range s.Indices {
 			array := t.Plain(id)
 			if t.kinds[array] != KindArray {
-				return symbols.Field{}, fmt.Errorf("%s is no array: %w", s.Name, symbols.ErrNoMember)
+				return symbols.Field{}, fmt.Errorf("%s is not an array: %w", s.Name, symbols.ErrNoMember)
 			}
 			id = t.refs[array]
 			f.Offset += i * t.sizes[id]

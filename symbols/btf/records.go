@@ -97,7 +97,7 @@ func New(raw []byte) (*Types, error) {
 func NewSplit(kernel, raw []byte) (*Types, error) {
 	t := newTypes()
 	if err := t.read(&t.kernel, kernel); err != nil {
-		return nil, fmt.Errorf("BTF: of the kernel, which this one extends: %w", err)
+		return nil, fmt.Errorf("BTF: base BTF of the kernel: %w", err)
 	}
 	t.first = t.Count()
 	return t.finish(t.read(&t.module, raw))
@@ -151,13 +151,13 @@ func (t *Types) read(into *records, raw []byte) error {
 		return err
 	}
 	if len(half.types) == 0 {
-		return errors.New("it has none")
+		return errors.New("it has no types")
 	}
 	*into = half
 	for at := 0; at < len(half.types); {
 		r, size := recordAt(half.types[at:])
 		if size == 0 {
-			return fmt.Errorf("type %d is damaged: it and all that follow are left out", len(t.at))
+			return fmt.Errorf("type %d is damaged: this type and all later ones are left out", len(t.at))
 		}
 		ref := uint32(0)
 		switch r.Kind {
@@ -199,7 +199,7 @@ func splitBTF(raw []byte) (records, error) {
 	}
 	half := records{part(8), part(16)}
 	if half.types == nil || half.strings == nil {
-		return records{}, errors.New("its header points out of it")
+		return records{}, errors.New("its header points outside the section")
 	}
 	return half, nil
 }

@@ -45,7 +45,7 @@ func (t *Types) makeSound() error {
 		values.measure(id, 0)
 	}
 	if cuts := names.cuts + values.cuts; cuts > 0 {
-		return fmt.Errorf("%d members or references cannot be as they are and are left out", cuts)
+		return fmt.Errorf("%d members or references are invalid and are left out", cuts)
 	}
 	return nil
 }

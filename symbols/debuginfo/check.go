@@ -12,7 +12,7 @@ import (
 // Why a file with the right build-id will not do.
 var (
 	errStripped = errors.New("has no symbol table (stripped?)")
-	errNoDWARF  = errors.New("has no debug information (DWARF): it has no more than memory")
+	errNoDWARF  = errors.New("has no debug information (DWARF), so it adds nothing to the symbols in memory")
 )
 
 // checkVmlinux returns why a file is not the vmlinux of a build with symbols and DWARF. It reads
@@ -51,5 +51,5 @@ func openBuild(path string, buildID []byte) (*elffile.Raw, error) {
 	if len(has) == 0 {
 		return nil, fmt.Errorf("%s has no build-id, so that it cannot be verified", path)
 	}
-	return nil, fmt.Errorf("%s is of another build: its build-id is %x, memory has %x", path, has, buildID)
+	return nil, fmt.Errorf("%s is from another build: its build-id is %x, memory has %x", path, has, buildID)
 }

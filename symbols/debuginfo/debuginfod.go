@@ -95,11 +95,11 @@ func (d *Places) ask(ctx context.Context, s *search, file string) bool {
 func (d *Places) fetch(ctx context.Context, server string, buildID []byte, file string) error {
 	dir := filepath.Dir(file)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("no place to keep it: %w", err)
+		return fmt.Errorf("no directory to store it: %w", err)
 	}
 	part, err := os.CreateTemp(dir, filepath.Base(file)+".")
 	if err != nil {
-		return fmt.Errorf("no place to keep it: %w", err)
+		return fmt.Errorf("no directory to store it: %w", err)
 	}
 	defer os.Remove(part.Name())
 	err = d.get(ctx, server, buildID, part)
@@ -111,7 +111,7 @@ func (d *Places) fetch(ctx context.Context, server string, buildID []byte, file 
 	}
 	f, err := openBuild(part.Name(), buildID)
 	if err != nil {
-		return fmt.Errorf("sent the wrong thing: %w", err)
+		return fmt.Errorf("sent a wrong file: %w", err)
 	}
 	f.Close()
 	if err := os.Chmod(part.Name(), 0o400); err != nil {
@@ -127,7 +127,7 @@ func (d *Places) get(ctx context.Context, server string, buildID []byte, to io.W
 	defer cancel(nil)
 	limit := d.timeout()
 	timer := time.AfterFunc(limit, func() {
-		cancel(fmt.Errorf("sent less than %d kB in %v; DEBUGINFOD_TIMEOUT=90 would give it 90 s",
+		cancel(fmt.Errorf("sent less than %d kB in %v; DEBUGINFOD_TIMEOUT=90 sets the limit to 90 s",
 			downloadStep/1000, limit))
 	})
 	defer timer.Stop()
@@ -151,7 +151,7 @@ func (d *Places) get(ctx context.Context, server string, buildID []byte, to io.W
 		}
 		timer.Reset(limit)
 	}
-	return fmt.Errorf("sends more than %d GiB", maxDebugFile>>30)
+	return fmt.Errorf("sent more than %d GiB", maxDebugFile>>30)
 }
 
 // request asks a server for a file (debuginfod(8), /buildid/BUILDID/debuginfo).

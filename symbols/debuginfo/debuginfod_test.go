@@ -176,17 +176,17 @@ func TestServerThatWillNotDoIsNamed(t *testing.T) {
 	}{
 		{"knows nothing", says(404), "URL: does not have it"},
 		{"is broken", says(500), "URL: answers 500 Internal Server Error"},
-		{"sends nothing", hangs(0), "URL: sent less than 100 kB in 200ms; DEBUGINFOD_TIMEOUT=90 would give it 90 s"},
+		{"sends nothing", hangs(0), "URL: sent less than 100 kB in 200ms; DEBUGINFOD_TIMEOUT=90 sets the limit to 90 s"},
 		{"stops early", hangs(50_000), "URL: after 50000 bytes: sent less than 100 kB in 200ms; DEBUGINFOD_TIMEOUT=90 "},
 		{"stops later", hangs(250_000), "URL: after 250000 bytes: sent less than 100 kB in 200ms; "},
 		{"hangs up", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 			_, _ = w.Write(content[:5000])
 		}, "URL: after 5000 bytes: unexpected EOF"},
-		{"sends another build", sends(other), "URL: sent the wrong thing: "},
+		{"sends another build", sends(other), "URL: sent a wrong file: "},
 		{"sends a page", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>\nlog in first\n</html>") },
-			"URL: sent the wrong thing: "},
-		{"sends nothing at all", func(http.ResponseWriter, *http.Request) {}, "URL: sent the wrong thing: "},
+			"URL: sent a wrong file: "},
+		{"sends nothing at all", func(http.ResponseWriter, *http.Request) {}, "URL: sent a wrong file: "},
 		{"leads in a circle", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Path, http.StatusFound)
 		}, "URL: stopped after 10 redirects"},
@@ -356,7 +356,7 @@ func TestCacheThatIsNoneIsNamed(t *testing.T) {
 	d := onlyServers(t, debuginfod(t, &asked, sends(vmlinuxLike(t, testBuildID))))
 	d.Cache = install(t, "debuginfod_test.go", d.root, "file")
 	_, err := d.Vmlinux(t.Context(), wantedID(t), testRelease)
-	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "no place to keep it") {
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "no directory to store it") {
 		t.Errorf("got %v", err)
 	}
 	d.Cache = ""

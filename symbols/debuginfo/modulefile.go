@@ -83,10 +83,10 @@ func (m *ModuleFile) parse() error {
 	m.size = info.Size()
 	f, err := elf.NewFile(m.file)
 	if err != nil {
-		return fmt.Errorf("is no ELF file, or a damaged one: %w", err)
+		return fmt.Errorf("is not an ELF file, or is damaged: %w", err)
 	}
 	if f.Machine != elf.EM_X86_64 || f.Class != elf.ELFCLASS64 || f.Type != elf.ET_REL {
-		return fmt.Errorf("is no module for x86-64 (%v, %v)", f.Machine, f.Type)
+		return fmt.Errorf("is not a module for x86-64 (%v, %v)", f.Machine, f.Type)
 	}
 	for _, s := range f.Sections {
 		m.Sections = append(m.Sections, s.SectionHeader)

@@ -114,11 +114,11 @@ func TestModuleFiles(t *testing.T) {
 		{"plain bare debug", "debug/2/a-b.ko.debug", nil},
 		{"plain bare", "bare/.build-id/ca/febabe.debug", nil},
 		{"wrong plain", "plain/kernel/drivers/net/a-b.ko", nil},
-		{"wrong", "", []string{"febabe.debug is of another build: its build-id is deadbabe, memory has cafebabe"}},
-		{"other", "", []string{"other/a_b.ko is of another build: its build-id is deadbabe, memory has cafebabe"}},
+		{"wrong", "", []string{"febabe.debug is from another build: its build-id is deadbabe, memory has cafebabe"}},
+		{"other", "", []string{"other/a_b.ko is from another build: its build-id is deadbabe, memory has cafebabe"}},
 		{"none", "", []string{"its build-id is , memory has cafebabe"}},
 		{"packed", "", []string{"a_b.ko.xz is compressed", "unxz -k", "a_b.ko.zst", "unzstd", "a_b.ko.gz", "gunzip -k"}},
-		{"broken", "", []string{"broken/a_b.ko: is no ELF file"}},
+		{"broken", "", []string{"broken/a_b.ko: is not an ELF file"}},
 	} {
 		var dirs []string
 		for _, d := range strings.Fields(tc.dirs) {

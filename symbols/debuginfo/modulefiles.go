@@ -116,7 +116,7 @@ func (f *ModuleFiles) notFound(name string, refused []string) error {
 // checkModuleFile opens a file and compares its build-id.
 func checkModuleFile(path string, id []byte) (*ModuleFile, error) {
 	if how, ok := unpackedBy[filepath.Ext(path)]; ok {
-		return nil, fmt.Errorf("%s is compressed, and gdb cannot load that: unpack it by %s", path, how)
+		return nil, fmt.Errorf("%s is compressed, and gdb cannot load compressed files: unpack it with %s", path, how)
 	}
 	file, err := OpenModuleFile(path)
 	if err != nil {
@@ -126,7 +126,7 @@ func checkModuleFile(path string, id []byte) (*ModuleFile, error) {
 		return nil, err
 	}
 	if !bytes.Equal(file.BuildID, id) {
-		return nil, fmt.Errorf("%s is of another build: its build-id is %x, memory has %x", path, file.BuildID, id)
+		return nil, fmt.Errorf("%s is from another build: its build-id is %x, memory has %x", path, file.BuildID, id)
 	}
 	return file, nil
 }

@@ -141,12 +141,12 @@ func TestVmlinuxIsRefusedInOneLine(t *testing.T) {
 	}{
 		{"nothing there", func(string) {}, "there is no vmlinux in /usr/lib/debug, /boot or /lib/modules"},
 		{"another build", func(path string) { install(t, vmlinuxLike(t, otherID), path) },
-			"PATH is of another build: its build-id is " + otherID + ", memory has " + testBuildID},
+			"PATH is from another build: its build-id is " + otherID + ", memory has " + testBuildID},
 		{"no build-id", func(path string) { install(t, symtest.Compile(t, "int main;", "-g", "-Wl,--build-id=none"), path) },
 			"PATH has no build-id, so that it cannot be verified"},
 		{"stripped", func(path string) { install(t, strip(t, full), path) }, "PATH has no symbol table (stripped?)"},
 		{"without DWARF", func(path string) { install(t, strip(t, full, "-g"), path) },
-			"PATH has no debug information (DWARF): it has no more than memory"},
+			"PATH has no debug information (DWARF), so it adds nothing to the symbols in memory"},
 		{"with DWARF that was taken away", func(path string) {
 			const source = `int main(void) { return 0; }
 				asm(".pushsection .debug_info, \"\", @nobits\n.skip 16\n.popsection");`
@@ -155,7 +155,7 @@ func TestVmlinuxIsRefusedInOneLine(t *testing.T) {
 				t.Fatal("it is not empty")
 			}
 			install(t, empty, path)
-		}, "PATH has no debug information (DWARF): it has no more than memory"},
+		}, "PATH has no debug information (DWARF), so it adds nothing to the symbols in memory"},
 		{"no ELF file", func(path string) { install(t, "places_test.go", path) },
 			"PATH: bad magic number '[112 97 99 107]' in record at byte 0x0"},
 		{"a directory", func(path string) { install(t, full, path, "vmlinux") },

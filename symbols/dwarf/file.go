@@ -49,7 +49,7 @@ func mapFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() == 0 {
-		return nil, fmt.Errorf("%s: %w: not a regular file with something in it", path, fs.ErrInvalid)
+		return nil, fmt.Errorf("%s: %w: not a regular file, or an empty one", path, fs.ErrInvalid)
 	}
 	mapped, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
@@ -88,7 +88,7 @@ func (f *debugFile) bytesOf(s *elf.Section) ([]byte, error) {
 	}
 	size := uint64(len(f.mapped))
 	if s.Offset > size || s.FileSize > size-s.Offset {
-		return nil, errors.New("reaches beyond the end of the file")
+		return nil, errors.New("extends beyond the end of the file")
 	}
 	return f.mapped[s.Offset:][:s.FileSize:s.FileSize], nil
 }

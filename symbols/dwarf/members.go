@@ -192,7 +192,7 @@ func (t *dwarfType) elem() (dwarfType, error) {
 		return dwarfType{}, err
 	}
 	if e.Tag != dwarf.TagArrayType {
-		return dwarfType{}, fmt.Errorf("no array: %w", symbols.ErrNoMember)
+		return dwarfType{}, fmt.Errorf("not an array: %w", symbols.ErrNoMember)
 	}
 	lengths, err := counts(e, r)
 	if err != nil {

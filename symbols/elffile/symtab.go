@@ -44,7 +44,7 @@ func readSymtab(f *elf.File) ([]symbols.Symbol, error) {
 		return nil, err
 	}
 	if int(section.Link) >= len(f.Sections) {
-		return nil, fmt.Errorf("its names are in section %d, which does not exist", section.Link)
+		return nil, fmt.Errorf("its string table is section %d, which does not exist", section.Link)
 	}
 	content, err := f.Sections[section.Link].Data()
 	if err != nil {
@@ -60,7 +60,7 @@ func readSymtab(f *elf.File) ([]symbols.Symbol, error) {
 		}
 		at := binary.LittleEndian.Uint32(table)
 		if uint64(at) >= uint64(len(names)) {
-			return nil, fmt.Errorf("a name at %d of %d bytes", at, len(names))
+			return nil, fmt.Errorf("name offset %d is outside the string table of %d bytes", at, len(names))
 		}
 		end := strings.IndexByte(names[at:], 0)
 		if end <= 0 || names[at] == '[' { // see border in package elfsynth

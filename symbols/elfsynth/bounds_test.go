@@ -68,7 +68,7 @@ func TestBuildBoundsNames(t *testing.T) {
 		p.Symbols = append(p.Symbols, symbols.Symbol{Name: fmt.Sprintf("%s%d", long, i), Addr: 0x1000 + uint64(i), Func: true})
 	}
 	data, missing, _ := Build(t.Context(), p)
-	if len(data) > 2*maxStrtab || !strings.Contains(errors.Join(missing...).Error(), "the names of all would take more than") {
+	if len(data) > 2*maxStrtab || !strings.Contains(errors.Join(missing...).Error(), "their names need more than") {
 		t.Errorf("%d bytes, missing: %v", len(data), missing)
 	}
 	for i := range p.Symbols {

@@ -177,7 +177,7 @@ func TestTypesThatAreNoneAreMissed(t *testing.T) {
 	p := small()
 	p.BTF.Data = damaged["nothing"]
 	_, missing, _ := Build(t.Context(), p)
-	if text := errors.Join(missing...).Error(); !strings.Contains(text, "no types: BTF: it has none") {
+	if text := errors.Join(missing...).Error(); !strings.Contains(text, "no types: BTF: it has no types") {
 		t.Error(text)
 	}
 }

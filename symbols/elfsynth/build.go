@@ -27,7 +27,7 @@ func Build(ctx context.Context, p *Program) (elf []byte, missing []error, err er
 	numbers := f.addMemory(p)
 	f.addORC(p.ORC)
 	if len(p.Symbols) == 0 {
-		missing = append(missing, errors.New("no symbols: nothing has a name"))
+		missing = append(missing, errors.New("no symbols: no address has a name"))
 	}
 	frames, borders, err := frameInfo(ctx, p)
 	if err != nil {
@@ -65,7 +65,7 @@ func frameInfo(ctx context.Context, p *Program) (section []byte, borders []symbo
 	case p.FramePointers:
 		return framePointers(p)
 	}
-	return nil, nil, errors.New("no ORC: stacks can be unwound by guess alone")
+	return nil, nil, errors.New("no ORC: stacks can be unwound only by guessing")
 }
 
 // noEntry is where the program is said to start: at a place that is no code. For gdb the function
@@ -134,7 +134,7 @@ func (f *file) addDebugInfo(ctx context.Context, p *Program, n *names) error {
 	u.addVars(n)
 	u.addGlobals(p.Globals, n)
 	if u.full() {
-		return cmp.Or(ctx.Err(), fmt.Errorf("types: they would take more than %d MB: damaged", maxDebugInfo>>20))
+		return cmp.Or(ctx.Err(), fmt.Errorf("types: more than %d MB are needed: damaged", maxDebugInfo>>20))
 	}
 	u.endTypes()
 	u.writeVars()

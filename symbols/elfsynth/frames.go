@@ -57,7 +57,7 @@ func (b *frameBuilder) orc(ctx context.Context, o *orc.Sections) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case len(b.out) > maxFrames:
-			return fmt.Errorf("call frame information: it would take more than %d MB: damaged", maxFrames>>20)
+			return fmt.Errorf("call frame information: more than %d MB are needed: damaged", maxFrames>>20)
 		case from != 0:
 			b.stretch(from, ip, &rule)
 		}

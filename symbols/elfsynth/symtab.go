@@ -45,7 +45,7 @@ func (f *file) addSymtab(n *names, sections []int) error {
 	}, table})
 	f.add(".strtab", section{elf.Section64{Type: uint32(elf.SHT_STRTAB)}, strings})
 	if left > 0 {
-		return fmt.Errorf("%d symbols: the names of all would take more than %d MB: damaged", left, maxStrtab>>20)
+		return fmt.Errorf("%d symbols: their names need more than %d MB: damaged", left, maxStrtab>>20)
 	}
 	return nil
 }

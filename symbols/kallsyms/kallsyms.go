@@ -96,7 +96,7 @@ func findTokens(image []byte) (*tokenTable, error) {
 	for from, tries := 0, 0; ; tries++ {
 		i := bytes.Index(image[from:], []byte(digits))
 		if i < 0 || tries == maxTokenTries {
-			return nil, errors.New("no token table was found (a kernel without CONFIG_KALLSYMS, or memory is damaged)")
+			return nil, errors.New("no token table was found (the kernel has no CONFIG_KALLSYMS, or memory is damaged)")
 		}
 		if t := tokensAround(image, from+i); t != nil {
 			return t, nil

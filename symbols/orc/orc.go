@@ -234,7 +234,7 @@ func FormatOf(header, entries []byte) (Format, error) {
 		}
 	}
 	if total == 0 || fits[best] < total-total/4 {
-		return 0, fmt.Errorf("ORC table: of no known format (header %x)", bytes.Clone(header[:min(len(header), 20)]))
+		return 0, fmt.Errorf("ORC table: unknown format (header %x)", bytes.Clone(header[:min(len(header), 20)]))
 	}
 	if best == Linux4_14 && bits&orcEnd6_3 != 0 {
 		return Linux6_3, nil

@@ -90,7 +90,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Write(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("the client did not take its reply for %v: %w", c.limits.Write, os.ErrDeadlineExceeded)
+		err = fmt.Errorf("the client did not read its reply for %v: %w", c.limits.Write, os.ErrDeadlineExceeded)
 	}
 	return n, err
 }

@@ -88,7 +88,7 @@ func (l *Listener) makeRoom(c *Conn) bool {
 		return true
 	}
 	if idle, closed := l.served.closeIdlest(); closed {
-		l.Logger.Warn("the client that was idle longest is closed for another", "idle", idle.Round(time.Millisecond),
+		l.Logger.Warn("closing the client with the longest idle time to accept another", "idle", idle.Round(time.Millisecond),
 			"other", c.String(), "max", l.MaxClients)
 	}
 	return l.inside.take(l.Patience)
@@ -102,7 +102,7 @@ func (l *Listener) serve(ctx context.Context, c *Conn) {
 		log.Warn("session failed", "error", err)
 		return
 	}
-	log.Info("client gone")
+	log.Info("client disconnected")
 }
 
 // refuse refuses a client because there are too many.
@@ -124,7 +124,7 @@ func (f *floodLog) note(log hclog.Logger, c *Conn) {
 	if time.Since(f.last) < time.Second {
 		return
 	}
-	log.Warn("clients dropped unheard: too many wait to be served", "dropped", f.dropped, "last", c.String())
+	log.Warn("clients dropped without a reply: too many are waiting", "dropped", f.dropped, "last", c.String())
 	f.last, f.dropped = time.Now(), 0
 }
 

@@ -94,8 +94,8 @@ func (w *Worker[T]) run(ctx context.Context, open func(context.Context) (T, erro
 func contained[R any](log hclog.Logger, call func() (R, error)) (value R, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			log.Error("a fault of this program; please report it", "fault", fault, "stack", hclog.Stacktrace())
-			err = fmt.Errorf("a fault of the stub, which has logged it: %v", fault)
+			log.Error("internal error; please report it", "fault", fault, "stack", hclog.Stacktrace())
+			err = fmt.Errorf("internal error of the stub (see its log): %v", fault)
 		}
 	}()
 	return call()
