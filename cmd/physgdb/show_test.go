@@ -58,7 +58,7 @@ func TestInfoWithLittleKnown(t *testing.T) {
 	h.is(t, r.out, `
 source     file:$DIR/ram
 RAM map    0x0-0x17fffff (all of the source)
-symbols    none: kallsyms: no token table was found (the kernel has no CONFIG_KALLSYMS, or memory is damaged); and no vmlinux of it was found; give --vmlinux FILE
+symbols    none: kallsyms: no token table was found (the kernel has no CONFIG_KALLSYMS, or memory is damaged); and no vmlinux was found; give --vmlinux FILE
 found by   CR3, in 3 bridge reads (12 KiB); reads in place, in a mapped file, are not counted
 CR3        0x100000, 4-level paging
 _text      0xffffffff9d000000, at phys 0x400000
@@ -380,7 +380,7 @@ func TestRefusals(t *testing.T) {
 		{"a folder", "info DIR --cr3 CR3", "not a regular file"},
 		{"an unknown kind of source", "info gopher://x --cr3 CR3", `unknown scheme "gopher"; known are file, nettlp`},
 		{"another CR3", "info RAM --cr3 0x5000", "CR3 0x5000 maps no kernel: "},
-		{"nothing that leads to a kernel", "info RAM", "; try --vmlinux FILE; or --cr3 HEX, of any task of the host"},
+		{"nothing that leads to a kernel", "info RAM", "; try --vmlinux FILE; or --cr3 HEX, of any task of the target"},
 		{"a note that is none", "info RAM --vmcoreinfo 0x5000", "VMCOREINFO at phys 0x5000: no VMCOREINFO"},
 		{"a CR3 beyond RAM", "info RAM --cr3 0x7fff0000", "is it the CR3 of this machine, and of this boot?"},
 		{"a folder of vmlinuxes that is not there", "info RAM --cr3 CR3 --debug-dir DIR/none", "--debug-dir DIR/none: no such file"},

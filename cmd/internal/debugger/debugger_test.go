@@ -36,10 +36,10 @@ func TestDebuggersAreFound(t *testing.T) {
 		name, want, wrong string
 		find              func() (*Debugger, error)
 	}{
-		{"no gdb", "", "there is no gdb here: install it (apt-get install gdb), or", func() (*Debugger, error) { return GDB("") }},
+		{"no gdb", "", "gdb not found: install it (apt-get install gdb), or", func() (*Debugger, error) { return GDB("") }},
 		{"a gdb by its path", mine, "", func() (*Debugger, error) { return GDB(mine) }},
 		{"a gdb by its name", mine, "", func() (*Debugger, error) { return GDB("mygdb") }},
-		{"a gdb that is not there", "", "there is no /x/gdb here: --gdb wants", func() (*Debugger, error) { return GDB("/x/gdb") }},
+		{"a gdb that is not there", "", "/x/gdb not found: --gdb wants", func() (*Debugger, error) { return GDB("/x/gdb") }},
 		{"a gdb that cannot be run", "", "cannot be started: --gdb wants", func() (*Debugger, error) { return GDB(dir + "/lldb-21") }},
 		{"the newest lldb", filepath.Join(dir, "lldb-19"), "", LLDB},
 	} {
