@@ -107,7 +107,8 @@ func TestRequestsPerRead(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ram := randomRAM(1 << 14)
-			c, a := pair(t, viewOf(ram), AdapterOptions{}, Options{MRRS: tc.mrrs})
+			// Without retransmissions, however busy this machine is.
+			c, a := pair(t, viewOf(ram), AdapterOptions{}, Options{MRRS: tc.mrrs, Timeout: 3 * time.Second})
 			if err := readOne(t, c, ram, tc.addr, tc.n); err != nil {
 				t.Fatal(err)
 			}
