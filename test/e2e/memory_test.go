@@ -163,7 +163,7 @@ func TestNUMAGuest(t *testing.T) {
 	// With the nodes in the order 3, 2, 1, 0 no layout fits, which is reported.
 	files := g.RAMFiles()
 	r, err := physgdb.Run(limited(t, time.Minute), "info", "file:"+files[3]+"?file="+files[2]+"&file="+files[1]+"&file="+files[0])
-	if err != nil || r.Status == 0 || !strings.Contains(r.Stderr, "?map=0:0x80000000:0,0x100000000:0x50000000:0x80000000 or the like") {
+	if err != nil || r.Status == 0 || !strings.Contains(r.Stderr, "?map=0:0x80000000:0,0x100000000:0x50000000:0x80000000 or similar") {
 		t.Errorf("status %d, %v\n%s\n%s", r.Status, err, r.Stdout, r.Stderr)
 	}
 }

@@ -90,7 +90,7 @@ func TestAMapIsNamedWhereNoneFits(t *testing.T) {
 	_, err = f.WriteAt([]byte("no kernel"), 1<<20)
 	rig.Must(t, err)
 	_, err = Attach(ctx, &Options{Source: path})
-	if want := "?map=0:0x80000000:0,0x100000000:0x40000000:0x80000000 or the like"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "?map=0:0x80000000:0,0x100000000:0x40000000:0x80000000 or similar"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v; want %q in it", err, want)
 	}
 }

@@ -77,7 +77,7 @@ func TestMonitorPhys(t *testing.T) {
 	s := connect(t, attach(t, rig.New(t, 4), machine.Options{}))
 	for _, step := range []struct{ line, want string }{
 		{"phys", "are virtual"}, {"phys on", "monitor phys off\nNow clear gdb's caches: maint flush dcache"},
-		{"phys", "are physical"}, {"info", "Addresses are physical"}, {"phys off", "are virtual.\nNow have"},
+		{"phys", "are physical"}, {"info", "Addresses are physical"}, {"phys off", "are virtual.\nNow clear"},
 	} {
 		if said := s.monitor(t, step.line); !strings.Contains(said, step.want) {
 			t.Errorf("%s: %q, want %q in it", step.line, said, step.want)

@@ -283,7 +283,7 @@ func TestTheFileIsJudgedAgain(t *testing.T) {
 		file file
 		why  string
 	}{
-		{aProgram, "no kernel"}, {vmlinux, ""}, {otherKernel, "another kernel"}, {aProgram, "no kernel"}, {vmlinux, ""},
+		{aProgram, "not a kernel"}, {vmlinux, ""}, {otherKernel, "another kernel"}, {aProgram, "not a kernel"}, {vmlinux, ""},
 	} {
 		rig.Must(t, s.BorrowSymbols(ctx, lend(r, step.file)))
 		s.shows(t, step.why)
