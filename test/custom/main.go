@@ -104,7 +104,7 @@ func (r *runner) try(ctx context.Context, c *guest.Custom) *column {
 		col.err = err
 		return col
 	}
-	config := guest.Config{Kernel: k, LA57: true, PTI: true, MemoryMiB: 256, Panic: "nmi", Logger: r.log}
+	config := guest.Config{Kernel: k, LA57: true, PTI: true, MemoryMiB: 256, Panic: "oops", Logger: r.log}
 	if r.keep != "" {
 		config.Dir = filepath.Join(r.keep, c.Name)
 		if col.err = os.MkdirAll(config.Dir, 0o755); col.err != nil {

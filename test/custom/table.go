@@ -35,7 +35,7 @@ const preface = `# Kernels that Debian does not ship
 
 Written by ''make kernels-custom'': kernels built from Debian's linux-source packages with the small
 configurations of ''test/guest/custom''. Each is booted with 5-level paging and page-table isolation
-and panics in a module while the other CPU takes no interrupts. physgdb reads only the guest's RAM.
+and panics in a module, of an access to address 0. physgdb reads only the guest's RAM.
 
 A cell says pass only if the result of physgdb equals an independent one: what the guest reported
 about itself (/proc, /sys), what its kernel printed on the serial console, or its vmlinux and
