@@ -134,7 +134,7 @@ func TestMachinesWithoutKernel(t *testing.T) {
 		size       int64
 	}{
 		{"empty", "the file is empty", nil, 0},
-		{"tiny", "the source has 3 bytes", []byte("abc"), 3},
+		{"tiny", "the source has only 3 bytes", []byte("abc"), 3},
 		{"all zeros", "all zeros", nil, 512 << 20},
 		{"all ones", "all ones", bytes.Repeat([]byte{0xff}, 256<<20), 256 << 20},
 		{"one byte all over", "all 0x41", bytes.Repeat([]byte{'A'}, 64<<20), 64 << 20},
