@@ -136,7 +136,7 @@ func isFound(t *testing.T, g *guest.Guest, source string) time.Duration {
 	}
 	_, layout, _ := strings.Cut(g.Source(), "?map=")
 	layout, _, _ = strings.Cut(layout, "&")
-	if !strings.HasPrefix(info["layout"], "?map="+layout+", ") {
+	if !strings.HasPrefix(info["layout"], "?map="+layout+" fits: ") {
 		t.Errorf("layout %q, want that of %s", info["layout"], g.Source())
 	}
 	t.Logf("found in %v: %s; %s; %s", took.Round(time.Millisecond), info["_text"], info["layout"], info["found by"])
