@@ -55,11 +55,9 @@ var allowed = map[string][]string{
 	"symbols/debuginfo":        {"symbols", "symbols/elffile"},
 	"symbols/elfsynth":         {"symbols", "symbols/elffile", "symbols/kallsyms", "symbols/btf", "symbols/dwarf", "symbols/orc"},
 	"symbols/linux/kmem":       {"symbols", "mmu", "bridge"},
-	// a package for tests
-	"symbols/linux/kmem/kmemtest": {"symbols", "symbols/linux/kmem", "mmu", "bridge", "bridge/bridgetest", "test/memimage"},
-	"symbols/linux":               kernel,
-	"symbols/linux/module":        append([]string{"symbols/elffile", "symbols/orc"}, subsystem...),
-	"symbols/linux/klog":          subsystem,
+	"symbols/linux":            kernel,
+	"symbols/linux/module":     append([]string{"symbols/elffile", "symbols/orc"}, subsystem...),
+	"symbols/linux/klog":       subsystem,
 	"symbols/linux/synth": append([]string{
 		"symbols/btf", "symbols/orc", "symbols/elfsynth", "symbols/linux/module", "symbols/linux/unwind",
 	}, subsystem...),
@@ -68,7 +66,6 @@ var allowed = map[string][]string{
 	"symbols/linux/unwind":    append([]string{"symbols/orc"}, subsystem...),
 	"symbols/linux/userspace": append([]string{"symbols/linux/unwind"}, subsystem...),
 	"symbols/linux/vfs":       subsystem,
-	"symbols/linux/linuxtest": {"symbols", "symbols/linux", "symbols/linux/kmem/kmemtest"}, // for tests
 	"gdbstub":                 {"gdbstub/rsp", "gdbstub/tdesc", "gdbstub/internal/accept", "gdbstub/internal/worker", "gdbstub/internal/crc"},
 	"gdbstub/internal/accept": {},
 	"gdbstub/internal/crc":    {},

@@ -105,11 +105,11 @@ func TestRequestsAreCutShortOnlyIfNeeded(t *testing.T) {
 // not for ever.
 func TestLateCompletionsExpire(t *testing.T) {
 	const step = 10 * time.Millisecond
-	live := func(hear func(now time.Duration) bool) (now time.Duration) {
+	live := func(ended func(now time.Duration) bool) (now time.Duration) {
 		p := newTagPool(1)
 		p.add(0, 0x2000, 8, 0)
 		for ; p.suspect(0); now += step {
-			if hear(now) {
+			if ended(now) {
 				p.answered(now)
 			}
 			p.expire(now)
@@ -121,7 +121,7 @@ func TestLateCompletionsExpire(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name     string
-		hear     func(now time.Duration) bool
+		ended    func(now time.Duration) bool
 		from, to time.Duration
 	}{
 		{"always answers", func(time.Duration) bool { return true }, lateLife, lateLife + 5*step},
@@ -131,7 +131,7 @@ func TestLateCompletionsExpire(t *testing.T) {
 		{"answers every second", func(now time.Duration) bool { return now%time.Second == 0 }, maxLate, maxLate + 5*step},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := live(tc.hear); got < tc.from || got > tc.to {
+			if got := live(tc.ended); got < tc.from || got > tc.to {
 				t.Errorf("it lives for %v, want %v to %v", got, tc.from, tc.to)
 			}
 		})

@@ -133,9 +133,9 @@ func (n *Notice) Hints() bridge.Hints {
 
 // Text describes the notice in one printable line.
 func (n *Notice) Text() string {
-	who := "a host"
+	sender := "a host"
 	if n.Host != "" {
-		who = n.Host
+		sender = n.Host
 	}
 	task := fmt.Sprintf("CR3 %#x", uint64(n.CR3))
 	if n.Comm != "" {
@@ -145,7 +145,7 @@ func (n *Notice) Text() string {
 		task += fmt.Sprintf(", pid %d", *n.PID)
 	}
 	if n.Event != EventPanic {
-		return plain.Line(fmt.Sprintf("%s says %s (%s)", who, n.Event, task))
+		return plain.Line(fmt.Sprintf("%s says %s (%s)", sender, n.Event, task))
 	}
-	return plain.Line(fmt.Sprintf("%s panicked: %s (%s)", who, n.Message, task))
+	return plain.Line(fmt.Sprintf("%s panicked: %s (%s)", sender, n.Message, task))
 }

@@ -70,11 +70,11 @@ func kernelProgram(t testing.TB, vmlinux string) *Program {
 func cutOut(all []Section, part Section) []Section {
 	i := slices.IndexFunc(all, func(s Section) bool { return part.Addr-s.Addr < s.Size })
 	whole := all[i]
-	before, behind := whole, whole
+	before, following := whole, whole
 	before.Size = part.Addr - whole.Addr
-	behind.Name, behind.Addr = whole.Name+".1", part.Addr+part.Size
-	behind.Size = whole.Addr + whole.Size - behind.Addr
-	return slices.Replace(all, i, i+1, before, part, behind)
+	following.Name, following.Addr = whole.Name+".1", part.Addr+part.Size
+	following.Size = whole.Addr + whole.Size - following.Addr
+	return slices.Replace(all, i, i+1, before, part, following)
 }
 
 // symbolsOf returns the symbols that kallsyms has too, without sizes.

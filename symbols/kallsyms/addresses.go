@@ -28,11 +28,11 @@ func (t *nameTable) addressTables() []addressTable {
 	const size = 4
 	var tables []addressTable
 	for _, align := range labelAligns {
-		behind := alignUp(t.tokens.end, align)
+		following := alignUp(t.tokens.end, align)
 		for _, baseAlign := range labelAligns {
-			tables = append(tables, t.fromBase(behind, alignUp(behind+size*t.count, baseAlign))...)
+			tables = append(tables, t.fromBase(following, alignUp(following+size*t.count, baseAlign))...)
 		}
-		tables = append(tables, addressTable{"kallsyms_offsets", behind, size, 0, func(entry, slot uint64) uint64 {
+		tables = append(tables, addressTable{"kallsyms_offsets", following, size, 0, func(entry, slot uint64) uint64 {
 			return slot + uint64(int64(int32(entry)))
 		}})
 	}

@@ -20,7 +20,7 @@ const (
 // kallsymsForm is how a kernel lays its table out (scripts/kallsyms.c).
 type kallsymsForm struct {
 	name      string
-	behind    bool // addresses follow the tokens, as since 6.4
+	following bool // addresses follow the tokens, as since 6.4
 	perCPU    bool // CONFIG_KALLSYMS_ABSOLUTE_PERCPU
 	seqs      bool // kallsyms_seqs_of_names, between markers and tokens or at the end
 	relative  bool // to the place of each number, as since 7.0
@@ -33,11 +33,11 @@ type kallsymsForm struct {
 var kallsymsForms = []kallsymsForm{
 	{name: "5.10", perCPU: true},
 	{name: "6.2", perCPU: true, seqs: true},
-	{name: "6.4", behind: true, perCPU: true, seqs: true},
-	{name: "6.15", behind: true, seqs: true},
+	{name: "6.4", following: true, perCPU: true, seqs: true},
+	{name: "6.15", following: true, seqs: true},
 	{name: "one CPU", perCPU: false},
-	{name: "7.0", behind: true, relative: true, seqs: true, align4: true},
-	{name: "7.0, shifted", behind: true, relative: true, seqs: true, align4: true, before: 4},
+	{name: "7.0", following: true, relative: true, seqs: true, align4: true},
+	{name: "7.0, shifted", following: true, relative: true, seqs: true, align4: true, before: 4},
 	{name: "without relative addresses", addresses: true},
 }
 
@@ -97,7 +97,7 @@ func writeKallsyms(f kallsymsForm, names []string, addrs []uint64) []byte {
 			u64(base)
 		}
 	}
-	if !f.behind {
+	if !f.following {
 		writeAddresses()
 	}
 	label()
@@ -122,7 +122,7 @@ func writeKallsyms(f kallsymsForm, names []string, addrs []uint64) []byte {
 	for _, m := range markers {
 		u32(m)
 	}
-	if f.seqs && !f.behind {
+	if f.seqs && !f.following {
 		label()
 		out = append(out, bytes.Repeat([]byte{0, 1, 2}, len(names))...)
 	}
@@ -143,10 +143,10 @@ func writeKallsyms(f kallsymsForm, names []string, addrs []uint64) []byte {
 	for _, at := range index {
 		out = binary.LittleEndian.AppendUint16(out, at)
 	}
-	if f.behind {
+	if f.following {
 		writeAddresses()
 	}
-	if f.seqs && f.behind {
+	if f.seqs && f.following {
 		label()
 		out = append(out, bytes.Repeat([]byte{0, 1, 2}, len(names))...)
 	}

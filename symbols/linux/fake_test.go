@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"physgdb/symbols"
-	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/test/kmemtest"
 )
 
 var ctx = context.Background()

@@ -41,9 +41,9 @@ func vmlinux(k *memimage.Kernel, id string) *symbols.Table {
 
 func TestLocate(t *testing.T) {
 	for _, tc := range []struct {
-		name       string
-		real, told int // levels
-		cr3        func(k *memimage.Kernel) uint64
+		name        string
+		real, given int // levels
+		cr3         func(k *memimage.Kernel) uint64
 	}{
 		{"4 levels", 4, 4, func(k *memimage.Kernel) uint64 { return k.CR3 }},
 		{"5 levels", 5, 5, func(k *memimage.Kernel) uint64 { return k.CR3 }},
@@ -57,7 +57,7 @@ func TestLocate(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			k := newKernel(tc.real)
 			fake := bridgetest.NewFake(k.RAM)
-			l, err := linux.Locate(ctx, mmu.New(fake, nil), tc.cr3(k), tc.told)
+			l, err := linux.Locate(ctx, mmu.New(fake, nil), tc.cr3(k), tc.given)
 			if err != nil {
 				t.Fatal(err)
 			}

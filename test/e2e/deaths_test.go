@@ -135,8 +135,8 @@ func kernelIsFound(t *testing.T, h *host) {
 	var cr3 uint64
 	for cpu := range facts.CPUs {
 		cr3 = h.registers(t, cpu)["cr3"]
-		told := run(t, "info", h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux, "--cr3", fmt.Sprintf("%#x", cr3)).Stdout
-		if n := reads(t, told); n > 10 || byTrampoline > 200 {
+		fromCR3 := run(t, "info", h.guest.Source(), "--vmlinux", h.guest.Kernel.Vmlinux, "--cr3", fmt.Sprintf("%#x", cr3)).Stdout
+		if n := reads(t, fromCR3); n > 10 || byTrampoline > 200 {
 			t.Errorf("%d bridge reads by the trampoline, want at most 200; %d from CR3, want at most 10", byTrampoline, n)
 		} else {
 			t.Logf("%d bridge reads by the trampoline, %d from the CR3 of CPU %d", byTrampoline, n, cpu)

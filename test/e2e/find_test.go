@@ -40,12 +40,12 @@ func TestFind(t *testing.T) {
 		}
 		r := run(t, "find", h.guest.Source(), "--notify", h.notices, fmt.Sprintf("%#x", start), fmt.Sprintf("+%#x", size),
 			`"`+word+`"`)
-		for who, out := range map[string]string{
+		for client, out := range map[string]string{
 			"gdb": session.Find(steps, find), "monitor find": session.Find(steps, "monitor find "+arguments),
 			"physgdb find": r.Stdout,
 		} {
 			if got := addresses(out); !slices.Equal(got, at(start, places)) {
-				t.Errorf("%s finds %#x, QEMU has %#x\n%s", who, got, at(start, places), out)
+				t.Errorf("%s finds %#x, QEMU has %#x\n%s", client, got, at(start, places), out)
 			}
 		}
 		// one search for what is absent; one for each place and one more, as gdb continues after

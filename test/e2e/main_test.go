@@ -146,8 +146,8 @@ func (h *host) make() error {
 func (h *host) slide(t testing.TB) uint64 {
 	t.Helper()
 	text, ok := h.vmlinux.Lookup("_text")
-	runtime, told := h.guest.Facts.Kallsyms["_text"]
-	if !ok || !told {
+	runtime, known := h.guest.Facts.Kallsyms["_text"]
+	if !ok || !known {
 		t.Fatal("no _text")
 	}
 	return runtime - text.Addr

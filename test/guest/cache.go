@@ -33,7 +33,7 @@ func lock(ctx context.Context, path string, log hclog.Logger) (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	for told := false; ; told = true {
+	for reported := false; ; reported = true {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
@@ -42,7 +42,7 @@ func lock(ctx context.Context, path string, log hclog.Logger) (func(), error) {
 			_ = f.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
-		if !told {
+		if !reported {
 			log.Info("waiting for another process", "lock", path)
 		}
 		select {

@@ -66,10 +66,10 @@ func TestCreateFileKeepsExisting(t *testing.T) {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(file)
-	beside, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
+	others, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
 	hidden, _ := filepath.Glob(filepath.Join(filepath.Dir(file), ".new*"))
-	if string(content) != "ELF" || err != nil || len(beside) != 1 || len(hidden) != 0 {
-		t.Errorf("got %q, %v, among %q and %q", content, err, beside, hidden)
+	if string(content) != "ELF" || err != nil || len(others) != 1 || len(hidden) != 0 {
+		t.Errorf("got %q, %v, among %q and %q", content, err, others, hidden)
 	}
 }
 

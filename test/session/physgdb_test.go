@@ -9,12 +9,12 @@ import (
 )
 
 func TestMissingCommand(t *testing.T) {
-	nobody := session.Physgdb(t.TempDir() + "/physgdb")
-	r, err := nobody.Run(t.Context(), "info")
+	missing := session.Physgdb(t.TempDir() + "/physgdb")
+	r, err := missing.Run(t.Context(), "info")
 	if !errors.Is(err, fs.ErrNotExist) || r.Status != -1 {
 		t.Errorf("run: %+v, %v", r, err)
 	}
-	if _, err := nobody.Start(t.Context(), "ready", "serve"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := missing.Start(t.Context(), "ready", "serve"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("start: %v", err)
 	}
 }

@@ -152,8 +152,8 @@ func (m *Machine) vmcoreInfo(ctx context.Context, o *Options) *linux.VMCoreInfo 
 	at := m.Hints.VMCoreInfo
 	if m.Kernel.Note != 0 {
 		at = m.Kernel.Note
-	} else if told, err := bridge.ParseAddr(o.VMCoreInfo); err == nil {
-		at = told
+	} else if given, err := bridge.ParseAddr(o.VMCoreInfo); err == nil {
+		at = given
 	}
 	if at == 0 {
 		return nil

@@ -62,7 +62,7 @@ type fileOpener func(context.Context) (gdbstub.File, error)
 // OpenFile opens one of the machine's files, or one that gdb got the name of: the kernel's, or a
 // module's. Nothing else on the disk of this machine is shown.
 func (s *session) OpenFile(ctx context.Context, name string) (gdbstub.File, error) {
-	if open, told := s.files[name]; told {
+	if open, asked := s.files[name]; asked {
 		return open(ctx)
 	}
 	// A client that connects again has the file from before, and asks only whether it is still

@@ -110,10 +110,10 @@ func TestMonitorRefuses(t *testing.T) {
 func TestMonitorInfoOfAThreadWithoutPageTables(t *testing.T) {
 	s := connect(t, attachWithVmlinux(t, rig.New(t, 4)))
 	s.space, s.now = nil, &thread{task: &linux.Task{PID: 143, MM: 0x1000}}
-	var told strings.Builder
-	err := s.Monitor(ctx, &told, "info")
-	if err == nil || !strings.Contains(told.String(), "found by") || !strings.Contains(told.String(), "Linux version 6.1") {
-		t.Errorf("%v, after\n%s", err, told.String())
+	var printed strings.Builder
+	err := s.Monitor(ctx, &printed, "info")
+	if err == nil || !strings.Contains(printed.String(), "found by") || !strings.Contains(printed.String(), "Linux version 6.1") {
+		t.Errorf("%v, after\n%s", err, printed.String())
 	}
 }
 

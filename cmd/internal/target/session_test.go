@@ -60,7 +60,7 @@ func TestThreads(t *testing.T) {
 func TestRegisters(t *testing.T) {
 	r := rig.New(t, 4)
 	root := gdbstub.Registers{"cr3": r.CR3}
-	told := gdbstub.Registers{
+	noticed := gdbstub.Registers{
 		"cr3": r.CR3, "rip": 0xffffffff9d001010, "cs": kernelCS, "ss": kernelDS, "rsp": 0xffffc900001b3d28, "r12": 0x12,
 		"cr4": 0xef0, "gs_base": 0xffff88801f100000,
 	}
@@ -70,7 +70,7 @@ func TestRegisters(t *testing.T) {
 		thread gdbstub.ThreadID
 		want   gdbstub.Registers
 	}{
-		{"those of the notice, and no others", rig.Panicked, idleThread + 2, told},
+		{"those of the notice, and no others", rig.Panicked, idleThread + 2, noticed},
 		{"none of a CPU that only stopped", rig.Panicked, idleThread, root},
 		{"no more than a rip, which gdb needs, without a notice", "", idleThread, gdbstub.Registers{"cr3": r.CR3, "rip": 0}},
 		{"none of another CPU without a notice", "", idleThread + 2, root},

@@ -264,7 +264,7 @@ func (v *view) registers(ctx context.Context, t *thread) (gdbstub.Registers, err
 	if base, ok := v.cpuBase(ctx, t.task.CPU); ok {
 		regs["gs_base"] = base
 	}
-	if _, told := regs["cr4"]; !told {
+	if _, given := regs["cr4"]; !given {
 		if cr4, err := v.m.Kernel.CR4(ctx, t.task.CPU); err == nil {
 			regs["cr4"] = cr4
 		}

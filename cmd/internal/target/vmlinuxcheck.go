@@ -38,8 +38,8 @@ var errMisfit = errors.New("does not fit")
 // could not be found out.
 func checkVmlinux(ctx context.Context, m *machine.Machine, found map[string]uint64) error {
 	for _, name := range vmlinuxCheckSymbols() {
-		addr, told := found[name]
-		if want, ok := m.Kernel.Addr(name); ok && told && addr != want {
+		addr, given := found[name]
+		if want, ok := m.Kernel.Addr(name); ok && given && addr != want {
 			return errMisfit
 		}
 	}
@@ -47,10 +47,10 @@ func checkVmlinux(ctx context.Context, m *machine.Machine, found map[string]uint
 	if err != nil || string(banner) != linux.BannerStart {
 		return cmp.Or(err, errMisfit)
 	}
-	if _, told := found[notesStart]; told {
+	if _, given := found[notesStart]; given {
 		return checkNotes(ctx, m, found[notesStart], found[notesStop])
 	}
-	if _, told := found[dumpText]; told || m.Kernel.Symbols == nil {
+	if _, given := found[dumpText]; given || m.Kernel.Symbols == nil {
 		return checkDumpText(ctx, m, found[dumpText])
 	}
 	return nil // of a kernel without such a text: the addresses are right

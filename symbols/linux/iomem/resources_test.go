@@ -14,7 +14,7 @@ import (
 	"physgdb/mmu"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
-	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/test/kmemtest"
 	"physgdb/test/memimage"
 )
 

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"physgdb/symbols/linux/kmem"
-	"physgdb/symbols/linux/kmem/kmemtest"
-	"physgdb/symbols/linux/linuxtest"
+	"physgdb/test/kmemtest"
+	"physgdb/test/linuxtest"
 
 	"physgdb/bridge"
 	"physgdb/symbols"
@@ -341,12 +341,12 @@ func TestDamagedLog(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			told := fmt.Sprint(log.Damage)
-			if !strings.Contains(told, tc.damage) || (tc.damage == "") != (len(log.Damage) == 0) {
-				t.Errorf("damage %s, want %q", told, tc.damage)
+			reported := fmt.Sprint(log.Damage)
+			if !strings.Contains(reported, tc.damage) || (tc.damage == "") != (len(log.Damage) == 0) {
+				t.Errorf("damage %s, want %q", reported, tc.damage)
 			}
 			if tc.name != "a page missing" && len(log.Records) != tc.left {
-				t.Errorf("%d records, want %d; %s", len(log.Records), tc.left, told)
+				t.Errorf("%d records, want %d; %s", len(log.Records), tc.left, reported)
 			}
 			for _, r := range log.Records {
 				if r.Text != "" && r.Text != "message 9" {

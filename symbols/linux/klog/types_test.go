@@ -8,8 +8,8 @@ import (
 
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
-	"physgdb/symbols/linux/kmem/kmemtest"
-	"physgdb/symbols/linux/linuxtest"
+	"physgdb/test/kmemtest"
+	"physgdb/test/linuxtest"
 )
 
 // logInfoText is the part of a VMCOREINFO that describes the log of a [logWriter].

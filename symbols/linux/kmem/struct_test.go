@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"physgdb/symbols"
-	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/test/kmemtest"
 )
 
 const base = kmemtest.Base

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/test/kmemtest"
 
 	"github.com/google/go-cmp/cmp"
 )

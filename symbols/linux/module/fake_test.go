@@ -4,8 +4,8 @@ import (
 	"context"
 	"testing"
 
-	"physgdb/symbols/linux/kmem/kmemtest"
-	"physgdb/symbols/linux/linuxtest"
+	"physgdb/test/kmemtest"
+	"physgdb/test/linuxtest"
 )
 
 const base = kmemtest.Base

@@ -226,9 +226,9 @@ func TestDamagedModuleList(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if told := fmt.Sprint(ms.Damage); names(ms) != tc.found || !strings.Contains(told, tc.damage) ||
+			if reported := fmt.Sprint(ms.Damage); names(ms) != tc.found || !strings.Contains(reported, tc.damage) ||
 				(tc.damage == "") != (len(ms.Damage) == 0) {
-				t.Errorf("found %q, want %q; damage %s, want %q", names(ms), tc.found, told, tc.damage)
+				t.Errorf("found %q, want %q; damage %s, want %q", names(ms), tc.found, reported, tc.damage)
 			}
 		})
 	}

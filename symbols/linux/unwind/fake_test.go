@@ -7,8 +7,8 @@ import (
 
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
-	"physgdb/symbols/linux/kmem/kmemtest"
-	"physgdb/symbols/linux/linuxtest"
+	"physgdb/test/kmemtest"
+	"physgdb/test/linuxtest"
 )
 
 var ctx = context.Background()

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"physgdb/symbols"
-	"physgdb/symbols/linux/linuxtest"
+	"physgdb/test/linuxtest"
 )
 
 // The functions of a kernel that keeps frame pointers. Each is called at its beginning by the one

@@ -6,7 +6,7 @@ import (
 
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
-	"physgdb/symbols/linux/linuxtest"
+	"physgdb/test/linuxtest"
 )
 
 // newSleeper makes a task that does not run.

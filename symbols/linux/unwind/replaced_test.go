@@ -8,7 +8,7 @@ import (
 
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
-	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/test/kmemtest"
 )
 
 // Addresses that replace return addresses in these tests.

@@ -9,7 +9,7 @@ import (
 	"physgdb/bridge"
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
-	"physgdb/symbols/linux/linuxtest"
+	"physgdb/test/linuxtest"
 )
 
 // Functions of these tests' kernel, by their addresses.

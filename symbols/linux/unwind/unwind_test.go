@@ -9,7 +9,7 @@ import (
 
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
-	"physgdb/symbols/linux/linuxtest"
+	"physgdb/test/linuxtest"
 )
 
 // Where the code of these tests lies: the rule of each function is found at its call's address.

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"physgdb/symbols/linux"
-	"physgdb/symbols/linux/linuxtest"
 	"physgdb/symbols/linux/unwind"
+	"physgdb/test/linuxtest"
 )
 
 var ctx = context.Background()

@@ -8,8 +8,8 @@ import (
 
 	"physgdb/symbols/linux"
 	"physgdb/symbols/linux/kmem"
-	"physgdb/symbols/linux/kmem/kmemtest"
-	"physgdb/symbols/linux/linuxtest"
+	"physgdb/test/kmemtest"
+	"physgdb/test/linuxtest"
 )
 
 var ctx = context.Background()

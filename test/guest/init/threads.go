@@ -25,8 +25,8 @@ func reportThreads(w *reporter) error {
 		if err := w.threads(now); err != nil {
 			return err
 		}
-		told := now
-		if now, err = listThreads(); slices.EqualFunc(told, now, sameThread) {
+		before := now
+		if now, err = listThreads(); slices.EqualFunc(before, now, sameThread) {
 			return err
 		}
 	}

@@ -6,7 +6,7 @@ import (
 
 	"physgdb/symbols"
 	"physgdb/symbols/linux"
-	"physgdb/symbols/linux/kmem/kmemtest"
+	"physgdb/test/kmemtest"
 )
 
 // World is a kernel in a small memory that a test fills.
